@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+//! NewReno, the reference controller (RFC 5681; its recovery, RFC 6582, is the connection's).
+
+use super::{Ack, CongestionControl, Loss, Window, MAX_CWND};
+
+/// Slow start and congestion avoidance, counted in bytes (RFC 3465), so that an acknowledgment of
+/// many segments counts as what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NewReno {
+    /// Bytes acknowledged in congestion avoidance and not yet turned into growth.
+    acked: u32,
+}
+
+impl CongestionControl for NewReno {
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+        if !ack.cwnd_limited {
+            return;
+        }
+        let mut acked = ack.acked;
+        if window.in_slow_start() {
+            // RFC 5681 equation 2. As in Linux there is no bound per acknowledgment (RFC 3465's L): with GRO one stands
+            // for up to 64 KB, and a bound of two segments would make slow start linear.
+            let grown = window.cwnd.saturating_add(acked).min(window.ssthresh);
+            acked = acked.saturating_sub(grown.saturating_sub(window.cwnd));
+            window.cwnd = grown;
+        }
+        if !window.in_slow_start() {
+            // RFC 5681 section 3.1, the recommended way: one segment for every full window acknowledged.
+            self.acked = self.acked.saturating_add(acked);
+            let mss = u32::from(ack.mss);
+            while self.acked >= window.cwnd.max(1) {
+                self.acked = self.acked.saturating_sub(window.cwnd.max(1));
+                window.cwnd = window.cwnd.saturating_add(mss);
+            }
+        }
+        window.cwnd = window.cwnd.min(MAX_CWND);
+    }
+
+    fn on_loss(&mut self, window: &mut Window, loss: &Loss) {
+        window.ssthresh = half(loss);
+        window.cwnd = window.ssthresh;
+        self.acked = 0;
+    }
+
+    fn on_timeout(&mut self, window: &mut Window, loss: &Loss, first: bool) {
+        // RFC 5681 section 3.1: "when a TCP sender detects segment loss using the retransmission timer and
+        // the given segment has already been retransmitted [...] at least once, the value of ssthresh is held
+        // constant".
+        if first {
+            window.ssthresh = half(loss);
+        }
+        // The loss window, one segment.
+        window.cwnd = u32::from(loss.mss);
+        self.acked = 0;
+    }
+}
+
+/// RFC 5681 equation 4: ssthresh = max(FlightSize / 2, 2 * SMSS).
+fn half(loss: &Loss) -> u32 {
+    (loss.in_flight / 2).max(u32::from(loss.mss).saturating_mul(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    const MSS: u32 = 1000;
+
+    fn ack(acked: u32) -> Ack {
+        Ack {
+            now: Instant::default(),
+            acked,
+            mss: MSS as u16,
+            srtt: None,
+            cwnd_limited: true,
+        }
+    }
+
+    fn loss(in_flight: u32) -> Loss {
+        Loss {
+            now: Instant::default(),
+            in_flight,
+            mss: MSS as u16,
+        }
+    }
+
+    #[test]
+    fn on_ack__slow_start_doubles_per_round_trip() {
+        for per_ack in [MSS, 2 * MSS, 10 * MSS] {
+            let mut window = Window::initial(MSS as u16, 10);
+            let mut control = NewReno::default();
+            for _ in 0..10 * MSS / per_ack {
+                control.on_ack(&mut window, &ack(per_ack));
+            }
+            assert_eq!(window.cwnd, 20 * MSS);
+        }
+    }
+
+    #[test]
+    fn on_ack__avoidance_adds_a_segment_per_round_trip() {
+        for per_ack in [1, 999, MSS, 2 * MSS, 10 * MSS] {
+            let mut window = Window {
+                cwnd: 10 * MSS,
+                ssthresh: 10 * MSS,
+            };
+            let mut control = NewReno::default();
+            let mut left = 10 * MSS;
+            while left > 0 {
+                control.on_ack(&mut window, &ack(per_ack.min(left)));
+                left = left.saturating_sub(per_ack);
+            }
+            assert_eq!(window.cwnd, 11 * MSS, "{per_ack} bytes per acknowledgment");
+        }
+    }
+
+    #[test]
+    fn on_ack__slow_start_ends_at_ssthresh() {
+        let mut window = Window {
+            cwnd: 10 * MSS,
+            ssthresh: 12 * MSS,
+        };
+        let mut control = NewReno::default();
+        control.on_ack(&mut window, &ack(10 * MSS));
+        assert_eq!(window.cwnd, 12 * MSS);
+        control.on_ack(&mut window, &ack(4 * MSS));
+        assert_eq!(window.cwnd, 13 * MSS);
+    }
+
+    #[test]
+    fn on_ack__an_unused_window_does_not_grow() {
+        let mut window = Window::initial(MSS as u16, 10);
+        NewReno::default().on_ack(
+            &mut window,
+            &Ack {
+                cwnd_limited: false,
+                ..ack(5 * MSS)
+            },
+        );
+        assert_eq!(window.cwnd, 10 * MSS);
+    }
+
+    #[test]
+    fn on_ack__never_beyond_the_largest_window() {
+        let mut window = Window::initial(u16::MAX, 10);
+        let mut control = NewReno::default();
+        for _ in 0..100 {
+            control.on_ack(&mut window, &ack(u32::MAX));
+        }
+        assert_eq!(window.cwnd, MAX_CWND);
+    }
+
+    #[test]
+    fn on_loss__halves_the_flight() {
+        let mut window = Window {
+            cwnd: 40 * MSS,
+            ssthresh: u32::MAX,
+        };
+        let mut control = NewReno::default();
+        control.on_loss(&mut window, &loss(30 * MSS));
+        assert_eq!(
+            window,
+            Window {
+                cwnd: 15 * MSS,
+                ssthresh: 15 * MSS
+            }
+        );
+        control.on_loss(&mut window, &loss(MSS));
+        assert_eq!(
+            window,
+            Window {
+                cwnd: 2 * MSS,
+                ssthresh: 2 * MSS
+            }
+        );
+    }
+
+    #[test]
+    fn on_timeout__one_segment_and_ssthresh_once() {
+        let mut window = Window {
+            cwnd: 40 * MSS,
+            ssthresh: u32::MAX,
+        };
+        let mut control = NewReno::default();
+        control.on_timeout(&mut window, &loss(40 * MSS), true);
+        assert_eq!(
+            window,
+            Window {
+                cwnd: MSS,
+                ssthresh: 20 * MSS
+            }
+        );
+        control.on_timeout(&mut window, &loss(MSS), false);
+        assert_eq!(
+            window,
+            Window {
+                cwnd: MSS,
+                ssthresh: 20 * MSS
+            }
+        );
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The header.
+
+use super::{Flags, Options};
+use crate::seq::SeqNum;
+
+/// A header without options.
+pub const MIN_HEADER_LEN: usize = 20;
+/// The largest data offset, 15 words.
+pub const MAX_HEADER_LEN: usize = 60;
+
+/// Why bytes are not a TCP header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParseError {
+    /// Fewer bytes than a header, or than the data offset says.
+    Truncated,
+    /// A data offset below five words.
+    BadDataOffset,
+}
+
+/// A TCP header (RFC 9293 section 3.1), less its checksum, which belongs to whoever has the addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Header {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// The sequence number of the first octet, or of SYN.
+    pub seq: SeqNum,
+    /// The next sequence number that the sender expects; of no meaning without ACK.
+    pub ack: SeqNum,
+    /// The control bits.
+    pub flags: Flags,
+    /// The window as it stands in the header, not scaled.
+    pub window: u16,
+    /// The urgent pointer; of no meaning without URG.
+    pub urgent: u16,
+    /// The options. MSS, window scale and SACK-permitted are there on a SYN only.
+    pub options: Options,
+}
+
+impl Header {
+    /// The header's length in bytes by its data offset, from the first 13 bytes or more.
+    ///
+    /// # Errors
+    /// [`ParseError::Truncated`] with fewer bytes, [`ParseError::BadDataOffset`] below 20.
+    #[inline]
+    pub fn data_offset(bytes: &[u8]) -> Result<usize, ParseError> {
+        let words = bytes.get(12).ok_or(ParseError::Truncated)? >> 4;
+        if words < 5 {
+            return Err(ParseError::BadDataOffset);
+        }
+        Ok(usize::from(words) << 2)
+    }
+
+    /// Reads a header; `bytes` may be longer than it. Reserved bits are ignored (RFC 9293
+    /// section 3.1), and options that only a SYN may carry are dropped from other segments.
+    ///
+    /// # Errors
+    /// [`ParseError::Truncated`] when `bytes` is shorter than the data offset says,
+    /// [`ParseError::BadDataOffset`] when that is below 20.
+    pub fn parse(bytes: &[u8]) -> Result<Header, ParseError> {
+        let fixed: &[u8; MIN_HEADER_LEN] = bytes.first_chunk().ok_or(ParseError::Truncated)?;
+        let len = Header::data_offset(fixed)?;
+        let options = bytes
+            .get(MIN_HEADER_LEN..len)
+            .ok_or(ParseError::Truncated)?;
+        let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, _, _, u0, u1] =
+            *fixed;
+        let flags = Flags::from_bits(flags);
+        let mut options = if options.is_empty() {
+            Options::default()
+        } else {
+            Options::parse(options)
+        };
+        if !flags.syn() {
+            options.drop_syn_only();
+        }
+        Ok(Header {
+            src_port: u16::from_be_bytes([sp0, sp1]),
+            dst_port: u16::from_be_bytes([dp0, dp1]),
+            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags,
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+            options,
+        })
+    }
+
+    /// Bytes that [`Header::emit`] writes: a multiple of four, at most 60.
+    #[inline]
+    pub fn wire_len(&self) -> usize {
+        MIN_HEADER_LEN.saturating_add(self.options.wire_len())
+    }
+
+    /// Writes the header with a checksum of zero and returns its length, a multiple of four; 0, and
+    /// nothing written, when `out` is shorter than [`Header::wire_len`]. 60 bytes are always enough.
+    pub fn emit(&self, out: &mut [u8]) -> usize {
+        let len = self.wire_len();
+        let Some((fixed, options)) = out
+            .get_mut(..len)
+            .and_then(|out| out.split_first_chunk_mut())
+        else {
+            return 0;
+        };
+        let [sp0, sp1] = self.src_port.to_be_bytes();
+        let [dp0, dp1] = self.dst_port.to_be_bytes();
+        let [s0, s1, s2, s3] = self.seq.get().to_be_bytes();
+        let [a0, a1, a2, a3] = self.ack.get().to_be_bytes();
+        let [w0, w1] = self.window.to_be_bytes();
+        let [u0, u1] = self.urgent.to_be_bytes();
+        // len is a multiple of four and at most 60: its upper nibble is the data offset in words.
+        let offset = (len as u8) << 2;
+        let bytes: [u8; MIN_HEADER_LEN] = [
+            sp0,
+            sp1,
+            dp0,
+            dp1,
+            s0,
+            s1,
+            s2,
+            s3,
+            a0,
+            a1,
+            a2,
+            a3,
+            offset,
+            self.flags.bits(),
+            w0,
+            w1,
+            0,
+            0,
+            u0,
+            u1,
+        ];
+        *fixed = bytes;
+        self.options.emit(options);
+        len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Timestamps, WindowScale};
+
+    fn syn() -> Header {
+        Header {
+            src_port: 0x1234,
+            dst_port: 80,
+            seq: SeqNum::new(0xfffe_fdfc),
+            ack: SeqNum::new(0),
+            flags: Flags::SYN,
+            window: 64240,
+            urgent: 0,
+            options: Options {
+                mss: Some(1460),
+                window_scale: Some(WindowScale::new(7)),
+                sack_permitted: true,
+                timestamps: Some(Timestamps { val: 1, ecr: 0 }),
+                ..Options::default()
+            },
+        }
+    }
+
+    #[test]
+    fn emit__is_what_parse_reads() {
+        let mut out = [0xee; MAX_HEADER_LEN];
+        let len = syn().emit(&mut out);
+        assert_eq!(len, 40);
+        assert_eq!(out[..4], [0x12, 0x34, 0, 80]);
+        assert_eq!(out[12..14], [0xa0, 0x02]);
+        assert_eq!(out[16..18], [0, 0]);
+        assert_eq!(Header::parse(&out), Ok(syn()));
+        assert_eq!(Header::parse(&out[..len]), Ok(syn()));
+        assert_eq!(Header::data_offset(&out), Ok(40));
+    }
+
+    #[test]
+    fn emit__does_nothing_without_room() {
+        let mut out = [0xee; MAX_HEADER_LEN];
+        for len in 0..40 {
+            assert_eq!(syn().emit(&mut out[..len]), 0);
+        }
+        assert!(out.iter().all(|byte| *byte == 0xee));
+    }
+
+    #[test]
+    fn parse__truncated_and_bad_offsets() {
+        let mut out = [0; MAX_HEADER_LEN];
+        let len = syn().emit(&mut out);
+        for cut in 0..len {
+            assert_eq!(Header::parse(&out[..cut]), Err(ParseError::Truncated));
+        }
+        for words in 0..5u8 {
+            out[12] = words << 4;
+            assert_eq!(Header::parse(&out), Err(ParseError::BadDataOffset));
+        }
+        out[12] = 0xf0;
+        assert_eq!(Header::parse(&out[..59]), Err(ParseError::Truncated));
+        assert!(Header::parse(&out).is_ok());
+    }
+
+    #[test]
+    fn parse__syn_only_options_are_dropped_elsewhere() {
+        let mut out = [0; MAX_HEADER_LEN];
+        Header {
+            flags: Flags::ACK,
+            ..syn()
+        }
+        .emit(&mut out);
+        let header = Header::parse(&out).unwrap();
+        assert_eq!(
+            header.options,
+            Options {
+                timestamps: syn().options.timestamps,
+                ..Options::default()
+            }
+        );
+    }
+}

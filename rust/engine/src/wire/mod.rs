@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The TCP header and its options as they stand on the wire (RFC 9293 section 3.1, RFC 7323, RFC 2018).
+//!
+//! Reading is total: every byte string gives either a header or a named error, and no option, however
+//! malformed, can do more than be left out.
+
+mod flags;
+mod header;
+mod options;
+
+pub use flags::Flags;
+pub use header::{Header, ParseError, MAX_HEADER_LEN, MIN_HEADER_LEN};
+pub use options::{Mss, Options, SackBlocks, Timestamps, WindowScale, MAX_OPTIONS_LEN};
