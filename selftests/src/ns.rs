@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Network namespaces, links between them, and the tools that shape them.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+
+use crate::stack::{Ip, Stack};
+use crate::{ktap, wait};
+
+/// A network namespace, held open.
+pub struct Namespace(File);
+
+impl Namespace {
+    /// Makes one, with its loopback up, and leaves this thread in it.
+    pub fn enter_new() -> Namespace {
+        // SAFETY: a plain number; this thread alone changes its namespace.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            ktap::skip(&format!("cannot make a network namespace: {}", std::io::Error::last_os_error()));
+        }
+        sh("ip link set lo up");
+        Namespace::current()
+    }
+
+    /// The one this thread is in.
+    pub fn current() -> Namespace {
+        Namespace(File::open("/proc/thread-self/ns/net").expect("/proc/thread-self/ns/net"))
+    }
+
+    /// Moves this thread into it.
+    pub fn enter(&self) {
+        // SAFETY: an open descriptor of a namespace.
+        let result = unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) };
+        assert_eq!(result, 0, "setns: {}", std::io::Error::last_os_error());
+    }
+
+    /// Runs `work` inside, and comes back.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let here = Namespace::current();
+        self.enter();
+        let result = work();
+        here.enter();
+        result
+    }
+
+    /// A path by which other programs can open it while this process lives.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+}
+
+/// A namespace of the test's own, for tests that change settings or rules, or need quiet.
+pub fn isolate() -> Namespace {
+    Namespace::enter_new()
+}
+
+/// Two namespaces joined by a veth pair: `va` in `a` and `vb` in `b`.
+pub struct Veth {
+    pub a: Namespace,
+    pub b: Namespace,
+}
+
+impl Veth {
+    /// Makes both and leaves this thread in `a`.
+    pub fn new() -> Veth {
+        let b = Namespace::enter_new();
+        let a = Namespace::enter_new();
+        let made = Command::new("ip")
+            .args(["link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", &b.path()])
+            .output()
+            .expect("ip");
+        if !made.status.success() {
+            ktap::skip(&format!("no veth: {}", String::from_utf8_lossy(&made.stderr).trim()));
+        }
+        // Neighbours are fixed: what the tests lose on purpose is TCP, not ARP.
+        sh("ip link set va address 02:00:00:00:00:01");
+        b.run(|| sh("ip link set vb address 02:00:00:00:00:02"));
+        for (namespace, device, own, other) in [(&a, "va", 1, 2), (&b, "vb", 2, 1)] {
+            namespace.run(|| {
+                sh(&format!("ip addr add 192.0.2.{own}/24 dev {device}"));
+                sh(&format!("ip addr add 2001:db8::{own}/64 dev {device} nodad"));
+                sh(&format!("ip link set {device} up"));
+                for address in [format!("192.0.2.{other}"), format!("2001:db8::{other}")] {
+                    sh(&format!("ip neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {device} nud permanent"));
+                }
+            });
+        }
+        wait::until("the link is up", || {
+            fs::read_to_string("/sys/class/net/va/carrier").map_or_else(|_| link_is_up("va"), |c| c.trim() == "1")
+        });
+        Veth { a, b }
+    }
+
+    /// The address of namespace `a` (1) or `b` (2).
+    fn address(ip: Ip, host: u8) -> IpAddr {
+        match ip {
+            Ip::V4 => IpAddr::from([192, 0, 2, host]),
+            Ip::V6 => format!("2001:db8::{host}").parse().expect("an address"),
+        }
+    }
+
+    pub fn address_a(ip: Ip, port: u16) -> SocketAddr {
+        SocketAddr::new(Veth::address(ip, 1), port)
+    }
+
+    pub fn address_b(ip: Ip, port: u16) -> SocketAddr {
+        SocketAddr::new(Veth::address(ip, 2), port)
+    }
+
+    /// An address on the link that nobody has: what is sent there is never answered.
+    pub fn address_of_nobody(ip: Ip, port: u16) -> SocketAddr {
+        sh_in_family(ip, "neigh replace", "lladdr 02:00:00:00:00:09 dev va nud permanent");
+        SocketAddr::new(Veth::address(ip, 9), port)
+    }
+}
+
+fn sh_in_family(ip: Ip, verb: &str, rest: &str) {
+    sh(&format!("ip {verb} {} {rest}", Veth::address(ip, 9)));
+}
+
+fn link_is_up(device: &str) -> bool {
+    let output = Command::new("ip").args(["-o", "link", "show", device]).output().expect("ip");
+    String::from_utf8_lossy(&output.stdout).contains("LOWER_UP")
+}
+
+/// Runs a command line in this thread's namespace; fails the test when it fails. Returns what it printed.
+#[track_caller]
+pub fn sh(line: &str) -> String {
+    match try_sh(line) {
+        Ok(text) => text,
+        Err(text) => panic!("`{line}` failed: {text}"),
+    }
+}
+
+/// The same, with the failure returned.
+pub fn try_sh(line: &str) -> Result<String, String> {
+    let output = Command::new("sh")
+        .args(["-c", line])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr).trim().to_string() + text(&output.stdout).trim())
+    }
+}
+
+/// Skips the test when a program is missing.
+pub fn need(program: &str) {
+    if try_sh(&format!("command -v {program}")).is_err() {
+        ktap::skip(&format!("{program} is not installed"));
+    }
+}
+
+/// Skips the test when the kernel cannot do what this command line asks.
+pub fn sh_or_skip(line: &str) -> String {
+    try_sh(line).unwrap_or_else(|text| ktap::skip(&format!("`{line}`: {text}")))
+}
+
+/// Loads an nftables ruleset into this namespace; skips when there are no nftables.
+#[track_caller]
+pub fn nft(rules: &str) {
+    need("nft");
+    if let Err(text) = try_sh("nft add table inet probe && nft delete table inet probe") {
+        ktap::skip(&format!("the kernel has no nf_tables: {text}"));
+    }
+    sh(&format!("nft -f - <<'RULES'\n{rules}\nRULES"));
+}
+
+/// Reads a sysctl of this namespace, by its path under /proc/sys.
+pub fn sysctl(name: &str) -> std::io::Result<String> {
+    Ok(fs::read_to_string(format!("/proc/sys/{name}"))?.trim().to_string())
+}
+
+/// Sets a sysctl of this namespace.
+#[track_caller]
+pub fn set_sysctl(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/{name}"), value).unwrap_or_else(|error| panic!("sysctl {name}={value}: {error}"));
+}
+
+/// Where the stack's own settings stand: net/oxtcp under the names of net/ipv4 without the `tcp_`.
+pub fn sysctl_path(stack: Stack, name: &str) -> String {
+    if stack.ours { format!("net/oxtcp/{name}") } else { format!("net/ipv4/{name}") }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Waiting for a condition, with a deadline that only a hang reaches.
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take: generous, for the debug kernel is a hundred times slower than a machine.
+/// OXTCP_WAIT (seconds) changes it.
+pub fn limit() -> Duration {
+    let seconds = std::env::var("OXTCP_WAIT").ok().and_then(|v| v.parse().ok()).unwrap_or(60);
+    Duration::from_secs(seconds)
+}
+
+/// Waits until `condition` yields a value; fails the test, saying `what` was awaited, at the deadline.
+#[track_caller]
+pub fn until_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        if Instant::now() > deadline {
+            panic!("waited {:?} in vain: {what}", limit());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    until_some(what, || condition().then_some(()));
+}
