@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that any context can ask for and a process does.
+//!
+//! C header: `include/linux/workqueue.h`. The kernel crate's `Work` moves a reference into the queue and
+//! cannot be cancelled; a module has to be sure that none of its code runs after it is gone.
+
+use core::ops::Deref;
+
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+use super::bindings;
+
+/// Something to be done in process context.
+pub(crate) trait Run: Send + Sync + 'static {
+    /// Does what is to be done. May sleep; never runs twice at a time for one object.
+    fn run(&self);
+}
+
+/// A `T` whose [`Run::run`] can be asked for from any context.
+///
+/// [`Deferred::close`] must be called before the last reference goes, in process context.
+///
+/// # Invariants
+///
+/// `work` is initialised with `run::<T>`, and is neither queued nor running once `close` has returned.
+/// `work` is the first field.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Deferred<T: Run> {
+    #[pin]
+    work: Opaque<bindings::work_struct>,
+    #[pin]
+    target: T,
+}
+
+// SAFETY: C's functions for work lock for themselves; `T` may be shared and sent.
+unsafe impl<T: Run> Send for Deferred<T> {}
+// SAFETY: As above.
+unsafe impl<T: Run> Sync for Deferred<T> {}
+
+impl<T: Run> Deferred<T> {
+    /// An initializer: nothing is asked for yet.
+    pub(crate) fn new<E>(target: impl PinInit<T, E>) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
+        // INVARIANT: The work is initialised with `run::<T>`, and is the first field.
+        try_pin_init!(Self {
+            work <- Opaque::ffi_init(|work| {
+                // SAFETY: The memory is there, uninitialised, and will not move.
+                unsafe { bindings::oxtcp_helper_init_work(work, Some(run::<T>)) }
+            }),
+            target <- target,
+        }? Error)
+    }
+
+    /// Asks for one [`Run::run`] that begins after this call. Any context.
+    pub(crate) fn kick(&self) {
+        // SAFETY: The work is initialised; the object stays until `close` has cancelled it.
+        unsafe { bindings::oxtcp_helper_queue_work(self.work.get()) };
+    }
+
+    /// Takes back what was asked for and not begun, waits for what is running, and makes later
+    /// [`kick`](Self::kick)s do nothing. Sleeps.
+    pub(crate) fn close(&self) {
+        // SAFETY: The work is initialised; we are in process context.
+        unsafe { bindings::disable_work_sync(self.work.get()) };
+    }
+}
+
+impl<T: Run> Deref for Deferred<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.target
+    }
+}
+
+/// # Safety
+///
+/// To be called by the workqueue for a `Deferred<T>`'s work.
+unsafe extern "C" fn run<T: Run>(work: *mut bindings::work_struct) {
+    // SAFETY: By the type's invariants it is the first field of a `Deferred<T>`, which lives at least
+    // until `close` has returned, and that waits for us.
+    let deferred = unsafe { &*work.cast::<Deferred<T>>() };
+    deferred.target.run();
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What net.rs, netfilter.rs, proc.rs, ksocket.rs and deferred.rs need and cannot call from Rust: static
+ * inlines, macros, bit fields and structures whose layout depends on the configuration.
+ */
+#include <linux/ipv6.h>
+#include <linux/netfilter.h>
+#include <linux/seq_file_net.h>
+#include <net/inet_connection_sock.h>
+#include <net/inet_hashtables.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+#include <net/tcp_states.h>
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+#include <net/netfilter/nf_conntrack.h>
+#endif
+
+#include "helpers_net.h"
+
+/* net.rs */
+
+struct net *oxtcp_helper_init_net(void)
+{
+	return &init_net;
+}
+
+void *oxtcp_helper_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+bool oxtcp_helper_net_is_initial(const struct net *net)
+{
+	return net_eq(net, &init_net);
+}
+
+void oxtcp_helper_local_port_range(const struct net *net, int *low, int *high)
+{
+	inet_get_local_port_range(net, low, high);
+}
+
+/* netfilter.rs */
+
+/* ipv6.disable=1 leaves the module there and the protocol away; hooks for it would do no harm. */
+bool oxtcp_helper_ipv6_present(void)
+{
+	return IS_ENABLED(CONFIG_IPV6) && ipv6_mod_enabled();
+}
+
+/*
+ * nf_conntrack_confirm() without the hard dependency on nf_conntrack. The events that it would deliver
+ * stay cached in the entry; the next packet of the flow that passes nf_confirm() (our answer, in
+ * POST_ROUTING) delivers them.
+ */
+unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb)
+{
+	unsigned int verdict = NF_ACCEPT;
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	enum ip_conntrack_info ctinfo;
+	const struct nf_ct_hook *hook;
+	struct nf_conn *ct;
+
+	ct = nf_ct_get(skb, &ctinfo);
+	if (!ct || nf_ct_is_template(ct) || nf_ct_is_confirmed(ct))
+		return NF_ACCEPT;
+
+	rcu_read_lock();
+	hook = rcu_dereference(nf_ct_hook);
+	if (hook)
+		verdict = hook->confirm(skb);
+	rcu_read_unlock();
+#endif
+	return verdict & NF_VERDICT_MASK;
+}
+
+void oxtcp_helper_ct_reset(struct sk_buff *skb)
+{
+	nf_reset_ct(skb);
+}
+
+/* proc.rs */
+
+struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net)
+{
+	return net->proc_net;
+}
+
+struct net *oxtcp_helper_seq_file_net(struct seq_file *seq)
+{
+	return seq_file_net(seq);
+}
+
+/* ksocket.rs */
+
+int oxtcp_helper_ksock_set_v6only(struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return ip6_sock_set_v6only(sk);
+#else
+	return -EAFNOSUPPORT;
+#endif
+}
+
+void oxtcp_helper_ksock_set_reuse(struct sock *sk, bool reuse)
+{
+	lock_sock(sk);
+	sk->sk_reuse = reuse ? SK_CAN_REUSE : SK_NO_REUSE;
+	release_sock(sk);
+}
+
+/*
+ * What inet_csk_listen_start() does about the port, and nothing else of it: the socket is never put
+ * into the listening hash. get_port() on a bound socket in state LISTEN checks for conflicts as listen(2)
+ * has it (another listener refuses us, somebody bound with SO_REUSEADDR does not) and clears the bind
+ * bucket's fastreuse, so that from here on nobody gets past the conflict check by the fast path. sk_reuse
+ * goes before the state goes back, for the check looks at both: nobody can bind in between.
+ */
+int oxtcp_helper_ksock_claim_listen(struct sock *sk)
+{
+	int err = -EINVAL;
+
+	lock_sock(sk);
+	if (sk->sk_state == TCP_CLOSE && inet_sk(sk)->inet_num) {
+		WRITE_ONCE(sk->sk_state, TCP_LISTEN);
+		err = sk->sk_prot->get_port(sk, inet_sk(sk)->inet_num);
+		if (!err)
+			sk->sk_reuse = SK_NO_REUSE;
+		WRITE_ONCE(sk->sk_state, TCP_CLOSE);
+	}
+	release_sock(sk);
+	return err;
+}
+
+unsigned int oxtcp_helper_ksock_port(const struct sock *sk)
+{
+	return inet_sk(sk)->inet_num;
+}
+
+/* Is there a socket or TIME-WAIT of the built-in TCP besides @sk on @sk's port? */
+bool oxtcp_helper_ksock_others_on_port(const struct sock *sk)
+{
+	struct inet_hashinfo *hinfo = tcp_get_hashinfo(sk);
+	struct inet_bind_hashbucket *head;
+	struct inet_bind2_bucket *tb2;
+	struct inet_bind_bucket *tb;
+	bool others = false;
+	struct sock *sk2;
+
+	head = &hinfo->bhash[inet_bhashfn(sock_net(sk), inet_sk(sk)->inet_num,
+					  hinfo->bhash_size)];
+
+	spin_lock_bh(&head->lock);
+	/* Owners come and go under this lock (inet_bind_hash(), __inet_put_port()). */
+	tb = inet_csk(sk)->icsk_bind_hash;
+	if (tb) {
+		hlist_for_each_entry(tb2, &tb->bhash2, bhash_node) {
+			sk_for_each_bound(sk2, &tb2->owners) {
+				if (sk2 != sk) {
+					others = true;
+					goto out;
+				}
+			}
+		}
+	}
+out:
+	spin_unlock_bh(&head->lock);
+	return others;
+}
+
+/* deferred.rs */
+
+void oxtcp_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+bool oxtcp_helper_queue_work(struct work_struct *work)
+{
+	return queue_work(system_dfl_wq, work);
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network namespaces, and what a module keeps in each of them.
+//!
+//! C headers: `include/net/net_namespace.h`, `include/net/netns/generic.h`.
+//!
+//! A type that implements [`PerNet`] has one value in every namespace, from the registration (or the
+//! namespace's birth) until the namespace's end (or the end of the registration):
+//!
+//! | step | called | what holds |
+//! |---|---|---|
+//! | [`PerNet::new`] | process context, may sleep | the value is being made; nobody can see it |
+//! | [`PerNet::open`] | process context, may sleep | [`PerNet::get`] works; the outside is let in |
+//! | drop of [`PerNet::Doors`] | process context, may sleep (`pre_exit`) | the outside is shut out |
+//! | an RCU grace period | | readers that came in through a door have left |
+//! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
+//!
+//! No socket outlives its namespace, and none that holds a reference on the module outlives the
+//! registration; so a socket proves that its namespace's value is there.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
+use kernel::types::Opaque;
+
+use super::bindings;
+
+/// A network namespace (`struct net`).
+///
+/// # Invariants
+///
+/// As long as a reference exists, the namespace is alive, or is being set up or cleaned up by the
+/// functions that [`Slot`] registers.
+#[repr(transparent)]
+pub(crate) struct Net(Opaque<bindings::net>);
+
+// SAFETY: Everything that a `&Net` gives access to is made for use from several contexts at a time.
+unsafe impl Sync for Net {}
+
+impl Net {
+    /// Makes a reference of C's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be valid, and the namespace must stay as the type's invariants say for all of `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_raw<'a>(ptr: *const bindings::net) -> &'a Net {
+        // SAFETY: `Net` is transparent over `struct net`; the caller vouches for the rest.
+        // INVARIANT: The caller vouches for it.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// C's pointer.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut bindings::net {
+        self.0.get()
+    }
+
+    /// The namespace that the machine started with.
+    pub(crate) fn initial() -> &'static Net {
+        // SAFETY: `init_net` is a static variable, and that namespace never ends.
+        unsafe { Net::from_raw(bindings::oxtcp_helper_init_net()) }
+    }
+
+    /// Whether this is the namespace that the machine started with.
+    pub(crate) fn is_initial(&self) -> bool {
+        // SAFETY: The pointer is valid; only its value is looked at.
+        unsafe { bindings::oxtcp_helper_net_is_initial(self.as_ptr()) }
+    }
+
+    /// `net.ipv4.ip_local_port_range`: the first and the last port for connections whose program
+    /// asked for none.
+    pub(crate) fn local_port_range(&self) -> (u16, u16) {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: The namespace is valid by the type's invariants; the others are our own variables.
+        unsafe { bindings::oxtcp_helper_local_port_range(self.as_ptr(), &mut low, &mut high) };
+        // The sysctl lets in 1..=65535 only.
+        (low as u16, high as u16)
+    }
+}
+
+/// A type with one value in every network namespace. See the table above for the order of calls.
+pub(crate) trait PerNet: Sized + Send + Sync + 'static {
+    /// What lets the outside in: hooks, files, sysctls. Dropped before the value.
+    ///
+    /// Who comes in through a door may look at the value only under RCU, or until the door's drop has
+    /// returned where that waits (as those of files and sysctls do).
+    type Doors: Send;
+
+    /// The static variable that the namespaces' values are found by. One for each type.
+    fn slot() -> &'static Slot<Self>;
+
+    /// Makes `net`'s value. An error fails the registration, or the making of the namespace.
+    ///
+    /// The initial namespace is the first to get one; `Self::try_get(Net::initial())` finds it.
+    fn new(net: &Net) -> impl PinInit<Self, Error>;
+
+    /// Opens the doors.
+    fn open(&self, net: &Net) -> Result<Self::Doors>;
+
+    /// `net`'s value, or `None` before the end of [`PerNet::new`] and after the registration's end.
+    ///
+    /// Any context; no locks; a few loads.
+    #[inline]
+    fn try_get(net: &Net) -> Option<&Self> {
+        let cell = Cell::<Self>::of(net)?;
+        if cell.state.load(Acquire) != READY {
+            return None;
+        }
+        // SAFETY: By `Cell`'s invariants the value is initialised. It is dropped in `exit` only, after
+        // the state has changed and then a grace period (or, while `net` cleans up, in the thread
+        // that has this reference); by the rules in the trait's documentation nobody holds a
+        // reference until then.
+        Some(unsafe { (*cell.value.get()).assume_init_ref() })
+    }
+
+    /// `net`'s value.
+    ///
+    /// For those who know that it is there: the owner of a socket of this module.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[inline]
+    fn get(net: &Net) -> &Self {
+        match Self::try_get(net) {
+            Some(value) => value,
+            None => no_value(),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_value() -> ! {
+    panic!("no value in this network namespace");
+}
+
+/// Where the namespaces' values of `T` are found: the number of a pointer in `net->gen`.
+///
+/// # Invariants
+///
+/// `id` and `ops` are written only by [`PerNetRegistration`], which exists at most once at a time
+/// (`taken`), and by C while it exists. `id` is 0 when C has none for us; else it is the index of a
+/// pointer that each namespace has, and that is null or points to a `Cell<T>`.
+pub(crate) struct Slot<T: PerNet> {
+    taken: Atomic<bool>,
+    id: Atomic<u32>,
+    ops: Opaque<bindings::pernet_operations>,
+    _values: core::marker::PhantomData<fn() -> T>,
+}
+
+// SAFETY: `id` and `taken` are atomic; `ops` is touched by one registration at a time.
+unsafe impl<T: PerNet> Sync for Slot<T> {}
+
+impl<T: PerNet> Slot<T> {
+    /// A slot that nothing is registered for.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: No id yet, and nothing registered.
+        Self {
+            taken: Atomic::new(false),
+            id: Atomic::new(0),
+            ops: Opaque::zeroed(),
+            _values: core::marker::PhantomData,
+        }
+    }
+}
+
+/// As long as this lives, every network namespace has a `T`.
+///
+/// # Invariants
+///
+/// `T::slot().ops` is registered, and `taken` is ours.
+pub(crate) struct PerNetRegistration<T: PerNet>(core::marker::PhantomData<fn() -> T>);
+
+impl<T: PerNet> PerNetRegistration<T> {
+    /// Makes a `T` for every namespace there is, and for every one to come. Sleeps.
+    ///
+    /// Errors: EBUSY when registered already; ENOMEM; those of [`PerNet::new`] and [`PerNet::open`].
+    pub(crate) fn new() -> Result<Self> {
+        const {
+            // C allocates the cells with kzalloc(), which aligns to 8 bytes at least.
+            assert!(align_of::<Cell<T>>() <= 8);
+        }
+        let slot = T::slot();
+        if slot.taken.xchg(true, Acquire) {
+            return Err(EBUSY);
+        }
+        let ops = slot.ops.get();
+        // SAFETY: `taken` is ours, so nobody else touches `ops`; zeroes are a valid value of it, and
+        // these are its other fields. `id` and `size` are const in C for users, not for the maker;
+        // the slot is static, so `id` stays where it is.
+        unsafe {
+            ops.write(core::mem::zeroed());
+            (*ops).init = Some(init::<T>);
+            (*ops).pre_exit = Some(pre_exit::<T>);
+            (*ops).exit = Some(exit::<T>);
+            (&raw const (*ops).id).cast_mut().write(slot.id.as_ptr());
+            (&raw const (*ops).size).cast_mut().write(size_of::<Cell<T>>());
+        }
+        // SAFETY: `ops` is static and filled in, and its functions are what C expects of them.
+        let result = unsafe { bindings::register_pernet_subsys(ops) };
+        if let Err(error) = kernel::error::to_result(result) {
+            slot.id.store(0, Relaxed);
+            slot.taken.store(false, Release);
+            return Err(error);
+        }
+        // INVARIANT: Just registered.
+        Ok(Self(core::marker::PhantomData))
+    }
+}
+
+impl<T: PerNet> Drop for PerNetRegistration<T> {
+    /// Drops the value of every namespace. Sleeps.
+    fn drop(&mut self) {
+        let slot = T::slot();
+        // SAFETY: By the type's invariants `ops` is registered.
+        unsafe { bindings::unregister_pernet_subsys(slot.ops.get()) };
+        slot.id.store(0, Relaxed);
+        slot.taken.store(false, Release);
+    }
+}
+
+/// A namespace's value as C allocates and frees it; all zeroes at first.
+///
+/// # Invariants
+///
+/// `value` is initialised and pinned while `state` is `READY`; `doors` is initialised only
+/// between the end of `init` and `pre_exit`, and touched by those two only, which C never runs at the
+/// same time for one namespace.
+#[repr(C)]
+struct Cell<T: PerNet> {
+    state: Atomic<u32>,
+    has_doors: UnsafeCell<bool>,
+    doors: UnsafeCell<MaybeUninit<T::Doors>>,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// No value. C's zeroes say so.
+const EMPTY: u32 = 0;
+/// A value, for all to see.
+const READY: u32 = 1;
+
+impl<T: PerNet> Cell<T> {
+    #[inline]
+    fn of(net: &Net) -> Option<&Self> {
+        let id = T::slot().id.load(Relaxed);
+        if id == 0 {
+            return None;
+        }
+        // SAFETY: `net` is valid by its invariants, and C gave us this index. A namespace that was made
+        // before the index was given has room for it by the time that anyone asks: `init` runs after
+        // net_assign_generic(), and no caller knows of the namespace's cell earlier (sockets and doors
+        // come after `init`; `try_get(Net::initial())` from another namespace's `new` runs after the
+        // initial one's, as C's list begins with it).
+        let cell = unsafe { bindings::oxtcp_helper_net_generic(net.as_ptr(), id) };
+        // SAFETY: By `Slot`'s invariants the pointer is null or a cell's. C frees it after `exit`, and
+        // by `Net`'s invariants that is later than this borrow's end.
+        unsafe { cell.cast::<Self>().as_ref() }
+    }
+}
+
+/// # Safety
+///
+/// To be called by C as `pernet_operations::init` of `T`'s slot.
+unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
+    // SAFETY: C calls us with a valid namespace that it is setting up.
+    let net = unsafe { Net::from_raw(net) };
+    match set_up::<T>(net) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+fn set_up<T: PerNet>(net: &Net) -> Result {
+    let cell = Cell::<T>::of(net).ok_or(EINVAL)?;
+    let value = cell.value.get().cast::<T>();
+    // SAFETY: C has just made the cell, so `value` is uninitialised and ours; C does not move it, and
+    // frees it after `exit`, which drops the value.
+    unsafe { T::new(net).__pinned_init(value) }?;
+    // INVARIANT: Initialised in the line above.
+    cell.state.store(READY, Release);
+
+    // SAFETY: Just initialised, and dropped in `exit` or below at the earliest.
+    match unsafe { &*value }.open(net) {
+        Ok(doors) => {
+            // SAFETY: Nobody else looks at `doors` before `pre_exit`.
+            unsafe {
+                (*cell.doors.get()).write(doors);
+                cell.has_doors.get().write(true);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            cell.state.store(EMPTY, Release);
+            // Doors that were opened before the error let somebody in, perhaps.
+            // SAFETY: We are in process context, and hold no lock that a reader could wait for.
+            unsafe { bindings::synchronize_rcu() };
+            // SAFETY: The value is initialised, and after the grace period nobody sees it.
+            unsafe { core::ptr::drop_in_place(value) };
+            Err(error)
+        }
+    }
+}
+
+/// # Safety
+///
+/// To be called by C as `pernet_operations::pre_exit` of `T`'s slot.
+unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
+    // SAFETY: C calls us with a valid namespace that it is cleaning up.
+    let net = unsafe { Net::from_raw(net) };
+    let Some(cell) = Cell::<T>::of(net) else {
+        return;
+    };
+    // SAFETY: By `Cell`'s invariants nobody else touches these two now, and `doors` is initialised when
+    // `has_doors` says so.
+    unsafe {
+        if cell.has_doors.get().replace(false) {
+            (*cell.doors.get()).assume_init_drop();
+        }
+    }
+}
+
+/// # Safety
+///
+/// To be called by C as `pernet_operations::exit` of `T`'s slot: after `pre_exit` and a grace period.
+unsafe extern "C" fn exit<T: PerNet>(net: *mut bindings::net) {
+    // SAFETY: C calls us with a valid namespace that it is cleaning up.
+    let net = unsafe { Net::from_raw(net) };
+    let Some(cell) = Cell::<T>::of(net) else {
+        return;
+    };
+    // INVARIANT: Nobody finds the value from here on. Those who have found it earlier have left: the
+    // doors were shut before the grace period.
+    if cell.state.xchg(EMPTY, Acquire) == READY {
+        // SAFETY: It was initialised; the state, which only we have changed, says that it is not
+        // dropped yet.
+        unsafe { (*cell.value.get()).assume_init_drop() };
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets on their way in: the LOCAL_IN hooks, and conntrack's part in them.
+//!
+//! C headers: `include/linux/netfilter.h`, `include/uapi/linux/netfilter_ipv4.h`.
+
+use core::ptr::NonNull;
+
+use kernel::alloc::flags::GFP_KERNEL;
+use kernel::prelude::*;
+
+use super::bindings;
+use super::net::Net;
+use super::skb::SkBuff;
+
+/// An address family on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Looks at every packet for this host that the firewall has let through.
+pub(crate) trait LocalIn: 'static {
+    /// Takes `skb`, whose network header is set and pulled and whose data begins at it (LOCAL_IN's
+    /// rules), or gives it back untouched for the others.
+    ///
+    /// Runs in softirq (packets from outside) or in process context with BH off (loopback may
+    /// do either), always under `rcu_read_lock`. Must not sleep.
+    fn local_in(net: &Net, family: Family, skb: SkBuff) -> Result<(), SkBuff>;
+}
+
+/// Where our hooks stand among the others of LOCAL_IN, which run in ascending order:
+///
+/// | priority | who |
+/// |---|---|
+/// | -150 .. 50 | mangle, filter, security: the firewall; what it drops we never see |
+/// | 100 | source NAT for local input: afterwards addresses and ports are final |
+/// | 225 | SELinux's last |
+/// | **299** | **we** |
+/// | 300 | conntrack's helpers |
+/// | `INT_MAX` | conntrack's confirmation |
+///
+/// So everything that a firewall can say has been said, with a chain of nftables at any of the
+/// priorities that have names. Helpers do not matter to stolen packets; the confirmation does, and
+/// cannot run before us: it must be the last, and others at `INT_MAX` would come in the order of their
+/// registration. [`confirm_conntrack`] makes up for it.
+const PRIORITY: c_int = 299;
+
+/// Our hooks in one namespace: IPv4's and, where the kernel has it, IPv6's.
+///
+/// Dropping unregisters them and does not wait: a handler that is running goes on, under RCU, until a
+/// grace period has passed.
+///
+/// # Invariants
+///
+/// `ops` are registered with `net`, which is alive, or is cleaning up and has not freed its hooks.
+pub(crate) struct LocalInHooks {
+    net: NonNull<bindings::net>,
+    ops: KVec<bindings::nf_hook_ops>,
+}
+
+// SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
+unsafe impl Send for LocalInHooks {}
+
+impl LocalInHooks {
+    /// Hooks `H` into `net`. Sleeps. Errors: ENOMEM; E2BIG when there are 1024 hooks already.
+    ///
+    /// To be kept in a [`PerNet::Doors`](super::net::PerNet::Doors) of `net`.
+    pub(crate) fn register<H: LocalIn>(net: &Net) -> Result<Self> {
+        let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
+        ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
+        // SAFETY: The helper reads a variable.
+        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
+            ops.push(hook_ops(bindings::NFPROTO_IPV6, hook_v6::<H>), GFP_KERNEL)?;
+        }
+        // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us,
+        // until the drop has unregistered the hooks (C keeps no pointer to it afterwards: the
+        // callbacks that may still run have been copied out of it). The functions are what C expects.
+        kernel::error::to_result(unsafe {
+            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
+        })?;
+        // INVARIANT: Just registered; the doors of a namespace are dropped before its hooks are freed.
+        Ok(Self {
+            // SAFETY: A reference's pointer is not null.
+            net: unsafe { NonNull::new_unchecked(net.as_ptr()) },
+            ops,
+        })
+    }
+}
+
+impl Drop for LocalInHooks {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants they are registered with this namespace, which is there.
+        unsafe {
+            bindings::nf_unregister_net_hooks(
+                self.net.as_ptr(),
+                self.ops.as_ptr(),
+                self.ops.len() as c_uint,
+            )
+        };
+    }
+}
+
+/// What conntrack says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Confirm {
+    /// The flow is in conntrack's table now, or conntrack does not know the packet.
+    Accept,
+    /// Another packet of the same flow was faster and conntrack wants this one dropped.
+    Drop,
+}
+
+/// Puts the flow of a packet that we take into conntrack's table, where conntrack would have done so
+/// after the last hook. Without this conntrack takes our answer for the flow's first packet.
+///
+/// To be called for every packet taken, before anything else is done with it. Any context.
+pub(crate) fn confirm_conntrack(skb: &SkBuff) -> Confirm {
+    // SAFETY: The skb is valid, and by owning it the caller is the only one to look at it.
+    match unsafe { bindings::oxtcp_helper_ct_confirm(skb.as_ptr()) } {
+        bindings::NF_ACCEPT => Confirm::Accept,
+        _ => Confirm::Drop,
+    }
+}
+
+/// Lets go of the packet's conntrack entry, as the built-in TCP does before it queues one: an entry must
+/// not live for as long as a program does not read. Any context.
+pub(crate) fn reset_conntrack(skb: &SkBuff) {
+    // SAFETY: As in `confirm_conntrack`.
+    unsafe { bindings::oxtcp_helper_ct_reset(skb.as_ptr()) };
+}
+
+fn hook_ops(family: c_uint, hook: Hook) -> bindings::nf_hook_ops {
+    // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
+    let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };
+    ops.hook = Some(hook);
+    ops.pf = family as u8;
+    ops.hooknum = bindings::nf_inet_hooks_NF_INET_LOCAL_IN;
+    ops.priority = PRIORITY;
+    ops
+}
+
+type Hook = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
+/// # Safety
+///
+/// To be called by netfilter, for a packet of IPv4.
+unsafe extern "C" fn hook_v4<H: LocalIn>(
+    _private: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
+    unsafe { local_in::<H>(Family::V4, skb, state) }
+}
+
+/// # Safety
+///
+/// To be called by netfilter, for a packet of IPv6.
+unsafe extern "C" fn hook_v6<H: LocalIn>(
+    _private: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
+    unsafe { local_in::<H>(Family::V6, skb, state) }
+}
+
+/// # Safety
+///
+/// `skb` and `state` must be valid, under RCU; the caller must not touch `skb` any more when the answer
+/// is NF_STOLEN.
+#[inline(always)]
+unsafe fn local_in<H: LocalIn>(
+    family: Family,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: `state` is valid; a hook runs only in a namespace that lives, or that is cleaning up and
+    // waits for RCU readers like us before it goes on.
+    let net = unsafe { Net::from_raw((*state).net) };
+    // SAFETY: The caller vouches for it; the skb is ours until we give it back below.
+    let skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
+    match H::local_in(net, family, skb) {
+        Ok(()) => bindings::NF_STOLEN,
+        Err(skb) => {
+            // The caller goes on with the pointer that it has.
+            let _ = skb.into_raw();
+            bindings::NF_ACCEPT
+        }
+    }
+}
