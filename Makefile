@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# oxtcp: what `make help` lists. Kbuild, beside this file, is what the kernel's build reads.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-print-directory
+
+B := $(CURDIR)/build
+JOBS ?= $(shell nproc)
+
+# With KDIR the module is built here against that tree; else in the Debian tree, against the stock kernel.
+ifdef KDIR
+RUN :=
+CARGO := cargo
+KBUILD_FLAGS = $(shell grep -qs '^CONFIG_CC_IS_CLANG=y' "$(KDIR)/.config" && echo LLVM=1)
+STOCK := $(KDIR)
+SETUP_tree := true
+SETUP_kernel := true
+else
+RUN := scripts/in-tree
+CARGO := scripts/in-tree cargo
+KBUILD_FLAGS :=
+STOCK = $$(scripts/where kernel)
+SETUP_tree := scripts/setup tree
+SETUP_kernel := scripts/setup kernel
+endif
+MODULE_MAKE = $(RUN) make -s -j$(JOBS) -C "$(STOCK)" M=$(CURDIR)
+DEBUG_MAKE = scripts/in-tree make -s -j$(JOBS) -C "$$(scripts/where debug)" LLVM=1 M=$(CURDIR)
+
+# Each cargo workspace has a target folder of its own: they are built side by side.
+cargo = $(CARGO) $(1) --manifest-path $(2)/Cargo.toml --target-dir $(B)/cargo/$(subst /,-,$(2))
+
+PHONY := all help
+
+##@ Build
+
+all: module tools ## the module (build/module/oxtcp.ko) and the tools (build/bin)
+
+PHONY += module
+module: ## the module for the stock kernel, or for KDIR=/path/to/a/prepared/kernel
+	@$(SETUP_kernel)
+	@mkdir -p $(B)/module
+	@$(MODULE_MAKE) MO=$(B)/module $(KBUILD_FLAGS) modules
+	@echo "  built   build/module/oxtcp.ko"
+
+PHONY += tools
+tools: ## the command-line tool and the preload library
+	@$(SETUP_tree)
+	@$(call cargo,build --release --quiet,tools)
+	@mkdir -p $(B)/bin
+	@for f in oxtcp liboxtcp_preload.so; do cp -u $(B)/cargo/tools/release/$$f $(B)/bin/; done
+	@echo "  built   build/bin/oxtcp, build/bin/liboxtcp_preload.so"
+
+PHONY += selftests
+selftests:
+	@$(SETUP_tree)
+	@$(call cargo,build --release --quiet --bins,selftests)
+
+PHONY += module-debug
+module-debug:
+	@scripts/setup debug
+	@mkdir -p $(B)/module-debug
+	@$(DEBUG_MAKE) MO=$(B)/module-debug modules
+
+# What the virtual machine gets as /job: the module, bin/ with the tools, selftests/ with its programs.
+PHONY += job job-debug
+job: module tools selftests
+	@scripts/setup vm
+	@scripts/stage stock build/module
+
+job-debug: module-debug tools selftests
+	@scripts/stage debug build/module-debug
+
+##@ Use
+
+PHONY += demo
+demo: job ## the module at work: unmodified programs through it, on the stock kernel in a virtual machine
+	@scripts/vm run --timeout 300 --log $(B)/log/demo.log -- selftests/demo.sh
+
+PHONY += shell
+shell: job ## a shell in a booted virtual machine, with the module loaded and the tools at hand
+	@scripts/vm shell
+
+PHONY += bench
+bench: job ## instructions per byte, per request, per connection, beside the built-in TCP (virtual time)
+	@scripts/vm run --mode icount --smp 1 --timeout 3000 --out $(B)/bench --log $(B)/log/bench.log -- selftests/bench/run.sh
+
+##@ Tests
+
+PHONY += check
+check: ## everything below; ends with `N passed, N failed`
+	@scripts/check fmt-check clippy test kselftest debug-check
+
+PHONY += test
+test: ## on the host: the engine's and the tools' tests
+	@$(SETUP_tree)
+	$(call cargo,test --quiet,rust/engine)
+	$(call cargo,test --quiet,tools)
+
+PHONY += kselftest
+kselftest: job ## the kselftests on the stock kernel; TESTS='a b' takes some of them
+	@scripts/vm run --module --timeout 1800 --log $(B)/log/kselftest.log -- "selftests/run_all.sh $(TESTS)"
+
+PHONY += debug-check
+debug-check: job-debug planted ## the kselftests on the debug kernel, the search for leaks, and the planted bugs
+	@scripts/vm run --kernel debug --module --timeout 3000 --log $(B)/log/debug-check.log -- "selftests/run_all.sh $(TESTS)"
+
+PHONY += planted
+planted: ## that the log scan sees bugs: a module with planted ones, a boot of the debug kernel each
+	@scripts/setup debug
+	@mkdir -p $(B)/planted
+	@scripts/in-tree make -s -C "$$(scripts/where debug)" LLVM=1 M=$(CURDIR)/selftests/planted MO=$(B)/planted modules
+	@scripts/planted $(B)/planted
+
+##@ Code
+
+PHONY += fmt fmt-check
+fmt: ## formats the Rust code, with the kernel's settings
+	@$(SETUP_tree)
+	@find rust tools selftests -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --config-path .rustfmt.toml
+
+fmt-check: ## says what is not formatted
+	@$(SETUP_tree)
+	@find rust tools selftests -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --check --config-path .rustfmt.toml
+
+PHONY += clippy
+clippy: ## clippy: the kernel's lints on the module, cargo's on the engine, the tools and the self-tests
+	@$(SETUP_kernel)
+	@mkdir -p $(B)/clippy
+	@scripts/no-warnings $(B)/clippy -- $(MODULE_MAKE) MO=$(B)/clippy $(KBUILD_FLAGS) CLIPPY=1 modules
+	@$(call cargo,clippy --quiet --all-targets,rust/engine) -- -D warnings
+	@$(call cargo,clippy --quiet --all-targets,tools) -- -D warnings
+	@$(call cargo,clippy --quiet --all-targets,selftests) -- -D warnings
+
+PHONY += rust-analyzer
+rust-analyzer: module ## rust-project.json for the editor's language server
+	@mkdir -p $(B)/analyzer
+	@$(MODULE_MAKE) MO=$(B)/module $(KBUILD_FLAGS) rust-analyzer
+	@$(RUN) python3 scripts/rust-analyzer.py $(B)/module/rust-project.json $(B)/module rust-project.json
+
+PHONY += doctor
+doctor: ## says what a kernel lacks to build and load the module: this machine's, or KDIR=
+	@scripts/doctor $(KDIR)
+
+##@ Housekeeping
+
+PHONY += setup
+setup: ## makes the cache: tree, stock kernel, virtual machine, debug kernel
+	@scripts/setup debug
+
+PHONY += versions
+versions: ## the kernel and the toolchain that were chosen
+	@cat "$$(scripts/where cache)/versions"
+
+PHONY += clean
+clean: ## removes build/; the cache stays
+	@rm -rf build rust-project.json
+
+PHONY += distclean
+distclean: clean ## removes the cache too: the next build downloads and makes it anew
+	@scripts/setup remove
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@printf '\nSettings: KDIR=/path (a prepared kernel), OXTCP_CACHE=/path, OXTCP_KERNEL=7.2.12, OXTCP_MIRROR=URL, TESTS="..."\n'
+
+.PHONY: $(PHONY)
