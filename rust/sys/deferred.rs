@@ -14,7 +14,7 @@ use super::bindings;
 
 /// Something to be done in process context.
 pub(crate) trait Run: Send + Sync + 'static {
-    /// Does what is to be done. May sleep; never runs twice at a time for one object.
+    /// Does what is to be done. May sleep. The queue never runs it twice at a time for one object.
     fn run(&self);
 }
 

@@ -17,7 +17,7 @@ use super::netfilter::Family;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BindAddr {
     /// The address; an IPv4 address as `::ffff:a.b.c.d`, whatever the family. All zeroes (for
-    /// [`Family::V4`]: `::ffff:0.0.0.0`) is the wildcard.
+    /// [`Family::V4`] also `::ffff:0.0.0.0`) is the wildcard.
     pub(crate) ip: [u8; 16],
     /// The family of the socket (not of the address: a socket of [`Family::V6`] can be bound to an
     /// IPv4 address).
@@ -44,7 +44,13 @@ impl BindAddr {
     /// is where an IPv4 socket would be, and V6ONLY means nothing there.
     pub(crate) fn normalized(self) -> Self {
         match (self.family, self.ipv4()) {
-            (Family::V4, _) => Self { v6only: false, ..self },
+            (Family::V4, Some(_)) => Self { v6only: false, ..self },
+            (Family::V4, None) if self.ip == [0; 16] => Self {
+                ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
+                v6only: false,
+                ..self
+            },
+            (Family::V4, None) => self,
             (Family::V6, Some(_)) if !self.v6only => Self { family: Family::V4, ..self },
             (Family::V6, _) => self,
         }

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `net.oxtcp.*`: the settings of a network namespace.
+//!
+//! Names, units and defaults are those of Linux's `net.ipv4.tcp_*`, without the prefix
+//! (`Documentation/networking/ip-sysctl.rst`). A new namespace begins with the values that the initial one
+//! has at that time. Every value may be read and changed at any time, from any context; a
+//! connection sees a change at its next step.
+
+use kernel::alloc::flags::GFP_KERNEL;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::Arc;
+
+use oxtcp_engine::{Config, Duration};
+
+use crate::sys::net::Net;
+use crate::sys::sysctl::{Entry, Field, SysctlTable};
+
+/// Declares the settings: field, default, limits, and the accessor's documentation.
+macro_rules! settings {
+    (
+        numbers { $( $(#[$doc:meta])* $name:ident = $default:literal, $min:expr, $max:expr; )* }
+        vectors { $( $(#[$vdoc:meta])* $vname:ident = $vdefault:expr, $vmin:expr, $vmax:expr; )* }
+    ) => {
+        /// A namespace's settings. Each number stands for itself: no lock, and no order among them.
+        pub(crate) struct Sysctls {
+            $( $name: Atomic<i32>, )*
+            $( $vname: [Atomic<i32>; 3], )*
+        }
+
+        impl Sysctls {
+            /// The settings of a new namespace: those of `from`, or else the defaults. Process context.
+            pub(crate) fn inherit(from: Option<&Sysctls>) -> Result<Arc<Self>> {
+                let new = Self {
+                    $( $name: Atomic::new(from.map_or($default, |from| from.$name.load(Relaxed))), )*
+                    $( $vname: match from {
+                        Some(from) => from.$vname().map(Atomic::new),
+                        None => $vdefault.map(Atomic::new),
+                    }, )*
+                };
+                Ok(Arc::new(new, GFP_KERNEL)?)
+            }
+
+            $(
+                $(#[$doc])*
+                #[allow(dead_code)]
+                #[inline]
+                pub(crate) fn $name(&self) -> i32 {
+                    self.$name.load(Relaxed)
+                }
+            )*
+
+            $(
+                $(#[$vdoc])*
+                #[allow(dead_code)]
+                #[inline]
+                pub(crate) fn $vname(&self) -> [i32; 3] {
+                    let [a, b, c] = &self.$vname;
+                    [a.load(Relaxed), b.load(Relaxed), c.load(Relaxed)]
+                }
+            )*
+
+            const ENTRIES: &'static [Entry<Sysctls>] = &[
+                $( Entry {
+                    name: settings!(@name $name),
+                    field: |s| Field::Int { value: &s.$name, min: $min, max: $max },
+                }, )*
+                $( Entry {
+                    name: settings!(@name $vname),
+                    field: |s| Field::Vector3 { values: &s.$vname, min: $vmin, max: $vmax },
+                }, )*
+            ];
+        }
+    };
+    (@name $name:ident) => { kernel::c_str!(stringify!($name)) };
+}
+
+settings! {
+    numbers {
+        /// Answer a completed handshake with RST when the accept queue is full (0 or 1).
+        abort_on_overflow = 0, 0, 1;
+        /// Challenge ACKs of the namespace in a second (RFC 5961 section 7). Linux's default since 6.2: no
+        /// limit, as a shared one can be observed from outside (CVE-2016-5696).
+        challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
+        /// Report duplicates by D-SACK (0 or 1).
+        dsack = 1, 0, 1;
+        /// Seconds in FIN-WAIT-2 without a program.
+        fin_timeout = 60, 0, MAX_SECONDS;
+        /// The least milliseconds between two ACKs in answer to invalid segments on one connection.
+        invalid_ratelimit = 500, 0, i32::MAX;
+        /// Seconds between keepalive probes.
+        keepalive_intvl = 75, 1, MAX_SECONDS;
+        /// Unanswered keepalive probes that end a connection.
+        keepalive_probes = 9, 0, 255;
+        /// Idle seconds before the first keepalive probe.
+        keepalive_time = 7200, 1, MAX_SECONDS;
+        /// The most half-open connections that a listener remembers.
+        max_syn_backlog = 4096, 0, i32::MAX;
+        /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of
+        /// its established table); this is the value for 8 GB and more.
+        max_tw_buckets = 262_144, 0, i32::MAX;
+        /// As `retries2`, without a program; 0 means 8.
+        orphan_retries = 0, 0, 255;
+        /// Retransmissions before the route is looked at again (RFC 1122's R1).
+        retries1 = 3, 0, 255;
+        /// Retransmissions before the connection is given up (RFC 1122's R2).
+        retries2 = 15, 0, 255;
+        /// Ignore RST in TIME-WAIT (0 or 1; RFC 1337).
+        rfc1337 = 0, 0, 1;
+        /// Upper bound of the retransmission timeout in milliseconds.
+        rto_max_ms = 120_000, 1000, 120_000;
+        /// Lower bound of the retransmission timeout in microseconds.
+        rto_min_us = 200_000, 1, i32::MAX;
+        /// Selective acknowledgments (0 or 1; RFC 2018).
+        sack = 1, 0, 1;
+        /// Shrink the congestion window after idle time (0 or 1; RFC 2861).
+        slow_start_after_idle = 1, 0, 1;
+        /// The most connections that wait in a listener for accept(2). Linux has it as `net.core.somaxconn`.
+        somaxconn = 4096, 0, i32::MAX;
+        /// Retransmissions of a SYN.
+        syn_retries = 6, 1, 127;
+        /// Retransmissions of a SYN-ACK.
+        synack_retries = 5, 0, 255;
+        /// Timestamps (RFC 7323): 0 none, 1 with a random offset for each connection, 2 without. The
+        /// offset of 2 is not made: it counts as 1.
+        timestamps = 1, 0, 2;
+        /// Reuse of TIME-WAIT for active opens: 0 never, 1 everywhere, 2 over loopback.
+        tw_reuse = 2, 0, 2;
+        /// Window scaling (0 or 1; RFC 7323 section 2).
+        window_scaling = 1, 0, 1;
+    }
+    vectors {
+        /// Bytes of a receive buffer: least, default, most.
+        rmem = [4096, 131_072, 6_291_456], 1, i32::MAX;
+        /// Bytes of a send buffer: least, default, most.
+        wmem = [4096, 16_384, 4_194_304], 1, i32::MAX;
+    }
+}
+
+/// The most seconds that any of the times may have: so many jiffies at 1000 Hz fit in an `int`, as they must
+/// in Linux.
+const MAX_SECONDS: i32 = i32::MAX / 1000;
+
+impl Sysctls {
+    /// Makes `net.oxtcp.*` of `net`. Process context. Errors: ENOMEM.
+    pub(crate) fn register(self: &Arc<Self>, net: &Net) -> Result<SysctlTable> {
+        SysctlTable::register(net, c"net/oxtcp", self.clone(), Self::ENTRIES)
+    }
+
+    /// What the engine is to know. Any context.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            syn_retries: byte(self.syn_retries()),
+            synack_retries: byte(self.synack_retries()),
+            retries1: byte(self.retries1()),
+            retries2: byte(self.retries2()),
+            orphan_retries: byte(self.orphan_retries()),
+            fin_timeout: seconds(self.fin_timeout()),
+            window_scaling: self.window_scaling() != 0,
+            sack: self.sack() != 0,
+            dsack: self.dsack() != 0,
+            timestamps: self.timestamps() != 0,
+            rto_min: Duration::from_micros(positive(self.rto_min_us())),
+            // Not below the other, whatever is set.
+            rto_max: Duration::from_micros(
+                (positive(self.rto_max_ms()) * 1000).max(positive(self.rto_min_us())),
+            ),
+            keepalive_time: seconds(self.keepalive_time()),
+            keepalive_intvl: seconds(self.keepalive_intvl()),
+            keepalive_probes: byte(self.keepalive_probes()),
+            abort_on_overflow: self.abort_on_overflow() != 0,
+            rfc1337: self.rfc1337() != 0,
+            tw_reuse: byte(self.tw_reuse()),
+            slow_start_after_idle: self.slow_start_after_idle() != 0,
+            invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
+            ..Config::default()
+        }
+    }
+}
+
+/// The limits above keep the numbers in range; these conversions hold for any.
+fn byte(value: i32) -> u8 {
+    value.clamp(0, 255) as u8
+}
+
+fn positive(value: i32) -> u64 {
+    value.max(0) as u64
+}
+
+fn seconds(value: i32) -> Duration {
+    Duration::from_secs(positive(value))
+}
