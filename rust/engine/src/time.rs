@@ -35,6 +35,12 @@ impl Instant {
         self.0
     }
 
+    /// Seconds since the epoch, modulo 2^32.
+    #[inline]
+    pub const fn as_secs32(self) -> u32 {
+        (self.0 / 1_000_000) as u32
+    }
+
     /// How long ago `earlier` was; zero when it is in the future.
     #[inline]
     pub const fn since(self, earlier: Instant) -> Duration {

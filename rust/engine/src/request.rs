@@ -1,0 +1,632 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A connection request: what a listener keeps between a SYN and the ACK that completes the
+//! handshake (SYN-RECEIVED after a passive OPEN, RFC 9293 section 3.10.7.4).
+//!
+//! It is no connection: 28 bytes, no timer of its own, nothing that grows. The caller keeps it in its
+//! SYN queue together with the addresses, calls [`Request::on_timer`] after [`Request::next_timeout`], and on
+//! [`RequestVerdict::Complete`] makes a connection of it with [`Connection::accept`].
+//!
+//! [`Connection::accept`]: crate::connection::Connection::accept
+
+use crate::context::Context;
+use crate::reply::{self, ReplyLimit};
+use crate::rtt::INITIAL_RTO;
+use crate::segment::Segment;
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
+use crate::transmit::{Transmit, TransmitKind};
+use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+
+/// What the caller decides about a connection request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestOpen {
+    /// Our initial sequence number ([`crate::isn::initial`]).
+    pub iss: SeqNum,
+    /// Added to the clock for TSval ([`crate::isn::timestamp_offset`]).
+    pub ts_offset: u32,
+    /// The MSS that we announce, in bytes.
+    pub advertised_mss: u16,
+    /// Bytes that can be received at first; a SYN-ACK announces at most 65535 of them.
+    pub recv_space: u32,
+    /// The largest receive window that there will ever be, in bytes: it chooses our window scale.
+    pub recv_limit: u32,
+}
+
+/// A half-open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    iss: SeqNum,
+    irs: SeqNum,
+    ts_recent: u32,
+    ts_offset: u32,
+    peer_mss: u16,
+    advertised_mss: u16,
+    window: u16,
+    replied: ReplyLimit,
+    snd_scale: WindowScale,
+    rcv_scale: WindowScale,
+    agreed: Agreed,
+    resent: u8,
+}
+
+/// What a segment means for a request.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum RequestVerdict {
+    /// The ACK of our SYN: make a connection of the request and feed it this very segment. A caller
+    /// without room in its accept queue ignores the segment; the request stays as it is.
+    Complete,
+    /// The peer's SYN came again, so our SYN-ACK was lost: send it again.
+    Resend(Transmit),
+    /// Send this; the request stays.
+    Reply(Transmit),
+    /// The peer reset the connection: forget the request.
+    Drop,
+    /// Nothing is to be done.
+    Ignore,
+}
+
+/// What a request's timer asks for.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum RequestTimer {
+    /// Send the SYN-ACK again, and call again after [`Request::next_timeout`].
+    Resend(Transmit),
+    /// Nobody answered: forget the request.
+    Expire,
+}
+
+/// The options that both sides offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Agreed(u8);
+
+impl Agreed {
+    const WINDOW_SCALE: u8 = 1;
+    const SACK: u8 = 2;
+    const TIMESTAMPS: u8 = 4;
+
+    const fn has(self, option: u8) -> bool {
+        self.0 & option != 0
+    }
+}
+
+impl Request {
+    /// The longest time between two SYN-ACKs (Linux's TCP_RTO_MAX).
+    const MAX_TIMEOUT: Duration = Duration::from_secs(120);
+
+    /// A request from `syn`, for which [`crate::listen::on_segment`] said
+    /// [`Syn`](crate::listen::ListenVerdict::Syn) (RFC 9293 section 3.10.7.2). The caller sends
+    /// [`Request::syn_ack`]. Data in the SYN is not taken; the peer sends it again (RFC 9293 section 3.4
+    /// leaves the choice).
+    pub fn new(cx: &Context<'_>, syn: &Segment, open: &RequestOpen) -> Self {
+        let offered = &syn.header.options;
+        let mut agreed = 0;
+        let mut scales = (WindowScale::default(), WindowScale::default());
+        // RFC 7323 section 2.2: a SYN-ACK may carry the option only if the SYN did.
+        if let (Some(peer), true) = (offered.window_scale, cx.config.window_scaling) {
+            agreed |= Agreed::WINDOW_SCALE;
+            scales = (peer, WindowScale::for_limit(open.recv_limit));
+        }
+        if offered.sack_permitted && cx.config.sack {
+            agreed |= Agreed::SACK;
+        }
+        let mut ts_recent = 0;
+        if let (Some(Timestamps { val, .. }), true) = (offered.timestamps, cx.config.timestamps) {
+            agreed |= Agreed::TIMESTAMPS;
+            ts_recent = val;
+        }
+        Request {
+            iss: open.iss,
+            irs: syn.seq(),
+            ts_recent,
+            ts_offset: open.ts_offset,
+            // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
+            peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
+            advertised_mss: open.advertised_mss,
+            // The window of a SYN is never scaled (RFC 7323 section 2.2).
+            window: WindowScale::default().narrow(open.recv_space),
+            replied: ReplyLimit::new(),
+            snd_scale: scales.0,
+            rcv_scale: scales.1,
+            agreed: Agreed(agreed),
+            resent: 0,
+        }
+    }
+
+    /// The SYN-ACK.
+    pub fn syn_ack(&self, cx: &Context<'_>) -> Transmit {
+        Transmit {
+            header: Header {
+                seq: self.iss,
+                ack: self.rcv_nxt(),
+                flags: Flags::SYN_ACK,
+                window: self.window,
+                options: Options {
+                    mss: Some(self.advertised_mss),
+                    window_scale: self.window_scales().map(|(_, rcv)| rcv),
+                    sack_permitted: self.sack_permitted(),
+                    timestamps: self.echo(cx),
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(self.snd_nxt(), 0),
+            mss: self.peer_mss,
+            kind: TransmitKind::SynAck,
+        }
+    }
+
+    /// A segment of this half-open connection (RFC 9293 section 3.10.7.4, SYN-RECEIVED).
+    pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment) -> RequestVerdict {
+        let flags = segment.header.flags;
+        // RFC 7323 section 5.3: PAWS is not for RST.
+        let stale = !flags.rst() && self.is_stale(segment);
+
+        // The SYN once more. It lies before the window, and would get an ACK by the rule below; what the
+        // peer lacks is the SYN-ACK.
+        if segment.seq() == self.irs && flags.syn() && !flags.rst() && !flags.ack() && !stale {
+            return match self.replied.permits(cx, segment) {
+                true => RequestVerdict::Resend(self.syn_ack(cx)),
+                false => RequestVerdict::Ignore,
+            };
+        }
+
+        // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>".
+        // As in Linux this comes before the check of the sequence number: an ACK of something that we
+        // never sent comes from an old connection, whatever its sequence number.
+        if flags.ack() && !flags.rst() && segment.header.ack != self.snd_nxt() {
+            return match reply::closed(segment) {
+                Some(reset) => RequestVerdict::Reply(reset),
+                None => RequestVerdict::Ignore,
+            };
+        }
+
+        // First, the sequence number: "If an incoming segment is not acceptable, an acknowledgment should
+        // be sent in reply (unless the RST bit is set)".
+        if stale || !self.is_acceptable(segment) {
+            return match !flags.rst() && self.replied.permits(cx, segment) {
+                true => RequestVerdict::Reply(self.ack(cx, TransmitKind::Ack)),
+                false => RequestVerdict::Ignore,
+            };
+        }
+
+        // Second, RST (RFC 5961 section 3.2): one with exactly the expected number is the peer's; one elsewhere in the
+        // window may be a guess, and the peer is asked.
+        if flags.rst() {
+            return if segment.seq() == self.rcv_nxt() {
+                RequestVerdict::Drop
+            } else {
+                self.challenge(cx, segment)
+            };
+        }
+
+        // Fourth, SYN (RFC 5961 section 4.2): the peer is asked. If it has started anew, it answers with a
+        // RST, and its next SYN makes a new request.
+        if flags.syn() {
+            return self.challenge(cx, segment);
+        }
+
+        // Fifth, ACK: "if the ACK bit is off, drop the segment".
+        if !flags.ack() {
+            return RequestVerdict::Ignore;
+        }
+        RequestVerdict::Complete
+    }
+
+    /// Call it [`Request::next_timeout`] after the last SYN-ACK.
+    pub fn on_timer(&mut self, cx: &Context<'_>) -> RequestTimer {
+        if self.resent >= cx.config.synack_retries {
+            return RequestTimer::Expire;
+        }
+        self.resent = self.resent.saturating_add(1);
+        RequestTimer::Resend(self.syn_ack(cx))
+    }
+
+    /// How long after the last SYN-ACK the timer is to run: 1 s, 2 s, 4 s ... (RFC 6298 section 5).
+    pub fn next_timeout(&self) -> Duration {
+        INITIAL_RTO
+            .backed_off(self.resent)
+            .min(Request::MAX_TIMEOUT)
+    }
+
+    /// How often the timer had the SYN-ACK sent again (RFC 6298 rule 5.7, RFC 5681 section 3.1).
+    pub const fn resent(&self) -> u8 {
+        self.resent
+    }
+
+    /// Our initial sequence number.
+    pub const fn iss(&self) -> SeqNum {
+        self.iss
+    }
+
+    /// The peer's initial sequence number.
+    pub const fn irs(&self) -> SeqNum {
+        self.irs
+    }
+
+    /// SND.NXT: behind our SYN.
+    pub const fn snd_nxt(&self) -> SeqNum {
+        self.iss.add(1)
+    }
+
+    /// RCV.NXT: behind the peer's SYN.
+    pub const fn rcv_nxt(&self) -> SeqNum {
+        self.irs.add(1)
+    }
+
+    /// RCV.WND in bytes, as the SYN-ACK announced it.
+    pub const fn rcv_wnd(&self) -> u32 {
+        self.window as u32
+    }
+
+    /// The MSS that the peer announced, or the default; at least [`Mss::MIN`].
+    pub const fn peer_mss(&self) -> u16 {
+        self.peer_mss
+    }
+
+    /// The MSS that we announced.
+    pub const fn advertised_mss(&self) -> u16 {
+        self.advertised_mss
+    }
+
+    /// The scale of the peer's windows and that of ours, if both sides offered the option.
+    pub const fn window_scales(&self) -> Option<(WindowScale, WindowScale)> {
+        if self.agreed.has(Agreed::WINDOW_SCALE) {
+            Some((self.snd_scale, self.rcv_scale))
+        } else {
+            None
+        }
+    }
+
+    /// Whether both sides offered SACK.
+    pub const fn sack_permitted(&self) -> bool {
+        self.agreed.has(Agreed::SACK)
+    }
+
+    /// TS.Recent, if both sides offered timestamps (RFC 7323 section 4.3).
+    pub const fn ts_recent(&self) -> Option<u32> {
+        if self.agreed.has(Agreed::TIMESTAMPS) {
+            Some(self.ts_recent)
+        } else {
+            None
+        }
+    }
+
+    /// What is added to the clock for TSval.
+    pub const fn ts_offset(&self) -> u32 {
+        self.ts_offset
+    }
+
+    /// PAWS (RFC 7323 section 5.3).
+    fn is_stale(&self, segment: &Segment) -> bool {
+        match (self.ts_recent(), segment.header.options.timestamps) {
+            (Some(recent), Some(timestamps)) => reply::is_older(timestamps.val, recent),
+            _ => false,
+        }
+    }
+
+    /// Whether the segment begins at RCV.NXT or has a number inside of the window (RFC 9293 section 3.10.7.4, first check;
+    /// a bare segment at the end of the window passes, as in Linux).
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        let (next, end) = (self.rcv_nxt(), self.rcv_nxt().add(self.rcv_wnd()));
+        segment.seq() == next
+            || (segment.end().after(next) && segment.seq().before(end))
+            || (segment.seq() == end && segment.seq_len() == 0)
+    }
+
+    fn challenge(&mut self, cx: &Context<'_>, segment: &Segment) -> RequestVerdict {
+        match self.replied.permits(cx, segment) {
+            true => RequestVerdict::Reply(self.ack(cx, TransmitKind::ChallengeAck)),
+            false => RequestVerdict::Ignore,
+        }
+    }
+
+    /// An ACK with nothing in it.
+    fn ack(&self, cx: &Context<'_>, kind: TransmitKind) -> Transmit {
+        Transmit {
+            header: Header {
+                seq: self.snd_nxt(),
+                ack: self.rcv_nxt(),
+                flags: Flags::ACK,
+                window: self.rcv_scale.narrow(self.rcv_wnd()),
+                options: Options {
+                    timestamps: self.echo(cx),
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(self.snd_nxt(), 0),
+            mss: self.peer_mss,
+            kind,
+        }
+    }
+
+    fn echo(&self, cx: &Context<'_>) -> Option<Timestamps> {
+        let ecr = self.ts_recent()?;
+        Some(Timestamps {
+            val: cx.now.timestamp_ms(self.ts_offset),
+            ecr,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Config;
+    use crate::time::Instant;
+    use std::format;
+    use std::string::String;
+
+    const ISS: u32 = u32::MAX;
+    const IRS: u32 = 0xffff_fff0;
+
+    fn cx(config: &Config) -> Context<'_> {
+        Context {
+            now: Instant::from_secs(1000),
+            config,
+        }
+    }
+
+    fn segment(flags: Flags, seq: u32, ack: u32, payload_len: u32) -> Segment {
+        Segment {
+            header: Header {
+                seq: SeqNum::new(IRS).add(seq),
+                ack: SeqNum::new(ISS).add(ack),
+                flags,
+                window: 1000,
+                ..Header::default()
+            },
+            payload_len,
+        }
+    }
+
+    fn stamped(mut segment: Segment, val: u32) -> Segment {
+        segment.header.options.timestamps = Some(Timestamps { val, ecr: 0 });
+        segment
+    }
+
+    fn syn() -> Segment {
+        let mut syn = stamped(segment(Flags::SYN, 0, 0, 0), 700);
+        syn.header.options.mss = Some(1460);
+        syn.header.options.window_scale = Some(WindowScale::new(9));
+        syn.header.options.sack_permitted = true;
+        syn
+    }
+
+    const OPEN: RequestOpen = RequestOpen {
+        iss: SeqNum::new(ISS),
+        ts_offset: 5,
+        advertised_mss: 1400,
+        recv_space: 10_000,
+        recv_limit: 6 << 20,
+    };
+
+    /// `ACK+1,+1` is an ACK with the numbers ISS + 1 and IRS + 1.
+    fn name(transmit: &Transmit) -> String {
+        let header = &transmit.header;
+        format!(
+            "{:?}+{},+{}",
+            header.flags,
+            header.seq.get().wrapping_sub(ISS),
+            header.ack.get().wrapping_sub(IRS)
+        )
+    }
+
+    fn verdict(request: &mut Request, cx: &Context<'_>, segment: &Segment) -> String {
+        match request.on_segment(cx, segment) {
+            RequestVerdict::Complete => String::from("complete"),
+            RequestVerdict::Resend(transmit) => format!("resend {}", name(&transmit)),
+            RequestVerdict::Reply(transmit) if transmit.kind == TransmitKind::ChallengeAck => {
+                format!("challenge {}", name(&transmit))
+            }
+            RequestVerdict::Reply(transmit) => name(&transmit),
+            RequestVerdict::Drop => String::from("drop"),
+            RequestVerdict::Ignore => String::from("ignore"),
+        }
+    }
+
+    #[test]
+    fn on_segment__table() {
+        let push = Flags::ACK.union(Flags::PSH);
+        let syn_fin = Flags::SYN.union(Flags::FIN);
+        let rst_to_nowhere = format!("RST+9,+{}", 0u32.wrapping_sub(IRS));
+        let reset = rst_to_nowhere.as_str();
+        // Flags, SEG.SEQ - IRS, SEG.ACK - ISS, payload, verdict.
+        let table: &[(Flags, u32, u32, u32, &str)] = &[
+            // The ACK that is waited for, alone, with data, with FIN.
+            (Flags::ACK, 1, 1, 0, "complete"),
+            (push, 1, 1, 100, "complete"),
+            (push, 1, 1, 64_000, "complete"),
+            (Flags::FIN_ACK, 1, 1, 0, "complete"),
+            (Flags::ACK, 500, 1, 0, "complete"),
+            (Flags::ACK, 10_000, 1, 5, "complete"),
+            (Flags::ACK, 10_001, 1, 0, "complete"),
+            // Nobody sends a SYN-ACK to a listener.
+            (Flags::SYN_ACK, 0, 1, 0, "ACK+1,+1"),
+            (Flags::SYN_ACK, 0, 1, 10, "challenge ACK+1,+1"),
+            // The SYN again.
+            (Flags::SYN, 0, 0, 0, "resend SYN,ACK+0,+1"),
+            (Flags::SYN, 0, 77, 500, "resend SYN,ACK+0,+1"),
+            (syn_fin, 0, 0, 0, "resend SYN,ACK+0,+1"),
+            // A wrong acknowledgment.
+            (Flags::ACK, 1, 9, 0, reset),
+            (Flags::ACK, 90_000, 9, 0, reset),
+            (Flags::SYN_ACK, 0, 9, 0, reset),
+            (Flags::FIN_ACK, 1, 9, 0, reset),
+            // Outside of the window.
+            (Flags::ACK, 0, 1, 0, "ACK+1,+1"),
+            (Flags::ACK, 0, 1, 1, "ACK+1,+1"),
+            (Flags::ACK, 10_001, 1, 1, "ACK+1,+1"),
+            (Flags::SYN, 20_000, 0, 0, "ACK+1,+1"),
+            (Flags::SYN, u32::MAX, 0, 0, "ACK+1,+1"),
+            (Flags::NONE, 20_000, 0, 0, "ACK+1,+1"),
+            (Flags::RST, 0, 0, 0, "ignore"),
+            (Flags::RST, 10_002, 0, 0, "ignore"),
+            (Flags::RST_ACK, 10_002, 9, 0, "ignore"),
+            // RST: the exact number, and a guess.
+            (Flags::RST, 1, 0, 0, "drop"),
+            (Flags::RST_ACK, 1, 1, 0, "drop"),
+            (Flags::RST_ACK, 1, 9, 0, "drop"),
+            (Flags::RST, 2, 0, 0, "challenge ACK+1,+1"),
+            (Flags::RST, 10_001, 0, 0, "challenge ACK+1,+1"),
+            // Another SYN within the window.
+            (Flags::SYN, 5, 0, 0, "challenge ACK+1,+1"),
+            (Flags::SYN_ACK, 5, 1, 0, "challenge ACK+1,+1"),
+            // No ACK.
+            (Flags::NONE, 1, 0, 0, "ignore"),
+            (Flags::PSH, 1, 0, 10, "ignore"),
+            (Flags::FIN, 1, 0, 0, "ignore"),
+        ];
+        let config = Config::default();
+        for (flags, seq, ack, len, expected) in table {
+            let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+            let segment = segment(*flags, *seq, *ack, *len);
+            let got = verdict(&mut request, &cx(&config), &segment);
+            assert_eq!(got, *expected, "{flags:?} seq {seq} ack {ack} len {len}");
+        }
+    }
+
+    #[test]
+    fn on_segment__paws() {
+        let config = Config::default();
+        for (val, expected) in [
+            (700, "complete"),
+            (701, "complete"),
+            (699, "ACK+1,+1"),
+            (700 + (1 << 31), "ACK+1,+1"),
+        ] {
+            let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+            let ack = stamped(segment(Flags::ACK, 1, 1, 0), val);
+            assert_eq!(
+                verdict(&mut request, &cx(&config), &ack),
+                expected,
+                "TSval {val}"
+            );
+        }
+        let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+        let old_syn = stamped(segment(Flags::SYN, 0, 0, 0), 600);
+        assert_eq!(verdict(&mut request, &cx(&config), &old_syn), "ACK+1,+1");
+        let old_rst = stamped(segment(Flags::RST, 1, 0, 0), 600);
+        assert_eq!(verdict(&mut request, &cx(&config), &old_rst), "drop");
+    }
+
+    #[test]
+    fn on_segment__answers_are_limited_but_data_is_always_answered() {
+        let config = Config::default();
+        let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+        let at = |millis| Context {
+            now: Instant::from_secs(1000) + Duration::from_millis(millis),
+            config: &config,
+        };
+        let old = segment(Flags::ACK, 0, 1, 0);
+        assert_eq!(verdict(&mut request, &at(0), &old), "ACK+1,+1");
+        assert_eq!(verdict(&mut request, &at(100), &old), "ignore");
+        assert_eq!(
+            verdict(&mut request, &at(100), &segment(Flags::SYN, 0, 0, 0)),
+            "ignore"
+        );
+        assert_eq!(
+            verdict(&mut request, &at(100), &segment(Flags::ACK, 0, 1, 1)),
+            "ACK+1,+1"
+        );
+        assert_eq!(verdict(&mut request, &at(520), &old), "ACK+1,+1");
+    }
+
+    #[test]
+    fn syn_ack__offers_what_was_offered() {
+        let mut config = Config::default();
+        let request = Request::new(&cx(&config), &syn(), &OPEN);
+        let syn_ack = request.syn_ack(&cx(&config));
+        assert_eq!(syn_ack.header.window, 10_000);
+        assert_eq!(
+            syn_ack.header.options,
+            Options {
+                mss: Some(1400),
+                window_scale: Some(WindowScale::new(7)),
+                sack_permitted: true,
+                timestamps: Some(Timestamps {
+                    val: 1_000_005,
+                    ecr: 700
+                }),
+                ..Options::default()
+            }
+        );
+        assert_eq!(
+            request.window_scales(),
+            Some((WindowScale::new(9), WindowScale::new(7)))
+        );
+        assert_eq!((request.peer_mss(), request.ts_recent()), (1460, Some(700)));
+
+        // A peer that offers nothing, and settings that allow nothing.
+        let bare = Request::new(&cx(&config), &segment(Flags::SYN, 0, 0, 0), &OPEN);
+        let mss_only = Options {
+            mss: Some(1400),
+            ..Options::default()
+        };
+        assert_eq!(bare.syn_ack(&cx(&config)).header.options, mss_only);
+        assert_eq!(
+            (bare.peer_mss(), bare.window_scales(), bare.ts_recent()),
+            (536, None, None)
+        );
+        config.window_scaling = false;
+        config.sack = false;
+        config.timestamps = false;
+        let shut = Request::new(&cx(&config), &syn(), &OPEN);
+        assert_eq!(shut.syn_ack(&cx(&config)).header.options, mss_only);
+    }
+
+    #[test]
+    fn new__a_hostile_syn() {
+        let config = Config::default();
+        let mut hostile = syn();
+        hostile.header.options.mss = Some(1);
+        hostile.payload_len = 64_000;
+        let open = RequestOpen {
+            recv_space: u32::MAX,
+            recv_limit: u32::MAX,
+            ..OPEN
+        };
+        let request = Request::new(&cx(&config), &hostile, &open);
+        assert_eq!(request.peer_mss(), 48);
+        assert_eq!(request.syn_ack(&cx(&config)).header.window, u16::MAX);
+        assert_eq!(request.rcv_nxt(), SeqNum::new(IRS).add(1));
+    }
+
+    #[test]
+    fn on_timer__1_2_4_8_16_32_seconds() {
+        let config = Config::default();
+        let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+        let mut waited = 0;
+        for seconds in [1, 2, 4, 8, 16] {
+            assert_eq!(request.next_timeout(), Duration::from_secs(seconds));
+            waited += seconds;
+            assert!(
+                matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(t)
+                if name(&t) == "SYN,ACK+0,+1" && t.kind == TransmitKind::SynAck)
+            );
+        }
+        waited += request.next_timeout().as_secs();
+        assert!(matches!(
+            request.on_timer(&cx(&config)),
+            RequestTimer::Expire
+        ));
+        assert_eq!((waited, request.resent()), (63, 5));
+        let config = Config {
+            synack_retries: 255,
+            ..Config::default()
+        };
+        for _ in 0..255 {
+            assert!(
+                matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(_))
+                    || request.resent() == 255
+            );
+            assert!(request.next_timeout() <= Duration::from_secs(120));
+        }
+    }
+
+    #[test]
+    fn size() {
+        assert!(size_of::<Request>() <= 28 && align_of::<Request>() <= 4);
+    }
+}

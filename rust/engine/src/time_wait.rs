@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+//! TIME-WAIT: what is kept of a connection after both FINs, so that a late segment of it cannot hurt the
+//! next connection between the same ports (RFC 9293 section 3.10.7.4, RFC 1122 section 4.2.2.13, RFC 6191).
+
+use crate::context::Context;
+use crate::reply::{self, ReplyLimit};
+use crate::segment::Segment;
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
+use crate::transmit::{Transmit, TransmitKind};
+use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+
+/// What a connection leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeWaitOpen {
+    /// Behind our FIN.
+    pub snd_nxt: SeqNum,
+    /// Behind the peer's FIN.
+    pub rcv_nxt: SeqNum,
+    /// The receive window in bytes, and its scale.
+    pub rcv_wnd: u32,
+    /// The scale of `rcv_wnd` on the wire.
+    pub rcv_scale: WindowScale,
+    /// If timestamps were agreed: TS.Recent.
+    pub ts_recent: Option<u32>,
+    /// What was added to the clock for TSval.
+    pub ts_offset: u32,
+}
+
+/// A connection in TIME-WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWait {
+    snd_nxt: SeqNum,
+    rcv_nxt: SeqNum,
+    ts_recent: u32,
+    ts_offset: u32,
+    /// When it began, in seconds.
+    since: u32,
+    window: u16,
+    replied: ReplyLimit,
+    timestamps: bool,
+}
+
+/// What a segment means for a connection in TIME-WAIT.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum TimeWaitVerdict {
+    /// Nothing is to be done.
+    Ignore,
+    /// Send this.
+    Ack(Transmit),
+    /// The peer's FIN came again: send this, and begin [`TimeWait::LENGTH`] anew.
+    Restart(Transmit),
+    /// A new connection between the same ports: forget this one and treat the SYN as a listener would, with
+    /// this initial sequence number, which lies beyond all that the old connection used. Without a listener the
+    /// SYN is one for a closed port.
+    Reopen {
+        /// The first initial sequence number that is safe; take this one.
+        iss_after: SeqNum,
+    },
+    /// A RST: forget the connection now.
+    Kill,
+}
+
+impl TimeWait {
+    /// Linux's TCP_TIMEWAIT_LEN. RFC 9293 section 3.4.2 has twice an MSL of two minutes, and nobody follows.
+    pub const LENGTH: Duration = Duration::from_secs(60);
+
+    /// How far beyond SND.NXT the next connection begins: more than the largest unscaled window, as in Linux.
+    const ISS_GAP: u32 = 65535 + 2;
+
+    /// The state to keep, from now for [`TimeWait::LENGTH`].
+    pub fn new(cx: &Context<'_>, open: &TimeWaitOpen) -> Self {
+        TimeWait {
+            snd_nxt: open.snd_nxt,
+            rcv_nxt: open.rcv_nxt,
+            ts_recent: open.ts_recent.unwrap_or(0),
+            ts_offset: open.ts_offset,
+            since: cx.now.as_secs32(),
+            window: open.rcv_scale.narrow(open.rcv_wnd),
+            replied: ReplyLimit::new(),
+            timestamps: open.ts_recent.is_some(),
+        }
+    }
+
+    /// A segment of the old connection, or the SYN of a new one.
+    pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment) -> TimeWaitVerdict {
+        let flags = segment.header.flags;
+        if flags.rst() {
+            // RFC 5961 section 3.2: the exact number only. RFC 1337: better not even then.
+            return if segment.seq() == self.rcv_nxt && !cx.config.rfc1337 {
+                TimeWaitVerdict::Kill
+            } else {
+                TimeWaitVerdict::Ignore
+            };
+        }
+        let val = match segment.header.options.timestamps {
+            Some(timestamps) if self.timestamps => Some(timestamps.val),
+            _ => None,
+        };
+        let stale = val.is_some_and(|val| reply::is_older(val, self.ts_recent));
+
+        // RFC 1122 section 4.2.2.13 and RFC 6191 section 2: a SYN that is newer than all of the old connection, by its
+        // timestamp or by its number.
+        if flags.syn() && !flags.ack() && !stale {
+            let newer = val.is_some_and(|val| reply::is_older(self.ts_recent, val));
+            if newer || segment.seq().after(self.rcv_nxt) {
+                return TimeWaitVerdict::Reopen {
+                    iss_after: self.next_iss(),
+                };
+            }
+        }
+
+        // What stands at RCV.NXT and holds nothing is an ACK that asks for none.
+        if !stale && segment.seq() == self.rcv_nxt && segment.seq_len() == 0 {
+            if let Some(val) = val {
+                self.ts_recent = val;
+            }
+            return TimeWaitVerdict::Ignore;
+        }
+
+        // "The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge
+        // it, and restart the 2 MSL timeout." Everything else is not acceptable and gets an ACK.
+        if !self.replied.permits(cx, segment) {
+            return TimeWaitVerdict::Ignore;
+        }
+        let ack = self.ack(cx);
+        if flags.fin() && segment.end() == self.rcv_nxt {
+            TimeWaitVerdict::Restart(ack)
+        } else {
+            TimeWaitVerdict::Ack(ack)
+        }
+    }
+
+    /// The initial sequence number with which an active open may take over the ports, or None when
+    /// it may not: `tcp_tw_reuse` is 0, no timestamps protect the new connection, or a second has not passed, so
+    /// that its timestamps would not be newer (RFC 6191, Linux's `tcp_twsk_unique`). Whether the setting's 2 (loopback
+    /// only) holds, the caller knows.
+    pub fn reuse(&self, cx: &Context<'_>) -> Option<SeqNum> {
+        let age = cx.now.as_secs32().wrapping_sub(self.since);
+        (cx.config.tw_reuse != 0 && self.timestamps && age > 1).then(|| self.next_iss())
+    }
+
+    /// SND.NXT of the old connection.
+    pub const fn snd_nxt(&self) -> SeqNum {
+        self.snd_nxt
+    }
+
+    /// RCV.NXT of the old connection.
+    pub const fn rcv_nxt(&self) -> SeqNum {
+        self.rcv_nxt
+    }
+
+    const fn next_iss(&self) -> SeqNum {
+        self.snd_nxt.add(TimeWait::ISS_GAP)
+    }
+
+    fn ack(&self, cx: &Context<'_>) -> Transmit {
+        let timestamps = self.timestamps.then(|| Timestamps {
+            val: cx.now.timestamp_ms(self.ts_offset),
+            ecr: self.ts_recent,
+        });
+        Transmit {
+            header: Header {
+                seq: self.snd_nxt,
+                ack: self.rcv_nxt,
+                flags: Flags::ACK,
+                window: self.window,
+                options: Options {
+                    timestamps,
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(self.snd_nxt, 0),
+            mss: Mss::DEFAULT_V4.get(),
+            kind: TransmitKind::Ack,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Config;
+    use crate::time::Instant;
+    use std::format;
+    use std::string::String;
+
+    const SND: u32 = u32::MAX - 2;
+    const RCV: u32 = 3;
+
+    fn at(config: &Config, millis: u64) -> Context<'_> {
+        Context {
+            now: Instant::from_secs(50) + Duration::from_millis(millis),
+            config,
+        }
+    }
+
+    fn open(ts_recent: Option<u32>) -> TimeWaitOpen {
+        TimeWaitOpen {
+            snd_nxt: SeqNum::new(SND),
+            rcv_nxt: SeqNum::new(RCV),
+            rcv_wnd: 64_000,
+            rcv_scale: WindowScale::new(4),
+            ts_recent,
+            ts_offset: 9,
+        }
+    }
+
+    fn segment(flags: Flags, seq: i32, len: u32, val: Option<u32>) -> Segment {
+        let options = Options {
+            timestamps: val.map(|val| Timestamps { val, ecr: 0 }),
+            ..Options::default()
+        };
+        Segment {
+            header: Header {
+                seq: SeqNum::new(RCV).add(seq as u32),
+                ack: SeqNum::new(SND),
+                flags,
+                options,
+                ..Header::default()
+            },
+            payload_len: len,
+        }
+    }
+
+    fn verdict(time_wait: &mut TimeWait, cx: &Context<'_>, segment: &Segment) -> String {
+        let check = |ack: &Transmit| {
+            assert_eq!(ack.header.flags, Flags::ACK);
+            assert_eq!((ack.header.seq.get(), ack.header.ack.get()), (SND, RCV));
+            assert_eq!(ack.header.window, 4_000);
+        };
+        match time_wait.on_segment(cx, segment) {
+            TimeWaitVerdict::Ignore => String::from("ignore"),
+            TimeWaitVerdict::Ack(ack) => {
+                check(&ack);
+                String::from("ack")
+            }
+            TimeWaitVerdict::Restart(ack) => {
+                check(&ack);
+                String::from("restart")
+            }
+            TimeWaitVerdict::Reopen { iss_after } => {
+                format!("reopen +{}", SeqNum::new(SND).distance_to(iss_after))
+            }
+            TimeWaitVerdict::Kill => String::from("kill"),
+        }
+    }
+
+    #[test]
+    fn on_segment__table() {
+        let syn_fin = Flags::SYN.union(Flags::FIN);
+        // TS.Recent, flags, SEG.SEQ - RCV.NXT, payload, TSval, verdict.
+        type Row = (Option<u32>, Flags, i32, u32, Option<u32>, &'static str);
+        let table: &[Row] = &[
+            // The FIN again, alone and after data.
+            (None, Flags::FIN_ACK, -1, 0, None, "restart"),
+            (None, Flags::FIN_ACK, -101, 100, None, "restart"),
+            (Some(70), Flags::FIN_ACK, -1, 0, Some(70), "restart"),
+            // A FIN that is not the one.
+            (None, Flags::FIN_ACK, 5, 0, None, "ack"),
+            // Data and ACKs, old and from the future.
+            (None, Flags::ACK, -101, 100, None, "ack"),
+            (None, Flags::ACK, -1, 0, None, "ack"),
+            (None, Flags::ACK, 0, 100, None, "ack"),
+            (None, Flags::ACK, 1, 0, None, "ack"),
+            (None, Flags::ACK, 0, 0, None, "ignore"),
+            (Some(70), Flags::ACK, 0, 0, Some(71), "ignore"),
+            (Some(70), Flags::ACK, 0, 0, Some(69), "ack"),
+            // RST: the exact number kills.
+            (None, Flags::RST, 0, 0, None, "kill"),
+            (None, Flags::RST_ACK, 0, 0, None, "kill"),
+            (Some(70), Flags::RST, 0, 0, Some(1), "kill"),
+            (None, Flags::RST, 1, 0, None, "ignore"),
+            (None, Flags::RST, -1, 0, None, "ignore"),
+            // A new SYN by its number.
+            (None, Flags::SYN, 1, 0, None, "reopen +65537"),
+            (None, Flags::SYN, i32::MAX, 0, None, "reopen +65537"),
+            (None, Flags::SYN, 0, 0, None, "ack"),
+            (None, Flags::SYN, -1, 0, None, "ack"),
+            (None, Flags::SYN, -100_000, 0, Some(900), "ack"),
+            // A new SYN by its timestamp, and an old one.
+            (Some(70), Flags::SYN, -100_000, 0, Some(71), "reopen +65537"),
+            (Some(70), Flags::SYN, -100_000, 0, Some(70), "ack"),
+            (Some(70), Flags::SYN, 100_000, 0, Some(70), "reopen +65537"),
+            (Some(70), Flags::SYN, 100_000, 0, Some(69), "ack"),
+            (Some(70), Flags::SYN, 100_000, 0, None, "reopen +65537"),
+            (None, syn_fin, 1, 0, None, "reopen +65537"),
+            // A SYN-ACK is nothing new.
+            (None, Flags::SYN_ACK, 100_000, 0, None, "ack"),
+            (None, Flags::NONE, 1, 0, None, "ack"),
+        ];
+        let config = Config::default();
+        for row in table {
+            let (recent, flags, seq, len, val, expected) = *row;
+            let mut time_wait = TimeWait::new(&at(&config, 0), &open(recent));
+            let segment = segment(flags, seq, len, val);
+            let got = verdict(&mut time_wait, &at(&config, 10), &segment);
+            assert_eq!(got, expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn on_segment__rfc1337_ignores_rst() {
+        let config = Config {
+            rfc1337: true,
+            ..Config::default()
+        };
+        let mut time_wait = TimeWait::new(&at(&config, 0), &open(None));
+        let rst = segment(Flags::RST, 0, 0, None);
+        assert_eq!(verdict(&mut time_wait, &at(&config, 0), &rst), "ignore");
+    }
+
+    #[test]
+    fn on_segment__acks_are_limited_but_a_fin_is_always_answered() {
+        let config = Config::default();
+        let mut time_wait = TimeWait::new(&at(&config, 0), &open(None));
+        let old = segment(Flags::ACK, -1, 0, None);
+        let fin = segment(Flags::FIN_ACK, -1, 0, None);
+        assert_eq!(verdict(&mut time_wait, &at(&config, 0), &old), "ack");
+        assert_eq!(verdict(&mut time_wait, &at(&config, 1), &old), "ignore");
+        assert_eq!(verdict(&mut time_wait, &at(&config, 2), &fin), "restart");
+        assert_eq!(verdict(&mut time_wait, &at(&config, 3), &fin), "restart");
+        assert_eq!(verdict(&mut time_wait, &at(&config, 600), &old), "ack");
+    }
+
+    #[test]
+    fn reuse__needs_timestamps_and_more_than_a_second() {
+        let config = Config::default();
+        let iss = SeqNum::new(SND).add(65537);
+        let stamped = TimeWait::new(&at(&config, 0), &open(Some(70)));
+        assert_eq!(stamped.reuse(&at(&config, 1_000)), None);
+        assert_eq!(stamped.reuse(&at(&config, 2_000)), Some(iss));
+        let bare = TimeWait::new(&at(&config, 0), &open(None));
+        assert_eq!(bare.reuse(&at(&config, 2_000)), None);
+        let never = Config {
+            tw_reuse: 0,
+            ..config
+        };
+        assert_eq!(stamped.reuse(&at(&never, 2_000)), None);
+    }
+
+    #[test]
+    fn size() {
+        assert!(size_of::<TimeWait>() <= 28 && align_of::<TimeWait>() <= 4);
+    }
+}
