@@ -179,6 +179,15 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { libc::abort() }
 }
 
+// Never called: nothing unwinds. The precompiled `core` names it in its unwinding tables. Hidden, since a
+// program may have a real one (rustc's own driver, in libstd.so) for which this must not be taken.
+#[cfg(not(test))]
+core::arch::global_asm!(".globl rust_eh_personality", ".hidden rust_eh_personality", "rust_eh_personality:");
+
+// The libc crate's own request for libc is lost where none of its code is linked.
+#[link(name = "c")]
+extern "C" {}
+
 static NEXT_SOCKET: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static NEXT_GETSOCKOPT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static FAMILY: AtomicI32 = AtomicI32::new(UNREAD);
