@@ -116,11 +116,14 @@ impl Ports {
             Err(_) => {}
         }
         let table = self.0.table.lock();
-        let shared = table
-            .all()
-            .filter(|held| held.addr == addr && held.ephemeral.load(Relaxed) && free(held.port))
-            .find_map(|held| PortRef::join(held.clone()));
-        shared.ok_or_else(not_available)
+        for held in table.all() {
+            if held.addr == addr && held.ephemeral.load(Relaxed) && free(held.port) {
+                if let Some(joined) = PortRef::join(held.clone()) {
+                    return Ok(joined);
+                }
+            }
+        }
+        Err(not_available())
     }
 
     /// Holds a port that the kernel chooses for `socket`, which is not bound yet.
@@ -204,7 +207,8 @@ impl Drop for Ports {
 
 /// One hold on a port. The size of a pointer.
 ///
-/// Dropping gives the hold back, in any context; with the last one the port is free, soon.
+/// Dropping gives the hold back, in any context; with the last one the port is free soon, when the work
+/// has run. [`PortRef::release`] is for those who can wait.
 ///
 /// # Invariants
 ///
@@ -277,6 +281,15 @@ impl PortRef {
                 socket.set_reuse(reuse);
             }
         }
+    }
+
+    /// Gives the hold back. If it is the last one, the port is free when this returns, so that the next
+    /// bind(2) after a close(2) succeeds, of the built-in TCP too. Process context; sleeps.
+    pub(crate) fn release(self) {
+        let registry = self.0.registry.clone();
+        let port = self.0.port;
+        drop(self);
+        registry.table.lock().reap(port);
     }
 
     /// Whether, when listening began, the built-in TCP (or another reservation of ours) had sockets or

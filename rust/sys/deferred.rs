@@ -8,6 +8,7 @@
 use core::ops::Deref;
 
 use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -20,17 +21,19 @@ pub(crate) trait Run: Send + Sync + 'static {
 
 /// A `T` whose [`Run::run`] can be asked for from any context.
 ///
-/// [`Deferred::close`] must be called before the last reference goes, in process context.
+/// [`Deferred::close`] should be called before the last reference goes: the drop does it otherwise, and
+/// must then be in process context. After `close` the drop may be in any.
 ///
 /// # Invariants
 ///
-/// `work` is initialised with `run::<T>`, and is neither queued nor running once `close` has returned.
-/// `work` is the first field.
-#[pin_data]
+/// `work` is the first field, and initialised with `run::<T>`. Once `closed` says so, it is neither
+/// queued nor running and never will be.
+#[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Deferred<T: Run> {
     #[pin]
     work: Opaque<bindings::work_struct>,
+    closed: Atomic<bool>,
     #[pin]
     target: T,
 }
@@ -52,13 +55,14 @@ impl<T: Run> Deferred<T> {
                 // SAFETY: The memory is there, uninitialised, and will not move.
                 unsafe { bindings::oxtcp_helper_init_work(work, Some(run::<T>)) }
             }),
+            closed: Atomic::new(false),
             target <- target,
         }? Error)
     }
 
     /// Asks for one [`Run::run`] that begins after this call. Any context.
     pub(crate) fn kick(&self) {
-        // SAFETY: The work is initialised; the object stays until `close` has cancelled it.
+        // SAFETY: The work is initialised; the object stays until it is cancelled (see the drop).
         unsafe { bindings::oxtcp_helper_queue_work(self.work.get()) };
     }
 
@@ -67,6 +71,17 @@ impl<T: Run> Deferred<T> {
     pub(crate) fn close(&self) {
         // SAFETY: The work is initialised; we are in process context.
         unsafe { bindings::disable_work_sync(self.work.get()) };
+        // INVARIANT: C does not queue a disabled work, and has waited for it.
+        self.closed.store(true, Release);
+    }
+}
+
+#[pinned_drop]
+impl<T: Run> PinnedDrop for Deferred<T> {
+    fn drop(self: Pin<&mut Self>) {
+        if !self.closed.load(Acquire) {
+            self.close();
+        }
     }
 }
 
@@ -82,8 +97,8 @@ impl<T: Run> Deref for Deferred<T> {
 ///
 /// To be called by the workqueue for a `Deferred<T>`'s work.
 unsafe extern "C" fn run<T: Run>(work: *mut bindings::work_struct) {
-    // SAFETY: By the type's invariants it is the first field of a `Deferred<T>`, which lives at least
-    // until `close` has returned, and that waits for us.
+    // SAFETY: By the type's invariants it is the first field of a `Deferred<T>`, whose drop waits for us
+    // if `close` has not.
     let deferred = unsafe { &*work.cast::<Deferred<T>>() };
     deferred.target.run();
 }

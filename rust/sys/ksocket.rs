@@ -44,14 +44,20 @@ impl BindAddr {
     /// is where an IPv4 socket would be, and V6ONLY means nothing there.
     pub(crate) fn normalized(self) -> Self {
         match (self.family, self.ipv4()) {
-            (Family::V4, Some(_)) => Self { v6only: false, ..self },
+            (Family::V4, Some(_)) => Self {
+                v6only: false,
+                ..self
+            },
             (Family::V4, None) if self.ip == [0; 16] => Self {
                 ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
                 v6only: false,
                 ..self
             },
             (Family::V4, None) => self,
-            (Family::V6, Some(_)) if !self.v6only => Self { family: Family::V4, ..self },
+            (Family::V6, Some(_)) if !self.v6only => Self {
+                family: Family::V4,
+                ..self
+            },
             (Family::V6, _) => self,
         }
     }
@@ -120,8 +126,9 @@ impl KernelSocket {
         let result = match addr.family {
             Family::V4 => {
                 // SAFETY: Zeroes are a valid value of this C struct.
-                let mut name: bindings::sockaddr_in = unsafe { MaybeUninit::zeroed().assume_init() };
-                name.sin_family = bindings::AF_INET as _;
+                let mut name: bindings::sockaddr_in =
+                    unsafe { MaybeUninit::zeroed().assume_init() };
+                name.sin_family = bindings::AF_INET as u16;
                 name.sin_port = port.to_be();
                 name.sin_addr.s_addr = u32::from_ne_bytes(addr.ipv4().ok_or(EINVAL)?);
                 // SAFETY: The socket is valid, and so is the name, for its size.
@@ -137,7 +144,7 @@ impl KernelSocket {
                 // SAFETY: Zeroes are a valid value of this C struct.
                 let mut name: bindings::sockaddr_in6 =
                     unsafe { MaybeUninit::zeroed().assume_init() };
-                name.sin6_family = bindings::AF_INET6 as _;
+                name.sin6_family = bindings::AF_INET6 as u16;
                 name.sin6_port = port.to_be();
                 name.sin6_addr.in6_u.u6_addr8 = addr.ip;
                 name.sin6_scope_id = addr.ifindex as u32;

@@ -198,7 +198,9 @@ impl<T: PerNet> PerNetRegistration<T> {
             (*ops).pre_exit = Some(pre_exit::<T>);
             (*ops).exit = Some(exit::<T>);
             (&raw const (*ops).id).cast_mut().write(slot.id.as_ptr());
-            (&raw const (*ops).size).cast_mut().write(size_of::<Cell<T>>());
+            (&raw const (*ops).size)
+                .cast_mut()
+                .write(size_of::<Cell<T>>());
         }
         // SAFETY: `ops` is static and filled in, and its functions are what C expects of them.
         let result = unsafe { bindings::register_pernet_subsys(ops) };

@@ -66,7 +66,7 @@ impl ProcFile {
         // operations are static, and their state is of that size, with C's part first.
         let entry = unsafe {
             bindings::proc_create_net_data(
-                name.as_ptr().cast(),
+                name.as_char_ptr(),
                 mode,
                 bindings::oxtcp_helper_proc_net(net.as_ptr()),
                 Operations::<R>::TABLE,

@@ -82,7 +82,11 @@ impl SysctlTable {
         for entry in entries {
             let (data, count, min, max) = match (entry.field)(&values) {
                 Field::Int { value, min, max } => (value.as_ptr(), 1, min, max),
-                Field::Vector3 { values: [first, ..], min, max } => (first.as_ptr(), 3, min, max),
+                Field::Vector3 {
+                    values: [first, ..],
+                    min,
+                    max,
+                } => (first.as_ptr(), 3, min, max),
             };
             limits.push([min, max], GFP_KERNEL)?;
             table.push(ctl_table(entry.name, data, count), GFP_KERNEL)?;
@@ -100,7 +104,7 @@ impl SysctlTable {
         let header = unsafe {
             bindings::register_net_sysctl_sz(
                 net.as_ptr(),
-                path.as_ptr().cast(),
+                path.as_char_ptr(),
                 table.as_mut_ptr(),
                 table.len(),
             )
@@ -130,7 +134,7 @@ impl<V: Send + Sync + 'static> Keep for Arc<V> {}
 fn ctl_table(name: &'static CStr, data: *mut i32, count: usize) -> bindings::ctl_table {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
     let mut line: bindings::ctl_table = unsafe { core::mem::zeroed() };
-    line.procname = name.as_ptr().cast();
+    line.procname = name.as_char_ptr();
     line.data = data.cast();
     line.maxlen = (count * size_of::<i32>()) as c_int;
     line.mode = 0o644;
