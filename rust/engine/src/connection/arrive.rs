@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A segment arrives at a synchronized connection (RFC 9293 section 3.10.7.4), in the order of the RFC.
+
+use super::event::{Error, Event};
+use super::link::Owed;
+use super::phase::{Parts, Phase};
+use super::receive::FinStatus;
+use super::send::AckVerdict;
+use super::state::{Input, State};
+use super::timers::{Tick, TimerKind};
+use super::{Connection, Payload, Rx};
+use crate::context::Context;
+use crate::rtt::INITIAL_RTO;
+use crate::segment::Segment;
+use crate::time::Duration;
+use crate::wire::Flags;
+
+/// Whether the segment's numbers lie in the window.
+enum Place {
+    Inside,
+    Outside,
+}
+
+impl Connection {
+    pub(super) fn on_synchronized(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+        let flags = segment.header.flags;
+        let mut segment = *segment;
+        if let Phase::SynReceived(s) = &self.phase {
+            // The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the
+            // SYN that we know, and brings the ACK.
+            let link = &s.duplex.link;
+            if flags.contains(Flags::SYN_ACK)
+                && !flags.rst()
+                && segment.seq().add(1) == link.rcv_nxt
+                && segment.header.ack == link.snd_nxt
+            {
+                segment.header.flags.remove(Flags::SYN);
+                segment.header.seq = link.rcv_nxt;
+            }
+        }
+        let segment = &segment;
+        let flags = segment.header.flags;
+        let state = self.phase.state();
+        let repeats_syn = self.repeats_syn(segment);
+        let Some(Parts { link, .. }) = self.phase.parts() else {
+            return Payload::None;
+        };
+
+        // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
+        let place = match link.last_ack.before_eq(segment.end()) {
+            // As in Linux, a segment may end anywhere from Last.ACK.sent on and begin anywhere up to the right edge: that
+            // lets the acknowledgment of a bare segment count that data has overtaken, or that a peer sends which has
+            // filled our window. `receive.rs` takes only what lies in the window.
+            true if segment.seq().before_eq(link.rcv_edge) => Place::Inside,
+            _ => Place::Outside,
+        };
+        let stale = !flags.rst() && link.is_stale(cx, segment);
+        if stale || matches!(place, Place::Outside) {
+            // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
+            // RST bit is set)."
+            if !flags.rst() {
+                if segment.payload_len != 0 && !flags.syn() {
+                    self.note_unacceptable(cx, segment, rx);
+                } else if repeats_syn {
+                    self.owe_syn_ack();
+                } else {
+                    link.challenge(cx, Owed::ACK);
+                }
+            }
+            return Payload::None;
+        }
+
+        // Second, RST (RFC 5961 section 3.2).
+        if flags.rst() {
+            // macOS sends a RST with the number of its FIN (Linux's tcp_reset_check).
+            let after_fin = matches!(state, State::CloseWait | State::Closing | State::LastAck)
+                && segment.seq().add(1) == link.rcv_nxt;
+            if segment.seq() == link.rcv_nxt || after_fin {
+                let error = match state {
+                    State::SynReceived => Some(Error::Refused),
+                    State::CloseWait => Some(Error::ResetAfterFin),
+                    State::TimeWait if cx.config.rfc1337 => return Payload::None,
+                    // Nobody is left to hear of it, or nothing of his was lost.
+                    State::TimeWait => None,
+                    _ => Some(Error::Reset),
+                };
+                self.die(error);
+            } else if segment.seq().after(link.rcv_nxt) {
+                link.challenge(cx, Owed::CHALLENGE);
+            }
+            return Payload::None;
+        }
+
+        // Fourth, SYN (RFC 5961 section 4.2).
+        if flags.syn() {
+            if repeats_syn {
+                self.owe_syn_ack();
+            } else {
+                link.challenge(cx, Owed::CHALLENGE);
+            }
+            return Payload::None;
+        }
+
+        // Fifth, ACK: "if the ACK bit is off, drop the segment and return".
+        if !flags.ack() {
+            return Payload::None;
+        }
+        if state == State::SynReceived && !self.on_syn_acked(cx, segment) {
+            return Payload::None;
+        }
+        let options = self.options;
+        let Some(Parts { link, snd, fin, .. }) = self.phase.parts() else {
+            return Payload::None;
+        };
+        link.take_stamp(cx, segment);
+        let verdict = match snd {
+            Some(snd) => snd.on_ack(cx, link, &mut self.timers, &options, fin, segment),
+            None if segment.header.ack.after(link.snd_nxt) => {
+                link.challenge(cx, Owed::CHALLENGE);
+                AckVerdict::Invalid
+            }
+            None => {
+                link.probes = 0;
+                AckVerdict::Old
+            }
+        };
+        link.heard = Tick::new(cx.now);
+        match verdict {
+            AckVerdict::Invalid => return Payload::None,
+            AckVerdict::Old => {}
+            AckVerdict::New => self.events.insert(Event::Writable),
+            AckVerdict::Finished => {
+                self.events.insert(Event::Writable);
+                self.on_fin_acked(cx);
+            }
+        }
+
+        // Seventh and eighth, the text and the FIN.
+        self.on_text(cx, segment, rx)
+    }
+
+    /// SYN-RECEIVED: the ACK of our SYN, or not. Says whether to go on.
+    fn on_syn_acked(&mut self, cx: &Context<'_>, segment: &Segment) -> bool {
+        let Phase::SynReceived(s) = &mut self.phase else {
+            return true;
+        };
+        let link = &mut s.duplex.link;
+        if segment.header.ack != link.snd_nxt {
+            // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>."
+            self.stray_reset = Some(segment.header.ack);
+            return false;
+        }
+        let rtt = link.stamp_rtt(cx, segment);
+        link.snd_una = link.snd_nxt;
+        s.duplex.snd.start(cx, link, rtt);
+        s.duplex.snd.take_window(link, segment);
+        let finished = s.finished;
+        self.timers.clear(TimerKind::Retransmit);
+        self.phase.advance(Input::AckOfSyn);
+        self.events.insert(Event::Established);
+        self.start_keepalive(cx);
+        if finished {
+            self.phase.advance(Input::Finish);
+        }
+        true
+    }
+
+    /// A SYN that the peer sends again because it lacks our SYN-ACK.
+    fn repeats_syn(&self, segment: &Segment) -> bool {
+        match &self.phase {
+            Phase::SynReceived(s) => {
+                segment.has(Flags::SYN)
+                    && !segment.has(Flags::ACK)
+                    && segment.seq().add(1) == s.duplex.link.rcv_nxt
+            }
+            _ => false,
+        }
+    }
+
+    fn owe_syn_ack(&mut self) {
+        if let Phase::SynReceived(s) = &mut self.phase {
+            s.syn_ack_owed = true;
+        }
+    }
+
+    /// Data that is old, or beyond the window, gets an ACK at once, with a D-SACK if it is old (RFC 2883): the
+    /// peer is retransmitting and must learn where we are.
+    fn note_unacceptable(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) {
+        let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
+            return;
+        };
+        if let Some(rcv) = rcv {
+            if segment.end().before_eq(link.rcv_nxt) {
+                rcv.note_duplicate(cx, link, segment.payload(), &rx);
+            }
+        }
+        link.owed.insert(Owed::ACK);
+    }
+
+    /// The text and the FIN of an acceptable segment.
+    pub(super) fn on_text(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+        let rto = self.phase.sender().map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
+        let orphan = self.orphan;
+        let state = self.phase.state();
+        let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
+            return Payload::None;
+        };
+        let Some(rcv) = rcv else {
+            // "Ignore the segment text"; but what takes numbers is acknowledged: it is the FIN come again.
+            if segment.seq_len() != 0 {
+                link.owed.insert(Owed::ACK);
+                if state == State::TimeWait {
+                    // "Restart the 2 MSL time-wait timeout."
+                    self.timers.set(TimerKind::TimeWait, cx.now + TIME_WAIT);
+                }
+            }
+            return Payload::None;
+        };
+        // RFC 1122 section 4.2.2.13: data for a user who has closed. "Send a RST to show that data was lost".
+        if orphan && segment.payload_len != 0 && segment.payload().end().after(link.rcv_nxt) {
+            self.reset(None);
+            return Payload::None;
+        }
+        let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, rto, segment, rx);
+        if matches!(payload, Payload::InOrder { .. }) {
+            self.events.insert(Event::Readable);
+        }
+        if matches!(fin, FinStatus::InOrder) {
+            self.events.insert(Event::PeerClosed);
+            if self.phase.advance(Input::FinArrives) == Some(State::TimeWait) {
+                self.enter_time_wait(cx);
+            }
+        }
+        payload
+    }
+
+    /// The peer has acknowledged our FIN.
+    fn on_fin_acked(&mut self, cx: &Context<'_>) {
+        self.timers.clear(TimerKind::Retransmit);
+        match self.phase.advance(Input::AckOfFin) {
+            Some(State::FinWait2) => self.enter_fin_wait_2(cx),
+            Some(State::TimeWait) => self.enter_time_wait(cx),
+            Some(State::Closed) => {
+                self.timers.clear_all();
+                self.events.insert(Event::Closed);
+            }
+            _ => {}
+        }
+    }
+
+    fn enter_time_wait(&mut self, cx: &Context<'_>) {
+        self.timers.clear_all();
+        self.timers.set(TimerKind::TimeWait, cx.now + TIME_WAIT);
+        self.events.insert(Event::TimeWait);
+    }
+}
+
+/// 2 MSL, as long as [`crate::time_wait::TimeWait`] lives.
+const TIME_WAIT: Duration = crate::time_wait::TimeWait::LENGTH;

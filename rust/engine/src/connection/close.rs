@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Closing, aborting, and the end of a connection (RFC 9293 sections 3.6 and 3.10.4 to 3.10.5).
+
+use super::event::{Error, Event};
+use super::phase::Phase;
+use super::state::{Input, State};
+use super::timers::TimerKind;
+use super::Connection;
+use crate::context::{Context, Linger2};
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
+use crate::transmit::{Transmit, TransmitKind};
+use crate::wire::{Flags, Header};
+
+impl Connection {
+    /// The user has no more to send: a FIN follows what is written. In SYN-SENT the open is abandoned.
+    pub fn shutdown_write(&mut self, _cx: &Context<'_>) {
+        match &mut self.phase {
+            Phase::SynSent(_) => self.die(None),
+            Phase::SynReceived(s) => s.finished = true,
+            _ => {
+                // Nothing happens where the table has no such transition: a FIN is queued already.
+                let _ = self.phase.advance(Input::Finish);
+            }
+        }
+    }
+
+    /// `close(2)`: the user goes away. `unread` says that received data was not read: the peer learns of its
+    /// loss by a reset (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17). Otherwise a FIN follows what is written,
+    /// and the connection lives on without a user until all is acknowledged, within limits:
+    /// [`Config::orphan_retries`], [`Config::fin_timeout`].
+    ///
+    /// [`Config::orphan_retries`]: crate::context::Config::orphan_retries
+    /// [`Config::fin_timeout`]: crate::context::Config::fin_timeout
+    pub fn close(&mut self, cx: &Context<'_>, unread: bool) {
+        self.orphan = true;
+        let mortal = !matches!(self.phase, Phase::Closed(_) | Phase::SynSent(_) | Phase::TimeWait(_));
+        if unread && mortal {
+            self.reset(None);
+            return;
+        }
+        self.shutdown_write(cx);
+        if self.phase.state() == State::FinWait2 {
+            self.enter_fin_wait_2(cx);
+        }
+    }
+
+    /// Ends the connection with a reset (RFC 9293 section 3.10.5), as `close` with a linger time of 0.
+    pub fn abort(&mut self, _cx: &Context<'_>) {
+        self.orphan = true;
+        self.reset(None);
+    }
+
+    /// Our FIN is acknowledged: without a user, the peer's is not awaited forever.
+    pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>) {
+        if !self.orphan {
+            return;
+        }
+        let limit = match self.options.linger2 {
+            Linger2::Default => cx.config.fin_timeout,
+            Linger2::Seconds(secs) => Duration::from_secs(u64::from(secs.get())),
+            Linger2::Skip => {
+                self.reset(None);
+                return;
+            }
+        };
+        self.timers.set(TimerKind::FinWait2, cx.now + limit);
+    }
+
+    /// Ends the connection, and tells the peer by a reset if there is one to tell.
+    pub(super) fn reset(&mut self, error: Option<Error>) {
+        let owed = match self.phase.state() {
+            // RFC 9293 section 3.10.5: in these states the peer has nothing to lose, or knows nothing of us.
+            State::Closed | State::Listen | State::SynSent => false,
+            State::Closing | State::LastAck | State::TimeWait => false,
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait => true,
+        };
+        self.die(error);
+        if let Phase::Closed(closed) = &mut self.phase {
+            closed.reset_owed = owed;
+        }
+    }
+
+    /// Ends the connection.
+    pub(super) fn die(&mut self, error: Option<Error>) {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        self.phase.advance(Input::Die);
+        self.timers.clear_all();
+        self.stray_reset = None;
+        if error.is_some() {
+            self.error = error;
+            self.events.insert(Event::Error);
+        }
+        self.events.insert(Event::Closed);
+    }
+
+    /// The reset that is owed to the peer, or to the sender of an impossible acknowledgment.
+    pub(super) fn poll_reset(&mut self) -> Option<Transmit> {
+        if let Some(seq) = self.stray_reset.take() {
+            // <SEQ=SEG.ACK><CTL=RST>
+            return Some(reset(seq, SeqNum::new(0), Flags::RST));
+        }
+        match &mut self.phase {
+            Phase::Closed(closed) if closed.reset_owed => {
+                closed.reset_owed = false;
+                // <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>
+                Some(reset(closed.snd_nxt, closed.rcv_nxt, Flags::RST_ACK))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn reset(seq: SeqNum, ack: SeqNum, flags: Flags) -> Transmit {
+    Transmit {
+        header: Header {
+            seq,
+            ack,
+            flags,
+            ..Header::default()
+        },
+        payload: SeqRange::new(seq, 0),
+        mss: crate::wire::Mss::DEFAULT_V4.get(),
+        kind: TransmitKind::Reset,
+    }
+}

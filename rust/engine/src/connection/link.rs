@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every synchronized connection holds: the numbers that both sides agree on, what they have
+//! negotiated, and which segments without data are owed.
+
+use super::receive::Receiver;
+use super::timers::{Tick, TimerKind, Timers};
+use crate::context::Context;
+use crate::segment::Segment;
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
+use crate::transmit::{Transmit, TransmitKind};
+use crate::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
+
+/// The state of RFC 7323's timestamps on one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamps {
+    /// Added to our clock.
+    pub(super) offset: u32,
+    /// TS.Recent.
+    pub(super) recent: u32,
+    /// When TS.Recent was taken, in seconds.
+    pub(super) recent_at: u32,
+}
+
+/// Segments without data that are to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owed(u8);
+
+impl Owed {
+    pub(super) const NONE: Owed = Owed(0);
+    /// An acknowledgment, now.
+    pub(super) const ACK: Owed = Owed(1);
+    /// An acknowledgment that tells of a larger window.
+    pub(super) const WINDOW: Owed = Owed(2);
+    /// A challenge ACK (RFC 5961).
+    pub(super) const CHALLENGE: Owed = Owed(4);
+    /// A keepalive probe.
+    pub(super) const KEEPALIVE: Owed = Owed(8);
+    /// A zero-window probe.
+    pub(super) const PROBE: Owed = Owed(16);
+    /// What any segment that carries an ACK fulfils.
+    const ANY_ACK: Owed = Owed(1 | 2 | 4);
+
+    pub(super) fn insert(&mut self, other: Owed) {
+        self.0 |= other.0;
+    }
+
+    pub(super) fn remove(&mut self, other: Owed) {
+        self.0 &= !other.0;
+    }
+
+    pub(super) const fn contains(self, other: Owed) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What both directions share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// SND.UNA: the oldest number that the peer has not acknowledged.
+    pub(super) snd_una: SeqNum,
+    /// SND.NXT: behind the highest number ever sent. Retransmission does not move it back.
+    pub(super) snd_nxt: SeqNum,
+    /// RCV.NXT.
+    pub(super) rcv_nxt: SeqNum,
+    /// RCV.NXT + RCV.WND: the right edge of the largest window ever offered (RFC 7323 section 2.4: what
+    /// lies before it is to be accepted).
+    pub(super) rcv_edge: SeqNum,
+    /// Last.ACK.sent (RFC 7323 section 4.3).
+    pub(super) last_ack: SeqNum,
+    pub(super) stamps: Option<Stamps>,
+    /// When the peer was last heard of.
+    pub(super) heard: Tick,
+    /// When an invalid segment was last answered.
+    pub(super) challenged: Tick,
+    /// The MSS that the peer announced.
+    pub(super) peer_mss: u16,
+    /// The MSS to send, before options: the least of the peer's, the path's and the user's.
+    pub(super) mss: u16,
+    pub(super) snd_scale: WindowScale,
+    pub(super) rcv_scale: WindowScale,
+    /// SACK was negotiated.
+    pub(super) sack: bool,
+    pub(super) owed: Owed,
+    /// Unanswered probes, keepalive's or zero-window.
+    pub(super) probes: u8,
+}
+
+/// 24 days: the age at which TS.Recent is no longer valid (RFC 7323 section 5.5).
+const STAMP_LIFE: u32 = 24 * 24 * 3600;
+
+/// Bytes that the timestamp option takes in every segment.
+const STAMP_LEN: u16 = 12;
+
+impl Link {
+    /// SND.NXT - SND.UNA.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.snd_una.distance_to(self.snd_nxt)
+    }
+
+    /// RCV.WND.
+    pub(super) fn rcv_wnd(&self) -> u32 {
+        if self.rcv_edge.after(self.rcv_nxt) {
+            self.rcv_nxt.distance_to(self.rcv_edge)
+        } else {
+            0
+        }
+    }
+
+    /// Bytes of payload that fit into a segment with `sack` blocks of SACK.
+    pub(super) fn payload_mss(&self, sack: usize) -> u16 {
+        let stamps = if self.stamps.is_some() { STAMP_LEN } else { 0 };
+        let sack = match sack {
+            0 => 0,
+            n => 4u16.saturating_add(8u16.saturating_mul(n as u16)),
+        };
+        // 48 less 40 bytes of options.
+        self.mss.saturating_sub(stamps).saturating_sub(sack).max(8)
+    }
+
+    /// Owes an ACK in answer to an invalid segment, unless the last such answer is too recent
+    /// (RFC 5961 section 7).
+    pub(super) fn challenge(&mut self, cx: &Context<'_>, why: Owed) {
+        let limit = cx.config.invalid_ratelimit;
+        if !limit.is_zero() && self.challenged.elapsed(cx.now) < limit {
+            return;
+        }
+        self.challenged = Tick::new(cx.now);
+        self.owed.insert(why);
+    }
+
+    /// The first tick at which a challenge is allowed.
+    pub(super) fn never_challenged(cx: &Context<'_>) -> Tick {
+        Tick::before(cx.now, cx.config.invalid_ratelimit)
+    }
+
+    /// PAWS (RFC 7323 section 5.3): whether the segment's timestamp is older than one already seen.
+    pub(super) fn is_stale(&self, cx: &Context<'_>, segment: &Segment) -> bool {
+        match (self.stamps, segment.header.options.timestamps) {
+            (Some(stamps), Some(theirs)) => {
+                is_older(theirs.val, stamps.recent)
+                    && cx.now.as_secs32().wrapping_sub(stamps.recent_at) < STAMP_LIFE
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes TS.Recent from an acceptable segment (RFC 7323 section 4.3, rule 2).
+    pub(super) fn take_stamp(&mut self, cx: &Context<'_>, segment: &Segment) {
+        let last_ack = self.last_ack;
+        if let (Some(stamps), Some(theirs)) = (&mut self.stamps, segment.header.options.timestamps) {
+            if segment.seq().before_eq(last_ack) {
+                stamps.recent = theirs.val;
+                stamps.recent_at = cx.now.as_secs32();
+            }
+        }
+    }
+
+    /// The round trip that the segment's timestamp echo tells.
+    pub(super) fn stamp_rtt(&self, cx: &Context<'_>, segment: &Segment) -> Option<Duration> {
+        let stamps = self.stamps?;
+        let theirs = segment.header.options.timestamps?;
+        if theirs.ecr == 0 {
+            return None;
+        }
+        crate::rtt::timestamp_rtt(cx.now.timestamp_ms(stamps.offset), theirs.ecr)
+    }
+
+    /// A segment to send: everything in it that depends on what has been received is filled in, and what
+    /// was owed of acknowledgments is fulfilled by it.
+    pub(super) fn compose(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut Timers,
+        rcv: Option<&mut Receiver>,
+        body: Body,
+    ) -> Transmit {
+        let (window, sack) = match rcv {
+            Some(rcv) => {
+                let window = rcv.offer(self);
+                (window, rcv.take_sack())
+            }
+            // Nothing more is to come: what was offered stands.
+            None => (self.rcv_scale.narrow(self.rcv_wnd()), SackBlocks::default()),
+        };
+        self.owed.remove(Owed::ANY_ACK);
+        timers.clear(TimerKind::DelayedAck);
+        self.last_ack = self.rcv_nxt;
+        Transmit {
+            header: Header {
+                seq: body.seq,
+                ack: self.rcv_nxt,
+                flags: body.flags.union(Flags::ACK),
+                window,
+                options: Options {
+                    timestamps: self.echo(cx),
+                    sack,
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(body.seq, body.len),
+            mss: body.mss,
+            kind: body.kind,
+        }
+    }
+
+    /// The timestamp option for a segment sent now.
+    pub(super) fn echo(&self, cx: &Context<'_>) -> Option<Timestamps> {
+        self.stamps.map(|stamps| Timestamps {
+            val: cx.now.timestamp_ms(stamps.offset),
+            ecr: stamps.recent,
+        })
+    }
+
+    /// The pure acknowledgment or the probe that is owed, if one is.
+    pub(super) fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut Timers,
+        rcv: Option<&mut Receiver>,
+    ) -> Option<Transmit> {
+        let owed = self.owed;
+        // Probes first: they acknowledge as well. Both are an old number without data, to which every TCP
+        // answers (as in Linux; RFC 9293 section 3.8.4, SEG.SEQ = SND.NXT-1).
+        let (seq, kind) = if owed.contains(Owed::PROBE) {
+            self.owed.remove(Owed::PROBE);
+            (self.snd_una.sub(1), TransmitKind::Probe)
+        } else if owed.contains(Owed::KEEPALIVE) {
+            self.owed.remove(Owed::KEEPALIVE);
+            (self.snd_una.sub(1), TransmitKind::KeepAlive)
+        } else if owed.contains(Owed::CHALLENGE) {
+            (self.snd_nxt, TransmitKind::ChallengeAck)
+        } else if owed.contains(Owed::ACK) {
+            (self.snd_nxt, TransmitKind::Ack)
+        } else if owed.contains(Owed::WINDOW) {
+            (self.snd_nxt, TransmitKind::WindowUpdate)
+        } else {
+            return None;
+        };
+        let mss = self.payload_mss(0);
+        let body = Body {
+            seq,
+            len: 0,
+            flags: Flags::ACK,
+            mss,
+            kind,
+        };
+        Some(self.compose(cx, timers, rcv, body))
+    }
+}
+
+/// What is left to say about a segment besides acknowledgment, window and options.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body {
+    pub(super) seq: SeqNum,
+    pub(super) len: u32,
+    pub(super) flags: Flags,
+    pub(super) mss: u16,
+    pub(super) kind: TransmitKind,
+}
+
+/// Whether timestamp `a` comes before `b` (RFC 7323 section 5.2).
+fn is_older(a: u32, b: u32) -> bool {
+    SeqNum::new(a).before(SeqNum::new(b))
+}

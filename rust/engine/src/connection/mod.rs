@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A TCP connection, from SYN-SENT or SYN-RECEIVED to TIME-WAIT (RFC 9293).
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`state`] | the states and the one table of transitions |
+//! | `phase.rs` | what each state holds |
+//! | `link.rs` | what both directions share; segments without data |
+//! | `open.rs` | what is offered and agreed; SYN-SENT |
+//! | `arrive.rs` | a segment arrives: the RFC's eight steps |
+//! | `send.rs`, `recovery.rs` | what may be sent, first and again |
+//! | `receive.rs` | what is accepted; windows and delayed acknowledgments |
+//! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
+//! | `close.rs` | FIN, reset, and the end |
+//!
+//! # How to drive it
+//!
+//! After every call that changes something ([`on_segment`], [`on_timer`], [`write`], [`set_recv_space`], the
+//! setters, [`close`]): call [`poll_transmit`] until it returns `None`, take the events, and set one timer to
+//! [`poll_timeout`].
+//!
+//! [`on_segment`]: Connection::on_segment
+//! [`on_timer`]: Connection::on_timer
+//! [`write`]: Connection::write
+//! [`set_recv_space`]: Connection::set_recv_space
+//! [`close`]: Connection::close
+//! [`poll_transmit`]: Connection::poll_transmit
+//! [`poll_timeout`]: Connection::poll_timeout
+
+mod arrive;
+mod close;
+mod event;
+mod link;
+mod open;
+mod phase;
+mod query;
+mod receive;
+mod recovery;
+mod send;
+pub mod state;
+mod timeout;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::{Error, Event, Events};
+pub use open::{ActiveOpen, PassiveOpen};
+pub use query::Negotiated;
+pub use receive::{Payload, Rx};
+pub use state::State;
+pub use timers::TimerKind;
+
+use crate::context::{Context, SocketOptions};
+use crate::segment::Segment;
+use crate::seq::SeqNum;
+use crate::time::Instant;
+use crate::transmit::{BurstLimit, Transmit};
+use phase::{Parts, Phase};
+use timers::Timers;
+
+/// A TCP connection.
+///
+/// It holds no payload and reads no clock. The caller holds the send buffer from
+/// [`first_unacked_byte`](Connection::first_unacked_byte) to [`write_seq`](Connection::write_seq), and what has been
+/// received.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    phase: Phase,
+    timers: Timers,
+    options: SocketOptions,
+    /// An acknowledgment of something never sent came before the connection was established: its sender is
+    /// answered with a reset of this number.
+    stray_reset: Option<SeqNum>,
+    events: Events,
+    error: Option<Error>,
+    /// An ICMP error that did not end the connection; it explains a timeout.
+    soft_error: Option<Error>,
+    /// The user has closed.
+    orphan: bool,
+}
+
+impl Connection {
+    fn new(phase: Phase, options: SocketOptions) -> Self {
+        Connection {
+            phase,
+            timers: Timers::new(),
+            options,
+            stray_reset: None,
+            events: Events::NONE,
+            error: None,
+            soft_error: None,
+            orphan: false,
+        }
+    }
+
+    // The network's side.
+
+    /// A segment has arrived (RFC 9293 section 3.10.7). Says which bytes of its payload the caller must keep.
+    ///
+    /// Afterwards the caller moves kept out-of-order bytes before [`rcv_nxt`](Connection::rcv_nxt) to its receive
+    /// queue. In CLOSED nothing happens: the answer to such a segment is [`crate::reply::closed`].
+    pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+        match self.phase {
+            Phase::Closed(_) => Payload::None,
+            Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
+            _ => self.on_synchronized(cx, segment, rx),
+        }
+    }
+
+    /// The next segment, or burst of segments, to send; `None` when there is nothing to send now.
+    ///
+    /// What is returned counts as sent: a caller that cannot send it drops it, and retransmission repairs that.
+    pub fn poll_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
+        if let Some(reset) = self.poll_reset() {
+            return Some(reset);
+        }
+        match &mut self.phase {
+            Phase::Closed(_) => return None,
+            Phase::SynSent(open) => return open.poll(cx, &mut self.timers),
+            Phase::SynReceived(s) => {
+                if let Some(syn_ack) = s.poll(cx, &mut self.timers) {
+                    return Some(syn_ack);
+                }
+            }
+            _ => {}
+        }
+        let syn_received = matches!(self.phase, Phase::SynReceived(_));
+        let Parts {
+            link,
+            snd,
+            mut rcv,
+            fin,
+        } = self.phase.parts()?;
+        if let (Some(snd), false) = (snd, syn_received) {
+            let rcv = rcv.as_deref_mut();
+            let data = snd.poll(cx, link, &mut self.timers, rcv, fin, &self.options, limit);
+            if data.is_some() {
+                return data;
+            }
+        }
+        if link.owed.is_empty() {
+            return None;
+        }
+        link.poll(cx, &mut self.timers, rcv)
+    }
+
+    /// When [`on_timer`](Connection::on_timer) is to be called, if ever.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().map(|(_, at)| at)
+    }
+
+    /// Time has passed: does what is due by `cx.now`. A call too early does nothing.
+    pub fn on_timer(&mut self, cx: &Context<'_>) {
+        // Each timer at most once: one that restarts itself in the past waits for the next call.
+        for _ in 0..3 {
+            match self.timers.expire(cx.now) {
+                Some(kind) => self.on_expired(cx, kind),
+                None => break,
+            }
+        }
+    }
+
+    /// The path's MSS has changed, by routing or by an ICMP "too big" that
+    /// [`icmp_sequence_in_flight`](Connection::icmp_sequence_in_flight) has found genuine: bytes without options.
+    pub fn set_path_mss(&mut self, _cx: &Context<'_>, mss: u16) {
+        let options = self.options;
+        if let Phase::SynSent(open) = &mut self.phase {
+            open.set_path_mss(mss);
+        }
+        if let Some(Parts { link, .. }) = self.phase.parts() {
+            link.mss = open::send_mss(link.peer_mss, mss, &options);
+        }
+    }
+
+    /// Whether an ICMP error that quotes `seq` can be about a segment of ours that is in flight (RFC 5927 section
+    /// 4.1). Others are to be ignored.
+    pub fn icmp_sequence_in_flight(&self, seq: SeqNum) -> bool {
+        match (&self.phase, self.phase.link()) {
+            (Phase::SynSent(open), _) => seq == open.iss(),
+            (_, Some(link)) => seq.after_eq(link.snd_una) && seq.before(link.snd_nxt),
+            (_, None) => false,
+        }
+    }
+
+    /// An ICMP error says that the peer cannot be reached; it quotes `seq` of ours. In SYN-SENT and SYN-RECEIVED a
+    /// `hard` one ends the connection with [`Error::Unreachable`]. Otherwise it is remembered, and is the error of
+    /// a timeout that follows (RFC 1122 section 4.2.3.9, RFC 5461).
+    pub fn on_unreachable(&mut self, _cx: &Context<'_>, seq: SeqNum, hard: bool) {
+        if !self.icmp_sequence_in_flight(seq) {
+            return;
+        }
+        let opening = matches!(self.phase, Phase::SynSent(_) | Phase::SynReceived(_));
+        if opening && hard {
+            self.die(Some(Error::Unreachable));
+        } else {
+            self.soft_error = Some(Error::Unreachable);
+        }
+    }
+
+    // The user's side.
+
+    /// The caller has appended `len` bytes to the send buffer. Nothing happens when nothing more can be sent
+    /// ([`can_send`](Connection::can_send)).
+    pub fn write(&mut self, _cx: &Context<'_>, len: u32) {
+        if !self.can_send() {
+            return;
+        }
+        if let Phase::SynSent(open) = &mut self.phase {
+            open.write(len);
+        }
+        if let Some(Parts { snd: Some(snd), .. }) = self.phase.parts() {
+            snd.write(len);
+        }
+    }
+
+    /// MSG_MORE: whether the user has said that more follows what is written. A segment smaller than the MSS waits, for
+    /// 200 ms at most.
+    pub fn set_more(&mut self, more: bool) {
+        if let Some(Parts { snd: Some(snd), .. }) = self.phase.parts() {
+            snd.set_more(more);
+        }
+    }
+
+    /// The user has read, or the buffer has changed: `free` bytes of receive buffer can take what comes next in the
+    /// stream. Out-of-order bytes already kept are part of it: they are not to be subtracted. The engine
+    /// counts down by itself as data comes in order. An update of the window may become due (RFC 9293 section
+    /// 3.8.6.2.2).
+    pub fn set_recv_space(&mut self, _cx: &Context<'_>, free: u32) {
+        if let Phase::SynSent(open) = &mut self.phase {
+            open.set_space(free);
+        }
+        if let Some(Parts {
+            link,
+            rcv: Some(rcv),
+            ..
+        }) = self.phase.parts()
+        {
+            rcv.set_space(link, free);
+        }
+    }
+
+    /// TCP_NODELAY. Switching it on lets waiting data go.
+    pub fn set_nodelay(&mut self, on: bool) {
+        self.options.nodelay = on;
+    }
+
+    /// TCP_CORK. Switching it off lets waiting data go.
+    pub fn set_cork(&mut self, on: bool) {
+        self.options.cork = on;
+        if !on {
+            self.set_more(false);
+        }
+    }
+
+    /// Replaces the socket's options. Keepalive starts, stops, or counts anew by them.
+    pub fn set_options(&mut self, cx: &Context<'_>, options: SocketOptions) {
+        let keepalive = (options.keepalive, options.keepidle)
+            != (self.options.keepalive, self.options.keepidle);
+        let uncorked = self.options.cork && !options.cork;
+        self.options = options;
+        if uncorked {
+            self.set_more(false);
+        }
+        if keepalive {
+            self.timers.clear(TimerKind::KeepAlive);
+            self.start_keepalive(cx);
+        }
+    }
+}

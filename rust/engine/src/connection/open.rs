@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening: what is offered, what both sides agree on, and SYN-SENT (RFC 9293 sections 3.5 and 3.10.7.3).
+
+use super::event::{Error, Event};
+use super::link::{Link, Owed, Stamps};
+use super::phase::{Duplex, Phase, SynReceived};
+use super::receive::Receiver;
+use super::send::Sender;
+use super::state::{Input, State};
+use super::timers::{Tick, TimerKind, Timers};
+use super::{Connection, Payload, Rx};
+use crate::context::{Context, SocketOptions};
+use crate::request::Request;
+use crate::rtt::INITIAL_RTO;
+use crate::segment::Segment;
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::{Duration, Instant};
+use crate::transmit::{Transmit, TransmitKind};
+use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+
+/// What an active open needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct ActiveOpen {
+    /// The initial sequence number ([`crate::isn::initial`]).
+    pub iss: SeqNum,
+    /// Added to the clock for TSval ([`crate::isn::timestamp_offset`]).
+    pub ts_offset: u32,
+    /// The MSS to announce, in bytes: what the interface can receive, less IP and TCP headers without options.
+    pub advertised_mss: u16,
+    /// The largest MSS that the path carries, in bytes, without options.
+    pub path_mss: u16,
+    /// Free receive buffer, in bytes.
+    pub recv_space: u32,
+    /// The largest receive window that there will ever be, in bytes: it chooses our window scale.
+    pub recv_limit: u32,
+    /// The socket's options.
+    pub options: SocketOptions,
+}
+
+/// What a passive open needs to know besides its [`Request`].
+#[derive(Clone, Copy, Debug)]
+pub struct PassiveOpen {
+    /// The largest MSS that the path carries, in bytes, without options.
+    pub path_mss: u16,
+    /// Free receive buffer, in bytes.
+    pub recv_space: u32,
+    /// The socket's options.
+    pub options: SocketOptions,
+}
+
+/// SYN-SENT: our offer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SynSent {
+    iss: SeqNum,
+    ts_offset: u32,
+    recv_space: u32,
+    /// Bytes that the user has written already.
+    queued: u32,
+    sent_at: Instant,
+    advertised_mss: u16,
+    path_mss: u16,
+    rcv_scale: WindowScale,
+    /// How often the SYN has been sent again.
+    resent: u8,
+    syn_owed: bool,
+    /// What the SYN offers; both are settings, which may change between two SYNs but must not on the wire.
+    offers: Offers,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Offers {
+    scale: bool,
+    sack: bool,
+    stamps: bool,
+}
+
+impl SynSent {
+    pub(super) fn iss(&self) -> SeqNum {
+        self.iss
+    }
+
+    pub(super) fn write_seq(&self) -> SeqNum {
+        self.iss.add(1).add(self.queued)
+    }
+
+    pub(super) fn write(&mut self, len: u32) {
+        self.queued = self.queued.saturating_add(len);
+    }
+
+    pub(super) fn set_space(&mut self, space: u32) {
+        self.recv_space = space;
+    }
+
+    pub(super) fn set_path_mss(&mut self, mss: u16) {
+        self.path_mss = mss;
+    }
+
+    pub(super) fn resent(&self) -> u8 {
+        self.resent
+    }
+
+    /// The window of a SYN is not scaled (RFC 7323 section 2.2). It is a multiple of the scale's unit, so that
+    /// the first scaled one can offer the same right edge.
+    fn window(&self) -> u16 {
+        let bytes = self.recv_space.min(u32::from(u16::MAX));
+        let unit = 1u32 << self.rcv_scale.get();
+        let rounded = bytes & !unit.wrapping_sub(1);
+        (if rounded == 0 { bytes } else { rounded }) as u16
+    }
+
+    /// The SYN, if it is to be sent now.
+    pub(super) fn poll(&mut self, cx: &Context<'_>, timers: &mut Timers) -> Option<Transmit> {
+        if !self.syn_owed {
+            return None;
+        }
+        self.syn_owed = false;
+        self.sent_at = cx.now;
+        timers.set(TimerKind::Retransmit, cx.now + syn_timeout(cx, self.resent));
+        Some(Transmit {
+            header: Header {
+                seq: self.iss,
+                ack: SeqNum::new(0),
+                flags: Flags::SYN,
+                window: self.window(),
+                options: Options {
+                    mss: Some(self.advertised_mss),
+                    window_scale: self.offers.scale.then_some(self.rcv_scale),
+                    sack_permitted: self.offers.sack,
+                    timestamps: self.offers.stamps.then(|| Timestamps {
+                        val: cx.now.timestamp_ms(self.ts_offset),
+                        ecr: 0,
+                    }),
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(self.iss.add(1), 0),
+            mss: self.path_mss,
+            kind: TransmitKind::Syn,
+        })
+    }
+
+    /// What the peer's SYN makes of the offer.
+    fn agree(&self, cx: &Context<'_>, options: &SocketOptions, syn: &Segment) -> Duplex {
+        let theirs = &syn.header.options;
+        let rcv_nxt = syn.seq().add(1);
+        // RFC 7323 section 2.2: scaling only when both SYNs carry the option.
+        let (snd_scale, rcv_scale) = match theirs.window_scale {
+            Some(scale) if self.offers.scale => (scale, self.rcv_scale),
+            _ => (WindowScale::default(), WindowScale::default()),
+        };
+        let stamps = theirs.timestamps.filter(|_| self.offers.stamps);
+        let peer_mss = Mss::new(theirs.mss.unwrap_or(Mss::DEFAULT_V4.get())).get();
+        let link = Link {
+            snd_una: self.iss,
+            snd_nxt: self.iss.add(1),
+            rcv_nxt,
+            rcv_edge: rcv_nxt.add(u32::from(self.window())),
+            last_ack: rcv_nxt,
+            stamps: stamps.map(|theirs| Stamps {
+                offset: self.ts_offset,
+                recent: theirs.val,
+                recent_at: cx.now.as_secs32(),
+            }),
+            heard: Tick::new(cx.now),
+            challenged: Link::never_challenged(cx),
+            peer_mss,
+            mss: send_mss(peer_mss, self.path_mss, options),
+            snd_scale,
+            rcv_scale,
+            sack: theirs.sack_permitted && self.offers.sack,
+            owed: Owed::NONE,
+            probes: 0,
+        };
+        let mut snd = Sender::new(cx, &link, u32::from(syn.header.window), syn.seq(), self.resent);
+        snd.write(self.queued);
+        Duplex {
+            link,
+            snd,
+            rcv: Receiver::new(cx, self.recv_space, self.advertised_mss, peer_mss),
+        }
+    }
+}
+
+impl SynReceived {
+    /// The SYN-ACK, if it is to be sent now.
+    pub(super) fn poll(&mut self, cx: &Context<'_>, timers: &mut Timers) -> Option<Transmit> {
+        if !self.syn_ack_owed {
+            return None;
+        }
+        self.syn_ack_owed = false;
+        let link = &mut self.duplex.link;
+        link.owed = Owed::NONE;
+        timers.set(
+            TimerKind::Retransmit,
+            cx.now + syn_timeout(cx, self.duplex.snd.retransmits()),
+        );
+        let scaled = link.snd_scale.get() != 0 || link.rcv_scale.get() != 0;
+        Some(Transmit {
+            header: Header {
+                seq: link.snd_una,
+                ack: link.rcv_nxt,
+                flags: Flags::SYN_ACK,
+                window: link.rcv_wnd().min(u32::from(u16::MAX)) as u16,
+                options: Options {
+                    mss: Some(self.advertised_mss),
+                    window_scale: scaled.then_some(link.rcv_scale),
+                    sack_permitted: link.sack,
+                    timestamps: link.echo(cx),
+                    ..Options::default()
+                },
+                ..Header::default()
+            },
+            payload: SeqRange::new(link.snd_una.add(1), 0),
+            mss: link.mss,
+            kind: TransmitKind::SynAck,
+        })
+    }
+}
+
+/// The MSS to send with: RFC 9293 section 3.7.1, and the user's TCP_MAXSEG.
+pub(super) fn send_mss(peer: u16, path: u16, options: &SocketOptions) -> u16 {
+    let user = options.max_seg.map_or(u16::MAX, |mss| mss.get());
+    Mss::new(peer.min(path).min(user)).get()
+}
+
+/// How long to wait for the answer to a SYN that has been sent `resent` times again: RFC 6298 section 2.1 and
+/// 5.5, but without doubling for the first few, as in Linux (`tcp_syn_linear_timeouts`).
+fn syn_timeout(cx: &Context<'_>, resent: u8) -> Duration {
+    let doublings = resent.saturating_sub(cx.config.syn_linear_timeouts);
+    INITIAL_RTO.backed_off(doublings).min(cx.config.rto_max)
+}
+
+impl Connection {
+    /// An active open (RFC 9293 section 3.10.1): SYN-SENT. The SYN comes out of
+    /// [`Connection::poll_transmit`].
+    pub fn connect(cx: &Context<'_>, open: &ActiveOpen) -> Connection {
+        let user = open.options.max_seg.map_or(u16::MAX, |mss| mss.get());
+        Connection::new(
+            Phase::SynSent(SynSent {
+                iss: open.iss,
+                ts_offset: open.ts_offset,
+                recv_space: open.recv_space,
+                queued: 0,
+                sent_at: cx.now,
+                advertised_mss: Mss::new(open.advertised_mss.min(user)).get(),
+                path_mss: open.path_mss,
+                rcv_scale: match cx.config.window_scaling {
+                    true => WindowScale::for_limit(open.recv_limit.max(open.recv_space)),
+                    false => WindowScale::default(),
+                },
+                resent: 0,
+                syn_owed: true,
+                offers: Offers {
+                    scale: cx.config.window_scaling,
+                    sack: cx.config.sack,
+                    stamps: cx.config.timestamps,
+                },
+            }),
+            open.options,
+        )
+    }
+
+    /// A passive open: the connection of a [`Request`] whose verdict was
+    /// [`Complete`](crate::request::RequestVerdict::Complete). It is in SYN-RECEIVED; feed it the
+    /// very segment that completed the request next.
+    pub fn accept(cx: &Context<'_>, request: &Request, open: &PassiveOpen) -> Connection {
+        let (snd_scale, rcv_scale) = request.window_scales().unwrap_or_default();
+        let link = Link {
+            snd_una: request.iss(),
+            snd_nxt: request.snd_nxt(),
+            rcv_nxt: request.rcv_nxt(),
+            rcv_edge: request.rcv_nxt().add(request.rcv_wnd()),
+            last_ack: request.rcv_nxt(),
+            stamps: request.ts_recent().map(|recent| Stamps {
+                offset: request.ts_offset(),
+                recent,
+                recent_at: cx.now.as_secs32(),
+            }),
+            heard: Tick::new(cx.now),
+            challenged: Link::never_challenged(cx),
+            peer_mss: request.peer_mss(),
+            mss: send_mss(request.peer_mss(), open.path_mss, &open.options),
+            snd_scale,
+            rcv_scale,
+            sack: request.sack_permitted(),
+            owed: Owed::NONE,
+            probes: 0,
+        };
+        // The window comes with the ACK that is fed next.
+        let snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
+        let advertised_mss = request.advertised_mss();
+        let rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
+        let mut connection = Connection::new(
+            Phase::SynReceived(SynReceived {
+                duplex: Duplex { link, snd, rcv },
+                syn_ack_owed: false,
+                finished: false,
+                advertised_mss,
+            }),
+            open.options,
+        );
+        connection
+            .timers
+            .set(TimerKind::Retransmit, cx.now + syn_timeout(cx, 0));
+        connection
+    }
+
+    /// A segment in SYN-SENT (RFC 9293 section 3.10.7.3).
+    pub(super) fn on_syn_sent(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+        let Phase::SynSent(open) = self.phase else {
+            return Payload::None;
+        };
+        let flags = segment.header.flags;
+        // First: an ACK of something that we have not sent. "Send a reset (unless the RST bit is set)
+        // <SEQ=SEG.ACK><CTL=RST>".
+        let acks = flags.ack() && segment.header.ack == open.iss.add(1);
+        if flags.ack() && !acks {
+            if !flags.rst() {
+                self.stray_reset = Some(segment.header.ack);
+            }
+            return Payload::None;
+        }
+        // Second: a reset counts only with the ACK of our SYN.
+        if flags.rst() {
+            if acks {
+                self.die(Some(Error::Refused));
+            }
+            return Payload::None;
+        }
+        if !flags.syn() {
+            return Payload::None;
+        }
+        // Fourth: the peer's SYN.
+        let mut duplex = open.agree(cx, &self.options, segment);
+        let input = match acks {
+            true => Input::SynAckArrives,
+            false => Input::SynArrives,
+        };
+        match self.phase.state().next(input) {
+            Some(State::Established) => {
+                duplex.link.snd_una = duplex.link.snd_nxt;
+                duplex.link.owed.insert(Owed::ACK);
+                // Karn: not after a second SYN, unless the timestamps tell.
+                let rtt = match open.resent {
+                    0 => Some(cx.now.since(open.sent_at)),
+                    _ => duplex.link.stamp_rtt(cx, segment),
+                };
+                duplex.snd.start(cx, &duplex.link, rtt);
+                self.phase = Phase::Established(duplex);
+                self.timers.clear(TimerKind::Retransmit);
+                self.events.insert(Event::Established);
+                self.start_keepalive(cx);
+                self.on_text(cx, segment, rx)
+            }
+            Some(State::SynReceived) => {
+                self.phase = Phase::SynReceived(SynReceived {
+                    duplex,
+                    syn_ack_owed: true,
+                    finished: false,
+                    advertised_mss: open.advertised_mss,
+                });
+                Payload::None
+            }
+            _ => Payload::None,
+        }
+    }
+
+    /// The retransmission timer in SYN-SENT and SYN-RECEIVED.
+    pub(super) fn on_syn_timeout(&mut self, cx: &Context<'_>) {
+        let user = self.options.user_timeout;
+        let limit = match self.options.syn_retries {
+            Some(times) => times.get(),
+            None => cx.config.syn_retries,
+        };
+        let (resent, waited) = match &self.phase {
+            Phase::SynSent(open) => (open.resent, None),
+            Phase::SynReceived(s) => (s.duplex.snd.retransmits(), Some(s.duplex.snd.waited(cx))),
+            _ => return,
+        };
+        let limit = match &self.phase {
+            Phase::SynReceived(_) => cx.config.synack_retries,
+            _ => limit,
+        };
+        let out_of_time = match (user, waited) {
+            (Some(user), Some(waited)) => waited >= Duration::from_millis(u64::from(user.get())),
+            _ => false,
+        };
+        if resent >= limit || out_of_time {
+            self.give_up();
+            return;
+        }
+        match &mut self.phase {
+            Phase::SynSent(open) => {
+                open.resent = open.resent.saturating_add(1);
+                open.syn_owed = true;
+            }
+            Phase::SynReceived(s) => {
+                s.duplex.snd.count_retransmit();
+                s.syn_ack_owed = true;
+            }
+            _ => {}
+        }
+        // Should the caller fail to poll, the timer runs all the same.
+        self.timers.set(
+            TimerKind::Retransmit,
+            cx.now + syn_timeout(cx, resent.saturating_add(1)),
+        );
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading a connection.
+
+use super::phase::Phase;
+use super::recovery::Recovery;
+use super::{Connection, Error, Events, State, TimerKind};
+use crate::context::{Config, Context, SocketOptions};
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+use crate::time_wait::{TimeWait, TimeWaitOpen};
+use crate::wire::WindowScale;
+
+/// What both sides have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The scale of the windows that the peer sends.
+    pub snd_scale: WindowScale,
+    /// The scale of the windows that we send.
+    pub rcv_scale: WindowScale,
+    /// Selective acknowledgments (RFC 2018).
+    pub sack: bool,
+    /// Timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// The MSS that the peer announced.
+    pub peer_mss: u16,
+}
+
+impl Connection {
+    /// The state.
+    pub fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// RCV.NXT: every byte of the stream before it has been handed to the caller. 0 before the peer's SYN.
+    pub fn rcv_nxt(&self) -> SeqNum {
+        match (&self.phase, self.phase.link()) {
+            (_, Some(link)) => link.rcv_nxt,
+            (Phase::Closed(closed), None) => closed.rcv_nxt,
+            _ => SeqNum::new(0),
+        }
+    }
+
+    /// SND.UNA.
+    pub fn snd_una(&self) -> SeqNum {
+        match (&self.phase, self.phase.link()) {
+            (_, Some(link)) => link.snd_una,
+            (Phase::Closed(closed), None) => closed.snd_una,
+            (Phase::SynSent(open), None) => open.iss(),
+            _ => SeqNum::new(0),
+        }
+    }
+
+    /// SND.NXT: behind the highest number ever sent.
+    pub fn snd_nxt(&self) -> SeqNum {
+        match (&self.phase, self.phase.link()) {
+            (_, Some(link)) => link.snd_nxt,
+            (Phase::Closed(closed), None) => closed.snd_nxt,
+            (Phase::SynSent(open), None) => open.iss().add(1),
+            _ => SeqNum::new(0),
+        }
+    }
+
+    /// Behind the last byte that the user has written.
+    pub fn write_seq(&self) -> SeqNum {
+        match (&self.phase, self.phase.sender()) {
+            (_, Some(snd)) => snd.write_seq(),
+            (Phase::SynSent(open), None) => open.write_seq(),
+            // Our FIN was the last.
+            (Phase::FinWait2(_) | Phase::TimeWait(_), None) => self.snd_nxt().sub(1),
+            _ => self.snd_nxt(),
+        }
+    }
+
+    /// The oldest byte of data that the peer has not acknowledged: the send buffer before it can be freed. SYN and FIN
+    /// are no bytes of data.
+    pub fn first_unacked_byte(&self) -> SeqNum {
+        match &self.phase {
+            Phase::SynSent(open) => open.iss().add(1),
+            Phase::SynReceived(s) => s.duplex.link.snd_una.add(1),
+            Phase::FinWait2(_) | Phase::TimeWait(_) => self.snd_una().sub(1),
+            _ => SeqNum::min(self.snd_una(), self.write_seq()),
+        }
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Events {
+        core::mem::take(&mut self.events)
+    }
+
+    /// Why the connection ended before its time.
+    pub fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// As [`error`](Connection::error), which is then forgotten (SO_ERROR).
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    /// Whether the user may still write: no FIN is queued and the connection is not closed.
+    pub fn can_send(&self) -> bool {
+        match &self.phase {
+            Phase::SynSent(_) | Phase::Established(_) | Phase::CloseWait(_) => true,
+            Phase::SynReceived(s) => !s.finished,
+            _ => false,
+        }
+    }
+
+    /// Whether more data may come: false once the peer's FIN is in order.
+    pub fn can_receive(&self) -> bool {
+        matches!(self.phase, Phase::SynSent(_)) || self.phase.receiver().is_some()
+    }
+
+    /// Whether the user has closed.
+    pub fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+
+    /// Sequence numbers sent and not acknowledged.
+    pub fn unacked(&self) -> u32 {
+        self.snd_una().distance_to(self.snd_nxt())
+    }
+
+    /// Bytes written and never sent.
+    pub fn not_sent(&self) -> u32 {
+        match (self.phase.sender(), self.phase.link()) {
+            (Some(snd), Some(link)) => snd.not_sent(link),
+            _ => 0,
+        }
+    }
+
+    /// The congestion window in bytes; 0 where nothing more can be sent.
+    pub fn cwnd(&self) -> u32 {
+        self.phase.sender().map_or(0, |snd| snd.window().cwnd)
+    }
+
+    /// The slow start threshold in bytes; `u32::MAX` before any loss.
+    pub fn ssthresh(&self) -> u32 {
+        self.phase
+            .sender()
+            .map_or(u32::MAX, |snd| snd.window().ssthresh)
+    }
+
+    /// The smoothed round trip, once one has been measured.
+    pub fn srtt(&self) -> Option<Duration> {
+        self.phase.sender()?.rtt().srtt()
+    }
+
+    /// The round trip's mean deviation; zero before a measurement.
+    pub fn rttvar(&self) -> Duration {
+        self.phase
+            .sender()
+            .map_or(Duration::ZERO, |snd| snd.rtt().rttvar())
+    }
+
+    /// The smallest round trip measured.
+    pub fn min_rtt(&self) -> Option<Duration> {
+        self.phase.sender()?.rtt().min_rtt()
+    }
+
+    /// The retransmission timeout now, back-off included.
+    pub fn rto(&self, config: &Config) -> Duration {
+        match self.phase.sender() {
+            Some(snd) => snd.rto(config),
+            None => crate::rtt::INITIAL_RTO,
+        }
+    }
+
+    /// Payload bytes per segment, with the options that every segment carries.
+    pub fn mss(&self) -> u16 {
+        match (self.phase.sender(), self.phase.link()) {
+            (Some(snd), Some(link)) => snd.segment_size(link, 0).min(u32::from(u16::MAX)) as u16,
+            (None, Some(link)) => link.payload_mss(0),
+            _ => crate::wire::Mss::DEFAULT_V4.get(),
+        }
+    }
+
+    /// The estimate of the segment size that the peer uses; 0 where nothing more comes.
+    pub fn rcv_mss(&self) -> u16 {
+        self.phase.receiver().map_or(0, |rcv| rcv.rcv_mss())
+    }
+
+    /// The MSS that we announced; 0 where nothing more comes.
+    pub fn advertised_mss(&self) -> u16 {
+        self.phase.receiver().map_or(0, |rcv| rcv.advertised_mss())
+    }
+
+    /// Timeouts since the peer last acknowledged something new.
+    pub fn retransmits(&self) -> u8 {
+        match &self.phase {
+            Phase::SynSent(open) => open.resent(),
+            phase => phase.sender().map_or(0, |snd| snd.retransmits()),
+        }
+    }
+
+    /// Segments sent again, ever.
+    pub fn total_retransmits(&self) -> u32 {
+        match &self.phase {
+            Phase::SynSent(open) => u32::from(open.resent()),
+            phase => phase.sender().map_or(0, |snd| snd.resent_total()),
+        }
+    }
+
+    /// Unanswered keepalive or zero-window probes.
+    pub fn probes(&self) -> u8 {
+        self.phase.link().map_or(0, |link| link.probes)
+    }
+
+    /// Whether a loss is being repaired.
+    pub fn in_recovery(&self) -> bool {
+        self.phase
+            .sender()
+            .is_some_and(|snd| !matches!(snd.recovery(), Recovery::Open { .. }))
+    }
+
+    /// The timer that expires next, and when.
+    pub fn timer(&self) -> Option<(TimerKind, Instant)> {
+        self.timers.next()
+    }
+
+    /// When the timer expires, if it runs.
+    pub fn timer_of(&self, kind: TimerKind) -> Option<Instant> {
+        self.timers.get(kind)
+    }
+
+    /// SND.WND in bytes.
+    pub fn snd_wnd(&self) -> u32 {
+        self.phase.sender().map_or(0, |snd| snd.wnd())
+    }
+
+    /// RCV.WND in bytes: what the peer may send beyond [`rcv_nxt`](Connection::rcv_nxt).
+    pub fn rcv_wnd(&self) -> u32 {
+        self.phase.link().map_or(0, |link| link.rcv_wnd())
+    }
+
+    /// The receive buffer that the engine counts as free, in bytes.
+    pub fn recv_space(&self) -> u32 {
+        self.phase.receiver().map_or(0, |rcv| rcv.space())
+    }
+
+    /// What was negotiated, once the peer's SYN is known.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        let link = self.phase.link()?;
+        Some(Negotiated {
+            snd_scale: link.snd_scale,
+            rcv_scale: link.rcv_scale,
+            sack: link.sack,
+            timestamps: link.stamps.is_some(),
+            peer_mss: link.peer_mss,
+        })
+    }
+
+    /// The socket's options.
+    pub fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    /// In TIME-WAIT: what to keep in place of the connection. The last segment that the connection owes must have been
+    /// polled.
+    pub fn time_wait(&self, cx: &Context<'_>) -> Option<TimeWait> {
+        let Phase::TimeWait(link) = &self.phase else {
+            return None;
+        };
+        Some(TimeWait::new(
+            cx,
+            &TimeWaitOpen {
+                snd_nxt: link.snd_nxt,
+                rcv_nxt: link.rcv_nxt,
+                rcv_wnd: link.rcv_wnd(),
+                rcv_scale: link.rcv_scale,
+                ts_recent: link.stamps.map(|stamps| stamps.recent),
+                ts_offset: link.stamps.map_or(0, |stamps| stamps.offset),
+            },
+        ))
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every call into the engine is told: the time, and the settings of the network namespace.
+
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
+
+use crate::time::{Duration, Instant};
+
+/// The time and the settings that a call is to work with.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Now. Must never go backwards between two calls on one connection.
+    pub now: Instant,
+    /// The settings of the connection's network namespace.
+    pub config: &'a Config,
+}
+
+/// Settings of a network namespace. Names, units in the sysctl and defaults are Linux's
+/// (`Documentation/networking/ip-sysctl.rst`); the caller fills them from `net.oxtcp.*`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Times a SYN of an active open is sent again before the open fails with [`TimedOut`].
+    ///
+    /// [`TimedOut`]: crate::connection::Error::TimedOut
+    pub syn_retries: u8,
+    /// The first so many repetitions of a SYN follow after one second each; only then the time doubles.
+    pub syn_linear_timeouts: u8,
+    /// Times a SYN-ACK is sent again before the half-open connection is dropped.
+    pub synack_retries: u8,
+    /// Retransmissions of a segment after which the caller should have the route looked at again
+    /// (RFC 1122 section 4.2.3.5, R1).
+    pub retries1: u8,
+    /// Retransmissions after which the connection is given up, counted as the time that so many
+    /// retransmissions with exponential backoff from `rto_min` would take (R2).
+    pub retries2: u8,
+    /// As `retries2`, for a connection that no program holds any more. 0 means 8, as in Linux.
+    pub orphan_retries: u8,
+    /// How long a connection that no program holds stays in FIN-WAIT-2.
+    pub fin_timeout: Duration,
+    /// Offer and accept window scaling (RFC 7323 section 2).
+    pub window_scaling: bool,
+    /// Offer and accept selective acknowledgments (RFC 2018).
+    pub sack: bool,
+    /// Report duplicates with D-SACK (RFC 2883).
+    pub dsack: bool,
+    /// Offer and accept timestamps (RFC 7323 section 3).
+    pub timestamps: bool,
+    /// Lower bound of the retransmission timeout.
+    pub rto_min: Duration,
+    /// Upper bound of the retransmission timeout.
+    pub rto_max: Duration,
+    /// Idle time before the first keepalive probe, where the socket does not say.
+    pub keepalive_time: Duration,
+    /// Time between keepalive probes.
+    pub keepalive_intvl: Duration,
+    /// Unanswered keepalive probes after which the connection is given up.
+    pub keepalive_probes: u8,
+    /// Answer a completed handshake with RST when the accept queue is full. Default: stay silent, so
+    /// that the client's retransmission can find room.
+    pub abort_on_overflow: bool,
+    /// Ignore RST in TIME-WAIT (RFC 1337).
+    pub rfc1337: bool,
+    /// Reuse of TIME-WAIT for active opens: 0 never, 1 everywhere, 2 over loopback.
+    pub tw_reuse: u8,
+    /// Shrink the congestion window after idle time (RFC 5681 section 4.1, RFC 2861).
+    pub slow_start_after_idle: bool,
+    /// Initial congestion window in segments (RFC 6928).
+    pub initial_cwnd: u8,
+    /// The least time between two challenge or duplicate ACKs that one connection sends in answer to
+    /// invalid segments (RFC 5961 section 7).
+    pub invalid_ratelimit: Duration,
+}
+
+impl Default for Config {
+    /// Linux's defaults.
+    fn default() -> Self {
+        Config {
+            // With four linear timeouts the last SYN goes out after about 9 s, and the open fails some 9 s later: patience for
+            // what is lost, none for what is not there. ip-sysctl.rst has the sum.
+            syn_retries: 6,
+            // Linux 6.5: an early SYN's loss is most often a lost packet.
+            syn_linear_timeouts: 4,
+            // 63 s.
+            synack_retries: 5,
+            // RFC 1122: at least 3.
+            retries1: 3,
+            // About 15 minutes; RFC 1122: at least 100 s.
+            retries2: 15,
+            orphan_retries: 0,
+            fin_timeout: Duration::from_secs(60),
+            window_scaling: true,
+            sack: true,
+            dsack: true,
+            timestamps: true,
+            // RFC 6298 says 1 s; Linux has shown 200 ms to be safe with delayed ACKs of 200 ms at most.
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(120),
+            keepalive_time: Duration::from_secs(7200),
+            keepalive_intvl: Duration::from_secs(75),
+            keepalive_probes: 9,
+            abort_on_overflow: false,
+            rfc1337: false,
+            tw_reuse: 2,
+            slow_start_after_idle: true,
+            initial_cwnd: 10,
+            invalid_ratelimit: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What a program has set on its socket. `None` means: as the namespace's [`Config`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `TCP_USER_TIMEOUT`, in milliseconds: the longest that sent data may stay unacknowledged.
+    pub user_timeout: Option<NonZeroU32>,
+    /// `TCP_KEEPIDLE`, in seconds.
+    pub keepidle: Option<NonZeroU16>,
+    /// `TCP_KEEPINTVL`, in seconds.
+    pub keepintvl: Option<NonZeroU16>,
+    /// `TCP_MAXSEG`, in bytes: an upper bound of the MSS that we send and announce.
+    pub max_seg: Option<NonZeroU16>,
+    /// `TCP_LINGER2`: time in FIN-WAIT-2 after `close`, in place of [`Config::fin_timeout`].
+    pub linger2: Linger2,
+    /// `TCP_KEEPCNT`.
+    pub keepcnt: Option<NonZeroU8>,
+    /// `TCP_SYNCNT`.
+    pub syn_retries: Option<NonZeroU8>,
+    /// `TCP_NODELAY`: no waiting for small segments (Nagle off).
+    pub nodelay: bool,
+    /// `TCP_CORK`: hold back a partial segment until uncorked.
+    pub cork: bool,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: bool,
+}
+
+/// `TCP_LINGER2`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Linger2 {
+    /// [`Config::fin_timeout`].
+    #[default]
+    Default,
+    /// So many seconds, at most 120 (`TCP_FIN_TIMEOUT_MAX`).
+    Seconds(NonZeroU8),
+    /// A negative value: no FIN-WAIT-2 without a program.
+    Skip,
+}

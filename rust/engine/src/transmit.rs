@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A segment to send: what the engine hands to its caller.
+
+use crate::seq::SeqRange;
+use crate::wire::Header;
+
+/// The most payload, in bytes, that the caller can send with one [`Transmit`].
+///
+/// A caller with segmentation offload says up to 64 KB; one without says 0 or 1, which means one MSS
+/// (a segment of one MSS is always allowed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BurstLimit(pub u32);
+
+/// One segment, or one burst of segments with the same header, that is to be sent now.
+///
+/// The caller fills in ports, addresses, checksum and the bytes of `payload`, which it holds in its
+/// send buffer.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the connection counts this segment as sent"]
+pub struct Transmit {
+    /// The header, options included; ports are 0.
+    pub header: Header,
+    /// The bytes to send. `start` is `header.seq` (one more if the header has SYN). When longer than
+    /// `mss` it is to be cut into segments of `mss` bytes: every one but the last is full.
+    /// A FIN in the header belongs to the last segment.
+    pub payload: SeqRange,
+    /// Bytes of payload per segment (`gso_size`): the MSS less the options this header carries.
+    pub mss: u16,
+    /// Why this segment is sent: for counters, traces, and for the caller's own rate limits.
+    pub kind: TransmitKind,
+}
+
+/// Why a segment is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransmitKind {
+    /// The first or a repeated SYN of an active open.
+    Syn,
+    /// A SYN-ACK: of a request, or of a simultaneous open.
+    SynAck,
+    /// New data, perhaps with FIN.
+    Data,
+    /// Data that was sent before, perhaps with FIN.
+    Retransmission,
+    /// An acknowledgment without data.
+    Ack,
+    /// An acknowledgment sent because our receive window opened.
+    WindowUpdate,
+    /// A challenge ACK (RFC 5961). The caller may drop it by a rate limit of its own.
+    ChallengeAck,
+    /// A zero-window probe (RFC 9293 section 3.8.6.1).
+    Probe,
+    /// A keepalive probe (RFC 9293 section 3.8.4).
+    KeepAlive,
+    /// The first FIN, without data.
+    Fin,
+    /// A reset. The connection is gone.
+    Reset,
+}
