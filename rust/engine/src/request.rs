@@ -123,8 +123,7 @@ impl Request {
             // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
             peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
             advertised_mss: open.advertised_mss,
-            // The window of a SYN is never scaled (RFC 7323 section 2.2).
-            window: WindowScale::default().narrow(open.recv_space),
+            window: first_window(open.recv_space, scales.1),
             replied: ReplyLimit::new(),
             snd_scale: scales.0,
             rcv_scale: scales.1,
@@ -350,6 +349,18 @@ impl Request {
     }
 }
 
+/// The window of a SYN, which is not scaled (RFC 7323 section 2.2). It is a multiple of the scale's unit, so
+/// that the first scaled one can name the same right edge.
+fn first_window(space: u32, scale: WindowScale) -> u16 {
+    let bytes = WindowScale::default().narrow(space);
+    let units = scale.narrow(u32::from(bytes));
+    match units {
+        0 => bytes,
+        // At most `bytes`, which has 16 bits.
+        _ => scale.widen(units) as u16,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,8 +451,8 @@ mod tests {
             (push, 1, 1, 64_000, "complete"),
             (Flags::FIN_ACK, 1, 1, 0, "complete"),
             (Flags::ACK, 500, 1, 0, "complete"),
-            (Flags::ACK, 10_000, 1, 5, "complete"),
-            (Flags::ACK, 10_001, 1, 0, "complete"),
+            (Flags::ACK, 9_984, 1, 5, "complete"),
+            (Flags::ACK, 9_985, 1, 0, "complete"),
             // Nobody sends a SYN-ACK to a listener.
             (Flags::SYN_ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::SYN_ACK, 0, 1, 10, "challenge ACK+1,+1"),
@@ -457,19 +468,19 @@ mod tests {
             // Outside of the window.
             (Flags::ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::ACK, 0, 1, 1, "ACK+1,+1"),
-            (Flags::ACK, 10_001, 1, 1, "ACK+1,+1"),
+            (Flags::ACK, 9_985, 1, 1, "ACK+1,+1"),
             (Flags::SYN, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::SYN, u32::MAX, 0, 0, "ACK+1,+1"),
             (Flags::NONE, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::RST, 0, 0, 0, "ignore"),
-            (Flags::RST, 10_002, 0, 0, "ignore"),
-            (Flags::RST_ACK, 10_002, 9, 0, "ignore"),
+            (Flags::RST, 9_986, 0, 0, "ignore"),
+            (Flags::RST_ACK, 9_986, 9, 0, "ignore"),
             // RST: the exact number, and a guess.
             (Flags::RST, 1, 0, 0, "drop"),
             (Flags::RST_ACK, 1, 1, 0, "drop"),
             (Flags::RST_ACK, 1, 9, 0, "drop"),
             (Flags::RST, 2, 0, 0, "challenge ACK+1,+1"),
-            (Flags::RST, 10_001, 0, 0, "challenge ACK+1,+1"),
+            (Flags::RST, 9_985, 0, 0, "challenge ACK+1,+1"),
             // Another SYN within the window.
             (Flags::SYN, 5, 0, 0, "challenge ACK+1,+1"),
             (Flags::SYN_ACK, 5, 1, 0, "challenge ACK+1,+1"),
@@ -538,7 +549,7 @@ mod tests {
         let mut config = Config::default();
         let request = Request::new(&cx(&config), &syn(), &OPEN);
         let syn_ack = request.syn_ack(&cx(&config));
-        assert_eq!(syn_ack.header.window, 10_000);
+        assert_eq!(syn_ack.header.window, 9_984);
         assert_eq!(
             syn_ack.header.options,
             Options {
@@ -589,7 +600,7 @@ mod tests {
         };
         let request = Request::new(&cx(&config), &hostile, &open);
         assert_eq!(request.peer_mss(), 48);
-        assert_eq!(request.syn_ack(&cx(&config)).header.window, u16::MAX);
+        assert_eq!(request.syn_ack(&cx(&config)).header.window, 49_152);
         assert_eq!(request.rcv_nxt(), SeqNum::new(IRS).add(1));
     }
 
