@@ -59,9 +59,17 @@ mod tests {
         let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Documentation/man");
         for command in Cli::command().get_subcommands() {
             let path = format!("{pages}/oxtcp-{}.1", command.get_name());
-            let page = std::fs::read_to_string(&path).expect(&path).replace("\\-", "-");
-            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
-                assert!(page.contains(&format!("--{option}")), "{path} does not explain --{option}");
+            let page = std::fs::read_to_string(&path)
+                .expect(&path)
+                .replace("\\-", "-");
+            for option in command
+                .get_arguments()
+                .filter_map(|argument| argument.get_long())
+            {
+                assert!(
+                    page.contains(&format!("--{option}")),
+                    "{path} does not explain --{option}"
+                );
             }
         }
     }

@@ -25,7 +25,9 @@ use core::mem::transmute;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering::Relaxed};
 
-use libc::{socklen_t, AF_INET, AF_INET6, EAFNOSUPPORT, IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, SO_PROTOCOL};
+use libc::{
+    socklen_t, AF_INET, AF_INET6, EAFNOSUPPORT, IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, SO_PROTOCOL,
+};
 
 /// `socket(2)`, with TCP over IPv4 and IPv6 moved to oxtcp's family.
 ///
@@ -106,13 +108,19 @@ static INITIALISE: extern "C" fn() = initialise;
 fn read_environment() {
     FALLBACK.store(variable(c"OXTCP_FALLBACK") == Some(b"1"), Relaxed);
     FAMILY.store(
-        variable(c"OXTCP_FAMILY").map_or(DEFAULT_FAMILY, |text| parse_family(text).unwrap_or(NO_FAMILY)),
+        variable(c"OXTCP_FAMILY").map_or(DEFAULT_FAMILY, |text| {
+            parse_family(text).unwrap_or(NO_FAMILY)
+        }),
         Relaxed,
     );
 }
 
 fn parse_family(text: &[u8]) -> Option<c_int> {
-    core::str::from_utf8(text).ok()?.parse::<u16>().ok().map(c_int::from)
+    core::str::from_utf8(text)
+        .ok()?
+        .parse::<u16>()
+        .ok()
+        .map(c_int::from)
 }
 
 fn variable(name: &CStr) -> Option<&'static [u8]> {
@@ -148,7 +156,8 @@ unsafe fn next_getsockopt(
     let next = resolve(&NEXT_GETSOCKOPT, c"getsockopt");
     if next.is_null() {
         // SAFETY: the caller vouches for the pointers.
-        return unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, value, length) } as c_int;
+        return unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, value, length) }
+            as c_int;
     }
     // SAFETY: `next` is the next definition of `getsockopt`; the caller vouches for the pointers.
     unsafe { transmute::<*mut c_void, Getsockopt>(next)(fd, level, name, value, length) }
@@ -182,7 +191,11 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 // Never called: nothing unwinds. The precompiled `core` names it in its unwinding tables. Hidden, since a
 // program may have a real one (rustc's own driver, in libstd.so) for which this must not be taken.
 #[cfg(not(test))]
-core::arch::global_asm!(".globl rust_eh_personality", ".hidden rust_eh_personality", "rust_eh_personality:");
+core::arch::global_asm!(
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    "rust_eh_personality:"
+);
 
 // The libc crate's own request for libc is lost where none of its code is linked.
 #[link(name = "c")]

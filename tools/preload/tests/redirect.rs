@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use libc::{
-    c_int, socklen_t, AF_INET, AF_INET6, AF_UNIX, EAFNOSUPPORT, IPPROTO_TCP, IPPROTO_UDP, SOCK_CLOEXEC,
-    SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_DOMAIN, SO_PROTOCOL,
+    c_int, socklen_t, AF_INET, AF_INET6, AF_UNIX, EAFNOSUPPORT, IPPROTO_TCP, IPPROTO_UDP,
+    SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_DOMAIN, SO_PROTOCOL,
 };
 
 /// Each case runs alone in a child with its own environment.
@@ -34,12 +34,18 @@ fn a_family_that_is_no_number_is_an_error() {
 
 #[test]
 fn fallback_is_the_builtin_tcp() {
-    check("fallback", &[("OXTCP_FAMILY", "200"), ("OXTCP_FALLBACK", "1")]);
+    check(
+        "fallback",
+        &[("OXTCP_FAMILY", "200"), ("OXTCP_FALLBACK", "1")],
+    );
 }
 
 #[test]
 fn fallback_must_be_1() {
-    check("unknown_family", &[("OXTCP_FAMILY", "200"), ("OXTCP_FALLBACK", "0")]);
+    check(
+        "unknown_family",
+        &[("OXTCP_FAMILY", "200"), ("OXTCP_FALLBACK", "0")],
+    );
 }
 
 #[test]
@@ -98,7 +104,10 @@ fn redirects() {
 
 fn unknown_family() {
     for domain in [AF_INET, AF_INET6] {
-        assert_eq!(socket(domain, SOCK_STREAM, 0).unwrap_err().raw_os_error(), Some(EAFNOSUPPORT));
+        assert_eq!(
+            socket(domain, SOCK_STREAM, 0).unwrap_err().raw_os_error(),
+            Some(EAFNOSUPPORT)
+        );
     }
     close(socket(AF_INET, SOCK_DGRAM, 0).unwrap());
 }
@@ -128,7 +137,9 @@ fn threads_and_children() {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(domain_of_new)).collect();
-        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == AF_UNIX));
+        assert!(threads
+            .into_iter()
+            .all(|thread| thread.join().unwrap() == AF_UNIX));
     });
     // SAFETY: the child makes system calls and leaves by _exit.
     unsafe {
@@ -153,7 +164,12 @@ fn emptied_environment() {
 
 fn check(case: &str, environment: &[(&str, &str)]) {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "under_preload", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "under_preload",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env_remove("OXTCP_FALLBACK")
         .env("LD_PRELOAD", library())
         .env("OXTCP_TEST_CASE", case)
@@ -172,12 +188,28 @@ fn library() -> PathBuf {
         return PathBuf::from(path);
     }
     // target/debug/deps/redirect-...
-    let target = env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
+    let target = env::current_exe()
+        .unwrap()
+        .ancestors()
+        .nth(3)
+        .unwrap()
+        .to_path_buf();
     let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "oxtcp-preload", "--release", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "oxtcp-preload",
+            "--release",
+            "--target-dir",
+        ])
         .arg(&target)
         .status();
-    assert!(build.unwrap().success(), "cargo could not build the library");
+    assert!(
+        build.unwrap().success(),
+        "cargo could not build the library"
+    );
     target.join("release/liboxtcp_preload.so")
 }
 
@@ -198,16 +230,30 @@ fn socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
 fn option(fd: c_int, name: c_int) -> c_int {
     let (mut value, mut length) = (-1, size_of::<c_int>() as socklen_t);
     // SAFETY: both pointers are to locals of the right size.
-    let result = unsafe { libc::getsockopt(fd, SOL_SOCKET, name, (&raw mut value).cast(), &mut length) };
+    let result =
+        unsafe { libc::getsockopt(fd, SOL_SOCKET, name, (&raw mut value).cast(), &mut length) };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
     value
 }
 
 fn file_flags(fd: c_int) -> c_int {
     // SAFETY: takes integers.
-    let (status, descriptor) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
-    let nonblock = if status & libc::O_NONBLOCK != 0 { SOCK_NONBLOCK } else { 0 };
-    let cloexec = if descriptor & libc::FD_CLOEXEC != 0 { SOCK_CLOEXEC } else { 0 };
+    let (status, descriptor) = unsafe {
+        (
+            libc::fcntl(fd, libc::F_GETFL),
+            libc::fcntl(fd, libc::F_GETFD),
+        )
+    };
+    let nonblock = if status & libc::O_NONBLOCK != 0 {
+        SOCK_NONBLOCK
+    } else {
+        0
+    };
+    let cloexec = if descriptor & libc::FD_CLOEXEC != 0 {
+        SOCK_CLOEXEC
+    } else {
+        0
+    };
     nonblock | cloexec
 }
 

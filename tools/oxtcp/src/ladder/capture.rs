@@ -26,7 +26,11 @@ pub fn read(source: impl Read + Send, mut each: impl FnMut(Packet<'_>)) -> Resul
                 match &block {
                     PcapBlockOwned::LegacyHeader(header) => interfaces.push(Interface {
                         link: header.network,
-                        resolution: if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 },
+                        resolution: if header.is_nanosecond_precision() {
+                            1_000_000_000
+                        } else {
+                            1_000_000
+                        },
                         offset: 0,
                     }),
                     PcapBlockOwned::Legacy(packet) => {
@@ -50,7 +54,8 @@ pub fn read(source: impl Read + Send, mut each: impl FnMut(Packet<'_>)) -> Resul
                     }
                     PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                         if let Some(interface) = interfaces.get(packet.if_id as usize) {
-                            let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                            let units =
+                                (u64::from(packet.ts_high) << 32) | u64::from(packet.ts_low);
                             let resolution = interface.resolution.max(1);
                             each(Packet {
                                 time: interface.nanoseconds(units / resolution, units % resolution),
@@ -104,9 +109,13 @@ impl<I: std::fmt::Debug> From<PcapError<I>> for Error {
     fn from(error: PcapError<I>) -> Error {
         match error {
             PcapError::ReadError => Error::Io(io::Error::other("the file cannot be read")),
-            PcapError::HeaderNotRecognized => Error::Format("the first bytes are of neither".into()),
+            PcapError::HeaderNotRecognized => {
+                Error::Format("the first bytes are of neither".into())
+            }
             PcapError::UnexpectedEof | PcapError::Eof => Error::Format("it ends too early".into()),
-            PcapError::BufferTooSmall => Error::Format("it has a packet of more than 512 KB".into()),
+            PcapError::BufferTooSmall => {
+                Error::Format("it has a packet of more than 512 KB".into())
+            }
             PcapError::NomError(..) | PcapError::OwnedNomError(..) => {
                 Error::Format("it has a malformed block".into())
             }

@@ -32,7 +32,13 @@ pub fn draw(flow: &Flow, names: [&str; 2], part: Part) -> String {
         .collect();
 
     let lines = choose(&rungs, part);
-    let drawn = lines.iter().filter_map(|line| if let Line::Rung(rung) = line { Some(*rung) } else { None });
+    let drawn = lines.iter().filter_map(|line| {
+        if let Line::Rung(rung) = line {
+            Some(*rung)
+        } else {
+            None
+        }
+    });
     let columns = Columns {
         client: STATE.max(names[0].chars().count()),
         body: drawn.map(|rung| rung.body.len()).max().unwrap_or(0).max(40) + ARROW,
@@ -47,11 +53,14 @@ pub fn draw(flow: &Flow, names: [&str; 2], part: Part) -> String {
     for line in &lines {
         drawing += &match line {
             Line::Rung(rung) => columns.rung(rung),
-            Line::Elided(elided) => columns.line("", "", &format!("{:^1$}", elided.text(), columns.body), ""),
+            Line::Elided(elided) => {
+                columns.line("", "", &format!("{:^1$}", elided.text(), columns.body), "")
+            }
         };
     }
     if part == Part::Close && lines.is_empty() {
-        drawing += "\nThe capture shows no FIN and no RST: the connection was still open at its end.\n";
+        drawing +=
+            "\nThe capture shows no FIN and no RST: the connection was still open at its end.\n";
     }
     drawing
 }
@@ -67,6 +76,7 @@ struct Rung {
     remark: Option<Remark>,
     /// Opens, closes or changes a state.
     matters: bool,
+    /// FIN or RST.
     closes: bool,
 }
 
@@ -84,6 +94,16 @@ impl Rung {
             closes,
         }
     }
+
+    fn is_repeated(&self) -> bool {
+        matches!(self.remark, Some(Remark::Retransmission | Remark::FillsGap))
+    }
+
+    /// The handshake is over on both sides.
+    fn is_open(&self) -> bool {
+        let opening = [State::Listen, State::SynSent, State::SynReceived];
+        !self.states.iter().any(|state| opening.contains(state))
+    }
 }
 
 fn body(segment: &Segment, step: &Step) -> String {
@@ -99,11 +119,19 @@ fn body(segment: &Segment, step: &Step) -> String {
     words.extend(options.mss.map(|mss| format!("mss={mss}")));
     words.extend(options.window_scale.map(|shift| format!("ws={shift}")));
     words.extend(options.sack_permitted.then(|| "sack".to_string()));
-    words.extend(step.sack.iter().map(|(left, right)| format!("sack={left}..{right}")));
-    words.extend(options.timestamps.map(|(value, echo)| match segment.flags.has(Flags::SYN) {
-        true => format!("ts={value}:{echo}"),
-        false => "ts".to_string(),
-    }));
+    words.extend(
+        step.sack
+            .iter()
+            .map(|(left, right)| format!("sack={left}..{right}")),
+    );
+    words.extend(
+        options
+            .timestamps
+            .map(|(value, echo)| match segment.flags.has(Flags::SYN) {
+                true => format!("ts={value}:{echo}"),
+                false => "ts".to_string(),
+            }),
+    );
     words.extend(step.remark.map(|remark| format!("[{remark}]")));
     words.join(" ")
 }
@@ -147,51 +175,53 @@ impl Elided {
     }
 }
 
-/// The lines of a part. Stretches of more than a few segments that move no state are summed up; in them
-/// only the first and the last segment are drawn, and retransmissions where they are few.
+/// The lines of a part, with what precedes and follows it summed up.
 fn choose(rungs: &[Rung], part: Part) -> Vec<Line<'_>> {
-    let is_open = |rung: &Rung| {
-        !matches!(
-            rung.states,
-            [State::SynSent | State::SynReceived | State::Listen, _]
-                | [_, State::SynSent | State::SynReceived | State::Listen]
-        )
-    };
-    let (rungs, before, after) = match part {
-        Part::All => (rungs, &rungs[..0], &rungs[..0]),
-        Part::Handshake => {
-            let end = rungs.iter().position(is_open).map_or(rungs.len(), |index| index + 1);
-            (&rungs[..end], &rungs[..0], &rungs[end..])
-        }
-        Part::Close => {
-            let start = rungs.iter().position(|rung| rung.closes).unwrap_or(rungs.len());
-            (&rungs[start..], if start < rungs.len() { &rungs[..start] } else { &rungs[..0] }, &rungs[..0])
-        }
+    let first_close = rungs.iter().position(|rung| rung.closes);
+    let (start, end) = match (part, first_close) {
+        (Part::All, _) => (0, rungs.len()),
+        (Part::Handshake, _) => match rungs.iter().position(Rung::is_open) {
+            Some(last) => (0, last + 1),
+            None => (0, rungs.len()),
+        },
+        (Part::Close, Some(first)) => (first, rungs.len()),
+        (Part::Close, None) => return Vec::new(),
     };
     let mut lines = Vec::new();
-    lines.extend(elide(before));
-    for stretch in rungs.chunk_by(|left, right| left.matters == right.matters) {
-        match stretch {
-            [first, middle @ .., last] if !first.matters && middle.len() > FEW => {
-                lines.push(Line::Rung(first));
-                let told =
-                    |rung: &&Rung| matches!(rung.remark, Some(Remark::Retransmission | Remark::FillsGap));
-                if middle.iter().filter(told).count() <= FEW {
-                    for part in middle.chunk_by(|left, right| told(&left) == told(&right)) {
-                        match part {
-                            [rung, ..] if told(&rung) => lines.extend(part.iter().map(Line::Rung)),
-                            _ => lines.extend(elide(part)),
-                        }
-                    }
-                } else {
-                    lines.extend(elide(middle));
-                }
-                lines.push(Line::Rung(last));
-            }
-            _ => lines.extend(stretch.iter().map(Line::Rung)),
+    lines.extend(elide(&rungs[..start]));
+    for stretch in rungs[start..end].chunk_by(|left, right| left.matters == right.matters) {
+        if stretch[0].matters {
+            lines.extend(stretch.iter().map(Line::Rung));
+        } else {
+            lines.extend(shorten(stretch));
         }
     }
-    lines.extend(elide(after));
+    lines.extend(elide(&rungs[end..]));
+    lines
+}
+
+/// A stretch that moves no state: where it is long, its first and its last segment, the retransmissions
+/// unless they are many, and the rest summed up.
+fn shorten(stretch: &[Rung]) -> Vec<Line<'_>> {
+    let [first, middle @ .., last] = stretch else {
+        return stretch.iter().map(Line::Rung).collect();
+    };
+    if middle.len() <= FEW {
+        return stretch.iter().map(Line::Rung).collect();
+    }
+    let mut lines = vec![Line::Rung(first)];
+    if middle.iter().filter(|rung| rung.is_repeated()).count() > FEW {
+        lines.extend(elide(middle));
+    } else {
+        for alike in middle.chunk_by(|left, right| left.is_repeated() == right.is_repeated()) {
+            if alike[0].is_repeated() {
+                lines.extend(alike.iter().map(Line::Rung));
+            } else {
+                lines.extend(elide(alike));
+            }
+        }
+    }
+    lines.push(Line::Rung(last));
     lines
 }
 
@@ -213,21 +243,37 @@ impl Columns {
             Side::Client => format!("--- {} --{dashes}>", rung.body),
             Side::Server => format!("<-- {} --{dashes}-", rung.body),
         };
-        let seconds = format!("{}.{:06}", rung.time / 1_000_000_000, rung.time % 1_000_000_000 / 1000);
-        self.line(&seconds, rung.states[0].name(), &arrow, rung.states[1].name())
+        let seconds = format!(
+            "{}.{:06}",
+            rung.time / 1_000_000_000,
+            rung.time % 1_000_000_000 / 1000
+        );
+        self.line(
+            &seconds,
+            rung.states[0].name(),
+            &arrow,
+            rung.states[1].name(),
+        )
     }
 
     fn line(&self, time: &str, client: &str, body: &str, server: &str) -> String {
-        let line =
-            format!("{time:>11}  {client:<cw$} {body:<bw$} {server}", cw = self.client, bw = self.body);
+        let line = format!(
+            "{time:>11}  {client:<cw$} {body:<bw$} {server}",
+            cw = self.client,
+            bw = self.body
+        );
         format!("{}\n", line.trim_end())
     }
 }
 
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
     groups.join(",")
 }
 

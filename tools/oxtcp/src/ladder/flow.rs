@@ -44,15 +44,26 @@ impl Flow {
             // The capture began later: servers have the lower port.
             from.port() >= to.port()
         };
-        let (client, server) = if sender_is_client { (from, to) } else { (to, from) };
-        Flow { client, server, segments: Vec::new() }
+        let (client, server) = if sender_is_client {
+            (from, to)
+        } else {
+            (to, from)
+        };
+        Flow {
+            client,
+            server,
+            segments: Vec::new(),
+        }
     }
 
     /// Whether this SYN opens another connection between the same ports.
     fn is_superseded_by(&self, segment: &Segment) -> bool {
         let opens = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
         opens
-            && self.segments.iter().any(|(_, earlier)| earlier.flags.has(Flags::FIN | Flags::RST))
+            && self
+                .segments
+                .iter()
+                .any(|(_, earlier)| earlier.flags.has(Flags::FIN | Flags::RST))
             && !self
                 .segments
                 .iter()
@@ -81,7 +92,11 @@ impl Flows {
             }
         };
         let flow = &mut self.flows[index];
-        let side = if segment.source == flow.client { Side::Client } else { Side::Server };
+        let side = if segment.source == flow.client {
+            Side::Client
+        } else {
+            Side::Server
+        };
         flow.segments.push((side, segment));
     }
 

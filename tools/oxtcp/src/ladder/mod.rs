@@ -81,7 +81,9 @@ fn render(source: impl Read + Send, arguments: &Arguments) -> Result<String, Err
     let cut = match outcome {
         Ok(()) => false,
         Err(capture::Error::Format(_)) if packets > 0 => true,
-        Err(capture::Error::Format(reason)) => return Err(Error::NotACapture(arguments.name(), reason)),
+        Err(capture::Error::Format(reason)) => {
+            return Err(Error::NotACapture(arguments.name(), reason))
+        }
         Err(capture::Error::Io(error)) => return Err(arguments.unreadable(error)),
     };
 
@@ -93,10 +95,17 @@ fn render(source: impl Read + Send, arguments: &Arguments) -> Result<String, Err
             count => Error::NoSuchFlow(number, list(&flows), count),
         });
     };
-    let mut drawing = format!("Connection {number} of {}: {}\n\n", flows.len(), flow.summary());
+    let mut drawing = format!(
+        "Connection {number} of {}: {}\n\n",
+        flows.len(),
+        flow.summary()
+    );
     drawing += &draw::draw(flow, [&arguments.client, &arguments.server], arguments.only);
     if arguments.flow.is_none() && flows.len() > 1 {
-        drawing += &format!("\nThe file has {} connections; --flow N draws another:\n", flows.len());
+        drawing += &format!(
+            "\nThe file has {} connections; --flow N draws another:\n",
+            flows.len()
+        );
         drawing += &list(&flows);
     }
     if cut {
@@ -106,7 +115,11 @@ fn render(source: impl Read + Send, arguments: &Arguments) -> Result<String, Err
 }
 
 fn list(flows: &[Flow]) -> String {
-    flows.iter().enumerate().map(|(index, flow)| format!("{:>5}  {}\n", index + 1, flow.summary())).collect()
+    let mut list = String::new();
+    for (index, flow) in flows.iter().enumerate() {
+        list += &format!("{:>5}  {}\n", index + 1, flow.summary());
+    }
+    list
 }
 
 impl Arguments {

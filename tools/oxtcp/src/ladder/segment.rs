@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
+use etherparse::{
+    EtherType, LaxNetSlice, LaxSlicedPacket, TcpOptionElement, TcpSlice, TransportSlice,
+};
 use pcap_parser::Linktype;
 
 use super::capture::Packet;
@@ -43,8 +45,10 @@ impl Flags {
 
     /// Names joined by commas; those that move the state machine first.
     pub fn names(self) -> String {
-        let mut names: Vec<&str> =
-            (0..8).filter(|bit| self.0 & 1 << bit != 0).map(|bit| Self::NAMES[bit]).collect();
+        let mut names: Vec<&str> = (0..8)
+            .filter(|bit| self.0 & (1 << bit) != 0)
+            .map(|bit| Self::NAMES[bit])
+            .collect();
         names.sort_by_key(|name| !matches!(*name, "SYN" | "FIN" | "RST"));
         names.join(",")
     }
@@ -78,8 +82,14 @@ pub fn parse(packet: Packet<'_>) -> Option<Segment> {
     };
     let net = sliced.net.as_ref()?;
     let (source, destination): (IpAddr, IpAddr) = match net {
-        LaxNetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-        LaxNetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+        LaxNetSlice::Ipv4(ip) => (
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        ),
+        LaxNetSlice::Ipv6(ip) => (
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        ),
         LaxNetSlice::Arp(_) => return None,
     };
     Some(Segment {
@@ -121,12 +131,10 @@ const LINUX_SLL2: Linktype = Linktype(276);
 fn payload(net: &LaxNetSlice<'_>, tcp: &TcpSlice<'_>) -> u32 {
     let header = tcp.header_slice().len();
     let said = match net {
-        LaxNetSlice::Ipv4(ip) => {
-            usize::from(ip.header().total_len()).checked_sub(usize::from(ip.header().ihl()) * 4 + header)
-        }
-        LaxNetSlice::Ipv6(ip) => {
-            usize::from(ip.header().payload_length()).checked_sub(ip.extensions().slice().len() + header)
-        }
+        LaxNetSlice::Ipv4(ip) => usize::from(ip.header().total_len())
+            .checked_sub(usize::from(ip.header().ihl()) * 4 + header),
+        LaxNetSlice::Ipv6(ip) => usize::from(ip.header().payload_length())
+            .checked_sub(ip.extensions().slice().len() + header),
         LaxNetSlice::Arp(_) => None,
     };
     u32::try_from(said.unwrap_or(tcp.payload().len())).unwrap_or(u32::MAX)

@@ -8,14 +8,24 @@ use super::*;
 
 #[test]
 fn handshake_transfer_and_close() {
-    assert_snapshot!(drawing(&Conversation::ipv4().open().transfer(40).close_by_server(), &[]));
+    assert_snapshot!(drawing(
+        &Conversation::ipv4().open().transfer(40).close_by_server(),
+        &[]
+    ));
 }
 
 #[test]
 fn only_the_handshake() {
     assert_snapshot!(drawing(
         &Conversation::ipv4().open().transfer(40).close_by_server(),
-        &["--only", "handshake", "--client", "curl", "--server", "python3"]
+        &[
+            "--only",
+            "handshake",
+            "--client",
+            "curl",
+            "--server",
+            "python3"
+        ]
     ));
 }
 
@@ -30,9 +40,17 @@ fn only_the_close() {
 #[test]
 fn retransmissions_are_marked() {
     let mut talk = Conversation::ipv4();
-    talk.send(C, "S", 0).again(C, "S", 1).send(S, "SA", 0).again(S, "SA", 1).send(C, "A", 0);
+    talk.send(C, "S", 0)
+        .again(C, "S", 1)
+        .send(S, "SA", 0)
+        .again(S, "SA", 1)
+        .send(C, "A", 0);
     talk.send(C, "PA", 100).again(C, "PA", 100).send(S, "A", 0);
-    talk.lose(S, 1000).cross(S, "A", 1000).send(C, "A", 0).again(S, "A", 2000).meet();
+    talk.lose(S, 1000)
+        .cross(S, "A", 1000)
+        .send(C, "A", 0)
+        .again(S, "A", 2000)
+        .meet();
     talk.send(C, "A", 0).close_by_server();
     assert_snapshot!(drawing(&talk, &[]));
 }
@@ -52,7 +70,11 @@ fn simultaneous_open_and_close() {
     let mut talk = Conversation::ipv6();
     talk.cross(C, "S", 0).cross(S, "S", 0).meet();
     talk.again(C, "SA", 1).again(S, "SA", 1);
-    talk.cross(C, "FA", 0).cross(S, "FA", 0).meet().send(C, "A", 0).send(S, "A", 0);
+    talk.cross(C, "FA", 0)
+        .cross(S, "FA", 0)
+        .meet()
+        .send(C, "A", 0)
+        .send(S, "A", 0);
     assert_snapshot!(drawing(&talk, &[]));
 }
 
@@ -61,7 +83,10 @@ fn a_capture_that_begins_in_the_middle() {
     let mut talk = Conversation::ipv4();
     talk.next = [u32::MAX - 50, 4_000_000_000];
     talk.meet();
-    talk.send(C, "PA", 100).send(S, "A", 0).send(S, "PA", 300).send(C, "A", 0);
+    talk.send(C, "PA", 100)
+        .send(S, "A", 0)
+        .send(S, "PA", 300)
+        .send(C, "A", 0);
     assert_snapshot!(drawing(&talk, &[]));
     assert!(drawing(&talk, &["--only", "close"]).contains("still open"));
 }
@@ -75,12 +100,23 @@ fn several_connections_and_a_port_used_again() {
     talk.next = [5, 6];
     let talk = talk.open();
     let all = drawing(&talk, &[]);
-    assert!(all.starts_with("Connection 1 of 3: 192.0.2.1:40000 -> 192.0.2.2:80, 6 segments"), "{all}");
-    assert!(all.contains("    3  192.0.2.1:40001 -> 192.0.2.2:80, 3 segments"), "{all}");
+    assert!(
+        all.starts_with("Connection 1 of 3: 192.0.2.1:40000 -> 192.0.2.2:80, 6 segments"),
+        "{all}"
+    );
+    assert!(
+        all.contains("    3  192.0.2.1:40001 -> 192.0.2.2:80, 3 segments"),
+        "{all}"
+    );
     assert!(drawing(&talk, &["--flow", "2"]).starts_with("Connection 2 of 3: 192.0.2.1:40000"));
     for wrong in ["0", "4"] {
-        let error = render(&talk.pcap()[..], &arguments(&["--flow", wrong])).unwrap_err().to_string();
-        assert!(error.contains(&format!("no connection {wrong}; the file has 3")), "{error}");
+        let error = render(&talk.pcap()[..], &arguments(&["--flow", wrong]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("no connection {wrong}; the file has 3")),
+            "{error}"
+        );
     }
 }
 
@@ -92,8 +128,12 @@ fn formats() {
     for bytes in [
         talk.pcap_as(0xa1b2_3c4d, 1, 0, |packet| packet.to_vec()),
         talk.pcap_as(0xa1b2_c3d4, 101, 0, |packet| packet[14..].to_vec()),
-        talk.pcap_as(0xa1b2_c3d4, 113, 0, |packet| [&[0; 14][..], &packet[12..]].concat()),
-        talk.pcap_as(0xa1b2_c3d4, 276, 0, |packet| [&packet[12..14], &[0; 18], &packet[14..]].concat()),
+        talk.pcap_as(0xa1b2_c3d4, 113, 0, |packet| {
+            [&[0; 14][..], &packet[12..]].concat()
+        }),
+        talk.pcap_as(0xa1b2_c3d4, 276, 0, |packet| {
+            [&packet[12..14], &[0; 18], &packet[14..]].concat()
+        }),
         talk.pcap_as(0xa1b2_c3d4, 1, 80, |packet| packet.to_vec()),
         talk.pcapng(),
     ] {
@@ -104,7 +144,11 @@ fn formats() {
 #[test]
 fn what_is_no_capture() {
     let of = |bytes: &[u8]| render(bytes, &arguments(&[])).unwrap_err().to_string();
-    assert!(of(b"").contains("no capture in pcap or pcapng format"), "{}", of(b""));
+    assert!(
+        of(b"").contains("no capture in pcap or pcapng format"),
+        "{}",
+        of(b"")
+    );
     assert!(of(b"GET / HTTP/1.1\r\n\r\n-------------------").contains("no capture in pcap"));
     assert!(of(&Conversation::ipv4().pcap()).contains("no TCP segment among its 0 packets"));
 }
@@ -112,7 +156,10 @@ fn what_is_no_capture() {
 /// A capture cut anywhere is drawn as far as it goes, or refused; it is never a panic.
 #[test]
 fn cut_captures() {
-    for bytes in [Conversation::ipv4().open().pcap(), Conversation::ipv6().open().pcapng()] {
+    for bytes in [
+        Conversation::ipv4().open().pcap(),
+        Conversation::ipv6().open().pcapng(),
+    ] {
         for length in (0..bytes.len()).step_by(3) {
             if let Err(error) = render(&bytes[..length], &arguments(&[])) {
                 assert!(!error.to_string().is_empty());
@@ -154,7 +201,10 @@ impl Conversation {
     }
 
     fn ipv6() -> Conversation {
-        Conversation { ipv6: true, ..Conversation::ipv4() }
+        Conversation {
+            ipv6: true,
+            ..Conversation::ipv4()
+        }
     }
 
     fn open(mut self) -> Conversation {
@@ -171,7 +221,10 @@ impl Conversation {
     }
 
     fn close_by_server(&mut self) -> Conversation {
-        self.send(S, "FA", 0).send(C, "FA", 0).send(S, "A", 0).clone()
+        self.send(S, "FA", 0)
+            .send(C, "FA", 0)
+            .send(S, "A", 0)
+            .clone()
     }
 
     /// A segment that the peer sees.
@@ -202,14 +255,27 @@ impl Conversation {
 
     /// What begins so many sequence numbers back, once more: a SYN alone, or at most 1000 bytes.
     fn again(&mut self, from: Side, flags: &str, back: u32) -> &mut Conversation {
-        let length = if flags.contains('S') { 0 } else { back.min(1000) };
-        self.emit(from, flags, self.next[from as usize].wrapping_sub(back), length);
+        let length = if flags.contains('S') {
+            0
+        } else {
+            back.min(1000)
+        };
+        self.emit(
+            from,
+            flags,
+            self.next[from as usize].wrapping_sub(back),
+            length,
+        );
         self
     }
 
     fn emit(&mut self, from: Side, flags: &str, seq: u32, length: u32) {
         let ack = self.seen[from as usize];
-        let (from_port, to_port) = if from == C { (self.port, 80) } else { (80, self.port) };
+        let (from_port, to_port) = if from == C {
+            (self.port, 80)
+        } else {
+            (80, self.port)
+        };
         let host = |side: Side| if side == C { 1 } else { 2 };
         let (from_host, to_host) = (host(from), 3 - host(from));
         let address6 = |host| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host];
@@ -244,7 +310,8 @@ impl Conversation {
         };
         let tcp = tcp.options(&options).unwrap();
         let mut packet = Vec::new();
-        tcp.write(&mut packet, &vec![b'x'; length as usize]).unwrap();
+        tcp.write(&mut packet, &vec![b'x'; length as usize])
+            .unwrap();
         self.packets.push((self.time, packet));
         self.time += 1_000_000;
     }
@@ -254,14 +321,29 @@ impl Conversation {
     }
 
     /// `limit` cuts packets, as `tcpdump -s` does; 0 is none.
-    fn pcap_as(&self, magic: u32, link: u32, limit: usize, frame: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    fn pcap_as(
+        &self,
+        magic: u32,
+        link: u32,
+        limit: usize,
+        frame: impl Fn(&[u8]) -> Vec<u8>,
+    ) -> Vec<u8> {
         let unit = if magic == 0xa1b2_3c4d { 1 } else { 1000 };
         let mut file = words(&[magic, 0x0004_0002, 0, 0, 262_144, link]);
         for (time, packet) in &self.packets {
             let whole = frame(packet);
-            let data = &whole[..if limit == 0 { whole.len() } else { limit.min(whole.len()) }];
+            let data = &whole[..if limit == 0 {
+                whole.len()
+            } else {
+                limit.min(whole.len())
+            }];
             let (seconds, rest) = (time / 1_000_000_000, time % 1_000_000_000 / unit);
-            file.extend(words(&[seconds as u32, rest as u32, data.len() as u32, whole.len() as u32]));
+            file.extend(words(&[
+                seconds as u32,
+                rest as u32,
+                data.len() as u32,
+                whole.len() as u32,
+            ]));
             file.extend(data);
         }
         file
@@ -274,7 +356,15 @@ impl Conversation {
             let padded = packet.len().next_multiple_of(4);
             let (units, total) = (time / 1000, 32 + padded as u32);
             let length = packet.len() as u32;
-            file.extend(words(&[6, total, 0, (units >> 32) as u32, units as u32, length, length]));
+            file.extend(words(&[
+                6,
+                total,
+                0,
+                (units >> 32) as u32,
+                units as u32,
+                length,
+                length,
+            ]));
             file.extend(packet);
             file.resize(file.len() + padded - packet.len(), 0);
             file.extend(words(&[total]));

@@ -100,7 +100,9 @@ impl Tracker {
             (true, true) => [State::SynSent, State::Listen],
             (false, _) => [State::Established, State::Established],
         };
-        Tracker { sides: states.map(Endpoint::new) }
+        Tracker {
+            sides: states.map(Endpoint::new),
+        }
     }
 
     pub fn states(&self) -> [State; 2] {
@@ -119,7 +121,11 @@ impl Tracker {
 
         let start = sender.offset(segment.seq, syn);
         let end = start + i64::from(segment.payload) + i64::from(syn) + i64::from(fin);
-        let ack = if acks { receiver.offset(segment.ack, false) } else { 0 };
+        let ack = if acks {
+            receiver.offset(segment.ack, false)
+        } else {
+            0
+        };
         let remark = remark(sender, receiver, segment, start..end, ack);
         let sack = segment
             .options
@@ -139,13 +145,23 @@ impl Tracker {
                 sender.take_fin(receiver.fin);
                 sender.acknowledged = sender.acknowledged.max(ack);
             }
-            sender.send(syn, fin.then_some(end - 1), receiver.fin.is_some_and(|fin| ack > fin));
+            sender.send(
+                syn,
+                fin.then_some(end - 1),
+                receiver.fin.is_some_and(|fin| ack > fin),
+            );
             receiver.received.insert(start, end);
             receiver.receive(syn, acks.then_some(ack));
             receiver.take_fin(sender.fin);
         }
         sender.window = segment.window;
-        Step { seq: start, ack, sack, remark, states: self.states() }
+        Step {
+            seq: start,
+            ack,
+            sack,
+            remark,
+            states: self.states(),
+        }
     }
 }
 
@@ -250,7 +266,8 @@ fn remark(
         return None;
     }
     if range.is_empty() {
-        if range.start + 1 == sender.next && receiver.acknowledged > range.start && range.start > 0 {
+        if range.start + 1 == sender.next && receiver.acknowledged > range.start && range.start > 0
+        {
             return Some(Remark::Probe);
         }
         if segment.window == 0 {
@@ -304,7 +321,9 @@ impl Ranges {
     }
 
     fn covers(&self, start: i64, end: i64) -> bool {
-        self.0.iter().any(|range| range.0 <= start && end <= range.1)
+        self.0
+            .iter()
+            .any(|range| range.0 <= start && end <= range.1)
     }
 
     /// Where the first gap begins.

@@ -14,11 +14,19 @@ pub fn find() -> Result<PathBuf, Error> {
         Some(given) => vec![PathBuf::from(given)],
         None => usual_places(env::current_exe().ok().as_deref()),
     };
-    let found = places.iter().find(|place| place.is_file()).and_then(|place| place.canonicalize().ok());
+    let found = places
+        .iter()
+        .find(|place| place.is_file())
+        .and_then(|place| place.canonicalize().ok());
     let path = found.ok_or(Error::NotFound(places))?;
     // ld.so(8): "The items of the list can be separated by spaces or colons, and there is no support for
     // escaping either separator"; `$ORIGIN` and its like are expanded.
-    if path.as_os_str().as_bytes().iter().any(|byte| b": $".contains(byte)) {
+    if path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|byte| b": $".contains(byte))
+    {
         return Err(Error::Unspeakable(path));
     }
     Ok(path)
@@ -26,8 +34,10 @@ pub fn find() -> Result<PathBuf, Error> {
 
 fn usual_places(command: Option<&Path>) -> Vec<PathBuf> {
     let beside = command.and_then(Path::parent);
-    let mut places: Vec<PathBuf> =
-        beside.into_iter().flat_map(|dir| [dir.join(NAME), dir.join("../lib/oxtcp").join(NAME)]).collect();
+    let mut places: Vec<PathBuf> = beside
+        .into_iter()
+        .flat_map(|dir| [dir.join(NAME), dir.join("../lib/oxtcp").join(NAME)])
+        .collect();
     places.push(Path::new("/usr/lib/oxtcp").join(NAME));
     places
 }
@@ -90,12 +100,25 @@ mod tests {
             (None, "/opt/liboxtcp_preload.so"),
             (Some(""), "/opt/liboxtcp_preload.so"),
             (Some("libasan.so"), "libasan.so:/opt/liboxtcp_preload.so"),
-            (Some("a.so b.so:c.so"), "a.so:b.so:c.so:/opt/liboxtcp_preload.so"),
+            (
+                Some("a.so b.so:c.so"),
+                "a.so:b.so:c.so:/opt/liboxtcp_preload.so",
+            ),
             (Some("::a.so: "), "a.so:/opt/liboxtcp_preload.so"),
-            (Some("/opt/liboxtcp_preload.so:a.so"), "/opt/liboxtcp_preload.so:a.so"),
-            (Some("/old/liboxtcp_preload.so"), "/old/liboxtcp_preload.so:/opt/liboxtcp_preload.so"),
+            (
+                Some("/opt/liboxtcp_preload.so:a.so"),
+                "/opt/liboxtcp_preload.so:a.so",
+            ),
+            (
+                Some("/old/liboxtcp_preload.so"),
+                "/old/liboxtcp_preload.so:/opt/liboxtcp_preload.so",
+            ),
         ] {
-            assert_eq!(merge(existing.map(OsStr::new), ours), merged, "{existing:?}");
+            assert_eq!(
+                merge(existing.map(OsStr::new), ours),
+                merged,
+                "{existing:?}"
+            );
         }
     }
 

@@ -61,7 +61,8 @@ fn prepare(arguments: &Arguments) -> Result<(PathBuf, Command), Error> {
     let path = program::find(name, env::var_os("PATH").as_deref())?;
     program::check_redirectable(&path, program::abi(&library)?)?;
 
-    let fallback = arguments.fallback || env::var_os("OXTCP_FALLBACK").is_some_and(|value| value == "1");
+    let fallback =
+        arguments.fallback || env::var_os("OXTCP_FALLBACK").is_some_and(|value| value == "1");
     let family = match usable_family(arguments.family) {
         Ok(family) => family,
         Err(error) if fallback => {
@@ -78,7 +79,10 @@ fn prepare(arguments: &Arguments) -> Result<(PathBuf, Command), Error> {
     command
         .arg0(name)
         .args(rest)
-        .env("LD_PRELOAD", library::merge(env::var_os("LD_PRELOAD").as_deref(), &library))
+        .env(
+            "LD_PRELOAD",
+            library::merge(env::var_os("LD_PRELOAD").as_deref(), &library),
+        )
         .env("OXTCP_FAMILY", family.to_string());
     if fallback {
         command.env("OXTCP_FALLBACK", "1");

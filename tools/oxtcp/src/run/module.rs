@@ -15,7 +15,9 @@ pub fn family() -> Result<u16, Error> {
         io::ErrorKind::NotFound => Error::NotLoaded,
         _ => Error::Unreadable(error),
     })?;
-    text.trim().parse().map_err(|_| Error::NotANumber(text.trim().to_string()))
+    text.trim()
+        .parse()
+        .map_err(|_| Error::NotANumber(text.trim().to_string()))
 }
 
 /// Opens and closes a socket of the family, so that a refusal is told here, in words, and not by whatever

@@ -51,7 +51,10 @@ pub struct Abi {
 pub fn abi(library: &Path) -> Result<Abi, Error> {
     match inspect(library) {
         Ok(Image::Elf(image)) => Ok(image.abi),
-        Ok(_) => Err(Error::Unexecutable(library.into(), io::Error::other("not an ELF file"))),
+        Ok(_) => Err(Error::Unexecutable(
+            library.into(),
+            io::Error::other("not an ELF file"),
+        )),
         Err(error) => Err(Error::Unexecutable(library.into(), error)),
     }
 }
@@ -77,7 +80,10 @@ pub fn check_redirectable(program: &Path, library: Abi) -> Result<(), Error> {
             None => Ok(()),
         };
     }
-    Err(Error::Unexecutable(program.into(), io::Error::from_raw_os_error(libc::ELOOP)))
+    Err(Error::Unexecutable(
+        program.into(),
+        io::Error::from_raw_os_error(libc::ELOOP),
+    ))
 }
 
 fn executable(path: &Path) -> io::Result<PathBuf> {
@@ -116,11 +122,19 @@ enum Linkage {
 impl ElfImage {
     fn obstacle(&self, library: Abi) -> Option<Obstacle> {
         if self.abi != library {
-            return Some(if self.abi.machine == library.machine || self.abi.class != library.class {
-                Obstacle::WordSize { bits: if self.abi.class == elf::ELFCLASS32 { 32 } else { 64 } }
-            } else {
-                Obstacle::Machine
-            });
+            return Some(
+                if self.abi.machine == library.machine || self.abi.class != library.class {
+                    Obstacle::WordSize {
+                        bits: if self.abi.class == elf::ELFCLASS32 {
+                            32
+                        } else {
+                            64
+                        },
+                    }
+                } else {
+                    Obstacle::Machine
+                },
+            );
         }
         match self.linkage {
             _ if self.go => Some(Obstacle::Go),
@@ -158,10 +172,16 @@ where
     let header = Elf::parse(data)?;
     let endian = header.endian()?;
     let ident = header.e_ident();
-    let abi = Abi { class: ident.class, data: ident.data, machine: header.e_machine(endian) };
+    let abi = Abi {
+        class: ident.class,
+        data: ident.data,
+        machine: header.e_machine(endian),
+    };
 
     let segments = header.program_headers(endian, data)?;
-    let has_loader = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP);
+    let has_loader = segments
+        .iter()
+        .any(|segment| segment.p_type(endian) == elf::PT_INTERP);
     let mut flags = 0u64;
     for segment in segments {
         for entry in segment.dynamic(endian, data)?.unwrap_or_default() {
@@ -186,7 +206,11 @@ where
 
 /// The interpreter of a script, as `fs/binfmt_script.c` reads its first line.
 fn script_interpreter(head: &[u8]) -> Option<PathBuf> {
-    let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?.trim_ascii_start();
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|&byte| byte == b'\n')
+        .next()?
+        .trim_ascii_start();
     let name = line.split(|byte| b" \t\r\0".contains(byte)).next()?;
     (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
 }
@@ -198,11 +222,17 @@ fn privileges(path: &Path) -> Option<Obstacle> {
     // SAFETY: `name` is a C string, `mount` is large enough and read only when it was filled.
     let (user, group, ignored, capable) = unsafe {
         let mut mount: libc::statvfs = std::mem::zeroed();
-        let nosuid = libc::statvfs(name.as_ptr(), &mut mount) == 0 && mount.f_flag & libc::ST_NOSUID != 0;
+        let nosuid =
+            libc::statvfs(name.as_ptr(), &mut mount) == 0 && mount.f_flag & libc::ST_NOSUID != 0;
         let no_new_privileges = libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
         let capability = c"security.capability".as_ptr();
         let capable = libc::getxattr(name.as_ptr(), capability, std::ptr::null_mut(), 0) > 0;
-        (libc::getuid(), libc::getgid(), nosuid || no_new_privileges, capable)
+        (
+            libc::getuid(),
+            libc::getgid(),
+            nosuid || no_new_privileges,
+            capable,
+        )
     };
     let mode = metadata.permissions().mode();
     let group_execute = libc::S_ISGID | libc::S_IXGRP;
@@ -330,7 +360,11 @@ mod tests {
             (b"echo", None),
             (b"", None),
         ] {
-            assert_eq!(script_interpreter(head), interpreter.map(PathBuf::from), "{head:?}");
+            assert_eq!(
+                script_interpreter(head),
+                interpreter.map(PathBuf::from),
+                "{head:?}"
+            );
         }
     }
 
@@ -344,17 +378,33 @@ mod tests {
             fs::set_permissions(place.join("tool"), fs::Permissions::from_mode(mode)).unwrap();
         }
         let both = env::join_paths([&first, &second]).unwrap();
-        assert_eq!(find(OsStr::new("tool"), Some(&both)).unwrap(), second.join("tool"));
+        assert_eq!(
+            find(OsStr::new("tool"), Some(&both)).unwrap(),
+            second.join("tool")
+        );
         assert!(matches!(
             find(OsStr::new("tool"), Some(first.as_os_str())),
             Err(Error::Unexecutable(path, _)) if path == first.join("tool")
         ));
-        assert!(matches!(find(OsStr::new("absent"), Some(&both)), Err(Error::Missing(_))));
-        assert!(matches!(find(OsStr::new("/absent/tool"), Some(&both)), Err(Error::Missing(_))));
-        assert!(matches!(find(second.as_os_str(), None), Err(Error::Unexecutable(..))));
+        assert!(matches!(
+            find(OsStr::new("absent"), Some(&both)),
+            Err(Error::Missing(_))
+        ));
+        assert!(matches!(
+            find(OsStr::new("/absent/tool"), Some(&both)),
+            Err(Error::Missing(_))
+        ));
+        assert!(matches!(
+            find(second.as_os_str(), None),
+            Err(Error::Unexecutable(..))
+        ));
     }
 
-    const OURS: Abi = Abi { class: elf::ELFCLASS64, data: elf::ELFDATA2LSB, machine: elf::EM_X86_64 };
+    const OURS: Abi = Abi {
+        class: elf::ELFCLASS64,
+        data: elf::ELFDATA2LSB,
+        machine: elf::EM_X86_64,
+    };
 
     fn image(abi: Abi, linkage: Linkage, go: bool) -> ElfImage {
         ElfImage { abi, linkage, go }
@@ -362,21 +412,43 @@ mod tests {
 
     #[test]
     fn obstacles() {
-        let i386 = Abi { class: elf::ELFCLASS32, machine: elf::EM_386, ..OURS };
-        let x32 = Abi { class: elf::ELFCLASS32, ..OURS };
-        let arm = Abi { machine: elf::EM_AARCH64, ..OURS };
+        let i386 = Abi {
+            class: elf::ELFCLASS32,
+            machine: elf::EM_386,
+            ..OURS
+        };
+        let x32 = Abi {
+            class: elf::ELFCLASS32,
+            ..OURS
+        };
+        let arm = Abi {
+            machine: elf::EM_AARCH64,
+            ..OURS
+        };
         assert_eq!(image(OURS, Linkage::Dynamic, false).obstacle(OURS), None);
         assert_eq!(image(OURS, Linkage::Loader, false).obstacle(OURS), None);
-        assert_eq!(image(OURS, Linkage::Static, false).obstacle(OURS), Some(Obstacle::Static));
-        assert_eq!(image(OURS, Linkage::Static, true).obstacle(OURS), Some(Obstacle::Go));
-        assert_eq!(image(OURS, Linkage::Dynamic, true).obstacle(OURS), Some(Obstacle::Go));
+        assert_eq!(
+            image(OURS, Linkage::Static, false).obstacle(OURS),
+            Some(Obstacle::Static)
+        );
+        assert_eq!(
+            image(OURS, Linkage::Static, true).obstacle(OURS),
+            Some(Obstacle::Go)
+        );
+        assert_eq!(
+            image(OURS, Linkage::Dynamic, true).obstacle(OURS),
+            Some(Obstacle::Go)
+        );
         for abi in [i386, x32] {
             assert_eq!(
                 image(abi, Linkage::Dynamic, false).obstacle(OURS),
                 Some(Obstacle::WordSize { bits: 32 })
             );
         }
-        assert_eq!(image(arm, Linkage::Dynamic, false).obstacle(OURS), Some(Obstacle::Machine));
+        assert_eq!(
+            image(arm, Linkage::Dynamic, false).obstacle(OURS),
+            Some(Obstacle::Machine)
+        );
         assert_eq!(
             image(OURS, Linkage::Dynamic, false).obstacle(i386),
             Some(Obstacle::WordSize { bits: 64 })
