@@ -22,7 +22,10 @@ const SKIP: i32 = 4;
 
 /// A test may take this long before it counts as hung; OXTCP_DEADLINE (seconds) changes it. It is well
 /// above [`crate::wait::limit`], so that a wait in vain says what it waited for.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A test that takes longer than this is mentioned.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// Where a child's messages go.
 static MESSAGES: OnceLock<File> = OnceLock::new();
@@ -116,8 +119,13 @@ impl Suite {
         let taint = kernel::trouble();
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for (number, case) in (1..).zip(&self.cases) {
+            let start = Instant::now();
             let (code, text) = run_in_child(case);
+            let took = start.elapsed();
             let text = text.trim();
+            if took > SLOW {
+                println!("#   {}: took {:.1} s", case.name, took.as_secs_f32());
+            }
             match code {
                 PASS => {
                     passed += 1;

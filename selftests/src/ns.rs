@@ -170,6 +170,29 @@ pub fn nft(rules: &str) {
     sh(&format!("nft -f - <<'RULES'\n{rules}\nRULES"));
 }
 
+/// Loads one filter chain at `input` with these rules, one a line, and a counter named `dropped`.
+#[track_caller]
+pub fn nft_input(rules: &[&str]) {
+    nft(&format!(
+        "table inet t {{\n counter dropped {{ }}\n chain in {{\n type filter hook input priority 0;\n {}\n }}\n}}",
+        rules.join("\n")
+    ));
+}
+
+/// Takes the chain of [`nft_input`] away.
+#[track_caller]
+pub fn nft_clear() {
+    sh("nft delete table inet t");
+}
+
+/// How many packets a counter of the chain of [`nft_input`] has seen.
+#[track_caller]
+pub fn nft_packets(counter: &str) -> u64 {
+    let text = sh(&format!("nft list counter inet t {counter}"));
+    let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+}
+
 /// Reads a sysctl of this namespace, by its path under /proc/sys.
 pub fn sysctl(name: &str) -> std::io::Result<String> {
     Ok(fs::read_to_string(format!("/proc/sys/{name}"))?.trim().to_string())
@@ -181,7 +204,13 @@ pub fn set_sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/{name}"), value).unwrap_or_else(|error| panic!("sysctl {name}={value}: {error}"));
 }
 
-/// Where the stack's own settings stand: net/oxtcp under the names of net/ipv4 without the `tcp_`.
-pub fn sysctl_path(stack: Stack, name: &str) -> String {
-    if stack.ours { format!("net/oxtcp/{name}") } else { format!("net/ipv4/{name}") }
+/// The path of a TCP setting (named as under net/ipv4) of this stack, if the stack has it: ours stand under
+/// net/oxtcp, with or without the `tcp_`.
+pub fn find_sysctl(stack: Stack, name: &str) -> Option<String> {
+    let paths = if stack.ours {
+        vec![format!("net/oxtcp/{name}"), format!("net/oxtcp/{}", name.trim_start_matches("tcp_"))]
+    } else {
+        vec![format!("net/ipv4/{name}")]
+    };
+    paths.into_iter().find(|path| fs::metadata(format!("/proc/sys/{path}")).is_ok())
 }

@@ -40,10 +40,15 @@ impl<T> Worker<T> {
     }
 
     /// Sends the thread a signal.
+    #[track_caller]
     pub fn kill(&self, signal: i32) {
+        assert!(self.try_kill(signal), "the thread has ended");
+    }
+
+    /// Sends the thread a signal, if it has not ended. Tells whether it was there.
+    pub fn try_kill(&self, signal: i32) -> bool {
         // SAFETY: plain numbers.
-        let result = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, signal) };
-        assert_eq!(result, 0, "tgkill");
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, signal) == 0 }
     }
 
     /// The thread's result. A panic in it has ended the test already.

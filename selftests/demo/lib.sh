@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+# What selftests/demo.sh is made of: its output, waiting, looking at sockets, servers and transfers.
+
+work=$(mktemp -d /tmp/oxtcp-demo.XXXXXX)
+servers=()
+namespaces=()
+checks=0
+
+if [ -t 1 ]; then
+	bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
+else
+	bold='' green='' red='' plain=''
+fi
+
+step() {
+	printf '\n%s%s%s\n' "$bold" "$*" "$plain"
+}
+
+ok() {
+	checks=$((checks + 1))
+	printf '  %sok%s    %s\n' "$green" "$plain" "$*"
+}
+
+detail() {
+	printf '        %s\n' "$@"
+}
+
+# fail REASON [FILE]: ends the demonstration; shows the end of FILE (a program's output) and of the kernel's log.
+fail() {
+	printf '  %sFAILED%s  %s\n' "$red" "$plain" "$1"
+	[ -n "${2:-}" ] && [ -s "$2" ] && { detail "${2##*/}:"; tail -n 15 "$2" | sed 's/^/        | /'; }
+	detail "kernel log:"
+	dmesg | tail -n 15 | sed 's/^/        | /'
+	exit 1
+}
+
+clean_up() {
+	stop_servers
+	for namespace in "${namespaces[@]}"; do
+		ip netns del "$namespace" 2> /dev/null
+	done
+	rm -rf "$work"
+}
+
+# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
+wait_for() {
+	local limit=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@"; do
+		[ $SECONDS -lt $limit ] || return 1
+		sleep 0.05
+	done
+}
+
+seconds_since() {
+	local now=${EPOCHREALTIME/./}
+	printf '%d.%d s' $(((now - $1) / 1000000)) $(((now - $1) / 100000 % 10))
+}
+
+# inside NAMESPACE COMMAND...: an empty name is the initial one.
+inside() {
+	if [ -n "$1" ]; then
+		ip netns exec "$@"
+	else
+		shift
+		"$@"
+	fi
+}
+
+# sockets NAMESPACE LOCAL-PORT REMOTE-PORT STATE: those sockets there, `*` being any.
+sockets() {
+	inside "$1" awk -f "$here/demo/sockets.awk" /proc/net/tcp /proc/net/tcp6 /proc/net/oxtcp /proc/net/oxtcp6 |
+		awk -v local=":$2" -v remote=":$3" -v state="$4" '
+			function ends(text, end) { return end == ":*" || substr(text, length(text) - length(end) + 1) == end }
+			ends($2, local) && ends($3, remote) && (state == "*" || $4 == state)'
+}
+
+# is_there and one_socket leave what they have found in $found, as `TCP LOCAL REMOTE STATE`.
+is_there() {
+	found=$(sockets "$@")
+	[ -n "$found" ]
+}
+
+# start_server NAMESPACE TCP ADDRESS PORT: python3's http.server, under `oxtcp run` where TCP is oxtcp.
+start_server() {
+	local namespace=$1 tcp=$2 address=$3 port=$4 log="$work/server-$4.log" wrap=()
+	[ "$tcp" = oxtcp ] && wrap=(oxtcp run)
+	(cd "$work/www" && inside "$namespace" "${wrap[@]}" python3 -m http.server "$port" --bind "$address") > "$log" 2>&1 &
+	servers+=($!)
+}
+
+server_is_up() {
+	local namespace=$1 tcp=$2 address=$3 port=$4
+	wait_for 40 "port $port" is_there "$namespace" "$port" 0 LISTEN ||
+		fail "python3 does not listen on $address port $port" "$work/server-$port.log"
+	[ "${found%% *}" = "$tcp" ] || fail "$address port $port should be $tcp's, but it is: $found"
+}
+
+stop_servers() {
+	local pid
+	for pid in "${servers[@]}"; do
+		# The subshell, and what it runs.
+		pkill -TERM -P "$pid" 2> /dev/null
+		kill "$pid" 2> /dev/null
+	done
+	wait "${servers[@]}" 2> /dev/null
+	servers=()
+}
+
+# transfer LABEL NAMESPACE TCP ADDRESS PORT CLIENT-NAMESPACE CLIENT-TCP: fetches the file with curl. While it is
+# under way (curl writes into a pipe that nobody empties yet), the sockets of both sides are looked up.
+transfer() {
+	local label=$1 namespace=$2 tcp=$3 address=$4 port=$5 client_namespace=$6 client_tcp=$7
+	local log="$work/curl-$5.log" pipe="$work/pipe-$5" file="$work/fetched-$5" begin=${EPOCHREALTIME/./}
+	local wrap=() curl server_socket client_socket remote
+	[ "$client_tcp" = oxtcp ] && wrap=(oxtcp run)
+
+	mkfifo "$pipe"
+	exec {hold}<> "$pipe"
+	inside "$client_namespace" "${wrap[@]}" \
+		curl --silent --show-error --fail --max-time 90 --output "$pipe" "http://$address:$port/random" 2> "$log" &
+	curl=$!
+	wait_for 40 connection is_there "$namespace" "$port" '*' ESTABLISHED || fail "$label: no connection" "$log"
+	server_socket=$found
+	remote=$(cut -d' ' -f3 <<< "$server_socket")
+	wait_for 40 connection is_there "$client_namespace" "${remote##*:}" "$port" ESTABLISHED ||
+		fail "$label: curl's socket is not there" "$log"
+	client_socket=$found
+	cat "$pipe" > "$file" &
+	local cat=$!
+	exec {hold}>&-
+
+	wait $curl || fail "$label: curl ended with code $?" "$log"
+	wait $cat
+	[ "${server_socket%% *}" = "$tcp" ] || fail "$label: the server's socket should be $tcp's: $server_socket"
+	[ "${client_socket%% *}" = "$client_tcp" ] || fail "$label: curl's socket should be $client_tcp's: $client_socket"
+	[ "$(sha256 "$file")" = "$expected" ] || fail "$label: what arrived is not what was sent" "$log"
+	ok "$label: $(stat -c %s "$file") bytes, sha256 equal, $(seconds_since "$begin")"
+	show_socket "server" "$server_socket"
+	show_socket "curl" "$client_socket"
+	rm -f "$file" "$pipe"
+}
+
+# show_socket NAME 'TCP LOCAL REMOTE STATE'
+show_socket() {
+	local tcp local remote state list=/proc/net/
+	read -r tcp local remote state <<< "$2"
+	[ "$tcp" = oxtcp ] && list+=ox
+	list+=tcp
+	[[ $local == \[* ]] && list+=6
+	detail "$(printf '%-7s %-11s %s -> %s in %s' "$1" "$state" "$local" "$remote" "$list")"
+}
+
+sha256() {
+	sha256sum "$1" | cut -d' ' -f1
+}

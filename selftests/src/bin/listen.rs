@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Listeners: the accept queue, its bound, and handshakes that lose segments.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use oxtcp_selftests::connection::Connected;
+use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::payload::Stream;
+use oxtcp_selftests::procnet::{self, State};
+use oxtcp_selftests::{cases, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("listen");
+    cases!(suite.pairs:
+        accept__in_order, accept__data_before_it, accept__reset_before_it, accept__end_before_it,
+        accept__many_in_turn, accept__many_at_once, accept__two_acceptors,
+        backlog__bounds_the_queue, backlog__zero_is_one, backlog__queue_is_listed,
+        syn__lost_is_sent_again, synack__lost_is_sent_again, ack__lost_is_made_good,
+    );
+    cases!(suite.stacks:
+        backlog__somaxconn_bounds_it, syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
+    );
+    suite.run()
+}
+
+#[track_caller]
+fn connect(stack: Stack, address: &SocketAddr) -> Sock {
+    let sock = Sock::open(stack);
+    sock.connect(address).expect("connect");
+    sock
+}
+
+/// Connections of a listener that wait to be accepted (/proc/net/tcp's rx_queue of a listener).
+fn queued(stack: Stack, address: SocketAddr) -> u64 {
+    procnet::entries(stack)
+        .iter()
+        .find(|e| e.local == address && e.state == State::Listen)
+        .expect("the listener's entry")
+        .rx_queue
+}
+
+fn accept__in_order(pair: Pair) {
+    let (listener, address) = listening(pair.server, 16);
+    let clients: Vec<Sock> = (0..10).map(|_| connect(pair.client, &address)).collect();
+    wait::until("all are queued", || queued(pair.server, address) == 10);
+    for client in &clients {
+        assert_eq!(listener.accept().expect("accept").1, client.local().expect("name"));
+    }
+}
+
+fn accept__data_before_it(pair: Pair) {
+    let (listener, address) = listening(pair.server, 16);
+    let client = connect(pair.client, &address);
+    client.send_all(&Stream::new(1).take(20_000));
+    client.shutdown(libc::SHUT_WR).expect("shutdown");
+    wait::until("all is acknowledged", || client.unacked() == 0);
+    let (server, _) = listener.accept().expect("accept");
+    let got = server.recv_to_end();
+    assert_eq!(got.len(), 20_000);
+    Stream::new(1).check(&got);
+}
+
+/// A connection reset in the queue is still accepted; its first call tells (unlike BSD's ECONNABORTED).
+fn accept__reset_before_it(pair: Pair) {
+    let (listener, address) = listening(pair.server, 16);
+    let client = connect(pair.client, &address);
+    let from = client.local().expect("name");
+    wait::until("it is queued", || queued(pair.server, address) == 1);
+    client.set_linger(true, 0).expect("SO_LINGER");
+    drop(client);
+    wait::until("the reset has come", || procnet::state_of(pair.server, address, from).is_none());
+    let (server, _) = listener.accept().expect("accept");
+    expect_errno(server.recv(&mut [0; 4], 0), libc::ECONNRESET);
+}
+
+fn accept__end_before_it(pair: Pair) {
+    let (listener, address) = listening(pair.server, 16);
+    drop(connect(pair.client, &address));
+    let (server, _) = listener.accept().expect("accept");
+    assert_eq!(server.recv(&mut [0; 4], 0).expect("the end"), 0);
+}
+
+fn accept__many_in_turn(pair: Pair) {
+    let (listener, address) = listening(pair.server, 16);
+    for n in 0..200_u32 {
+        let client = connect(pair.client, &address);
+        let (server, _) = listener.accept().expect("accept");
+        client.send_all(&n.to_le_bytes());
+        assert_eq!(server.recv_exact(4), n.to_le_bytes());
+        server.send_all(&n.to_be_bytes());
+        assert_eq!(client.recv_exact(4), n.to_be_bytes());
+    }
+}
+
+/// Threads connect all at once; each gets its own answer.
+fn accept__many_at_once(pair: Pair) {
+    const THREADS: u32 = 40;
+    const EACH: u32 = 5;
+    let (listener, address) = listening(pair.server, 512);
+    let clients: Vec<_> = (0..THREADS)
+        .map(|n| {
+            thread::spawn(move || {
+                for round in 0..EACH {
+                    let client = connect(pair.client, &address);
+                    let number = n * EACH + round;
+                    client.send_all(&number.to_le_bytes());
+                    assert_eq!(client.recv_exact(4), (!number).to_le_bytes());
+                }
+            })
+        })
+        .collect();
+    for _ in 0..THREADS * EACH {
+        let (server, _) = listener.accept().expect("accept");
+        let number = u32::from_le_bytes(server.recv_exact(4).try_into().expect("four bytes"));
+        server.send_all(&(!number).to_le_bytes());
+    }
+    clients.into_iter().for_each(thread::Worker::join);
+}
+
+/// Two threads in accept on one listener share the connections.
+fn accept__two_acceptors(pair: Pair) {
+    const EACH: usize = 25;
+    let (listener, address) = listening(pair.server, 128);
+    let acceptors: Vec<_> = (0..2)
+        .map(|_| {
+            let listener = listener.try_clone();
+            thread::spawn(move || (0..EACH).map(|_| listener.accept().expect("accept").1).collect::<Vec<_>>())
+        })
+        .collect();
+    let clients: Vec<Sock> = (0..2 * EACH).map(|_| connect(pair.client, &address)).collect();
+    let mut accepted: Vec<SocketAddr> = acceptors.into_iter().flat_map(thread::Worker::join).collect();
+    let mut wanted: Vec<SocketAddr> = clients.iter().map(|client| client.local().expect("name")).collect();
+    accepted.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(accepted, wanted);
+}
+
+/// Starts connections to a listener that accepts none. Returns those that have connected once its queue is
+/// full, and those that have not.
+fn overflow(pair: Pair, address: SocketAddr, count: usize, bound: u64) -> (Vec<Sock>, Vec<Sock>) {
+    let clients: Vec<Sock> = (0..count)
+        .map(|_| {
+            let client = Sock::open_nonblocking(pair.client);
+            match client.connect(&address) {
+                Ok(()) => {}
+                result => expect_errno(result, libc::EINPROGRESS),
+            }
+            client
+        })
+        .collect();
+    wait::until("the queue is full", || queued(pair.server, address) == bound);
+    clients.into_iter().partition(|client| client.poll_now(libc::POLLOUT) == libc::POLLOUT)
+}
+
+/// A backlog of n holds n + 1 connections, as in Linux. Those beyond wait in SYN-SENT, and come in when there
+/// is room again.
+fn backlog__bounds_the_queue(pair: Pair) {
+    let (listener, address) = listening(pair.server, 3);
+    let (connected, waiting) = overflow(pair, address, 8, 4);
+    assert_eq!(queued(pair.server, address), 4);
+    assert_eq!((connected.len(), waiting.len()), (4, 4));
+    for _ in 0..8 {
+        let (server, _) = listener.accept().expect("accept");
+        server.send_all(b"in");
+    }
+    for client in connected.iter().chain(&waiting) {
+        client.poll_wait(libc::POLLIN);
+        client.set_nonblocking(false);
+        assert_eq!(client.recv_exact(2), b"in");
+    }
+}
+
+fn backlog__zero_is_one(pair: Pair) {
+    let (listener, address) = listening(pair.server, 0);
+    // Two clients only: this listener answers with cookies, and a third client's ACK that meets a full
+    // queue would leave it connected to nobody (in Linux).
+    let (connected, waiting) = overflow(pair, address, 2, 1);
+    assert_eq!((connected.len(), waiting.len()), (1, 1));
+    for _ in 0..2 {
+        listener.accept().expect("accept");
+    }
+}
+
+fn backlog__queue_is_listed(pair: Pair) {
+    let (listener, address) = listening(pair.server, 7);
+    let entry = || {
+        let entries = procnet::entries(pair.server);
+        entries.into_iter().find(|e| e.local == address && e.state == State::Listen).expect("an entry")
+    };
+    assert_eq!(entry().rx_queue, 0);
+    let _clients: Vec<Sock> = (0..3).map(|_| connect(pair.client, &address)).collect();
+    wait::until("three are queued", || entry().rx_queue == 3);
+    listener.accept().expect("accept");
+    assert_eq!(entry().rx_queue, 2);
+}
+
+fn backlog__somaxconn_bounds_it(stack: Stack) {
+    ns::isolate();
+    ns::set_sysctl("net/core/somaxconn", "2");
+    let (listener, address) = listening(stack, 1000);
+    let pair = Pair { client: Stack::builtin(stack.ip), server: stack };
+    let (connected, waiting) = overflow(pair, address, 5, 3);
+    assert_eq!((connected.len(), waiting.len()), (3, 2));
+    for _ in 0..5 {
+        listener.accept().expect("accept");
+    }
+}
+
+/// Connects while a rule drops segments of the handshake; lifts the rule once it has dropped some.
+fn connect_through_loss(pair: Pair, matching: &str) {
+    ns::isolate();
+    ns::nft_input(&[&format!("{matching} counter name dropped drop")]);
+    let (listener, address) =
+        oxtcp_selftests::connection::listening_at(pair.server, &pair.server.local(5001), 8);
+    let client = thread::spawn(move || connect(pair.client, &address));
+    wait::until("the rule has dropped two segments", || ns::nft_packets("dropped") >= 2);
+    ns::nft_clear();
+    let (server, _) = listener.accept().expect("accept");
+    Connected { client: client.join(), server }.check_alive();
+}
+
+fn syn__lost_is_sent_again(pair: Pair) {
+    connect_through_loss(pair, "tcp dport 5001 tcp flags & (syn|ack) == syn");
+}
+
+fn synack__lost_is_sent_again(pair: Pair) {
+    connect_through_loss(pair, "tcp sport 5001 tcp flags & (syn|ack) == (syn|ack)");
+}
+
+/// The client believes itself connected; the server's SYN-ACK comes again until an ACK gets through.
+fn ack__lost_is_made_good(pair: Pair) {
+    connect_through_loss(pair, "tcp dport 5001 tcp flags & (syn|ack) == ack");
+}
+
+fn syn__retries_end_in_timeout(stack: Stack) {
+    let _link = Veth::new();
+    let Some(setting) = ns::find_sysctl(stack, "tcp_syn_retries") else { ktap::skip("no tcp_syn_retries") };
+    ns::set_sysctl(&setting, "1");
+    let sock = Sock::open(stack);
+    expect_errno(sock.connect(&Veth::address_of_nobody(stack.ip, 80)), libc::ETIMEDOUT);
+    assert_eq!(sock.take_error(), 0);
+}
+
+/// A firewall that answers with a reset refuses.
+fn syn__reset_by_firewall_is_refused(stack: Stack) {
+    ns::isolate();
+    ns::nft_input(&["tcp dport 5001 reject with tcp reset"]);
+    let (_listener, address) = oxtcp_selftests::connection::listening_at(stack, &stack.local(5001), 8);
+    expect_errno(Sock::open(stack).connect(&address), libc::ECONNREFUSED);
+}
