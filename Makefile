@@ -140,8 +140,8 @@ rust-analyzer: module ## rust-project.json for the editor's language server
 	@$(RUN) python3 scripts/rust-analyzer.py $(B)/module/rust-project.json $(B)/module rust-project.json
 
 PHONY += doctor
-doctor: ## says what a kernel lacks to build and load the module: this machine's, or KDIR=
-	@scripts/doctor $(KDIR)
+doctor: ## says what a kernel lacks to build and load the module: KDIR=, or this machine's, or the stock one
+	@$(if $(KDIR),,$(if $(wildcard /lib/modules/$(shell uname -r)/build),,$(SETUP_kernel) && $(RUN))) scripts/doctor $(if $(KDIR),$(KDIR),$(if $(wildcard /lib/modules/$(shell uname -r)/build),,$(STOCK)))
 
 ##@ Housekeeping
 
