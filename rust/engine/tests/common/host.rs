@@ -1,0 +1,684 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A host: the engine and, around it, what the kernel adapter keeps: the bytes to send, the receive queue,
+//! the out-of-order store, half-open requests, TIME-WAIT. Whatever the engine promises its caller is
+//! asserted here on every call.
+
+use super::app::{App, Finish};
+use super::packet;
+use super::rng::{content, Rng};
+use oxtcp_engine::listen::{self, ListenVerdict};
+use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::reply;
+use oxtcp_engine::request::{Request, RequestOpen, RequestTimer, RequestVerdict};
+use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
+use oxtcp_engine::wire::Flags;
+use oxtcp_engine::{
+    ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Error, Event, Instant,
+    PassiveOpen, Payload, Rx, Segment, SeqNum, SocketOptions, State, Transmit, TransmitKind,
+};
+use std::collections::VecDeque;
+
+/// How a host is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub config: Config,
+    pub iss: u32,
+    pub mss: u16,
+    pub path_mss: u16,
+    /// Bytes of the send and of the receive buffer.
+    pub send_buffer: usize,
+    pub recv_buffer: usize,
+    /// Bytes per burst.
+    pub burst: u32,
+    /// Whether there is memory for out-of-order ranges.
+    pub reassembly: bool,
+    /// How many completing ACKs find the accept queue full.
+    pub accept_full: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            config: Config::default(),
+            iss: 1_000_000,
+            mss: 1460,
+            path_mss: 1460,
+            send_buffer: 1 << 16,
+            recv_buffer: 1 << 16,
+            burst: 65_000,
+            reassembly: true,
+            accept_full: 0,
+        }
+    }
+}
+
+/// A connection with its buffers.
+pub struct Socket {
+    pub conn: Connection,
+    reassembly: Reassembly,
+    /// Kept out-of-order bytes.
+    kept: Vec<(SeqNum, Vec<u8>)>,
+    queue: VecDeque<u8>,
+    /// The sequence number of the next byte for `queue`; known with the connection.
+    next: Option<SeqNum>,
+    send: VecDeque<u8>,
+    /// The sequence number of the first byte in `send`.
+    send_start: SeqNum,
+    fin: bool,
+    pub established: bool,
+    pub error: Option<Error>,
+}
+
+/// What stands at the host's port.
+pub enum Slot {
+    Idle,
+    Listening,
+    Half(Request, Instant),
+    Open(Box<Socket>),
+    Waiting(TimeWait, Instant),
+    Done,
+}
+
+pub struct Host {
+    pub name: &'static str,
+    pub setup: Setup,
+    pub slot: Slot,
+    pub app: App,
+    rng: Rng,
+    /// The highest number that this host ever said it would take, as absolute right edge.
+    pub offered: Option<SeqNum>,
+    /// Every state that the connection was in.
+    pub history: Vec<State>,
+    pub sent: Counts,
+    /// The scale that the peer applies to our window fields.
+    scale: u8,
+    pub error: Option<Error>,
+    /// Bursts leave in one piece, as over loopback.
+    pub whole_bursts: bool,
+    pub trace: bool,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    pub packets: u64,
+    pub bytes: u64,
+    pub retransmissions: u64,
+    pub acks: u64,
+    pub resets: u64,
+    pub probes: u64,
+}
+
+impl Host {
+    pub fn new(name: &'static str, setup: Setup, app: App, rng: Rng) -> Self {
+        Host {
+            name,
+            setup,
+            slot: Slot::Idle,
+            app,
+            rng,
+            offered: None,
+            history: Vec::new(),
+            sent: Counts::default(),
+            scale: 0,
+            error: None,
+            whole_bursts: false,
+            trace: std::env::var_os("OXTCP_TRACE").is_some(),
+        }
+    }
+
+    pub fn listen(&mut self) {
+        self.slot = Slot::Listening;
+    }
+
+    fn options(&self) -> SocketOptions {
+        SocketOptions { nodelay: self.app.plan.nodelay, ..SocketOptions::default() }
+    }
+
+    pub fn connect(&mut self, now: Instant) {
+        let config = self.setup.config.clone();
+        let cx = Context { now, config: &config };
+        let open = ActiveOpen {
+            iss: SeqNum::new(self.setup.iss),
+            ts_offset: self.setup.iss.rotate_left(7),
+            advertised_mss: self.setup.mss,
+            path_mss: self.setup.path_mss,
+            recv_space: self.setup.recv_buffer as u32,
+            recv_limit: self.setup.recv_buffer as u32,
+            options: self.options(),
+        };
+        let conn = Connection::connect(&cx, &open);
+        self.open(conn);
+    }
+
+    fn open(&mut self, conn: Connection) {
+        self.slot = Slot::Open(Box::new(Socket {
+            conn,
+            reassembly: Reassembly::new(),
+            kept: Vec::new(),
+            queue: VecDeque::new(),
+            next: None,
+            send: VecDeque::new(),
+            send_start: SeqNum::new(self.setup.iss).add(1),
+            fin: false,
+            established: false,
+            error: None,
+        }));
+    }
+
+    /// When the host is to be woken.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        match &self.slot {
+            Slot::Idle | Slot::Listening | Slot::Done => None,
+            Slot::Half(_, at) | Slot::Waiting(_, at) => Some(*at),
+            Slot::Open(socket) => {
+                let mut first = socket.conn.poll_timeout();
+                let mut also = |at: Instant| {
+                    if at > now {
+                        first = Some(first.map_or(at, |first| first.min(at)));
+                    }
+                };
+                if !self.app.shut && !self.app.closed {
+                    if let Some(at) = self.app.next_write {
+                        also(at);
+                    }
+                }
+                if !socket.queue.is_empty() {
+                    also(self.app.next_read);
+                }
+                first
+            }
+        }
+    }
+
+    pub fn is_gone(&self) -> bool {
+        matches!(self.slot, Slot::Done)
+    }
+
+    pub fn socket(&self) -> Option<&Socket> {
+        match &self.slot {
+            Slot::Open(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// A packet has arrived.
+    pub fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut Vec<Vec<u8>>) {
+        let Some((segment, payload)) = packet::read(bytes) else { return };
+        let config = self.setup.config.clone();
+        let cx = Context { now, config: &config };
+        if matches!(self.slot, Slot::Listening) {
+            match listen::on_segment(&cx, &segment) {
+                ListenVerdict::Syn => {
+                    let open = RequestOpen {
+                        iss: SeqNum::new(self.setup.iss),
+                        ts_offset: self.setup.iss.rotate_left(9),
+                        advertised_mss: self.setup.mss,
+                        recv_space: self.setup.recv_buffer as u32,
+                        recv_limit: self.setup.recv_buffer as u32,
+                    };
+                    let request = Request::new(&cx, &segment, &open);
+                    self.emit(&request.syn_ack(&cx), &[], out, now);
+                    let at = now + request.next_timeout();
+                    self.slot = Slot::Half(request, at);
+                }
+                ListenVerdict::Reply(transmit) => self.emit(&transmit, &[], out, now),
+                ListenVerdict::Ignore => {}
+            }
+            return;
+        }
+        if let Slot::Half(request, _) = &mut self.slot {
+            match request.on_segment(&cx, &segment) {
+                RequestVerdict::Complete => {
+                    if self.setup.accept_full > 0 {
+                        self.setup.accept_full -= 1;
+                        return;
+                    }
+                    let request = *request;
+                    let open = PassiveOpen {
+                        path_mss: self.setup.path_mss,
+                        recv_space: self.setup.recv_buffer as u32,
+                        options: self.options(),
+                    };
+                    let conn = Connection::accept(&cx, &request, &open);
+                    assert_eq!(conn.state(), State::SynReceived);
+                    self.open(conn);
+                    self.note_state();
+                    self.socket_segment(&cx, &segment, payload);
+                    self.note_state();
+                    assert_ne!(self.history.last(), Some(&State::SynReceived), "{}", self.name);
+                }
+                RequestVerdict::Resend(transmit) | RequestVerdict::Reply(transmit) => {
+                    self.emit(&transmit, &[], out, now);
+                }
+                RequestVerdict::Drop => self.slot = Slot::Listening,
+                RequestVerdict::Ignore => {}
+            }
+            return;
+        }
+        if let Slot::Waiting(time_wait, _) = &mut self.slot {
+            match time_wait.on_segment(&cx, &segment) {
+                TimeWaitVerdict::Ignore => {}
+                TimeWaitVerdict::Ack(transmit) => self.emit(&transmit, &[], out, now),
+                TimeWaitVerdict::Restart(transmit) => {
+                    self.emit(&transmit, &[], out, now);
+                    if let Slot::Waiting(_, at) = &mut self.slot {
+                        *at = now + TimeWait::LENGTH;
+                    }
+                }
+                TimeWaitVerdict::Reopen { .. } | TimeWaitVerdict::Kill => self.slot = Slot::Done,
+            }
+            return;
+        }
+        if matches!(self.slot, Slot::Open(_)) {
+            self.socket_segment(&cx, &segment, payload);
+            return;
+        }
+        if let Some(reset) = reply::closed(&segment) {
+            self.emit(&reset, &[], out, now);
+        }
+    }
+
+    fn socket_segment(&mut self, cx: &Context<'_>, segment: &Segment, payload: &[u8]) {
+        let recv_buffer = self.setup.recv_buffer;
+        let with_reassembly = self.setup.reassembly;
+        let trace = self.trace;
+        let name = self.name;
+        let Slot::Open(socket) = &mut self.slot else { return };
+        let kept: u32 = socket.reassembly.iter().map(|range| range.len).sum();
+        let room = recv_buffer.saturating_sub(socket.queue.len()) as u32;
+        let room = room.saturating_sub(kept);
+        let verdict = socket.conn.on_segment(
+            cx,
+            segment,
+            Rx { reassembly: with_reassembly.then_some(&mut socket.reassembly), room },
+        );
+        if trace {
+            eprintln!(
+                "{:>10} {name} << {:?} seq {} ack {} len {} win {} {:?} -> {verdict:?} {:?}",
+                cx.now.as_micros(),
+                segment.header.flags,
+                segment.header.seq.get(),
+                segment.header.ack.get(),
+                segment.payload_len,
+                segment.header.window,
+                segment.header.options.sack.as_slice(),
+                socket.conn.state(),
+            );
+        }
+        let start = segment.header.seq.add(u32::from(segment.header.flags.syn()));
+        match verdict {
+            Payload::None => {}
+            Payload::InOrder { skip, len } => {
+                if segment.header.flags.syn() {
+                    socket.next.get_or_insert(start);
+                }
+                assert!(len > 0 && len <= room, "{name}: {verdict:?} with room {room}");
+                let bytes = &payload[skip as usize..(skip + len) as usize];
+                let next = socket.next.expect("bytes before the connection knows any");
+                assert_eq!(start.add(skip), next, "{name}: not next in the stream");
+                socket.queue.extend(bytes);
+                socket.next = Some(next.add(len));
+            }
+            Payload::OutOfOrder { skip, len } => {
+                assert!(with_reassembly);
+                assert!(len > 0 && len <= room, "{name}: {verdict:?} with room {room}");
+                let bytes = &payload[skip as usize..(skip + len) as usize];
+                socket.kept.push((start.add(skip), bytes.to_vec()));
+            }
+        }
+        socket.take_kept();
+        socket.check_next(name);
+        assert!(
+            socket.queue.len() <= recv_buffer,
+            "{name}: {} bytes for a buffer of {recv_buffer}",
+            socket.queue.len()
+        );
+    }
+
+    /// The clock has come to `now`.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
+        let config = self.setup.config.clone();
+        let cx = Context { now, config: &config };
+        match &mut self.slot {
+            Slot::Half(request, at) if *at <= now => match request.on_timer(&cx) {
+                RequestTimer::Resend(transmit) => {
+                    *at = now + request.next_timeout();
+                    self.emit(&transmit, &[], out, now);
+                }
+                RequestTimer::Expire => self.slot = Slot::Listening,
+            },
+            Slot::Waiting(_, at) if *at <= now => self.slot = Slot::Done,
+            Slot::Open(socket) => {
+                if socket.conn.poll_timeout().is_some_and(|at| at <= now) {
+                    if self.trace {
+                        eprintln!(
+                            "{:>10} {} timer {:?}",
+                            now.as_micros(),
+                            self.name,
+                            socket.conn.timer()
+                        );
+                    }
+                    socket.conn.on_timer(&cx);
+                    socket.check_next(self.name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the program do what it can, and sends what the engine has to send, until neither moves.
+    pub fn run(&mut self, now: Instant, out: &mut Vec<Vec<u8>>, peer_offered: Option<SeqNum>) {
+        let config = self.setup.config.clone();
+        let cx = Context { now, config: &config };
+        for round in 0.. {
+            assert!(round < 10_000, "{}: never comes to rest", self.name);
+            if !matches!(self.slot, Slot::Open(_)) {
+                return;
+            }
+            self.note_state();
+            let mut moved = self.events();
+            moved |= self.run_app(&cx);
+            moved |= self.transmit(&cx, out, peer_offered);
+            self.note_state();
+            if !moved {
+                break;
+            }
+        }
+        self.retire(&cx);
+    }
+
+    fn events(&mut self) -> bool {
+        let Slot::Open(socket) = &mut self.slot else { return false };
+        let events = socket.conn.take_events();
+        if events.contains(Event::Established) {
+            assert!(!socket.established, "{}: established twice", self.name);
+            socket.established = true;
+        }
+        if events.contains(Event::PeerClosed) {
+            assert!(!socket.fin, "{}: two ends of file", self.name);
+            socket.fin = true;
+        }
+        if events.contains(Event::Error) {
+            socket.error = socket.conn.error();
+            assert!(socket.error.is_some());
+            self.error = socket.error;
+        }
+        // The peer's acknowledgments free the send buffer.
+        let acked = socket.send_start.distance_to(socket.conn.first_unacked_byte());
+        if socket.established && socket.conn.state() != State::Closed {
+            assert!(acked as usize <= socket.send.len(), "{}: more acked than written", self.name);
+            socket.send.drain(..acked as usize);
+            socket.send_start = socket.send_start.add(acked);
+        }
+        !events.is_empty()
+    }
+
+    /// Writes, reads, shuts down, closes.
+    fn run_app(&mut self, cx: &Context<'_>) -> bool {
+        let recv_buffer = self.setup.recv_buffer;
+        let send_buffer = self.setup.send_buffer;
+        let Slot::Open(socket) = &mut self.slot else { return false };
+        if !socket.established {
+            return false;
+        }
+        let app = &mut self.app;
+        let mut moved = false;
+        let next_write = *app.next_write.get_or_insert(cx.now + app.plan.think);
+
+        let left = app.plan.bytes - app.written;
+        let room = send_buffer.saturating_sub(socket.send.len()) as u64;
+        // A writer is woken when a third of the buffer is free.
+        let room = if room * 3 < send_buffer as u64 { 0 } else { room };
+        let len = left.min(room).min(app.plan.write);
+        if len > 0 && next_write <= cx.now && socket.conn.can_send() {
+            let more = len < left && self.rng.chance(app.plan.more);
+            socket.send.extend(content(app.plan.stream, app.written, len as usize));
+            app.written += len;
+            socket.conn.set_more(more);
+            socket.conn.write(cx, len as u32);
+            app.next_write = Some(cx.now + app.plan.write_every);
+            moved = true;
+        }
+
+        if !socket.queue.is_empty() && app.next_read <= cx.now {
+            let len = app.plan.read.min(socket.queue.len() as u64) as usize;
+            let bytes: Vec<u8> = socket.queue.drain(..len).collect();
+            assert_eq!(
+                bytes,
+                content(app.expect_stream, app.read, len),
+                "{}: wrong bytes at {}",
+                self.name,
+                app.read
+            );
+            app.read += len as u64;
+            app.next_read = cx.now + app.plan.read_every;
+            socket.conn.set_recv_space(cx, (recv_buffer - socket.queue.len()) as u32);
+            moved = true;
+        }
+        if socket.fin && socket.queue.is_empty() && !app.end_of_file {
+            assert_eq!(app.read, app.expect_bytes, "{}: end of file too early", self.name);
+            assert!(!socket.conn.can_receive());
+            app.end_of_file = true;
+            moved = true;
+        }
+
+        let written = app.written == app.plan.bytes && next_write <= cx.now;
+        let shut = written
+            && match app.plan.finish {
+                Finish::Shutdown => true,
+                Finish::AfterPeer => app.end_of_file,
+                Finish::Close => false,
+            };
+        if shut && !app.shut {
+            socket.conn.shutdown_write(cx);
+            app.shut = true;
+            moved = true;
+        }
+        let close = match app.plan.finish {
+            Finish::Close => written,
+            _ => app.shut && app.end_of_file,
+        };
+        if close && !app.closed {
+            socket.conn.close(cx, !socket.queue.is_empty());
+            app.closed = true;
+            moved = true;
+        }
+        moved
+    }
+
+    fn transmit(
+        &mut self,
+        cx: &Context<'_>,
+        out: &mut Vec<Vec<u8>>,
+        peer_offered: Option<SeqNum>,
+    ) -> bool {
+        let mut moved = false;
+        for round in 0.. {
+            assert!(round < 100_000, "{}: sends for ever", self.name);
+            let Slot::Open(socket) = &mut self.slot else { break };
+            let Some(transmit) = socket.conn.poll_transmit(cx, BurstLimit(self.setup.burst)) else {
+                break;
+            };
+            moved = true;
+            socket.check_transmit(self.name, &transmit, peer_offered);
+            let from = socket.send_start.distance_to(transmit.payload.start) as usize;
+            let payload: Vec<u8> = if transmit.payload.is_empty() {
+                Vec::new()
+            } else {
+                let to = from + transmit.payload.len as usize;
+                socket.send.range(from..to).copied().collect()
+            };
+            self.emit(&transmit, &payload, out, cx.now);
+        }
+        moved
+    }
+
+    /// What is true whenever nothing moves.
+    pub fn check_rest(&self, now: Instant) {
+        let Slot::Open(socket) = &self.slot else { return };
+        let conn = &socket.conn;
+        let name = self.name;
+        if let Some(at) = conn.poll_timeout() {
+            assert!(at > now, "{name}: a deadline that has passed: {:?}", conn.timer());
+        }
+        let open = !matches!(conn.state(), State::Closed | State::TimeWait);
+        let owes = conn.unacked() > 0 || conn.not_sent() > 0;
+        if open && owes {
+            assert!(conn.poll_timeout().is_some(), "{name}: owes and has no timer, {conn:?}");
+        }
+        assert!(conn.snd_una().before_eq(conn.snd_nxt()), "{name}: {conn:?}");
+    }
+
+    /// A connection that is over leaves the socket.
+    fn retire(&mut self, cx: &Context<'_>) {
+        let Slot::Open(socket) = &mut self.slot else { return };
+        let done = socket.queue.is_empty() && (self.app.closed || socket.error.is_some());
+        match socket.conn.state() {
+            State::TimeWait if done => {
+                let time_wait = socket.conn.time_wait(cx).expect("in TIME-WAIT");
+                assert_eq!(time_wait.snd_nxt(), socket.conn.snd_nxt());
+                assert_eq!(time_wait.rcv_nxt(), socket.conn.rcv_nxt());
+                self.slot = Slot::Waiting(time_wait, cx.now + TimeWait::LENGTH);
+            }
+            State::Closed if done => self.slot = Slot::Done,
+            _ => {}
+        }
+    }
+
+    fn note_state(&mut self) {
+        if let Slot::Open(socket) = &mut self.slot {
+            let state = socket.conn.state();
+            if self.history.last() != Some(&state) {
+                self.history.push(state);
+            }
+            // The stream begins where the peer's SYN ends.
+            if socket.next.is_none() && !matches!(state, State::SynSent | State::Closed) {
+                socket.next = Some(socket.conn.rcv_nxt());
+            }
+        }
+    }
+
+    fn emit(&mut self, transmit: &Transmit, payload: &[u8], out: &mut Vec<Vec<u8>>, now: Instant) {
+        let header = &transmit.header;
+        if self.trace {
+            eprintln!(
+                "{:>10} {} >> {:?} {:?} seq {} ack {} len {} win {} mss {} {:?}",
+                now.as_micros(),
+                self.name,
+                transmit.kind,
+                header.flags,
+                header.seq.get(),
+                header.ack.get(),
+                payload.len(),
+                header.window,
+                transmit.mss,
+                header.options.sack.as_slice(),
+            );
+        }
+        assert!(header.wire_len() <= 60);
+        if header.flags.syn() {
+            self.scale = header.options.window_scale.map_or(0, |scale| scale.get());
+        }
+        if header.flags.ack() && !header.flags.rst() {
+            let scale = if header.flags.syn() { 0 } else { self.scale };
+            let edge = header.ack.add(u32::from(header.window) << scale);
+            self.offered = Some(self.offered.map_or(edge, |old| SeqNum::max(old, edge)));
+        }
+        match transmit.kind {
+            TransmitKind::Retransmission => self.sent.retransmissions += 1,
+            TransmitKind::Reset => self.sent.resets += 1,
+            TransmitKind::Probe => self.sent.probes += 1,
+            TransmitKind::Ack | TransmitKind::WindowUpdate => self.sent.acks += 1,
+            _ => {}
+        }
+        self.sent.packets += 1;
+        self.sent.bytes += payload.len() as u64;
+        if self.whole_bursts {
+            out.push(packet::build(header, payload));
+        } else {
+            out.extend(packet::cut(transmit, payload));
+        }
+    }
+}
+
+impl Socket {
+    /// Moves kept bytes that have become the next ones.
+    fn take_kept(&mut self) {
+        let Some(mut next) = self.next else { return };
+        // Only what RCV.NXT stands behind is ours to move.
+        loop {
+            let found = self.kept.iter().position(|(start, bytes)| {
+                start.before_eq(next) && start.add(bytes.len() as u32).after(next)
+            });
+            let Some(at) = found else { break };
+            if !next.before(self.conn.rcv_nxt()) {
+                break;
+            }
+            let (start, bytes) = self.kept.swap_remove(at);
+            let skip = start.distance_to(next) as usize;
+            self.queue.extend(&bytes[skip..]);
+            next = next.add((bytes.len() - skip) as u32);
+        }
+        self.kept.retain(|(start, bytes)| start.add(bytes.len() as u32).after(next));
+        self.next = Some(next);
+    }
+
+    /// "All bytes before rcv_nxt have been handed over."
+    fn check_next(&self, name: &str) {
+        let Some(next) = self.next else { return };
+        let nxt = self.conn.rcv_nxt();
+        let fin = u32::from(!self.conn.can_receive());
+        if self.conn.state() == State::Closed {
+            return;
+        }
+        let ahead = next.distance_to(nxt);
+        assert!(ahead == 0 || ahead == fin, "{name}: RCV.NXT is {ahead} ahead of the bytes");
+    }
+
+    fn check_transmit(&self, name: &str, transmit: &Transmit, peer_offered: Option<SeqNum>) {
+        let header = &transmit.header;
+        let range = transmit.payload;
+        let syn = u32::from(header.flags.syn());
+        assert_eq!(header.src_port, 0);
+        if !range.is_empty() {
+            assert_eq!(range.start, header.seq.add(syn), "{name}: {transmit:?}");
+            let from = self.send_start.distance_to(range.start) as usize;
+            assert!(
+                from + range.len as usize <= self.send.len(),
+                "{name}: bytes that are not in the send buffer: {transmit:?}"
+            );
+            assert!(transmit.mss > 0);
+            // The receiver's promise; a probe asks for more.
+            if let (Some(edge), false) = (peer_offered, transmit.kind == TransmitKind::Probe) {
+                assert!(
+                    range.end().before_eq(edge),
+                    "{name}: beyond the peer's window, which ends at {edge:?}: {transmit:?}"
+                );
+            }
+        }
+        let conn = &self.conn;
+        if transmit.kind == TransmitKind::Data && !range.is_empty() {
+            // Limited transmit (RFC 3042) and the last segment may go over by three.
+            let slack = 3 * u32::from(transmit.mss);
+            let flight = conn.snd_una().distance_to(conn.snd_nxt());
+            assert!(
+                flight <= conn.cwnd().saturating_add(slack).max(flight - range.len.min(flight)),
+                "{name}: {flight} in flight, cwnd {}: {transmit:?}",
+                conn.cwnd()
+            );
+        }
+        if header.flags.ack() && !header.flags.rst() {
+            assert!(!header.flags.contains(Flags::URG));
+        }
+    }
+}
+
+/// The time until something happens at all.
+pub fn earliest(times: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    times.into_iter().flatten().min()
+}
+
+/// Seconds, for messages.
+pub fn seconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e6
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One direction of a path.
+
+use super::packet;
+use super::rng::Rng;
+use oxtcp_engine::{Duration, Instant};
+use std::collections::BTreeMap;
+
+/// What a path does to what passes.
+#[derive(Clone, Debug)]
+pub struct Path {
+    pub delay: Duration,
+    /// Added to the delay of each packet, at random up to this: reorders.
+    pub jitter: Duration,
+    /// Chances per mille and packet.
+    pub loss: u32,
+    pub duplicate: u32,
+    pub corrupt: u32,
+    /// Bursts pass whole, as over loopback, and are not cut into segments.
+    pub whole_bursts: bool,
+    /// Chance per mille that two segments in a row arrive as one.
+    pub merge: u32,
+    /// Bytes per second; 0 for no bound. What exceeds `queue` bytes is dropped.
+    pub rate: u64,
+    pub queue: u64,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Path {
+            delay: Duration::from_millis(10),
+            jitter: Duration::ZERO,
+            loss: 0,
+            duplicate: 0,
+            corrupt: 0,
+            whole_bursts: false,
+            merge: 0,
+            rate: 0,
+            queue: 0,
+        }
+    }
+}
+
+/// A path and what is on its way.
+pub struct Link {
+    path: Path,
+    rng: Rng,
+    /// By arrival, then by order of departure.
+    flying: BTreeMap<(Instant, u64), Vec<u8>>,
+    sent: u64,
+    /// When the transmitter is free again.
+    free_at: Instant,
+    pub carried: u64,
+    pub lost: u64,
+}
+
+impl Link {
+    pub fn new(path: Path, rng: Rng) -> Self {
+        Link {
+            path,
+            rng,
+            flying: BTreeMap::new(),
+            sent: 0,
+            free_at: Instant::default(),
+            carried: 0,
+            lost: 0,
+        }
+    }
+
+    pub fn set_loss(&mut self, per_mille: u32) {
+        self.path.loss = per_mille;
+    }
+
+    pub fn send(&mut self, now: Instant, bytes: Vec<u8>) {
+        self.carried += 1;
+        if self.rng.chance(self.path.loss) {
+            self.lost += 1;
+            return;
+        }
+        let mut leaves = now;
+        if self.path.rate != 0 {
+            let start = self.free_at.max(now);
+            let waiting = start.since(now).as_micros() * self.path.rate / 1_000_000;
+            if self.path.queue != 0 && waiting > self.path.queue {
+                self.lost += 1;
+                return;
+            }
+            let micros = (bytes.len() as u64 + 40) * 1_000_000 / self.path.rate;
+            leaves = start + Duration::from_micros(micros);
+            self.free_at = leaves;
+        }
+        if self.rng.chance(self.path.duplicate) {
+            let late = self.jittered() + Duration::from_millis(self.rng.below(300));
+            self.put(leaves + late, bytes.clone());
+        }
+        let mut bytes = bytes;
+        if self.rng.chance(self.path.corrupt) {
+            let at = self.rng.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.rng.below(8);
+        }
+        let delay = self.jittered();
+        self.put(leaves + delay, bytes);
+    }
+
+    fn jittered(&mut self) -> Duration {
+        let jitter = self.rng.below(self.path.jitter.as_micros() + 1);
+        self.path.delay + Duration::from_micros(jitter)
+    }
+
+    fn put(&mut self, at: Instant, bytes: Vec<u8>) {
+        self.sent += 1;
+        self.flying.insert((at, self.sent), bytes);
+    }
+
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.flying.keys().next().map(|(at, _)| *at)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flying.is_empty()
+    }
+
+    /// What has arrived by `now`, one at a time.
+    pub fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let mut bytes = self.pop(now)?;
+        while self.path.merge != 0 && self.rng.chance(self.path.merge) {
+            let Some(next) = self.pop(now) else { break };
+            match packet::merge(&bytes, &next) {
+                Some(merged) => bytes = merged,
+                None => {
+                    // Back to the front.
+                    self.flying.insert((Instant::default(), 0), next);
+                    break;
+                }
+            }
+        }
+        Some(bytes)
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let (at, _) = *self.flying.keys().next()?;
+        if at > now {
+            return None;
+        }
+        self.flying.pop_first().map(|(_, bytes)| bytes)
+    }
+}

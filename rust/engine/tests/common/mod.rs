@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A network in virtual time: hosts that do what the kernel adapter does, applications on them, and links
+//! that delay, reorder, lose, double, spoil, cut and merge what passes.
+#![allow(dead_code)]
+
+pub mod app;
+pub mod host;
+pub mod link;
+pub mod packet;
+pub mod rng;
+pub mod world;

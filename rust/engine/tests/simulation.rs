@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Thousands of conversations in virtual time, each over another path between other programs. What must
+//! hold in every one of them is asserted by `common`: every byte arrives, in order and once; both sides
+//! end as they should; nobody sends beyond a window; whoever owes something has a timer.
+//!
+//! A failing run names its seed. `OXTCP_SEED=<seed> cargo test --test simulation <name>` runs that
+//! one alone, and `OXTCP_TRACE=1` prints every segment.
+#![allow(non_snake_case)]
+
+mod common;
+
+use common::app::{Finish, Plan};
+use common::host::Setup;
+use common::link::Path;
+use common::rng::Rng;
+use common::world::{run, Outcome, Scenario};
+use oxtcp_engine::{Config, Duration, State};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// No conversation takes longer, the 60 s of TIME-WAIT included.
+const LIMIT: Duration = Duration::from_secs(4 * 3600);
+
+/// Runs `make`'s scenarios for the seeds 1 to `count`, all of them, and fails if one did.
+fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
+    let only = std::env::var("OXTCP_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let range = only.map_or(1..count + 1, |seed| seed..seed + 1);
+    let mut outcomes = Vec::new();
+    let mut failed = Vec::new();
+    for seed in range {
+        let scenario = make(seed, &mut Rng::new(seed));
+        match catch_unwind(AssertUnwindSafe(|| run(&scenario, LIMIT))) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(_) => {
+                eprintln!("failed with OXTCP_SEED={seed}");
+                failed.push(seed);
+            }
+        }
+        assert!(failed.len() < 20, "many runs fail, by their seeds: {failed:?}");
+    }
+    assert!(failed.is_empty(), "runs fail, by their seeds: {failed:?}");
+    outcomes
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A request and its answer over a clean path.
+fn plain(seed: u64) -> Scenario {
+    let mut scenario = Scenario { seed, ..Scenario::default() };
+    scenario.client_plan = Plan { stream: seed, bytes: 300, ..Plan::default() };
+    scenario.server_plan =
+        Plan { stream: !seed, bytes: 20_000, finish: Finish::AfterPeer, ..Plan::default() };
+    scenario
+}
+
+fn random_config(rng: &mut Rng) -> Config {
+    Config {
+        window_scaling: !rng.chance(200),
+        sack: !rng.chance(200),
+        dsack: !rng.chance(300),
+        timestamps: !rng.chance(300),
+        slow_start_after_idle: !rng.chance(300),
+        initial_cwnd: rng.pick(&[1, 2, 10, 10, 10, 30]),
+        ..Config::default()
+    }
+}
+
+fn random_setup(rng: &mut Rng) -> Setup {
+    let mss = rng.pick(&[1460, 1460, 1460, 1440, 536, 100, 9000]);
+    Setup {
+        config: random_config(rng),
+        iss: match rng.below(3) {
+            0 => rng.next() as u32,
+            1 => u32::MAX - rng.below(60_000) as u32,
+            _ => (1 << 31) - rng.below(60_000) as u32,
+        },
+        mss,
+        path_mss: rng.pick(&[mss, mss, mss, 1200]),
+        send_buffer: rng.between(2_000, 200_000) as usize,
+        recv_buffer: rng.between(3_000, 300_000) as usize,
+        burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
+        reassembly: !rng.chance(100),
+        accept_full: if rng.chance(50) { rng.between(1, 2) as u32 } else { 0 },
+    }
+}
+
+fn random_plan(rng: &mut Rng, largest: u64) -> Plan {
+    let slow_writer = rng.chance(150);
+    let slow_reader = rng.chance(150);
+    Plan {
+        stream: rng.next(),
+        bytes: match rng.below(8) {
+            0 => 0,
+            1 => 1,
+            2 => rng.below(3_000),
+            _ => rng.below(largest),
+        },
+        write: if slow_writer { rng.between(500, 20_000) } else { rng.between(10_000, 100_000) },
+        write_every: if slow_writer { ms(rng.below(400)) } else { Duration::ZERO },
+        think: if rng.chance(200) { ms(rng.below(5_000)) } else { Duration::ZERO },
+        read: if slow_reader { rng.between(1_000, 30_000) } else { u64::MAX },
+        read_every: if slow_reader { ms(rng.below(2_000)) } else { Duration::ZERO },
+        more: if rng.chance(200) { rng.below(1000) as u32 } else { 0 },
+        nodelay: rng.chance(300),
+        finish: rng.pick(&[Finish::Shutdown, Finish::Shutdown, Finish::AfterPeer]),
+    }
+}
+
+fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
+    let rate = if rng.chance(150) { rng.between(100_000, 5_000_000) } else { 0 };
+    Path {
+        delay: ms(rng.pick(&[0, 0, 1, 5, 20, 100, 300])),
+        jitter: if rng.chance(300) { ms(rng.below(60)) } else { Duration::ZERO },
+        loss: if rng.chance(600) { rng.below(worst_loss + 1) as u32 } else { 0 },
+        duplicate: if rng.chance(200) { rng.below(60) as u32 } else { 0 },
+        corrupt: if rng.chance(200) { rng.below(30) as u32 } else { 0 },
+        whole_bursts: rng.chance(200),
+        merge: rng.pick(&[0, 0, 500, 950]),
+        rate,
+        queue: if rate != 0 { rng.between(20_000, 200_000) } else { 0 },
+    }
+}
+
+/// Anything.
+fn random(seed: u64, rng: &mut Rng) -> Scenario {
+    let mut scenario = Scenario {
+        seed,
+        client: random_setup(rng),
+        server: random_setup(rng),
+        client_plan: random_plan(rng, 200_000),
+        server_plan: random_plan(rng, 200_000),
+        to_server: random_path(rng, 80),
+        to_client: random_path(rng, 80),
+        simultaneous: false,
+    };
+    // Two programs that both wait for the other's end wait for ever.
+    if scenario.server_plan.finish == Finish::AfterPeer {
+        scenario.client_plan.finish = Finish::Shutdown;
+    }
+    scenario
+}
+
+#[test]
+fn a_clean_path() {
+    for outcome in seeds(50, |seed, _| plain(seed)) {
+        // Handshake, request, answer: three round trips of 20 ms, and no segment twice.
+        assert_eq!(outcome.client.retransmissions + outcome.server.retransmissions, 0);
+        assert!(outcome.took <= ms(110), "{outcome:?}");
+    }
+}
+
+#[test]
+fn anything() {
+    seeds(2_000, random);
+}
+
+#[test]
+fn loss_in_one_direction() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        let loss = 100;
+        (scenario.to_server.loss, scenario.to_client.loss) =
+            if rng.chance(500) { (loss, 0) } else { (0, loss) };
+        scenario
+    });
+}
+
+#[test]
+fn heavy_loss() {
+    seeds(150, |seed, rng| {
+        let mut scenario = plain(seed);
+        scenario.client_plan.bytes = rng.below(20_000);
+        // One packet in five, both ways.
+        scenario.to_server.loss = 200;
+        scenario.to_client.loss = 200;
+        scenario
+    });
+}
+
+#[test]
+fn zero_windows() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.recv_buffer = rng.between(500, 8_000) as usize;
+        }
+        for plan in [&mut scenario.client_plan, &mut scenario.server_plan] {
+            plan.bytes = plan.bytes.min(60_000);
+            plan.read = rng.between(100, 6_000);
+            plan.read_every = ms(rng.between(1, 3_000));
+        }
+        scenario
+    });
+}
+
+#[test]
+fn loopback_bursts() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            *path = Path { delay: Duration::from_micros(30), whole_bursts: true, ..Path::default() };
+        }
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.burst = 65_000;
+            setup.mss = 1460;
+        }
+        scenario.client_plan.bytes *= 4;
+        scenario
+    });
+}
+
+#[test]
+fn wild_reordering() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.jitter = ms(rng.between(50, 300));
+            path.duplicate = 100;
+        }
+        scenario
+    });
+}
+
+#[test]
+fn simultaneous_open() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        scenario.simultaneous = true;
+        // Both SYNs must be on their way before one arrives, or a SYN meets nobody.
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.delay = path.delay.max(ms(1));
+        }
+        scenario
+    });
+}
+
+#[test]
+fn both_close_at_once() {
+    let outcomes = seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for plan in [&mut scenario.client_plan, &mut scenario.server_plan] {
+            plan.bytes = rng.below(2) * rng.below(1_000);
+            plan.finish = Finish::Shutdown;
+        }
+        scenario
+    });
+    assert!(!outcomes.is_empty());
+}
+
+#[test]
+fn close_without_waiting() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        scenario.client_plan.finish = Finish::Close;
+        scenario.server_plan.finish = Finish::AfterPeer;
+        scenario.server_plan.bytes = 0;
+        // A program that has closed waits for the other's FIN no longer than fin_timeout.
+        scenario.server_plan.read_every = Duration::ZERO;
+        scenario.server_plan.think = Duration::ZERO;
+        scenario
+    });
+}
+
+/// Two hosts that close in turn end in different states: TIME-WAIT is the side's that closes first.
+#[test]
+fn time_wait_is_with_the_one_that_closes_first() {
+    for first in [true, false] {
+        let mut scenario = plain(7);
+        let (early, late) = if first {
+            (&mut scenario.client_plan, &mut scenario.server_plan)
+        } else {
+            (&mut scenario.server_plan, &mut scenario.client_plan)
+        };
+        early.finish = Finish::Shutdown;
+        late.finish = Finish::AfterPeer;
+        let mut world = common::world::World::new(&scenario);
+        world.finish(LIMIT);
+        let (early, late) =
+            if first { (&world.client, &world.server) } else { (&world.server, &world.client) };
+        assert_eq!(early.history.last(), Some(&State::TimeWait));
+        assert_eq!(late.history.last(), Some(&State::Closed));
+        assert!(late.history.ends_with(&[State::CloseWait, State::LastAck, State::Closed]));
+    }
+}
