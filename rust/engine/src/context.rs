@@ -19,7 +19,8 @@ pub struct Context<'a> {
 /// (`Documentation/networking/ip-sysctl.rst`); the caller fills them from `net.oxtcp.*`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Times a SYN of an active open is sent again before the open fails with [`TimedOut`].
+    /// Times a SYN of an active open is sent again, besides those of `syn_linear_timeouts`, before the open fails
+    /// with [`TimedOut`].
     ///
     /// [`TimedOut`]: crate::connection::Error::TimedOut
     pub syn_retries: u8,
@@ -75,8 +76,7 @@ impl Default for Config {
     /// Linux's defaults.
     fn default() -> Self {
         Config {
-            // With four linear timeouts the last SYN goes out after about 9 s, and the open fails some 9 s later: patience for
-            // what is lost, none for what is not there. ip-sysctl.rst has the sum.
+            // After the linear ones: the last SYN goes out after 67 s, and the open fails after 131 s.
             syn_retries: 6,
             // Linux 6.5: an early SYN's loss is most often a lost packet.
             syn_linear_timeouts: 4,

@@ -381,7 +381,8 @@ impl Connection {
         };
         let limit = match &self.phase {
             Phase::SynReceived(_) => cx.config.synack_retries,
-            _ => limit,
+            // The linear ones come on top (Linux's tcp_write_timeout).
+            _ => limit.saturating_add(cx.config.syn_linear_timeouts),
         };
         let out_of_time = match (user, waited) {
             (Some(user), Some(waited)) => waited >= Duration::from_millis(u64::from(user.get())),

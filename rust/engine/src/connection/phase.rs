@@ -35,6 +35,7 @@ pub(super) struct Closed {
     pub(super) snd_una: SeqNum,
     pub(super) snd_nxt: SeqNum,
     pub(super) rcv_nxt: SeqNum,
+    pub(super) write_seq: SeqNum,
     pub(super) reset_owed: bool,
 }
 
@@ -183,20 +184,31 @@ impl Phase {
         Some(next)
     }
 
+    /// Behind the last byte that the user has written.
+    pub(super) fn write_seq(&self) -> SeqNum {
+        match (self, self.sender(), self.link()) {
+            (_, Some(snd), _) => snd.write_seq(),
+            // Our FIN was the last.
+            (_, None, Some(link)) => link.snd_nxt.sub(1),
+            (Phase::SynSent(open), ..) => open.write_seq(),
+            (Phase::Closed(closed), ..) => closed.write_seq,
+            _ => SeqNum::new(0),
+        }
+    }
+
     fn numbers(&self) -> Closed {
         let zero = SeqNum::new(0);
-        let (snd_una, snd_nxt, rcv_nxt) = match self {
-            Phase::Closed(closed) => (closed.snd_una, closed.snd_nxt, closed.rcv_nxt),
-            Phase::SynSent(open) => (open.iss(), open.iss().add(1), zero),
-            _ => match self.link() {
-                Some(link) => (link.snd_una, link.snd_nxt, link.rcv_nxt),
-                None => (zero, zero, zero),
-            },
+        let (snd_una, snd_nxt, rcv_nxt) = match (self, self.link()) {
+            (Phase::Closed(closed), _) => (closed.snd_una, closed.snd_nxt, closed.rcv_nxt),
+            (Phase::SynSent(open), _) => (open.iss(), open.iss().add(1), zero),
+            (_, Some(link)) => (link.snd_una, link.snd_nxt, link.rcv_nxt),
+            (_, None) => (zero, zero, zero),
         };
         Closed {
             snd_una,
             snd_nxt,
             rcv_nxt,
+            write_seq: self.write_seq(),
             reset_owed: false,
         }
     }

@@ -63,13 +63,7 @@ impl Connection {
 
     /// Behind the last byte that the user has written.
     pub fn write_seq(&self) -> SeqNum {
-        match (&self.phase, self.phase.sender()) {
-            (_, Some(snd)) => snd.write_seq(),
-            (Phase::SynSent(open), None) => open.write_seq(),
-            // Our FIN was the last.
-            (Phase::FinWait2(_) | Phase::TimeWait(_), None) => self.snd_nxt().sub(1),
-            _ => self.snd_nxt(),
-        }
+        self.phase.write_seq()
     }
 
     /// The oldest byte of data that the peer has not acknowledged: the send buffer before it can be freed. SYN and FIN
@@ -78,7 +72,7 @@ impl Connection {
         match &self.phase {
             Phase::SynSent(open) => open.iss().add(1),
             Phase::SynReceived(s) => s.duplex.link.snd_una.add(1),
-            Phase::FinWait2(_) | Phase::TimeWait(_) => self.snd_una().sub(1),
+            // `min`: without our FIN.
             _ => SeqNum::min(self.snd_una(), self.write_seq()),
         }
     }
@@ -130,9 +124,13 @@ impl Connection {
         }
     }
 
-    /// The congestion window in bytes; 0 where nothing more can be sent.
+    /// The congestion window in bytes, with what RFC 3042 and RFC 6582 add for duplicate acknowledgments; 0
+    /// where nothing more can be sent.
     pub fn cwnd(&self) -> u32 {
-        self.phase.sender().map_or(0, |snd| snd.window().cwnd)
+        match (self.phase.sender(), self.phase.link()) {
+            (Some(snd), Some(link)) => snd.cwnd(snd.segment_size(link, 0)),
+            _ => 0,
+        }
     }
 
     /// The slow start threshold in bytes; `u32::MAX` before any loss.

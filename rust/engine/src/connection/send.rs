@@ -157,6 +157,13 @@ impl Sender {
         self.window
     }
 
+    /// The congestion window for segments of `size`, with what recovery adds to it.
+    pub(super) fn cwnd(&self, size: u32) -> u32 {
+        self.window
+            .cwnd
+            .saturating_add(self.recovery.allowance(size))
+    }
+
     pub(super) fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
@@ -337,7 +344,7 @@ impl Sender {
         }
         let flight = link.in_flight();
         let usable = self.usable(link);
-        let cwnd = self.window.cwnd.saturating_add(self.recovery.allowance(size));
+        let cwnd = self.cwnd(size);
         let room = match flight {
             0 => cwnd.max(size),
             _ => cwnd.saturating_sub(flight),
@@ -426,7 +433,8 @@ impl Sender {
             self.waiting_since = Tick::new(cx.now);
         }
         if partial(len, size) != 0 {
-            self.small = self.write_seq_or(end, link);
+            // Without the FIN: it is no data.
+            self.small = SeqNum::min(end, self.write_seq);
         }
         if !self.timed {
             self.timed = true;
@@ -439,10 +447,6 @@ impl Sender {
         if let Recovery::Loss { next, .. } = &mut self.recovery {
             *next = end;
         }
-    }
-
-    fn write_seq_or(&self, end: SeqNum, _link: &Link) -> SeqNum {
-        SeqNum::min(end, self.write_seq)
     }
 
     fn on_sent_again(&mut self, link: &Link, start: SeqNum, len: u32, end: SeqNum, size: u32) {

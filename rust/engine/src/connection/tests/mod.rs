@@ -1,1 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Tests of a whole connection: one file per topic, each a table or a short script against a
+//! [`Peer`](script::Peer) that is played by hand.
+
+mod script;
+
+mod arriving;
+mod closing;
+mod opening;
+mod receiving;
+mod sending;
+mod timing;
+
+use super::Connection;
+
+#[test]
+fn size__of_a_connection() {
+    let size = core::mem::size_of::<Connection>();
+    std::println!("Connection: {size} bytes");
+    assert!(size <= 320, "{size}");
+}

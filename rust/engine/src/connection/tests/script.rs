@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection and its peer, played by hand: what arrives is built here, what is sent is compared here.
+//!
+//! Our data begins at [`ISS`] + 1, the peer's at [`IRS`] + 1; tests name both by offset: `at 0` is the first byte of
+//! data.
+
+use crate::connection::{ActiveOpen, Connection, Event, Events, Payload, Rx, State};
+use crate::context::{Config, Context, SocketOptions};
+use crate::reassembly::Reassembly;
+use crate::segment::Segment;
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+use crate::transmit::{BurstLimit, Transmit, TransmitKind};
+use crate::wire::{Flags, Header, Options, Timestamps, WindowScale};
+use std::vec::Vec;
+
+pub const ISS: SeqNum = SeqNum::new(0xffff_f000);
+pub const IRS: SeqNum = SeqNum::new(0x7fff_fff0);
+pub const MSS: u16 = 1000;
+
+/// What the peer offers in its SYN.
+#[derive(Clone, Copy)]
+pub struct Offer {
+    pub scale: Option<u8>,
+    pub sack: bool,
+    pub stamps: bool,
+    pub window: u16,
+}
+
+impl Default for Offer {
+    /// No options: numbers in tests stay round.
+    fn default() -> Self {
+        Offer {
+            scale: None,
+            sack: false,
+            stamps: false,
+            window: 60_000,
+        }
+    }
+}
+
+pub struct Peer {
+    pub conn: Connection,
+    pub config: Config,
+    pub now: Instant,
+    pub reassembly: Option<Reassembly>,
+    pub room: u32,
+    pub limit: BurstLimit,
+    pub window: u16,
+    pub stamps: Option<u32>,
+}
+
+/// An active open that the peer has not yet seen.
+pub fn syn_sent() -> Peer {
+    syn_sent_with(Config::default(), SocketOptions::default())
+}
+
+pub fn syn_sent_with(config: Config, options: SocketOptions) -> Peer {
+    let now = Instant::from_secs(1000);
+    let cx = Context {
+        now,
+        config: &config,
+    };
+    let open = ActiveOpen {
+        iss: ISS,
+        ts_offset: 0,
+        advertised_mss: MSS,
+        path_mss: MSS,
+        recv_space: 50_000,
+        recv_limit: 50_000,
+        options,
+    };
+    let conn = Connection::connect(&cx, &open);
+    Peer {
+        conn,
+        config,
+        now,
+        reassembly: Some(Reassembly::new()),
+        room: u32::MAX,
+        limit: BurstLimit(0),
+        window: 60_000,
+        stamps: None,
+    }
+}
+
+/// A connection in ESTABLISHED, nothing sent or received, nothing owed.
+pub fn established() -> Peer {
+    established_with(Config::default(), SocketOptions::default(), Offer::default())
+}
+
+pub fn established_with(config: Config, options: SocketOptions, offer: Offer) -> Peer {
+    let mut peer = syn_sent_with(config, options);
+    let syn = peer.next();
+    assert_eq!(syn.kind, TransmitKind::Syn);
+    peer.window = offer.window;
+    if offer.stamps {
+        peer.stamps = Some(5000);
+    }
+    let mut segment = Segment {
+        header: Header {
+            seq: IRS,
+            ack: ISS.add(1),
+            flags: Flags::SYN_ACK,
+            window: offer.window,
+            options: Options {
+                mss: Some(MSS),
+                window_scale: offer.scale.map(WindowScale::new),
+                sack_permitted: offer.sack,
+                timestamps: None,
+                ..Options::default()
+            },
+            ..Header::default()
+        },
+        payload_len: 0,
+    };
+    if offer.stamps {
+        segment.header.options.timestamps = Some(Timestamps {
+            val: 5000,
+            ecr: syn.header.options.timestamps.unwrap().val,
+        });
+    }
+    peer.advance(10);
+    assert_eq!(peer.give(segment), Payload::None);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    peer.quiet();
+    assert_eq!(peer.conn.state(), State::Established);
+    assert!(peer.events().contains(Event::Established));
+    peer
+}
+
+/// A connection in any of the states that a peer can meet, reached the way it is reached on the wire.
+pub fn in_state(state: State) -> Peer {
+    if state == State::SynSent {
+        let mut peer = syn_sent();
+        let _ = peer.next();
+        return peer;
+    }
+    if state == State::SynReceived {
+        let mut peer = syn_sent();
+        let _ = peer.next();
+        let _ = peer.give(seg(Flags::SYN, IRS, SeqNum::new(0), 0));
+        assert_eq!(peer.next().kind, TransmitKind::SynAck);
+        assert_eq!(peer.conn.state(), State::SynReceived);
+        return peer;
+    }
+    let mut peer = established();
+    let fin_of_peer = |peer: &mut Peer, ack: u32| {
+        let _ = peer.data(0, 0, ack, Flags::FIN);
+        let _ = peer.sent();
+    };
+    match state {
+        State::FinWait1 | State::FinWait2 | State::Closing | State::TimeWait => {
+            peer.shutdown();
+            let _ = peer.sent();
+        }
+        State::CloseWait | State::LastAck => {
+            fin_of_peer(&mut peer, 0);
+            if state == State::LastAck {
+                peer.shutdown();
+                let _ = peer.sent();
+            }
+        }
+        State::Closed => {
+            let cx = Context {
+                now: peer.now,
+                config: &peer.config,
+            };
+            peer.conn.abort(&cx);
+            let _ = peer.sent();
+        }
+        _ => {}
+    }
+    match state {
+        State::FinWait2 => peer.ack(1),
+        State::Closing => fin_of_peer(&mut peer, 0),
+        State::TimeWait => fin_of_peer(&mut peer, 1),
+        _ => {}
+    }
+    let _ = peer.events();
+    assert_eq!(peer.conn.state(), state);
+    peer
+}
+
+/// A segment by its numbers.
+pub fn seg(flags: Flags, seq: SeqNum, ack: SeqNum, payload_len: u32) -> Segment {
+    Segment {
+        header: Header {
+            seq,
+            ack,
+            flags,
+            window: 60_000,
+            ..Header::default()
+        },
+        payload_len,
+    }
+}
+
+impl Peer {
+    pub fn cx(&self) -> Context<'_> {
+        Context {
+            now: self.now,
+            config: &self.config,
+        }
+    }
+
+    /// Lets time pass; timers do not run.
+    pub fn advance(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+    }
+
+    /// Lets time pass up to the next deadline, and runs it. Returns the milliseconds.
+    pub fn expire(&mut self) -> u64 {
+        let at = self.conn.poll_timeout().expect("a timer runs");
+        let waited = at.since(self.now).as_millis();
+        self.now = Instant::max(at, self.now);
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.on_timer(&cx);
+        waited
+    }
+
+    /// A segment as it is.
+    pub fn give(&mut self, segment: Segment) -> Payload {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        let rx = Rx {
+            reassembly: self.reassembly.as_mut(),
+            room: self.room,
+        };
+        self.conn.on_segment(&cx, &segment, rx)
+    }
+
+    /// A segment of data: `len` bytes at offset `at` of the peer's, acknowledging ours up to `ack`.
+    pub fn data(&mut self, at: u32, len: u32, ack: u32, flags: Flags) -> Payload {
+        let mut segment = seg(
+            Flags::ACK.union(flags),
+            IRS.add(1).add(at),
+            ISS.add(1).add(ack),
+            len,
+        );
+        segment.header.window = self.window;
+        if let Some(val) = self.stamps {
+            segment.header.options.timestamps = Some(Timestamps { val, ecr: 0 });
+        }
+        self.give(segment)
+    }
+
+    /// A bare acknowledgment up to offset `ack`; the peer has sent no data.
+    pub fn ack(&mut self, ack: u32) {
+        let at = IRS.add(1).distance_to(self.conn.rcv_nxt());
+        assert_eq!(self.data(at, 0, ack, Flags::NONE), Payload::None);
+    }
+
+    /// A bare acknowledgment with a window.
+    pub fn ack_window(&mut self, ack: u32, window: u16) {
+        self.window = window;
+        self.ack(ack);
+    }
+
+    pub fn write(&mut self, len: u32) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.write(&cx, len);
+    }
+
+    pub fn read(&mut self, free: u32) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.set_recv_space(&cx, free);
+    }
+
+    pub fn shutdown(&mut self) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.shutdown_write(&cx);
+    }
+
+    pub fn close(&mut self, unread: bool) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.close(&cx, unread);
+    }
+
+    pub fn poll(&mut self) -> Option<Transmit> {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.poll_transmit(&cx, self.limit)
+    }
+
+    /// The next segment, which must be there.
+    pub fn next(&mut self) -> Transmit {
+        self.poll().expect("a segment is sent")
+    }
+
+    /// All that is sent now.
+    pub fn sent(&mut self) -> Vec<Transmit> {
+        let mut all = Vec::new();
+        while let Some(transmit) = self.poll() {
+            all.push(transmit);
+            assert!(all.len() < 1000, "poll_transmit does not end");
+        }
+        all
+    }
+
+    /// All that is sent now as (kind, offset of the first byte, length).
+    pub fn sent_short(&mut self) -> Vec<(TransmitKind, u32, u32)> {
+        self.sent()
+            .iter()
+            .map(|t| {
+                (
+                    t.kind,
+                    ISS.add(1).distance_to(t.header.seq),
+                    t.payload.len,
+                )
+            })
+            .collect()
+    }
+
+    /// Nothing is sent.
+    pub fn quiet(&mut self) {
+        let sent = self.sent();
+        assert!(sent.is_empty(), "{sent:?}");
+    }
+
+    pub fn events(&mut self) -> Events {
+        self.conn.take_events()
+    }
+
+    /// RCV.NXT as an offset of the peer's data.
+    pub fn rcv(&self) -> u32 {
+        IRS.add(1).distance_to(self.conn.rcv_nxt())
+    }
+
+    /// The right edge that we have offered, as an offset of the peer's data.
+    pub fn edge(&self) -> u32 {
+        self.rcv().wrapping_add(self.conn.rcv_wnd())
+    }
+}
