@@ -80,7 +80,7 @@ fn random_setup(rng: &mut Rng) -> Setup {
         send_buffer: rng.between(2_000, 200_000) as usize,
         recv_buffer: rng.between(3_000, 300_000) as usize,
         burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
-        reassembly: !rng.chance(100),
+        reassembly: true,
         accept_full: if rng.chance(50) { rng.between(1, 2) as u32 } else { 0 },
     }
 }
