@@ -1,11 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! oxtcp: a TCP for Linux, beside the one that is built in.
+//!
+//! This crate is the adapter: it brings socket calls, packets and timers to
+//! the engine (`oxtcp_engine`, which knows the protocol and nothing of the
+//! kernel), and what the engine decides back into the kernel, through the
+//! safe types of `sys`. No rule of TCP stands in here.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `namespace` | what a network namespace has: flow table, ports, settings |
+//! | `protocol` | the socket's state, and the callbacks of the socket layer |
+//! | `connection` | one step of a connection: engine in, consequences out |
+//! | `connect`, `listener`, `half_open`, `closing` | how connections begin and end |
+//! | `send`, `receive`, `poll`, `options` | the calls of programs |
+//! | `input`, `output` | packets |
+//! | `ports`, `sysctls`, `procfs` | ports, settings, listings |
+
+#![deny(unsafe_code)]
 
 use kernel::prelude::*;
 
+mod closing;
+mod connect;
+mod connection;
+mod half_open;
+mod input;
+mod listener;
+mod namespace;
+mod options;
+mod output;
+mod poll;
+mod ports;
+mod procfs;
+mod protocol;
+mod receive;
+mod send;
+mod send_buffer;
+mod sysctls;
+
+#[allow(unsafe_code)]
 #[path = "../sys/mod.rs"]
 mod sys;
+
+use namespace::Namespace;
+use protocol::Tcp;
 
 module! {
     type: Oxtcp,
@@ -13,27 +52,46 @@ module! {
     authors: ["The oxtcp authors"],
     description: "A TCP in Rust, beside the one that is built in",
     license: "GPL",
+    params: {
+        family: i32 {
+            default: 19,
+            description: "Number of the socket family AF_OXTCP (default 19, once Econet's)",
+        },
+    },
 }
 
-struct Oxtcp;
+/// The module. The fields go in this order: first no new socket can be made, then the namespaces
+/// give up their hooks, files and tables.
+struct Oxtcp {
+    _protocol: sys::proto::Registration<Tcp>,
+    _namespaces: sys::net::PerNetRegistration<Namespace>,
+}
 
 impl kernel::Module for Oxtcp {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: The helper takes the address of a static variable and reads nothing.
-        let net = unsafe { sys::bindings::oxtcp_helper_init_net() };
-        let seq = oxtcp_engine::SeqNum::new(u32::MAX).add(2);
-        pr_info!(
-            "loaded: init_net {}, inet_sock {} bytes, {}\n",
-            !net.is_null(),
-            core::mem::size_of::<sys::bindings::inet_sock>(),
-            seq.get()
-        );
-        Ok(Oxtcp)
-    }
-}
-
-impl Drop for Oxtcp {
-    fn drop(&mut self) {
-        pr_info!("unloaded\n");
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let family = *module_parameters::family.value();
+        let namespaces = sys::net::PerNetRegistration::new()?;
+        let protocol = sys::proto::Registration::new(module, family).inspect_err(|&error| {
+            if error == EEXIST {
+                pr_err!(
+                    "socket family {} is taken by another module; choose a free number with \
+                     `insmod oxtcp.ko family=N`\n",
+                    family
+                );
+            } else {
+                pr_err!(
+                    "socket family {} cannot be registered (error {}); family=N takes the numbers \
+                     below {}\n",
+                    family,
+                    error.to_errno(),
+                    sys::proto::FAMILIES
+                );
+            }
+        })?;
+        pr_info!("socket family {}\n", family);
+        Ok(Self {
+            _protocol: protocol,
+            _namespaces: namespaces,
+        })
     }
 }

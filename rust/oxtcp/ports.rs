@@ -35,7 +35,7 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 use crate::sys::deferred::{Deferred, Run};
 pub(crate) use crate::sys::ksocket::BindAddr;
 use crate::sys::ksocket::KernelSocket;
-use crate::sys::net::Net;
+use crate::sys::net::{Home, Net};
 
 /// The ports that we hold in one namespace. To be dropped after everything that has a [`PortRef`];
 /// should one be left, its port is given back all the same.
@@ -43,9 +43,9 @@ pub(crate) struct Ports(Arc<Deferred<Registry>>);
 
 impl Ports {
     /// No ports. Process context. Errors: ENOMEM.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(net: &Net) -> Result<Self> {
         Ok(Self(Arc::pin_init(
-            Deferred::new(Registry::new()?),
+            Deferred::new(Registry::new(Home::new(net))?),
             GFP_KERNEL,
         )?))
     }
@@ -224,6 +224,11 @@ impl PortRef {
         self.0.port
     }
 
+    /// The namespace that the port is in. Any context.
+    pub(crate) fn net(&self) -> &Net {
+        self.0.registry.home.net()
+    }
+
     /// Another hold, for an accepted connection or a TIME-WAIT. Any context; allocates nothing.
     #[inline]
     pub(crate) fn child(&self) -> PortRef {
@@ -335,6 +340,8 @@ struct Reservation {
 struct Registry {
     #[pin]
     table: Mutex<Table>,
+    /// The namespace.
+    home: Home,
     /// Bit `n` of these: a reservation in bucket `n` may have lost its last holder. Any context.
     marked: [Atomic<u64>; BUCKETS / 64],
 }
@@ -346,13 +353,14 @@ const BUCKETS: usize = 256;
 const ATTEMPTS: usize = 16;
 
 impl Registry {
-    fn new() -> Result<impl PinInit<Self>> {
+    fn new(home: Home) -> Result<impl PinInit<Self>> {
         let mut buckets = KVVec::with_capacity(BUCKETS, GFP_KERNEL)?;
         for _ in 0..BUCKETS {
             buckets.push(KVVec::new(), GFP_KERNEL)?;
         }
         Ok(pin_init!(Self {
             table <- new_mutex!(Table { buckets }, "oxtcp_ports"),
+            home,
             marked: [const { Atomic::new(0) }; BUCKETS / 64],
         }))
     }

@@ -18,6 +18,7 @@
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/seq_file.h>
+#include <linux/seq_file_net.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/sockptr.h>
@@ -28,6 +29,7 @@
 #include <linux/workqueue.h>
 #include <net/dst.h>
 #include <net/flow.h>
+#include <net/inet6_connection_sock.h>
 #include <net/inet_common.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
@@ -41,3 +43,4 @@
 #include <net/transp_v6.h>
 
 #include "helpers.h"
+#include "helpers_net.h"

@@ -1,7 +1,825 @@
 // SPDX-License-Identifier: GPL-2.0
+/* See helpers.h. */
+#include <linux/bottom_half.h>
+#include <linux/hash.h>
+#include <linux/jiffies.h>
+#include <linux/poll.h>
+#include <linux/sockptr.h>
+#include <linux/tcp.h>
+#include <net/addrconf.h>
+#include <net/dst.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/route.h>
+#include <net/tcp.h>
+
 #include "helpers.h"
 
-struct net *oxtcp_helper_init_net(void)
+/*
+ * Lock classes of our own: a socket of ours locks a kernel socket of the
+ * built-in TCP (port reservation), and a listener's child is locked while
+ * its listener is.
+ */
+static struct lock_class_key oxtcp_slock_key;
+static struct lock_class_key oxtcp_sk_lock_key;
+
+void oxtcp_helper_sock_lock_init(struct sock *sk)
 {
-	return &init_net;
+	sock_lock_init_class_and_name(sk, "slock-AF_OXTCP", &oxtcp_slock_key,
+				      "sk_lock-AF_OXTCP", &oxtcp_sk_lock_key);
+}
+
+void oxtcp_helper_bh_lock_sock_nested(struct sock *sk)
+{
+	bh_lock_sock_nested(sk);
+}
+
+/* A child that no one else knows yet, or that only its listener holds. */
+void oxtcp_helper_bh_lock_sock_child(struct sock *sk)
+{
+	spin_lock_nested(&sk->sk_lock.slock, 2);
+}
+
+void oxtcp_helper_bh_unlock_sock(struct sock *sk)
+{
+	bh_unlock_sock(sk);
+}
+
+void oxtcp_helper_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void oxtcp_helper_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+bool oxtcp_helper_sock_owned_by_user(struct sock *sk)
+{
+	return sock_owned_by_user(sk);
+}
+
+int oxtcp_helper_sk_add_backlog(struct sock *sk, struct sk_buff *skb, unsigned int limit)
+{
+	return sk_add_backlog(sk, skb, limit);
+}
+
+void oxtcp_helper_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+bool oxtcp_helper_sock_hold_not_zero(struct sock *sk)
+{
+	return refcount_inc_not_zero(&sk->sk_refcnt);
+}
+
+void oxtcp_helper_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+struct net *oxtcp_helper_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+bool oxtcp_helper_sock_flag(const struct sock *sk, int flag)
+{
+	return sock_flag(sk, flag);
+}
+
+void oxtcp_helper_sock_set_flag(struct sock *sk, int flag)
+{
+	sock_set_flag(sk, flag);
+}
+
+void oxtcp_helper_sock_reset_flag(struct sock *sk, int flag)
+{
+	sock_reset_flag(sk, flag);
+}
+
+void oxtcp_helper_sock_orphan(struct sock *sk)
+{
+	sock_orphan(sk);
+}
+
+void oxtcp_helper_sk_state_change(struct sock *sk)
+{
+	sk->sk_state_change(sk);
+}
+
+void oxtcp_helper_sk_data_ready(struct sock *sk)
+{
+	READ_ONCE(sk->sk_data_ready)(sk);
+}
+
+/*
+ * sk_write_space of our sockets: sk_stream_write_space(), which is not
+ * exported, in the same words.
+ */
+void oxtcp_helper_sk_write_space(struct sock *sk)
+{
+	struct socket *sock = sk->sk_socket;
+	struct socket_wq *wq;
+
+	if (!sock || !__sk_stream_is_writeable(sk, 1) ||
+	    !test_and_clear_bit(SOCK_NOSPACE, &sock->flags))
+		return;
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	if (skwq_has_sleeper(wq))
+		wake_up_interruptible_poll(&wq->wait, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+	if (wq && wq->fasync_list && !(sk->sk_shutdown & SEND_SHUTDOWN))
+		sock_wake_async(wq, SOCK_WAKE_SPACE, POLL_OUT);
+	rcu_read_unlock();
+}
+
+void oxtcp_helper_sk_error_report(struct sock *sk)
+{
+	sk_error_report(sk);
+}
+
+void oxtcp_helper_sk_wake_async(struct sock *sk, int how, int band)
+{
+	sk_wake_async(sk, how, band);
+}
+
+int oxtcp_helper_sock_error(struct sock *sk)
+{
+	return sock_error(sk);
+}
+
+int oxtcp_helper_sock_rcvlowat(const struct sock *sk, int waitall, int len)
+{
+	return sock_rcvlowat(sk, waitall, len);
+}
+
+long oxtcp_helper_sock_rcvtimeo(const struct sock *sk, bool noblock)
+{
+	return sock_rcvtimeo(sk, noblock);
+}
+
+long oxtcp_helper_sock_sndtimeo(const struct sock *sk, bool noblock)
+{
+	return sock_sndtimeo(sk, noblock);
+}
+
+bool oxtcp_helper_sk_rmem_schedule(struct sock *sk, struct sk_buff *skb, int size)
+{
+	return sk_rmem_schedule(sk, skb, size);
+}
+
+bool oxtcp_helper_sk_wmem_schedule(struct sock *sk, int size)
+{
+	return sk_wmem_schedule(sk, size);
+}
+
+void oxtcp_helper_sk_mem_charge(struct sock *sk, int size)
+{
+	sk_mem_charge(sk, size);
+}
+
+void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size)
+{
+	sk_mem_uncharge(sk, size);
+}
+
+void oxtcp_helper_sk_wmem_queued_add(struct sock *sk, int size)
+{
+	sk_wmem_queued_add(sk, size);
+}
+
+void oxtcp_helper_sk_mem_reclaim(struct sock *sk)
+{
+	sk_mem_reclaim(sk);
+}
+
+int oxtcp_helper_sk_rmem_alloc(const struct sock *sk)
+{
+	return atomic_read(&sk->sk_rmem_alloc);
+}
+
+int oxtcp_helper_sk_wmem_alloc(const struct sock *sk)
+{
+	return sk_wmem_alloc_get(sk);
+}
+
+bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk)
+{
+	return sk_stream_memory_free(sk);
+}
+
+bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk)
+{
+	return __sk_stream_is_writeable(sk, 1);
+}
+
+struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk)
+{
+	return sk_page_frag(sk);
+}
+
+bool oxtcp_helper_sk_can_gso(const struct sock *sk)
+{
+	return sk_can_gso(sk);
+}
+
+void oxtcp_helper_sk_set_txhash(struct sock *sk)
+{
+	sk_set_txhash(sk);
+}
+
+void oxtcp_helper_sk_dst_reset(struct sock *sk)
+{
+	sk_dst_reset(sk);
+}
+
+int oxtcp_helper_sk_refcnt(const struct sock *sk)
+{
+	return refcount_read(&sk->sk_refcnt);
+}
+
+u64 oxtcp_helper_sock_ino(struct sock *sk)
+{
+	return sock_i_ino(sk);
+}
+
+u32 oxtcp_helper_sock_uid(const struct sock *sk, struct seq_file *seq)
+{
+	return from_kuid_munged(seq_user_ns(seq), sk_uid(sk));
+}
+
+void oxtcp_helper_sk_timer_setup(struct sock *sk, void (*fn)(struct timer_list *))
+{
+	timer_setup(&sk->sk_timer, fn, 0);
+}
+
+struct sock *oxtcp_helper_sk_from_timer(struct timer_list *t)
+{
+	return timer_container_of((struct sock *)NULL, t, sk_timer);
+}
+
+void oxtcp_helper_inet_init_flags(struct sock *sk)
+{
+	inet_set_bit(MC_LOOP, sk);
+	if (sk->sk_family == AF_INET6) {
+		inet6_set_bit(MC6_LOOP, sk);
+		inet6_set_bit(MC6_ALL, sk);
+	} else {
+		inet_set_bit(MC_ALL, sk);
+	}
+}
+
+bool oxtcp_helper_sk_ipv6only(const struct sock *sk)
+{
+	return sk->sk_ipv6only;
+}
+
+void oxtcp_helper_sk_set_ipv6only(struct sock *sk, bool on)
+{
+	sk->sk_ipv6only = on;
+}
+
+bool oxtcp_helper_bindv6only(const struct net *net)
+{
+	return READ_ONCE(net->ipv6.sysctl.bindv6only);
+}
+
+/*
+ * Sleeps until cond() holds, the time is up or a signal comes; the socket
+ * lock is held at every call of cond() and at return. The wait queue entry
+ * has to live on this stack, hence C.
+ */
+int oxtcp_helper_sk_wait(struct sock *sk, long *timeo, bool exclusive,
+			 bool (*cond)(struct sock *sk, void *arg), void *arg)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	int err = 0;
+
+	if (cond(sk, arg))
+		return 0;
+	if (exclusive)
+		add_wait_queue_exclusive(sk_sleep(sk), &wait);
+	else
+		add_wait_queue(sk_sleep(sk), &wait);
+	while (!cond(sk, arg)) {
+		if (!*timeo) {
+			err = -EAGAIN;
+			break;
+		}
+		if (signal_pending(current)) {
+			err = sock_intr_errno(*timeo);
+			break;
+		}
+		release_sock(sk);
+		*timeo = wait_woken(&wait, TASK_INTERRUPTIBLE, *timeo);
+		lock_sock(sk);
+	}
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return err;
+}
+
+void oxtcp_helper_sock_poll_wait(struct file *file, struct socket *sock,
+				 struct poll_table_struct *wait)
+{
+	sock_poll_wait(file, sock, wait);
+}
+
+/* The bits that make the write side wake a poller, as tcp_poll() sets them. */
+void oxtcp_helper_sk_nospace(struct sock *sk)
+{
+	sk_set_bit(SOCKWQ_ASYNC_NOSPACE, sk);
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+	smp_mb__after_atomic();
+}
+
+void oxtcp_helper_socket_custom_sockopt(struct socket *sock)
+{
+	set_bit(SOCK_CUSTOM_SOCKOPT, &sock->flags);
+}
+
+bool oxtcp_helper_skb_queue_empty_lockless(const struct sk_buff_head *q)
+{
+	return skb_queue_empty_lockless(q);
+}
+
+int oxtcp_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size)
+{
+	return copy_from_sockptr(dst, src, size);
+}
+
+int oxtcp_helper_get_user_int(int *dst, int __user *src)
+{
+	return get_user(*dst, src);
+}
+
+int oxtcp_helper_put_user_int(int v, int __user *dst)
+{
+	return put_user(v, dst);
+}
+
+int oxtcp_helper_copy_to_user(void __user *dst, const void *src, size_t n)
+{
+	return copy_to_user(dst, src, n) ? -EFAULT : 0;
+}
+
+struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size, gfp_t gfp)
+{
+	struct sk_buff *skb = alloc_skb(headroom + size, gfp);
+
+	if (skb)
+		skb_reserve(skb, headroom);
+	return skb;
+}
+
+void oxtcp_helper_kfree_skb(struct sk_buff *skb)
+{
+	kfree_skb(skb);
+}
+
+void oxtcp_helper_consume_skb(struct sk_buff *skb)
+{
+	consume_skb(skb);
+}
+
+bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len)
+{
+	return __skb_pull(skb, len);
+}
+
+void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len)
+{
+	return skb_push(skb, len);
+}
+
+/* skb->data is at the transport header; completes the sum in any case. */
+bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
+{
+	if (v6) {
+		if (skb_checksum_init(skb, IPPROTO_TCP, ip6_compute_pseudo))
+			return true;
+	} else {
+		if (skb_checksum_init(skb, IPPROTO_TCP, inet_compute_pseudo))
+			return true;
+	}
+	return skb_checksum_complete(skb);
+}
+
+/* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. */
+void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+	skb_dst_drop(skb);
+	nf_reset_ct(skb);
+	secpath_reset(skb);
+	skb->dev = NULL;
+	memset(skb->cb, 0, sizeof(skb->cb));
+}
+
+void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk)
+{
+	skb_set_owner_r(skb, sk);
+}
+
+void oxtcp_helper_skb_orphan(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+}
+
+void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
+{
+	if (v6)
+		__tcp_v6_send_check(skb, &inet6_sk(sk)->saddr, &sk->sk_v6_daddr);
+	else
+		__tcp_v4_send_check(skb, inet_sk(sk)->inet_saddr, inet_sk(sk)->inet_daddr);
+}
+
+void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr)
+{
+	__tcp_v4_send_check(skb, saddr, daddr);
+}
+
+void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,
+			      const struct in6_addr *daddr)
+{
+	__tcp_v6_send_check(skb, saddr, daddr);
+}
+
+void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
+{
+	skb_shinfo(skb)->gso_size = size;
+	skb_shinfo(skb)->gso_segs = segs;
+	skb_shinfo(skb)->gso_type = type;
+}
+
+/* Takes a reference on the page. */
+void oxtcp_helper_skb_add_frag(struct sk_buff *skb, int i, struct page *page, int off, int size)
+{
+	get_page(page);
+	skb_fill_page_desc(skb, i, page, off, size);
+	skb_len_add(skb, size);
+}
+
+void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_set(skb, dst);
+}
+
+int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6)
+{
+	return v6 ? inet6_iif(skb) : inet_iif(skb);
+}
+
+int oxtcp_helper_skb_sdif(const struct sk_buff *skb, bool v6)
+{
+	return v6 ? inet6_sdif(skb) : inet_sdif((struct sk_buff *)skb);
+}
+
+u16 oxtcp_helper_skb_gso_size(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_size;
+}
+
+bool oxtcp_helper_skb_is_host(const struct sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_HOST;
+}
+
+u32 oxtcp_helper_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+unsigned int oxtcp_helper_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_offset(skb);
+}
+
+void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb)
+{
+	skb_reset_network_header(skb);
+}
+
+void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb)
+{
+	skb_reset_transport_header(skb);
+}
+
+void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb)
+{
+	__skb_queue_tail(q, skb);
+}
+
+void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q)
+{
+	__skb_unlink(skb, q);
+}
+
+void oxtcp_helper_skb_queue_after(struct sk_buff_head *q, struct sk_buff *prev,
+				  struct sk_buff *skb)
+{
+	__skb_queue_after(q, prev, skb);
+}
+
+void oxtcp_helper_skb_queue_head_init(struct sk_buff_head *q)
+{
+	__skb_queue_head_init(q);
+}
+
+void oxtcp_helper_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void oxtcp_helper_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+size_t oxtcp_helper_copy_page_from_iter(struct page *page, size_t off, size_t len,
+					struct iov_iter *from)
+{
+	return copy_page_from_iter(page, off, len, from);
+}
+
+/* Routes by the socket's addresses and ports; the flow is left in cork.fl. */
+struct rtable *oxtcp_helper_route_sock_v4(struct sock *sk)
+{
+	struct flowi4 *fl4 = &inet_sk(sk)->cork.fl.u.ip4;
+
+	inet_sk_init_flowi4(inet_sk(sk), fl4);
+	return ip_route_output_flow(sock_net(sk), fl4, sk);
+}
+
+struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
+{
+	struct flowi6 *fl6 = &inet_sk(sk)->cork.fl.u.ip6;
+	struct ipv6_pinfo *np = inet6_sk(sk);
+	struct in6_addr *final_p;
+	struct dst_entry *dst;
+
+	memset(fl6, 0, sizeof(*fl6));
+	fl6->flowi6_proto = IPPROTO_TCP;
+	fl6->daddr = sk->sk_v6_daddr;
+	fl6->saddr = np->saddr;
+	fl6->flowlabel = ip6_make_flowinfo(np->tclass, np->flow_label);
+	fl6->flowi6_oif = sk->sk_bound_dev_if;
+	fl6->flowi6_mark = READ_ONCE(sk->sk_mark);
+	fl6->fl6_dport = inet_sk(sk)->inet_dport;
+	fl6->fl6_sport = inet_sk(sk)->inet_sport;
+	fl6->flowi6_uid = sk_uid(sk);
+	security_sk_classify_flow(sk, flowi6_to_flowi_common(fl6));
+	rcu_read_lock();
+	final_p = fl6_update_dst(fl6, rcu_dereference(np->opt), &np->final);
+	rcu_read_unlock();
+	dst = ip6_dst_lookup_flow(sock_net(sk), sk, fl6, final_p);
+	/* inet6_csk_xmit() wants the final destination back in cork.fl. */
+	if (!IS_ERR(dst))
+		fl6->daddr = sk->sk_v6_daddr;
+	return dst;
+}
+
+struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,
+					  struct flowi *fl)
+{
+	struct rtable *rt;
+
+	if (v6)
+		return ip6_dst_lookup_flow(net, sk, &fl->u.ip6, NULL);
+	rt = ip_route_output_flow(net, &fl->u.ip4, sk);
+	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
+}
+
+void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, __be32 daddr, __be32 saddr,
+			      __be16 dport, __be16 sport)
+{
+	flowi4_init_output(fl4, oif, mark, 0, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+			   FLOWI_FLAG_ANYSRC, daddr, saddr, dport, sport, GLOBAL_ROOT_UID);
+}
+
+void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, const struct in6_addr *daddr,
+			      const struct in6_addr *saddr, __be16 dport, __be16 sport)
+{
+	memset(fl6, 0, sizeof(*fl6));
+	fl6->flowi6_proto = IPPROTO_TCP;
+	fl6->daddr = *daddr;
+	fl6->saddr = *saddr;
+	fl6->flowi6_oif = oif;
+	fl6->flowi6_mark = mark;
+	fl6->fl6_dport = dport;
+	fl6->fl6_sport = sport;
+	fl6->flowi6_uid = GLOBAL_ROOT_UID;
+}
+
+/* Hands the reference on dst over to the socket. */
+void oxtcp_helper_sk_store_dst(struct sock *sk, struct dst_entry *dst, bool v6)
+{
+	if (v6)
+		ip6_dst_store(sk, dst, false, false);
+	else
+		sk_setup_caps(sk, dst);
+}
+
+bool oxtcp_helper_route_is_cast(const struct dst_entry *dst)
+{
+	return dst_rtable(dst)->rt_flags & (RTCF_MULTICAST | RTCF_BROADCAST);
+}
+
+__be32 oxtcp_helper_sock_fl4_saddr(const struct sock *sk)
+{
+	return inet_sk(sk)->cork.fl.u.ip4.saddr;
+}
+
+__be32 oxtcp_helper_sock_fl4_daddr(const struct sock *sk)
+{
+	return inet_sk(sk)->cork.fl.u.ip4.daddr;
+}
+
+u32 oxtcp_helper_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+u32 oxtcp_helper_dst_advmss(const struct dst_entry *dst)
+{
+	return dst_metric_advmss(dst);
+}
+
+u8 oxtcp_helper_dst_hoplimit(struct dst_entry *dst, bool v6)
+{
+	return v6 ? ip6_dst_hoplimit(dst) : ip4_dst_hoplimit(dst);
+}
+
+void oxtcp_helper_dst_hold(struct dst_entry *dst)
+{
+	dst_hold(dst);
+}
+
+void oxtcp_helper_skb_set_output(struct sk_buff *skb, __be16 protocol, u32 mark)
+{
+	skb->protocol = protocol;
+	skb->mark = mark;
+	skb->ignore_df = 1;
+}
+
+void oxtcp_helper_dst_release(struct dst_entry *dst)
+{
+	dst_release(dst);
+}
+
+/* The socket's cached route, if it is still good; no reference is taken. */
+struct dst_entry *oxtcp_helper_sk_dst_check(struct sock *sk)
+{
+	u32 cookie = 0;
+
+	if (sk->sk_family == AF_INET6 && !ipv6_addr_v4mapped(&sk->sk_v6_daddr))
+		cookie = inet6_sk(sk)->dst_cookie;
+	return __sk_dst_check(sk, cookie);
+}
+
+/* Key layout of rust/sys/table.rs: the node, then 36 bytes. */
+#define OXTCP_FLOW_KEY_LEN 36
+
+static const struct rhashtable_params oxtcp_flow_params = {
+	.head_offset = 0,
+	.key_offset = sizeof(struct rhash_head),
+	.key_len = OXTCP_FLOW_KEY_LEN,
+	.min_size = 256,
+	.automatic_shrinking = true,
+};
+
+int oxtcp_helper_flow_init(struct rhashtable *ht)
+{
+	return rhashtable_init(ht, &oxtcp_flow_params);
+}
+
+struct rhash_head *oxtcp_helper_flow_lookup(struct rhashtable *ht, const void *key)
+{
+	return rhashtable_lookup(ht, key, oxtcp_flow_params);
+}
+
+int oxtcp_helper_flow_insert(struct rhashtable *ht, struct rhash_head *obj)
+{
+	return rhashtable_lookup_insert_fast(ht, obj, oxtcp_flow_params);
+}
+
+int oxtcp_helper_flow_remove(struct rhashtable *ht, struct rhash_head *obj)
+{
+	return rhashtable_remove_fast(ht, obj, oxtcp_flow_params);
+}
+
+int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
+			      struct rhash_head *obj)
+{
+	return rhashtable_replace_fast(ht, old, obj, oxtcp_flow_params);
+}
+
+/*
+ * Half-open and TIME-WAIT objects have no room for a lock of their own in
+ * their 128 bytes; they share these by address.
+ */
+#define OXTCP_MINI_LOCK_BITS 6
+static spinlock_t oxtcp_mini_locks[1 << OXTCP_MINI_LOCK_BITS] = {
+	[0 ... (1 << OXTCP_MINI_LOCK_BITS) - 1] = __SPIN_LOCK_UNLOCKED(oxtcp_mini_locks),
+};
+
+void oxtcp_helper_mini_lock(const void *obj)
+{
+	spin_lock_bh(&oxtcp_mini_locks[hash_ptr(obj, OXTCP_MINI_LOCK_BITS)]);
+}
+
+void oxtcp_helper_mini_unlock(const void *obj)
+{
+	spin_unlock_bh(&oxtcp_mini_locks[hash_ptr(obj, OXTCP_MINI_LOCK_BITS)]);
+}
+
+void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *))
+{
+	timer_setup(t, fn, 0);
+}
+
+unsigned long oxtcp_helper_jiffies(void)
+{
+	return jiffies;
+}
+
+void oxtcp_helper_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+void oxtcp_helper_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock)
+{
+	return spin_trylock_bh(lock);
+}
+
+size_t oxtcp_helper_msg_data_left(struct msghdr *msg)
+{
+	return msg_data_left(msg);
+}
+
+/*
+ * Memory accounting: as much as the built-in TCP takes by default
+ * (tcp_init_mem()), counted apart from it.
+ */
+static atomic_long_t oxtcp_memory_allocated ____cacheline_aligned_in_smp;
+static DEFINE_PER_CPU(int, oxtcp_memory_per_cpu_fw_alloc);
+static struct percpu_counter oxtcp_sockets_allocated;
+static unsigned long oxtcp_memory_pressure;
+static long oxtcp_sysctl_mem[3];
+/* What a socket may have even under pressure: SK_MEM_QUANTUM, as tcp_rmem[0]. */
+static int oxtcp_min_buffer = 4096;
+
+static void oxtcp_enter_memory_pressure(struct sock *sk)
+{
+	WRITE_ONCE(oxtcp_memory_pressure, 1);
+}
+
+static void oxtcp_leave_memory_pressure(struct sock *sk)
+{
+	WRITE_ONCE(oxtcp_memory_pressure, 0);
+}
+
+void oxtcp_helper_proto_memory(struct proto *prot)
+{
+	prot->memory_allocated = &oxtcp_memory_allocated;
+	prot->per_cpu_fw_alloc = &oxtcp_memory_per_cpu_fw_alloc;
+	prot->sockets_allocated = &oxtcp_sockets_allocated;
+	prot->memory_pressure = &oxtcp_memory_pressure;
+	prot->enter_memory_pressure = oxtcp_enter_memory_pressure;
+	prot->leave_memory_pressure = oxtcp_leave_memory_pressure;
+	prot->sysctl_mem = oxtcp_sysctl_mem;
+	prot->sysctl_wmem = &oxtcp_min_buffer;
+	prot->sysctl_rmem = &oxtcp_min_buffer;
+	prot->max_header = MAX_TCP_HEADER;
+}
+
+int oxtcp_helper_proto_memory_init(void)
+{
+	unsigned long limit = max(nr_free_buffer_pages() / 16, 128UL);
+
+	oxtcp_sysctl_mem[0] = limit / 4 * 3;
+	oxtcp_sysctl_mem[1] = limit;
+	oxtcp_sysctl_mem[2] = oxtcp_sysctl_mem[0] * 2;
+	return percpu_counter_init(&oxtcp_sockets_allocated, 0, GFP_KERNEL);
+}
+
+void oxtcp_helper_proto_memory_exit(void)
+{
+	percpu_counter_destroy(&oxtcp_sockets_allocated);
 }

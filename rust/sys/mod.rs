@@ -1,6 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The kernel's C interfaces: bindgen's output and safe types over it.
+//!
+//! Nothing in here knows a rule of TCP; every `unsafe` of the module stands
+//! in here. What each type promises is in its `# Invariants`.
+
+pub(crate) mod deferred;
+pub(crate) mod errno;
+pub(crate) mod ksocket;
+pub(crate) mod lock;
+pub(crate) mod net;
+pub(crate) mod netfilter;
+pub(crate) mod page;
+pub(crate) mod proc;
+pub(crate) mod proto;
+pub(crate) mod random;
+pub(crate) mod route;
+pub(crate) mod skb;
+pub(crate) mod sock;
+pub(crate) mod sysctl;
+pub(crate) mod table;
+pub(crate) mod time;
+pub(crate) mod user;
 
 /// What bindgen makes of `bindings_helper.h`.
 #[allow(

@@ -81,6 +81,31 @@ impl Net {
     }
 }
 
+/// The namespace that a [`PerNet`] value belongs to, to be kept in that value.
+///
+/// # Invariants
+///
+/// The pointer is valid as long as the namespace's [`PerNet`] values are.
+pub(crate) struct Home(core::ptr::NonNull<Net>);
+
+// SAFETY: As `&Net` is.
+unsafe impl Send for Home {}
+// SAFETY: As `&Net` is.
+unsafe impl Sync for Home {}
+
+impl Home {
+    /// To be called in [`PerNet::new`], for what the value will own: it does not outlive `net`.
+    pub(crate) fn new(net: &Net) -> Self {
+        Self(core::ptr::NonNull::from(net))
+    }
+
+    /// The namespace.
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: Valid by the invariant.
+        unsafe { self.0.as_ref() }
+    }
+}
+
 /// A type with one value in every network namespace. See the table above for the order of calls.
 pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// What lets the outside in: hooks, files, sysctls. Dropped before the value.

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
+
+use crate::protocol::{tcp_state, Role, Sk, Socket};
+use crate::sys::bindings;
+use crate::sys::errno::econnreset;
+use crate::sys::route;
+use crate::{connect, connection, listener, output};
+
+/// shutdown(2). The mask is set already. Process context.
+pub(crate) fn shutdown(sk: &mut Sk<'_>, how: u8) {
+    if u32::from(how) & bindings::SEND_SHUTDOWN == 0 {
+        return;
+    }
+    connection::with(sk, |connection, cx| connection.shutdown_write(cx));
+}
+
+/// close(2), first half: the program's part. Process context; waits up to `timeout` jiffies.
+pub(crate) fn close(sk: &mut Sk<'_>, mut timeout: isize) {
+    sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
+    if sk.sock().state() == tcp_state::LISTEN {
+        listener::end(sk);
+        return;
+    }
+    let unread = sk.purge();
+    sk.state().rx_bytes = 0;
+    let linger = sk.sock().flag(bindings::sock_flags_SOCK_LINGER);
+    let abort = linger && sk.sock().lingertime() == 0;
+    connection::with(sk, |connection, cx| {
+        if abort && !unread {
+            connection.abort(cx);
+        } else {
+            connection.close(cx, unread);
+        }
+    });
+    if timeout > 0 {
+        // Until our FIN is acknowledged, as sk_stream_wait_close() waits; a signal or the time ends it.
+        let _ = sk.wait(&mut timeout, false, |sk| {
+            !matches!(
+                sk.sock().state(),
+                tcp_state::FIN_WAIT1 | tcp_state::CLOSING | tcp_state::LAST_ACK
+            )
+        });
+    }
+}
+
+/// close(2), second half: the program is gone. Process context.
+pub(crate) fn orphaned(sk: &mut Sk<'_>) {
+    if sk.sock().state() == tcp_state::CLOSE {
+        discard(sk);
+    }
+}
+
+/// The connection is done: frees what it had, tells everyone, and the socket too when no program has it.
+///
+/// Softirq or process context.
+pub(crate) fn finish(sk: &mut Sk<'_>) {
+    let config = output::namespace(sk.sock()).config();
+    let cx = crate::namespace::context(&config);
+    // A reset may still be owed.
+    output::transmit(sk, &cx);
+    release(sk);
+    sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
+    sk.wake_all();
+    sk.wake_async_closed(true);
+    if sk.is_dead() {
+        discard(sk);
+    }
+}
+
+/// Frees what a connection had; what was received stays for readers.
+fn release(sk: &mut Sk<'_>) {
+    let sock = sk.sock();
+    output::namespace(sock).table.remove(sk);
+    sk.stop_timer();
+    let state = sk.state();
+    state.role = Role::Idle;
+    state.timer_at = None;
+    state.reorder = None;
+    let unsent = state.send.clear();
+    if unsent > 0 {
+        sk.uncharge_sent(unsent);
+    }
+    if !sk.is_port_bound() {
+        drop(sk.state().port.take());
+        sk.forget_local_port();
+    }
+    let shared = sock.shared();
+    for word in [&shared.tx_bytes, &shared.timer_kind, &shared.retransmits] {
+        word.store(0, kernel::sync::atomic::Relaxed);
+    }
+    if sock.state() != tcp_state::CLOSE {
+        sk.set_state(tcp_state::CLOSE);
+    }
+}
+
+/// Gives up the socket itself: closed, and no program has it. At most once.
+pub(crate) fn discard(sk: &mut Sk<'_>) {
+    release(sk);
+    drop(sk.state().port.take());
+    if !core::mem::replace(&mut sk.state().destroyed, true) {
+        sk.destroy();
+    }
+}
+
+/// Resets a connection that nobody will accept. Process context; the socket goes with it.
+pub(crate) fn abandon(child: &Socket) {
+    let mut bh = child.lock_bh();
+    if let Some(sk) = bh.unowned() {
+        abandon_locked(sk);
+    }
+}
+
+/// See [`abandon`]. Any context.
+pub(crate) fn abandon_locked(sk: &mut Sk<'_>) {
+    sk.orphan();
+    connection::with(sk, |connection, cx| connection.abort(cx));
+    if sk.sock().state() == tcp_state::CLOSE {
+        discard(sk);
+    }
+}
+
+/// connect() to AF_UNSPEC, and what inet_stream_connect() and inet_shutdown() do to a socket that is to
+/// be new again. Process context.
+pub(crate) fn disconnect(sk: &mut Sk<'_>) {
+    let old = sk.sock().state();
+    if old == tcp_state::LISTEN {
+        listener::end(sk);
+    } else if old != tcp_state::CLOSE {
+        connection::with(sk, |connection, cx| connection.abort(cx));
+        // The error of an abort of our own is what tcp_disconnect() sets.
+        let _ = sk.take_error();
+        sk.report_error(econnreset());
+    }
+    if old != tcp_state::CLOSE && sk.sock().state() != tcp_state::CLOSE {
+        release(sk);
+    }
+    sk.purge();
+    sk.state().rx_bytes = 0;
+    connection::publish_rx(sk);
+    sk.clear_remote();
+    route::reset_route(sk);
+    if !sk.is_address_bound() {
+        sk.clear_local();
+    }
+    if !sk.is_port_bound() {
+        connect::unbind(sk);
+    }
+    sk.clear_shutdown();
+    sk.set_flag(bindings::sock_flags_SOCK_DONE, false);
+}

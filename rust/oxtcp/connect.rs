@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! bind() and connect(). Process context, with the socket lock.
+
+use kernel::prelude::*;
+use kernel::sync::rcu;
+
+use oxtcp_engine::connection::ActiveOpen;
+use oxtcp_engine::{isn, Connection, SeqNum};
+
+use crate::half_open::{self, Mini};
+use crate::namespace::{context, Namespace};
+use crate::output;
+use crate::ports::BindAddr;
+use crate::protocol::{tcp_state, Role, Sk};
+use crate::sys::errno::{eaddrnotavail, eisconn, enetunreach};
+use crate::sys::netfilter::Family;
+use crate::sys::proto::PeerAddress;
+use crate::sys::route;
+use crate::sys::table::{Endpoint, FlowKey, Found};
+use crate::{connection, listener};
+
+/// Takes the local port (0: any) at the address that is set. The socket layer has checked the address
+/// and the right to the port.
+pub(crate) fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
+    let sock = sk.sock();
+    let namespace = output::namespace(sock);
+    let addr = bind_addr(sk, sock.bound_ip());
+    let port = namespace.ports.bind(sock.net(), &addr, port, sock.reuse())?;
+    sk.set_local_port(port.port());
+    sk.state().port = Some(port);
+    Ok(())
+}
+
+/// Gives the local port back.
+pub(crate) fn unbind(sk: &mut Sk<'_>) {
+    if let Some(port) = sk.state().port.take() {
+        port.release();
+    }
+    sk.set_local_port(0);
+}
+
+fn bind_addr(sk: &Sk<'_>, ip: [u8; 16]) -> BindAddr {
+    let sock = sk.sock();
+    let mapped = Endpoint { ip, port: 0 }.v4().is_some();
+    BindAddr {
+        ip,
+        family: if sock.is_v6() && !mapped { Family::V6 } else { Family::V4 },
+        v6only: sock.is_v6() && !mapped && sock.v6only(),
+        ifindex: sock.bound_dev(),
+    }
+}
+
+/// Sends the SYN; waiting for the answer is the socket layer's.
+///
+/// # Errors
+///
+/// EISCONN, EADDRNOTAVAIL (no port is free, or the pair of ends is in use), ENETUNREACH, EHOSTUNREACH
+/// and the like by routing, EINVAL for a link-local address without an interface.
+pub(crate) fn connect(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+    if !matches!(sk.state().role, Role::Idle) {
+        return Err(eisconn());
+    }
+    let had_port = sk.state().port.is_some();
+    let had_address = sk.is_address_bound();
+    let result = open(sk, to);
+    if result.is_err() {
+        output::namespace(sk.sock()).table.remove(sk);
+        if sk.sock().state() != tcp_state::CLOSE {
+            sk.set_state(tcp_state::CLOSE);
+        }
+        sk.state().role = Role::Idle;
+        sk.clear_remote();
+        route::reset_route(sk);
+        if !had_port {
+            unbind(sk);
+        }
+        if !had_address {
+            sk.clear_local();
+        }
+    }
+    result
+}
+
+fn open(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+    let sock = sk.sock();
+    let namespace = output::namespace(sock);
+    let mut remote = destination(sk, &to)?;
+    sk.set_remote(remote);
+    let (_, chosen) = route::route_socket(sk)?;
+    if remote.v4() == Some([0; 4]) {
+        // Routing has made the loopback address of it.
+        remote.ip = route::routed_v4_destination(sk);
+        sk.set_remote(remote);
+    }
+    let local_ip = if sk.is_address_bound() { sock.bound_ip() } else { chosen };
+    sk.set_local(local_ip);
+    let ifindex = sock.bound_dev();
+    let key_for = |port: u16| {
+        let local = Endpoint { ip: local_ip, port };
+        FlowKey::new(output::scoped(local, ifindex), output::scoped(remote, ifindex))
+    };
+    let port = match &sk.state().port {
+        Some(port) => port.port(),
+        None => {
+            let addr = bind_addr(sk, local_ip);
+            let port = namespace.ports.ephemeral(sock.net(), &addr, sock.reuse(), |port| {
+                let rcu = rcu::read_lock();
+                let found = namespace.table.lookup(&key_for(port), &rcu);
+                found.is_none()
+            })?;
+            let number = port.port();
+            sk.state().port = Some(port);
+            number
+        }
+    };
+    sk.set_local_port(port);
+    let key = key_for(port);
+    let config = namespace.config();
+    let cx = context(&config);
+    let reused = reuse_time_wait(namespace, &key, &cx)?;
+    // Again, with the ports: they choose among several paths.
+    route::reset_route(sk);
+    let (info, _) = route::route_socket(sk)?;
+    sk.set_state(tcp_state::SYN_SENT);
+    if namespace.table.insert(sk, key).is_err() {
+        return Err(eaddrnotavail());
+    }
+    let hash = namespace.flow_hash(&key);
+    let options = listener::options_of(sk);
+    let open = ActiveOpen {
+        iss: reused.unwrap_or_else(|| isn::initial(hash, cx.now)),
+        ts_offset: isn::timestamp_offset(hash),
+        advertised_mss: listener::advertised_mss(info.advmss, options.max_seg),
+        path_mss: output::mss_of(info.mtu, sk.wire_family()),
+        recv_space: connection::receive_space(sk),
+        recv_limit: listener::receive_limit(namespace, sock.rcvbuf()),
+        options,
+    };
+    sk.state().role = Role::Connection(Connection::connect(&cx, &open));
+    connection::settle(sk, &cx);
+    Ok(())
+}
+
+/// What connect() is to reach, with the meanings that addresses have in Linux.
+fn destination(sk: &mut Sk<'_>, to: &PeerAddress) -> Result<Endpoint> {
+    let sock = sk.sock();
+    let mut end = to.end;
+    if !sock.is_v6() {
+        return Ok(end);
+    }
+    if end.ip == [0; 16] {
+        // BSD's way: "any" is this host.
+        let bound = Endpoint { ip: sock.bound_ip(), port: 0 };
+        end.ip = match bound.v4() {
+            Some(_) => Endpoint::mapped([127, 0, 0, 1]),
+            None => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        };
+    }
+    if end.v4().is_some() {
+        return if sock.v6only() { Err(enetunreach()) } else { Ok(end) };
+    }
+    if end.ip[0] == 0xff {
+        return Err(enetunreach());
+    }
+    if output::is_link_local(&end.ip) {
+        sk.bind_scope(to.scope)?;
+    }
+    Ok(end)
+}
+
+/// Makes way for a new connection between the same ends as one in TIME-WAIT, when that is safe (RFC
+/// 6191); returns the sequence number to begin with then.
+fn reuse_time_wait(
+    namespace: &Namespace,
+    key: &FlowKey,
+    cx: &oxtcp_engine::Context<'_>,
+) -> Result<Option<SeqNum>> {
+    let rcu = rcu::read_lock();
+    match namespace.table.lookup(key, &rcu) {
+        None => Ok(None),
+        Some(Found::Sock(_)) => Err(eaddrnotavail()),
+        Some(Found::Mini(mini)) => {
+            let Some(guard) = mini.lock() else {
+                return Ok(None);
+            };
+            let iss = match &*guard {
+                Mini::TimeWait { time_wait, .. } => time_wait.reuse(cx),
+                Mini::HalfOpen { .. } => None,
+            };
+            let iss = iss.ok_or(eaddrnotavail())?;
+            half_open::remove(guard, namespace);
+            Ok(Some(iss))
+        }
+    }
+}

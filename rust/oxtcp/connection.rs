@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One step of a connection: what happens goes into the engine, and what the engine makes of it comes
+//! out: segments, wake-ups, states, buffers, the timer.
+//!
+//! All functions need the socket lock (a [`Sk`] proves it) and run in softirq or process context.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+
+use oxtcp_engine::connection::{Event, Payload, Rx, TimerKind};
+use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, State};
+
+use crate::half_open::{self, Mini};
+use crate::namespace::{context, Namespace};
+use crate::protocol::{tcp_state, Reorder, Role, Sk};
+use crate::sys::bindings;
+use crate::sys::errno::{econnrefused, econnreset, ehostunreach};
+use crate::sys::skb::{SkBuff, Unread};
+use crate::sys::table;
+use crate::sys::time::Jiffies;
+use crate::{closing, output};
+
+/// A segment of the connection has arrived; its payload begins `header_len` bytes into `skb`.
+pub(crate) fn segment(
+    sk: &mut Sk<'_>,
+    cx: &Context<'_>,
+    segment: &Segment,
+    mut skb: SkBuff,
+    header_len: u32,
+) {
+    let room = if segment.payload_len > 0 {
+        make_room(sk, segment, &mut skb)
+    } else {
+        0
+    };
+    let state = sk.state();
+    let Role::Connection(connection) = &mut state.role else {
+        return;
+    };
+    let before = connection.rcv_nxt();
+    let payload = connection.on_segment(
+        cx,
+        segment,
+        Rx {
+            reassembly: state.reorder.as_mut().map(|reorder| reorder.as_mut().project().ranges),
+            room,
+        },
+    );
+    let rcv_nxt = connection.rcv_nxt();
+    let start = segment.payload().start;
+    match payload {
+        Payload::None => drop(skb),
+        Payload::InOrder { skip, len } => {
+            skb.set_unread(Unread {
+                seq: start.add(skip).get(),
+                offset: header_len + skip,
+                len,
+            });
+            enqueue(sk, skb, len);
+        }
+        Payload::OutOfOrder { skip, len } => {
+            let unread = Unread {
+                seq: start.add(skip).get(),
+                offset: header_len + skip,
+                len,
+            };
+            skb.set_unread(unread);
+            if let Some(reorder) = &mut state.reorder {
+                let seq = SeqNum::new(unread.seq);
+                reorder
+                    .as_mut()
+                    .project()
+                    .packets
+                    .insert(skb, |other| !SeqNum::new(other.seq).after(seq));
+            }
+        }
+    }
+    if rcv_nxt != before {
+        take_reordered(sk, rcv_nxt);
+        update_receive_space(sk, cx);
+    }
+    settle(sk, cx);
+}
+
+/// Charges a segment's payload to the socket; returns how many bytes of it may be kept.
+///
+/// When the buffer is full of segments out of order and the next one in order comes, they make way
+/// for it: they were acknowledged selectively at most, and the peer has them still (RFC 2018
+/// section 8).
+fn make_room(sk: &mut Sk<'_>, segment: &Segment, skb: &mut SkBuff) -> u32 {
+    let full = sk.sock().rmem() > sk.sock().rcvbuf();
+    let state = sk.state();
+    let Role::Connection(connection) = &state.role else {
+        return 0;
+    };
+    let in_order = !segment.payload().start.after(connection.rcv_nxt());
+    if full {
+        if !in_order || state.reorder.is_none() {
+            return 0;
+        }
+        state.reorder = None;
+        if sk.sock().rmem() > sk.sock().rcvbuf() {
+            return 0;
+        }
+    }
+    if !in_order {
+        let state = sk.state();
+        if state.reorder.is_none() {
+            state.reorder = Reorder::new();
+        }
+    }
+    if sk.charge(skb) {
+        u32::MAX
+    } else {
+        0
+    }
+}
+
+/// Puts a packet's unread bytes where readers find them.
+fn enqueue(sk: &mut Sk<'_>, skb: SkBuff, len: u32) {
+    sk.queue(skb);
+    let state = sk.state();
+    state.rx_bytes = state.rx_bytes.saturating_add(len);
+    publish_rx(sk);
+}
+
+/// Moves what is in order now from the out-of-order packets to the receive queue.
+fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
+    let Some(mut reorder) = sk.state().reorder.take() else {
+        return;
+    };
+    // The bytes that readers have or will find in the queue end here.
+    let mut next = match sk.last_queued() {
+        Some(last) => SeqNum::new(last.seq).add(last.len),
+        None => rcv_nxt,
+    };
+    while let Some(first) = reorder.packets.first() {
+        let seq = SeqNum::new(first.seq);
+        if !seq.before(rcv_nxt) {
+            break;
+        }
+        let Some(mut skb) = reorder.as_mut().project().packets.pop() else {
+            break;
+        };
+        let end = seq.add(first.len);
+        if !end.after(next) {
+            continue;
+        }
+        let skip = if seq.before(next) { seq.distance_to(next) } else { 0 };
+        let len = first.len - skip;
+        skb.set_unread(Unread {
+            seq: seq.add(skip).get(),
+            offset: first.offset + skip,
+            len,
+        });
+        next = end;
+        enqueue(sk, skb, len);
+    }
+    if reorder.packets.len() > 0 {
+        sk.state().reorder = Some(reorder);
+    }
+}
+
+/// Tells the engine how much the receive buffer takes, in bytes of payload.
+///
+/// Half of the buffer is for payload, half for what it costs in memory (`tcp_adv_win_scale` 1), and
+/// never more than memory is left.
+pub(crate) fn update_receive_space(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let space = receive_space(sk);
+    if let Some(connection) = sk.state().connection() {
+        connection.set_recv_space(cx, space);
+    }
+}
+
+/// See [`update_receive_space`].
+pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
+    let (rcvbuf, rmem) = (sk.sock().rcvbuf(), sk.sock().rmem());
+    let queued = sk.state().rx_bytes;
+    (rcvbuf / 2)
+        .saturating_sub(queued)
+        .min(rcvbuf.saturating_sub(rmem))
+}
+
+/// The socket's timer has run out.
+pub(crate) fn timer(sk: &mut Sk<'_>) {
+    sk.state().timer_at = None;
+    let config = output::namespace(sk.sock()).config();
+    let cx = context(&config);
+    let Some(connection) = sk.state().connection() else {
+        return;
+    };
+    connection.on_timer(&cx);
+    settle(sk, &cx);
+}
+
+/// Does what the engine wants done after any call into it.
+pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    release_acknowledged(sk);
+    output::transmit(sk, cx);
+    let Some(connection) = sk.state().connection() else {
+        return;
+    };
+    let events = connection.take_events();
+    let state = connection.state();
+    let error = connection.take_error();
+    mirror_state(sk, state);
+    if let Some(error) = error {
+        report(sk, error);
+    }
+    if events.contains(Event::Established) {
+        established(sk);
+    }
+    if events.contains(Event::Writable) {
+        grow_send_buffer(sk);
+        sk.wake_writers();
+    }
+    if events.contains(Event::Readable) {
+        sk.wake_readers();
+    }
+    if events.contains(Event::PeerClosed) {
+        sk.add_shutdown(bindings::RCV_SHUTDOWN as u8);
+        sk.set_flag(bindings::sock_flags_SOCK_DONE, true);
+        sk.wake_all();
+        sk.wake_async_closed(false);
+    }
+    match state {
+        State::TimeWait => {
+            enter_time_wait(sk, cx);
+            closing::finish(sk);
+        }
+        State::Closed => closing::finish(sk),
+        _ => {
+            publish(sk);
+            arm_timer(sk, cx);
+        }
+    }
+}
+
+/// Frees the send buffer up to what the peer has acknowledged.
+fn release_acknowledged(sk: &mut Sk<'_>) {
+    let state = sk.state();
+    let Role::Connection(connection) = &state.role else {
+        return;
+    };
+    let released = state.send.release(connection.first_unacked_byte());
+    if released > 0 {
+        sk.uncharge_sent(released);
+    }
+}
+
+fn established(sk: &mut Sk<'_>) {
+    grow_send_buffer(sk);
+    sk.wake_all();
+    sk.wake_writers();
+}
+
+/// Lets the send buffer follow the congestion window, as `tcp_sndbuf_expand()` does: room for twice
+/// the window, so that the next one is filled while this one is on its way.
+fn grow_send_buffer(sk: &mut Sk<'_>) {
+    if sk.sock().user_locked(bindings::SOCK_SNDBUF_LOCK) {
+        return;
+    }
+    let Some(connection) = sk.state().connection() else {
+        return;
+    };
+    let wanted = connection.cwnd().saturating_mul(2);
+    let [_, _, most] = output::namespace(sk.sock()).sysctls.wmem();
+    let wanted = wanted.min(u32::try_from(most).unwrap_or(0));
+    if wanted > sk.sock().sndbuf() {
+        sk.set_sndbuf(wanted);
+    }
+}
+
+fn report(sk: &mut Sk<'_>, error: EngineError) {
+    sk.report_error(match error {
+        EngineError::Refused => econnrefused(),
+        EngineError::Reset => econnreset(),
+        EngineError::ResetAfterFin => EPIPE,
+        EngineError::TimedOut => ETIMEDOUT,
+        EngineError::Unreachable => ehostunreach(),
+    });
+}
+
+/// Leaves a small object in the connection's place for 2 MSL.
+fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let namespace: &Namespace = output::namespace(sk.sock());
+    let key = sk.sock().flow();
+    let state = sk.state();
+    let (Role::Connection(connection), Some(port)) = (&state.role, &state.port) else {
+        return;
+    };
+    let Some(time_wait) = connection.time_wait(cx) else {
+        return;
+    };
+    let port = port.child();
+    if !namespace.admit_time_wait() {
+        return;
+    }
+    let placed = table::Mini::new(key, Mini::TimeWait { time_wait, port })
+        .and_then(|mini| namespace.table.replace(sk, mini, half_open::time_wait_end()));
+    if placed.is_err() {
+        namespace.release_time_wait();
+    }
+}
+
+fn mirror_state(sk: &mut Sk<'_>, state: State) {
+    let state = match state {
+        State::SynSent => tcp_state::SYN_SENT,
+        State::SynReceived => tcp_state::SYN_RECV,
+        State::Established => tcp_state::ESTABLISHED,
+        State::FinWait1 => tcp_state::FIN_WAIT1,
+        State::FinWait2 => tcp_state::FIN_WAIT2,
+        State::CloseWait => tcp_state::CLOSE_WAIT,
+        State::Closing => tcp_state::CLOSING,
+        State::LastAck => tcp_state::LAST_ACK,
+        // The end is `closing::finish`'s.
+        State::Closed | State::Listen | State::TimeWait => return,
+    };
+    if sk.sock().state() != state {
+        sk.set_state(state);
+    }
+}
+
+/// Arms the socket's timer for the engine's deadline.
+///
+/// A timer that goes off earlier is left as it is: it finds nothing to do and is armed anew. So the
+/// usual case, a deadline that each acknowledgment moves on, costs nothing.
+fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let state = sk.state();
+    let Role::Connection(connection) = &state.role else {
+        return;
+    };
+    let Some(deadline) = connection.poll_timeout() else {
+        return;
+    };
+    let at = Jiffies::after_micros(deadline.since(cx.now).as_micros());
+    if state.timer_at.is_some_and(|armed| !at.before(armed)) {
+        return;
+    }
+    state.timer_at = Some(at);
+    sk.set_timer(at);
+}
+
+/// Copies for those who look without the lock.
+fn publish(sk: &mut Sk<'_>) {
+    let sock = sk.sock();
+    let state = sk.state();
+    let Role::Connection(connection) = &state.role else {
+        return;
+    };
+    let unacked = connection.snd_una().distance_to(connection.write_seq());
+    let kind = match connection.timer() {
+        None => 0,
+        Some((TimerKind::Retransmit, _)) => 1,
+        Some((TimerKind::Persist, _)) => 4,
+        Some((_, _)) => 2,
+    };
+    let shared = sock.shared();
+    shared.tx_bytes.store(unacked as i32, Relaxed);
+    shared.timer_kind.store(kind, Relaxed);
+    shared
+        .retransmits
+        .store(i32::from(connection.retransmits()), Relaxed);
+}
+
+/// Copies the receive queue's length for poll().
+pub(crate) fn publish_rx(sk: &mut Sk<'_>) {
+    let bytes = sk.state().rx_bytes.min(i32::MAX as u32) as i32;
+    sk.sock().shared().rx_bytes.store(bytes, Relaxed);
+}
+
+/// Runs `step` on the socket's connection and settles what comes of it; nothing without one.
+pub(crate) fn with<R>(
+    sk: &mut Sk<'_>,
+    step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
+) -> Option<R> {
+    let config = output::namespace(sk.sock()).config();
+    let cx = context(&config);
+    let result = step(sk.state().connection()?, &cx);
+    settle(sk, &cx);
+    Some(result)
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets on their way in: whose are they?
+//!
+//! [`LocalIn::local_in`] sees every packet for this host, behind the firewall's INPUT chain. What belongs
+//! to a flow or a listener of ours is taken before the built-in TCP can see it; everything else goes on
+//! untouched. Softirq context, under RCU.
+
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::rcu;
+
+use oxtcp_engine::wire::{Flags, Header, MIN_HEADER_LEN};
+use oxtcp_engine::Segment;
+
+use crate::half_open;
+use crate::listener;
+use crate::namespace::{context, Namespace};
+use crate::output::scoped;
+use crate::protocol::{tcp_state, Sk, Socket, Tcp};
+use crate::sys::net::{Net, PerNet};
+use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
+use crate::sys::skb::SkBuff;
+use crate::sys::table::{self, Endpoint, FlowKey, Found};
+use crate::connection;
+
+/// Where a packet comes from, beside its addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) ifindex: i32,
+    pub(crate) family: Family,
+}
+
+/// Whose a packet is.
+enum Owner<'a> {
+    Connection(ARef<Socket>),
+    Mini(&'a table::Mini<Tcp>),
+    Listener(ARef<Socket>),
+}
+
+impl LocalIn for Tcp {
+    fn local_in(net: &Net, family: Family, mut skb: SkBuff) -> Result<(), SkBuff> {
+        let Some(namespace) = Namespace::try_get(net) else {
+            return Err(skb);
+        };
+        let Some((offset, key, flags)) = identify(&mut skb, family) else {
+            return Err(skb);
+        };
+        let arrival = Arrival { ifindex: skb.ifindex(family), family };
+        let key = FlowKey::new(scoped(key.local(), arrival.ifindex), scoped(key.remote(), arrival.ifindex));
+        let rcu = rcu::read_lock();
+        let Some(owner) = find_owner(namespace, &key, flags, arrival, &rcu) else {
+            return Err(skb);
+        };
+        // From here on the packet is ours.
+        if !skb.pull(offset) || skb.tcp_checksum_is_bad(family) {
+            return Ok(());
+        }
+        skb.mark_transport_header();
+        if confirm_conntrack(&skb) == Confirm::Drop {
+            return Ok(());
+        }
+        skb.detach();
+        match owner {
+            Owner::Connection(sock) => sock.receive(skb),
+            Owner::Mini(mini) => {
+                if let Some((segment, header_len)) = parse(&mut skb) {
+                    half_open::segment(net, namespace, mini, &segment, skb, header_len, arrival);
+                }
+            }
+            Owner::Listener(sock) => {
+                if let Some((segment, _)) = parse(&mut skb) {
+                    listener::segment(net, namespace, &sock, key, &segment, arrival, None);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
+pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
+    let Some((segment, header_len)) = parse(&mut skb) else {
+        return;
+    };
+    let config = Namespace::get(sk.sock().net()).config();
+    connection::segment(sk, &context(&config), &segment, skb, header_len);
+}
+
+/// Reads the TCP header at the packet's data pointer; `None` for one that is malformed.
+pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
+    let fixed = skb.header(MIN_HEADER_LEN as u32)?;
+    let header_len = Header::data_offset(fixed).ok()? as u32;
+    let header = Header::parse(skb.header(header_len)?).ok()?;
+    let payload_len = skb.len().checked_sub(header_len)?;
+    Some((Segment { header, payload_len }, header_len))
+}
+
+/// Where the TCP header begins, whose flow it is and its flags; `None` for what cannot be ours.
+fn identify(skb: &mut SkBuff, family: Family) -> Option<(u32, FlowKey, Flags)> {
+    const TCP: u8 = 6;
+    /// Ports, sequence numbers, data offset and flags.
+    const WANTED: u32 = 14;
+    let (offset, local, remote) = match family {
+        Family::V4 => {
+            let ip = skb.header(20)?;
+            if *ip.get(9)? != TCP {
+                return None;
+            }
+            let offset = u32::from(*ip.first()? & 0xf) * 4;
+            let remote: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
+            let local: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
+            (offset, Endpoint::mapped(local), Endpoint::mapped(remote))
+        }
+        Family::V6 => {
+            let ip = skb.header(40)?;
+            let remote: [u8; 16] = ip.get(8..24)?.try_into().ok()?;
+            let local: [u8; 16] = ip.get(24..40)?.try_into().ok()?;
+            let (offset, protocol) = skb.ipv6_transport()?;
+            if protocol != TCP {
+                return None;
+            }
+            (offset, local, remote)
+        }
+    };
+    if !skb.is_to_us() {
+        return None;
+    }
+    let tcp = skb.header(offset.checked_add(WANTED)?)?.get(offset as usize..)?;
+    let port = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
+    let key = FlowKey::new(
+        Endpoint { ip: local, port: port(2)? },
+        Endpoint { ip: remote, port: port(0)? },
+    );
+    Some((offset, key, Flags::from_bits(*tcp.get(13)?)))
+}
+
+/// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or, for a SYN, a listener's.
+///
+/// What else comes to a listener's port (an ACK of a connection that is gone, say) goes on to the
+/// built-in TCP: it may have a connection of its own there (from before we listened), and otherwise
+/// answers with the same reset.
+fn find_owner<'a>(
+    namespace: &'a Namespace,
+    key: &FlowKey,
+    flags: Flags,
+    arrival: Arrival,
+    rcu: &'a rcu::Guard,
+) -> Option<Owner<'a>> {
+    match namespace.table.lookup(key, rcu) {
+        Some(Found::Sock(sock)) => {
+            return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
+        }
+        Some(Found::Mini(mini)) => return Some(Owner::Mini(mini)),
+        None => {}
+    }
+    if !flags.contains(Flags::SYN) || flags.intersects(Flags::ACK.union(Flags::RST)) {
+        return None;
+    }
+    find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener)
+}
+
+/// The listener for connections to `local`: one on the address, or one on any address.
+pub(crate) fn find_listener(
+    namespace: &Namespace,
+    local: Endpoint,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) -> Option<ARef<Socket>> {
+    let any = |ip: [u8; 16]| Endpoint { ip, port: local.port };
+    let ends = [
+        Some(local),
+        (arrival.family == Family::V4).then(|| any(Endpoint::mapped([0; 4]))),
+        Some(any([0; 16])),
+    ];
+    for end in ends.into_iter().flatten() {
+        let key = FlowKey::new(end, Endpoint::NONE);
+        if let Some(Found::Sock(sock)) = namespace.table.lookup(&key, rcu) {
+            let only_v6 = arrival.family == Family::V4 && sock.is_v6() && sock.v6only();
+            if sock.state() == tcp_state::LISTEN && !only_v6 && may_hear(&sock, arrival) {
+                return Some(sock);
+            }
+        }
+    }
+    None
+}
+
+/// Whether a socket that is bound to an interface may hear what came in by another.
+fn may_hear(sock: &Socket, arrival: Arrival) -> bool {
+    let bound = sock.bound_dev();
+    bound == 0 || bound == arrival.ifindex
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Listeners: from a SYN to accept().
+//!
+//! A SYN makes a half-open object (`half_open`), the ACK that completes the handshake makes the socket,
+//! which waits in the listener's accept queue. Neither takes the listener's socket lock.
+
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::atomic::Relaxed;
+
+use oxtcp_engine::connection::PassiveOpen;
+use oxtcp_engine::request::{Request, RequestOpen};
+use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum};
+
+use crate::half_open::{self, Mini};
+use crate::input::Arrival;
+use crate::namespace::{context, Namespace};
+use crate::output;
+use crate::ports::PortRef;
+use crate::protocol::{tcp_state, Role, Sk, Socket, Tcp};
+use crate::sys::errno::eaddrinuse;
+use crate::sys::net::Net;
+use crate::sys::route::{self, Route};
+use crate::sys::skb::SkBuff;
+use crate::sys::sock::{NewChild, SockQueue};
+use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
+use crate::sys::time::Jiffies;
+use crate::{closing, connect, connection};
+
+/// Connections that wait for accept(). Protected by its lock in `Shared`.
+pub(crate) struct AcceptQueue {
+    queue: SockQueue<Tcp>,
+    /// The hold on the port that each connection gets one of too; `None` when not listening.
+    port: Option<PortRef>,
+    /// The most that may wait.
+    backlog: u32,
+    /// What the listener's connections begin with.
+    options: oxtcp_engine::SocketOptions,
+}
+
+impl AcceptQueue {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: SockQueue::new(),
+            port: None,
+            backlog: 0,
+            options: oxtcp_engine::SocketOptions::default(),
+        }
+    }
+
+    /// Whether one more is one too many; as in Linux a backlog of n lets n + 1 wait.
+    fn is_full(&self) -> bool {
+        self.queue.len() > self.backlog
+    }
+
+    /// How many wait, and the most that may.
+    pub(crate) fn lengths(&self) -> (u32, u32) {
+        (self.queue.len(), self.backlog)
+    }
+
+    /// Connections made from now on begin with `options`.
+    pub(crate) fn set_options(&mut self, options: oxtcp_engine::SocketOptions) {
+        self.options = options;
+    }
+}
+
+/// listen(2). Process context.
+pub(crate) fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result {
+    let sock = sk.sock();
+    let namespace = output::namespace(sock);
+    let limit = u32::try_from(namespace.sysctls.somaxconn()).unwrap_or(0);
+    // As the kernel's TCP does, a negative backlog counts as the largest there is.
+    let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(limit);
+    if connecting {
+        return Err(EINVAL);
+    }
+    match (sock.state(), &sk.state().role) {
+        (tcp_state::LISTEN, Role::Listener) => {
+            sock.shared().accept.lock().backlog = backlog;
+            return Ok(());
+        }
+        (tcp_state::CLOSE, Role::Idle) => {}
+        _ => return Err(EINVAL),
+    }
+    let bound_here = sk.state().port.is_none();
+    if bound_here {
+        connect::bind(sk, 0)?;
+    }
+    let result = begin(sk, namespace, backlog);
+    if result.is_err() && bound_here {
+        connect::unbind(sk);
+    }
+    result
+}
+
+fn begin(sk: &mut Sk<'_>, namespace: &Namespace, backlog: u32) -> Result {
+    let sock = sk.sock();
+    let state = sk.state();
+    let options = state.options;
+    let port = state.port.as_ref().ok_or(EINVAL)?;
+    port.start_listen()?;
+    let (child, number) = (port.child(), port.port());
+    {
+        let mut accept = sock.shared().accept.lock();
+        accept.port = Some(child);
+        accept.backlog = backlog;
+        accept.options = options;
+    }
+    sk.set_state(tcp_state::LISTEN);
+    sk.state().role = Role::Listener;
+    let local = Endpoint { ip: sock.bound_ip(), port: number };
+    let key = FlowKey::new(output::scoped(local, sock.bound_dev()), Endpoint::NONE);
+    if namespace.table.insert(sk, key).is_err() {
+        end(sk);
+        return Err(eaddrinuse());
+    }
+    Ok(())
+}
+
+/// Ends listening: nothing more comes in, what waits is reset. Process context.
+pub(crate) fn end(sk: &mut Sk<'_>) {
+    let sock = sk.sock();
+    let namespace = output::namespace(sock);
+    namespace.table.remove(sk);
+    sk.set_state(tcp_state::CLOSE);
+    sk.state().role = Role::Idle;
+    if let Some(port) = &sk.state().port {
+        port.stop_listen();
+    }
+    let mut waiting = {
+        let mut accept = sock.shared().accept.lock();
+        accept.port = None;
+        core::mem::replace(&mut accept.queue, SockQueue::new())
+    };
+    if sock.shared().half_open.load(Relaxed) > 0 {
+        let this: *const Socket = sock;
+        namespace.table.purge(|mini| {
+            let ours = matches!(mini, Mini::HalfOpen { listener, .. }
+                if core::ptr::eq::<Socket>(&**listener, this));
+            if ours {
+                sock.shared().half_open.fetch_sub(1, Relaxed);
+            }
+            ours
+        });
+    }
+    while let Some(child) = waiting.pop() {
+        let reference = child.clone();
+        // The queue's reference is `destroy`'s to give up.
+        let _ = ARef::into_raw(child);
+        closing::abandon(&reference);
+    }
+}
+
+/// accept(2). Process context; lets the lock go while it waits.
+pub(crate) fn accept(sk: &mut Sk<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+    let sock = sk.sock();
+    if sock.state() != tcp_state::LISTEN {
+        return Err(EINVAL);
+    }
+    let mut timeo = sock.rcvtimeo(nonblock);
+    loop {
+        if let Some(child) = sock.shared().accept.lock().queue.pop() {
+            return Ok(child);
+        }
+        sk.wait(&mut timeo, true, |sk| {
+            sk.sock().state() != tcp_state::LISTEN
+                || sk.sock().shared().accept.lock().queue.len() > 0
+        })?;
+        if sock.state() != tcp_state::LISTEN {
+            return Err(EINVAL);
+        }
+    }
+}
+
+/// A SYN for a listener. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context.
+pub(crate) fn segment(
+    net: &Net,
+    namespace: &Namespace,
+    listener: &ARef<Socket>,
+    key: FlowKey,
+    segment: &Segment,
+    arrival: Arrival,
+    iss: Option<SeqNum>,
+) {
+    let shared = listener.shared();
+    let (advertised_max, full, backlog) = {
+        let accept = shared.accept.lock();
+        (accept.options.max_seg, accept.is_full(), accept.backlog)
+    };
+    let half_open_max = i32::try_from(backlog)
+        .unwrap_or(i32::MAX)
+        .max(1)
+        .min(namespace.sysctls.max_syn_backlog());
+    // No room: the peer's SYN will come again.
+    if full || shared.half_open.load(Relaxed) >= half_open_max {
+        return;
+    }
+    let config = namespace.config();
+    let cx = context(&config);
+    let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
+    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
+        return;
+    };
+    let hash = namespace.flow_hash(&key);
+    let info = route.info();
+    let open = RequestOpen {
+        iss: iss.unwrap_or_else(|| isn::initial(hash, cx.now)),
+        ts_offset: isn::timestamp_offset(hash),
+        advertised_mss: advertised_mss(info.advmss, advertised_max),
+        recv_space: listener.rcvbuf() / 2,
+        recv_limit: receive_limit(namespace, listener.rcvbuf()),
+    };
+    let request = Request::new(&cx, segment, &open);
+    let syn_ack = request.syn_ack(&cx);
+    let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
+    let body = Mini::HalfOpen { request, listener: listener.clone() };
+    shared.half_open.fetch_add(1, Relaxed);
+    let placed = table::Mini::new(key, body)
+        .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
+    if placed.is_err() {
+        shared.half_open.fetch_sub(1, Relaxed);
+        return;
+    }
+    // A SYN-ACK that cannot be sent now is sent by the timer.
+    let _ = output::reply_by(&route, &key, syn_ack);
+}
+
+/// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it.
+/// Softirq context.
+pub(crate) fn complete(
+    namespace: &Namespace,
+    guard: MiniGuard<'_, Tcp>,
+    listener: &Socket,
+    cx: &Context<'_>,
+    segment: &Segment,
+    skb: SkBuff,
+    header_len: u32,
+) {
+    let Mini::HalfOpen { request, .. } = &*guard else {
+        return;
+    };
+    let request = *request;
+    let key = guard.key();
+    let (port, options) = {
+        let accept = listener.shared().accept.lock();
+        if accept.is_full() {
+            drop(accept);
+            if cx.config.abort_on_overflow {
+                half_open::remove(guard, namespace);
+                if let Some(reset) = reply::closed(segment) {
+                    let (oif, mark) = reply_path(listener, &key);
+                    let _ = output::reply(listener.net(), &key, oif, mark, reset);
+                }
+            }
+            // Else the ACK is dropped: the SYN-ACK goes out again, and the peer's data too.
+            return;
+        }
+        let Some(port) = &accept.port else {
+            drop(accept);
+            half_open::remove(guard, namespace);
+            return;
+        };
+        (port.child(), accept.options)
+    };
+    let Ok(child) = NewChild::new(listener) else {
+        return;
+    };
+    let reference = child.reference();
+    let mut bh = reference.lock_bh_child();
+    let Some(sk) = bh.unowned() else {
+        return;
+    };
+    let local = output::unscoped(key.local());
+    let remote = output::unscoped(key.remote());
+    sk.set_ends(local, remote);
+    if output::is_link_local(&remote.ip) {
+        let _ = sk.bind_scope(path_oif(listener, &key, 0));
+    }
+    sk.state().port = Some(port);
+    sk.state().options = options;
+    let family = sk.wire_family();
+    let route = route::route_socket(sk);
+    let path_mss = match route {
+        Ok((info, _)) => output::mss_of(info.mtu, family),
+        Err(_) => request.advertised_mss(),
+    };
+    let recv_space = connection::receive_space(sk);
+    let open = PassiveOpen {
+        path_mss,
+        recv_space,
+        options: options_of(sk),
+    };
+    sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
+    sk.set_state(tcp_state::SYN_RECV);
+    match guard.replace_with(&namespace.table, sk) {
+        Ok(_) => {
+            listener.shared().half_open.fetch_sub(1, Relaxed);
+        }
+        Err(_) => {
+            sk.state().role = Role::Idle;
+            sk.set_state(tcp_state::CLOSE);
+            closing::discard(sk);
+            child.forget();
+            return;
+        }
+    }
+    connection::segment(sk, cx, segment, skb, header_len);
+    // The queue takes the socket in whatever state it is by now: accept() returns even one that the
+    // peer has reset, as Linux's does.
+    let refused = {
+        let mut accept = listener.shared().accept.lock();
+        if accept.port.is_some() {
+            accept.queue.push(child);
+            None
+        } else {
+            Some(child)
+        }
+    };
+    match refused {
+        None => {
+            drop(bh);
+            listener.wake_readers();
+        }
+        // The listener was closed meanwhile.
+        Some(child) => {
+            child.forget();
+            closing::abandon_locked(sk);
+        }
+    }
+}
+
+/// The options that a new connection of this socket begins with.
+pub(crate) fn options_of(sk: &mut Sk<'_>) -> oxtcp_engine::SocketOptions {
+    let keepalive = sk.sock().flag(crate::sys::bindings::sock_flags_SOCK_KEEPOPEN);
+    oxtcp_engine::SocketOptions { keepalive, ..sk.state().options }
+}
+
+/// The interface and mark of answers for a listener's half-open connection.
+pub(crate) fn reply_path(listener: &Socket, key: &FlowKey) -> (i32, u32) {
+    (path_oif(listener, key, 0), listener.mark())
+}
+
+/// The interface that packets to the peer must leave by: the one that the listener is bound to, or the
+/// one of a link-local address (which the key has), 0 for any.
+fn path_oif(listener: &Socket, key: &FlowKey, arrival: i32) -> i32 {
+    let remote = key.remote().ip;
+    if output::is_link_local(&remote) {
+        let [_, _, _, _, a, b, c, d, ..] = remote;
+        let scope = i32::from_ne_bytes([a, b, c, d]);
+        return if scope != 0 { scope } else { arrival };
+    }
+    listener.bound_dev()
+}
+
+/// The MSS to ask the peer for: the route's, or a smaller one that TCP_MAXSEG set.
+pub(crate) fn advertised_mss(route: u32, max_seg: Option<core::num::NonZeroU16>) -> u16 {
+    let route = route.min(u32::from(u16::MAX)) as u16;
+    max_seg.map_or(route, |max| route.min(max.get()))
+}
+
+/// The largest window that a receive buffer may ever make, which the window scale is chosen for.
+pub(crate) fn receive_limit(namespace: &Namespace, rcvbuf: u32) -> u32 {
+    let [_, _, most] = namespace.sysctls.rmem();
+    u32::try_from(most).unwrap_or(0).max(rcvbuf)
+}

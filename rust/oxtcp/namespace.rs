@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What oxtcp keeps in each network namespace.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::Arc;
+
+use oxtcp_engine::{Config, Context, Instant};
+
+use crate::ports::Ports;
+use crate::procfs;
+use crate::protocol::Tcp;
+use crate::sys::net::{Net, PerNet, Slot};
+use crate::sys::netfilter::LocalInHooks;
+use crate::sys::proc::ProcFile;
+use crate::sys::random::SipKey;
+use crate::sys::sysctl::SysctlTable;
+use crate::sys::table::{FlowKey, FlowTable};
+use crate::sys::time;
+use crate::sysctls::Sysctls;
+
+/// A namespace's part of oxtcp.
+///
+/// Everything in here has locks of its own, is atomic, or never changes. Field order is drop order:
+/// the table, which takes the TIME-WAITs with it, before the ports that they hold.
+#[pin_data]
+pub(crate) struct Namespace {
+    /// Who owns which flow.
+    #[pin]
+    pub(crate) table: FlowTable<Tcp>,
+    /// Ports that our sockets hold.
+    pub(crate) ports: Ports,
+    /// `net.oxtcp.*`.
+    pub(crate) sysctls: Arc<Sysctls>,
+    /// Connections in TIME-WAIT.
+    pub(crate) time_waits: Atomic<i32>,
+    /// For initial sequence numbers and timestamp offsets (RFC 6528).
+    secret: SipKey,
+    /// Challenge ACKs of the second that began at `challenge_second`.
+    challenges: Atomic<i32>,
+    challenge_second: Atomic<u64>,
+}
+
+/// What lets the outside in.
+pub(crate) struct Doors {
+    _hooks: LocalInHooks,
+    _tcp: ProcFile,
+    _tcp6: ProcFile,
+    _sysctls: SysctlTable,
+}
+
+static NAMESPACES: Slot<Namespace> = Slot::new();
+
+impl PerNet for Namespace {
+    type Doors = Doors;
+
+    fn slot() -> &'static Slot<Self> {
+        &NAMESPACES
+    }
+
+    fn new(net: &Net) -> impl PinInit<Self, Error> {
+        let inherited = Self::try_get(Net::initial()).map(|initial| &*initial.sysctls);
+        let sysctls = Sysctls::inherit(inherited);
+        try_pin_init!(Self {
+            table <- FlowTable::new(),
+            ports: Ports::new(net)?,
+            sysctls: sysctls?,
+            time_waits: Atomic::new(0),
+            secret: SipKey::random(),
+            challenges: Atomic::new(0),
+            challenge_second: Atomic::new(0),
+        }? Error)
+    }
+
+    fn open(&self, net: &Net) -> Result<Doors> {
+        Ok(Doors {
+            _sysctls: self.sysctls.register(net)?,
+            _tcp: ProcFile::create::<procfs::Rows4>(net, c"oxtcp", 0o444)?,
+            _tcp6: ProcFile::create::<procfs::Rows6>(net, c"oxtcp6", 0o444)?,
+            _hooks: LocalInHooks::register::<Tcp>(net)?,
+        })
+    }
+}
+
+impl Namespace {
+    /// The keyed hash that a flow's first sequence number and timestamp offset are made of.
+    pub(crate) fn flow_hash(&self, key: &FlowKey) -> u64 {
+        self.secret.hash(&key.to_bytes())
+    }
+
+    /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Any context.
+    pub(crate) fn may_challenge(&self) -> bool {
+        let second = time::now_micros() / 1_000_000;
+        // Two CPUs may both begin the second anew: the limit is then passed by a few, no harm.
+        if self.challenge_second.load(Relaxed) != second {
+            self.challenge_second.store(second, Relaxed);
+            self.challenges.store(0, Relaxed);
+        }
+        self.challenges.fetch_add(1, Relaxed) < self.sysctls.challenge_ack_limit()
+    }
+
+    /// Counts a TIME-WAIT in, unless there are `max_tw_buckets` already.
+    pub(crate) fn admit_time_wait(&self) -> bool {
+        if self.time_waits.fetch_add(1, Relaxed) < self.sysctls.max_tw_buckets() {
+            return true;
+        }
+        self.release_time_wait();
+        false
+    }
+
+    /// Counts a TIME-WAIT out.
+    pub(crate) fn release_time_wait(&self) {
+        self.time_waits.fetch_sub(1, Relaxed);
+    }
+
+    /// The namespace's settings as the engine takes them.
+    pub(crate) fn config(&self) -> Config {
+        self.sysctls.config()
+    }
+}
+
+/// The engine's view of now.
+pub(crate) fn context(config: &Config) -> Context<'_> {
+    Context {
+        now: Instant::from_micros(time::now_micros()),
+        config,
+    }
+}

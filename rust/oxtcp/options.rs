@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket options. Process context, with the socket lock.
+//!
+//! What is not here is refused with ENOPROTOOPT: nothing is accepted and ignored.
+
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
+
+use kernel::prelude::*;
+
+use oxtcp_engine::context::Linger2;
+use oxtcp_engine::SocketOptions;
+
+use crate::connection;
+use crate::output;
+use crate::protocol::{tcp_state, Role, Sk};
+use crate::sys::bindings;
+use crate::sys::errno::enoprotoopt;
+use crate::sys::user::{OptionAnswer, OptionValue};
+
+/// Seconds that a keepalive time or interval may have at most (`MAX_TCP_KEEPIDLE`).
+const MAX_KEEP_SECONDS: i32 = 32767;
+/// Keepalive probes, and SYNs, at most (`MAX_TCP_KEEPCNT`, `MAX_TCP_SYNCNT`).
+const MAX_COUNT: i32 = 127;
+/// Seconds of TCP_LINGER2 at most (`TCP_FIN_TIMEOUT_MAX`).
+const MAX_LINGER2: i32 = 120;
+/// Bounds of TCP_MAXSEG (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
+const MSS_BOUNDS: core::ops::RangeInclusive<i32> = 88..=32767;
+
+/// A new socket's buffers, by the namespace's settings.
+pub(crate) fn set_default_buffers(sk: &mut Sk<'_>) {
+    let sysctls = &output::namespace(sk.sock()).sysctls;
+    let [_, rcvbuf, _] = sysctls.rmem();
+    let [_, sndbuf, _] = sysctls.wmem();
+    sk.set_rcvbuf(u32::try_from(rcvbuf).unwrap_or(0));
+    sk.set_sndbuf(u32::try_from(sndbuf).unwrap_or(0));
+}
+
+/// SOL_SOCKET: those options that the generic code implements for any socket, or that we honour.
+pub(crate) fn allows_socket_option(name: u32) -> bool {
+    matches!(
+        name,
+        bindings::SO_DEBUG
+            | bindings::SO_REUSEADDR
+            | bindings::SO_SNDBUF
+            | bindings::SO_SNDBUFFORCE
+            | bindings::SO_RCVBUF
+            | bindings::SO_RCVBUFFORCE
+            | bindings::SO_KEEPALIVE
+            | bindings::SO_PRIORITY
+            | bindings::SO_LINGER
+            | bindings::SO_RCVTIMEO_OLD
+            | bindings::SO_RCVTIMEO_NEW
+            | bindings::SO_SNDTIMEO_OLD
+            | bindings::SO_SNDTIMEO_NEW
+            | bindings::SO_RCVLOWAT
+            | bindings::SO_MARK
+            | bindings::SO_BINDTODEVICE
+            | bindings::SO_BINDTOIFINDEX
+    )
+}
+
+/// A SOL_SOCKET option has been set: what depends on it follows.
+pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
+    match name {
+        bindings::SO_KEEPALIVE => apply(sk),
+        bindings::SO_REUSEADDR => {
+            let reuse = sk.sock().reuse();
+            if let Some(port) = &sk.state().port {
+                port.set_reuse(reuse);
+            }
+        }
+        bindings::SO_RCVBUF | bindings::SO_RCVBUFFORCE => {
+            let space = connection::receive_space(sk);
+            connection::with(sk, |connection, cx| connection.set_recv_space(cx, space));
+        }
+        _ => {}
+    }
+}
+
+/// setsockopt() at SOL_TCP.
+pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
+    let value = match name {
+        bindings::TCP_NODELAY
+        | bindings::TCP_CORK
+        | bindings::TCP_MAXSEG
+        | bindings::TCP_KEEPIDLE
+        | bindings::TCP_KEEPINTVL
+        | bindings::TCP_KEEPCNT
+        | bindings::TCP_SYNCNT
+        | bindings::TCP_LINGER2
+        | bindings::TCP_USER_TIMEOUT => value.int()?,
+        _ => return Err(enoprotoopt()),
+    };
+    let options = &mut sk.state().options;
+    let within = |most: i32| (1..=most).contains(&value).then_some(value).ok_or(EINVAL);
+    match name {
+        bindings::TCP_NODELAY => options.nodelay = value != 0,
+        bindings::TCP_CORK => options.cork = value != 0,
+        bindings::TCP_MAXSEG => {
+            // 0 takes the limit away, as in Linux.
+            if value != 0 && !MSS_BOUNDS.contains(&value) {
+                return Err(EINVAL);
+            }
+            options.max_seg = NonZeroU16::new(value as u16);
+        }
+        bindings::TCP_KEEPIDLE => options.keepidle = NonZeroU16::new(within(MAX_KEEP_SECONDS)? as u16),
+        bindings::TCP_KEEPINTVL => {
+            options.keepintvl = NonZeroU16::new(within(MAX_KEEP_SECONDS)? as u16);
+        }
+        bindings::TCP_KEEPCNT => options.keepcnt = NonZeroU8::new(within(MAX_COUNT)? as u8),
+        bindings::TCP_SYNCNT => options.syn_retries = NonZeroU8::new(within(MAX_COUNT)? as u8),
+        bindings::TCP_LINGER2 => {
+            options.linger2 = match value {
+                i32::MIN..=-1 => Linger2::Skip,
+                0 => Linger2::Default,
+                seconds => NonZeroU8::new(seconds.min(MAX_LINGER2) as u8)
+                    .map_or(Linger2::Default, Linger2::Seconds),
+            };
+        }
+        _ => {
+            let milliseconds = u32::try_from(value).map_err(|_| EINVAL)?;
+            options.user_timeout = NonZeroU32::new(milliseconds);
+        }
+    }
+    apply(sk);
+    Ok(())
+}
+
+/// getsockopt() at SOL_TCP.
+pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
+    let config = output::namespace(sk.sock()).config();
+    let state = sk.state();
+    let options: SocketOptions = state.options;
+    let seconds = |of: oxtcp_engine::Duration| (of.as_micros() / 1_000_000) as i32;
+    let value = match name {
+        bindings::TCP_NODELAY => i32::from(options.nodelay),
+        bindings::TCP_CORK => i32::from(options.cork),
+        bindings::TCP_MAXSEG => match &state.role {
+            Role::Connection(connection) => i32::from(connection.mss()),
+            _ => options.max_seg.map_or(bindings::TCP_MSS_DEFAULT as i32, |mss| i32::from(mss.get())),
+        },
+        bindings::TCP_KEEPIDLE => options
+            .keepidle
+            .map_or(seconds(config.keepalive_time), |s| i32::from(s.get())),
+        bindings::TCP_KEEPINTVL => options
+            .keepintvl
+            .map_or(seconds(config.keepalive_intvl), |s| i32::from(s.get())),
+        bindings::TCP_KEEPCNT => options
+            .keepcnt
+            .map_or(i32::from(config.keepalive_probes), |n| i32::from(n.get())),
+        bindings::TCP_SYNCNT => options
+            .syn_retries
+            .map_or(i32::from(config.syn_retries), |n| i32::from(n.get())),
+        bindings::TCP_LINGER2 => match options.linger2 {
+            Linger2::Skip => -1,
+            Linger2::Default => seconds(config.fin_timeout),
+            Linger2::Seconds(s) => i32::from(s.get()),
+        },
+        bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),
+        _ => return Err(enoprotoopt()),
+    };
+    answer.int(value)
+}
+
+/// Brings the options to the connection, or to those that the listener will make.
+fn apply(sk: &mut Sk<'_>) {
+    let options = crate::listener::options_of(sk);
+    if sk.sock().state() == tcp_state::LISTEN {
+        sk.sock().shared().accept.lock().set_options(options);
+        return;
+    }
+    connection::with(sk, |connection, cx| connection.set_options(cx, options));
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A socket's parts, and the way from the socket layer's callbacks to the files that do the work.
+
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::atomic::Atomic;
+
+use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::{Connection, SocketOptions};
+
+use crate::half_open::Mini;
+use crate::listener::AcceptQueue;
+use crate::ports::PortRef;
+use crate::send_buffer::SendBuffer;
+use crate::sys::bindings;
+use crate::sys::errno::eprotonosupport;
+use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
+use crate::sys::proto::{PeerAddress, Protocol, Statics};
+use crate::sys::skb::{SkBuff, SkBuffList};
+use crate::sys::sock::{Locked, Sock};
+use crate::sys::time::Jiffies;
+use crate::sys::user::{Message, OptionAnswer, OptionValue};
+use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
+
+/// The protocol, as `sys` wants it named.
+pub(crate) struct Tcp;
+
+/// A socket of ours.
+pub(crate) type Socket = Sock<Tcp>;
+
+/// A socket of ours with its lock held.
+pub(crate) type Sk<'a> = Locked<'a, Tcp>;
+
+/// What may be reached without the socket lock.
+#[pin_data]
+pub(crate) struct Shared {
+    /// A listener's connections that wait for accept(). Has a lock of its own, taken last: after any
+    /// socket lock. Any context.
+    #[pin]
+    pub(crate) accept: SpinLockBh<AcceptQueue>,
+    /// Half-open connections of a listener.
+    pub(crate) half_open: Atomic<i32>,
+    /// Copies for poll() and `/proc`, written under the socket lock: bytes to read,
+    pub(crate) rx_bytes: Atomic<i32>,
+    /// bytes not acknowledged,
+    pub(crate) tx_bytes: Atomic<i32>,
+    /// kind of the timer that runs, as `/proc/net/tcp` numbers it,
+    pub(crate) timer_kind: Atomic<i32>,
+    /// retransmissions of the oldest segment.
+    pub(crate) retransmits: Atomic<i32>,
+}
+
+/// What the socket lock protects.
+pub(crate) struct State {
+    pub(crate) role: Role,
+    pub(crate) send: SendBuffer,
+    /// What arrived out of order; made when the first such segment comes.
+    pub(crate) reorder: Option<Pin<KBox<Reorder>>>,
+    /// The hold on the local port.
+    pub(crate) port: Option<PortRef>,
+    /// Options set before there was a connection, and for those that a listener will make.
+    pub(crate) options: SocketOptions,
+    /// When the socket's timer goes off, if it is armed.
+    pub(crate) timer_at: Option<Jiffies>,
+    /// Bytes in the receive queue.
+    pub(crate) rx_bytes: u32,
+    /// [`Locked::destroy`] was called.
+    pub(crate) destroyed: bool,
+}
+
+/// What a socket is at a time.
+#[expect(clippy::large_enum_variant)]
+pub(crate) enum Role {
+    /// New, bound, or done.
+    Idle,
+    Listener,
+    Connection(Connection),
+}
+
+/// Segments out of order, and the ranges that they cover.
+#[pin_data]
+pub(crate) struct Reorder {
+    #[pin]
+    pub(crate) packets: SkBuffList,
+    pub(crate) ranges: Reassembly,
+}
+
+impl Reorder {
+    /// Any context.
+    pub(crate) fn new() -> Option<Pin<KBox<Self>>> {
+        let new = pin_init!(Self {
+            packets <- SkBuffList::new(),
+            ranges: Reassembly::new(),
+        });
+        KBox::pin_init(new, GFP_ATOMIC).ok()
+    }
+}
+
+impl State {
+    /// The connection, if the socket has one.
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.role {
+            Role::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+}
+
+static STATICS: Statics<Tcp> = Statics::new();
+
+impl Protocol for Tcp {
+    const NAME: &'static CStr = c"OXTCP";
+    const SK_TYPE: u32 = 1; // SOCK_STREAM
+    /// 6 on the wire; not 6 to those who would take the socket for one of the built-in TCP's
+    /// (`sk_is_tcp()`), as MPTCP does it.
+    const SK_PROTOCOL: u16 = 0x200 | 6;
+
+    type Shared = Shared;
+    type State = State;
+    type Mini = Mini;
+
+    fn statics() -> &'static Statics<Self> {
+        &STATICS
+    }
+
+    fn new_shared() -> impl PinInit<Shared> {
+        pin_init!(Shared {
+            accept <- new_spinlock_bh!(AcceptQueue::new(), "oxtcp_accept_queue"),
+            half_open: Atomic::new(0),
+            rx_bytes: Atomic::new(0),
+            tx_bytes: Atomic::new(0),
+            timer_kind: Atomic::new(0),
+            retransmits: Atomic::new(0),
+        })
+    }
+
+    fn new_state() -> State {
+        State {
+            role: Role::Idle,
+            send: SendBuffer::new(),
+            reorder: None,
+            port: None,
+            options: SocketOptions::default(),
+            timer_at: None,
+            rx_bytes: 0,
+            destroyed: false,
+        }
+    }
+
+    fn family_of(protocol: i32) -> Result<bool> {
+        match protocol {
+            0 | 6 => Ok(false),
+            1 => Ok(true),
+            _ => Err(eprotonosupport()),
+        }
+    }
+
+    fn init(sk: &mut Sk<'_>) -> Result {
+        options::set_default_buffers(sk);
+        Ok(())
+    }
+
+    fn close(sk: &mut Sk<'_>, timeout: isize) {
+        closing::close(sk, timeout);
+    }
+
+    fn orphaned(sk: &mut Sk<'_>) {
+        closing::orphaned(sk);
+    }
+
+    fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
+        connect::bind(sk, port)
+    }
+
+    fn unbind(sk: &mut Sk<'_>) {
+        connect::unbind(sk);
+    }
+
+    fn connect(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+        connect::connect(sk, to)
+    }
+
+    fn disconnect(sk: &mut Sk<'_>) -> Result {
+        closing::disconnect(sk);
+        Ok(())
+    }
+
+    fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result {
+        listener::listen(sk, connecting, backlog)
+    }
+
+    fn accept(sk: &mut Sk<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+        listener::accept(sk, nonblock)
+    }
+
+    fn shutdown(sk: &mut Sk<'_>, how: u8) {
+        closing::shutdown(sk, how);
+    }
+
+    fn send(sk: &mut Sk<'_>, from: &mut Message<'_>) -> Result<usize> {
+        send::send(sk, from)
+    }
+
+    fn send_more_ends(sk: &mut Sk<'_>) {
+        send::more_ends(sk);
+    }
+
+    fn receive(sk: &mut Sk<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
+        receive::receive(sk, to, len, flags)
+    }
+
+    fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
+        poll::poll(sk, need_space)
+    }
+
+    fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
+        receive::ioctl(sk, command)
+    }
+
+    fn allows_socket_option(name: u32) -> bool {
+        options::allows_socket_option(name)
+    }
+
+    fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
+        options::socket_option_set(sk, name);
+    }
+
+    fn set_option(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
+        options::set(sk, name, value)
+    }
+
+    fn get_option(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
+        options::get(sk, name, answer)
+    }
+
+    fn segment(sk: &mut Sk<'_>, skb: SkBuff) {
+        input::queued_segment(sk, skb);
+    }
+
+    fn timer(sk: &mut Sk<'_>) {
+        connection::timer(sk);
+    }
+}
+
+/// `TCP_*` states of `struct sock`.
+pub(crate) mod tcp_state {
+    use super::bindings;
+
+    pub(crate) const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
+    pub(crate) const SYN_SENT: u8 = bindings::TCP_SYN_SENT as u8;
+    pub(crate) const SYN_RECV: u8 = bindings::TCP_SYN_RECV as u8;
+    pub(crate) const FIN_WAIT1: u8 = bindings::TCP_FIN_WAIT1 as u8;
+    pub(crate) const FIN_WAIT2: u8 = bindings::TCP_FIN_WAIT2 as u8;
+    pub(crate) const TIME_WAIT: u8 = bindings::TCP_TIME_WAIT as u8;
+    pub(crate) const CLOSE: u8 = bindings::TCP_CLOSE as u8;
+    pub(crate) const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
+    pub(crate) const LAST_ACK: u8 = bindings::TCP_LAST_ACK as u8;
+    pub(crate) const LISTEN: u8 = bindings::TCP_LISTEN as u8;
+    pub(crate) const CLOSING: u8 = bindings::TCP_CLOSING as u8;
+}

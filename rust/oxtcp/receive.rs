@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! recv() and its kin, and what ioctl() tells of the queues. Process context, with the socket lock.
+
+use kernel::error::code::ENOIOCTLCMD;
+use kernel::prelude::*;
+
+use crate::connection;
+use crate::protocol::{tcp_state, Sk};
+use crate::sys::bindings;
+use crate::sys::errno::enotconn;
+use crate::sys::user::Message;
+
+/// Queue lengths that ioctl() tells (`linux/sockios.h`).
+const SIOCINQ: u32 = 0x541b;
+const SIOCOUTQ: u32 = 0x5411;
+const SIOCOUTQNSD: u32 = 0x894b;
+const SIOCATMARK: u32 = 0x8905;
+
+/// Gives up to `len` bytes; returns how many, 0 at the end of the stream.
+///
+/// # Errors
+///
+/// ENOTCONN, EAGAIN, EINTR and ERESTARTSYS, EFAULT, EINVAL for MSG_OOB (there are no urgent data), and
+/// the connection's own error.
+pub(crate) fn receive(
+    sk: &mut Sk<'_>,
+    to: &mut Message<'_>,
+    len: usize,
+    flags: u32,
+) -> Result<usize> {
+    if flags & bindings::MSG_ERRQUEUE != 0 {
+        return Err(EAGAIN);
+    }
+    if sk.sock().state() == tcp_state::LISTEN {
+        return Err(enotconn());
+    }
+    if flags & bindings::MSG_OOB != 0 {
+        return Err(EINVAL);
+    }
+    let peek = flags & bindings::MSG_PEEK != 0;
+    let discard = flags & bindings::MSG_TRUNC != 0;
+    let waitall = flags & bindings::MSG_WAITALL != 0;
+    let target = sk.sock().rcvlowat(waitall, len);
+    let mut timeo = sk.sock().rcvtimeo(flags & bindings::MSG_DONTWAIT != 0);
+    let mut copied = 0;
+    let mut fault = Ok(());
+    while copied < len {
+        let skip = if peek { copied } else { 0 };
+        let available = (sk.state().rx_bytes as usize).saturating_sub(skip);
+        if available > 0 {
+            let want = available.min(len - copied);
+            let got = if discard {
+                want
+            } else {
+                match sk.copy_queued(to, skip, want) {
+                    Ok(got) => got,
+                    Err(error) => {
+                        fault = Err(error);
+                        break;
+                    }
+                }
+            };
+            if !peek {
+                take(sk, got);
+            }
+            copied += got;
+            continue;
+        }
+        if copied >= target {
+            break;
+        }
+        if let Some(end) = nothing_comes(sk, copied)? {
+            copied = end;
+            break;
+        }
+        made_room(sk);
+        let waited = sk.wait(&mut timeo, false, |sk| {
+            sk.state().rx_bytes as usize > skip || is_over(sk)
+        });
+        if let Err(error) = waited {
+            if copied == 0 {
+                return Err(error);
+            }
+            break;
+        }
+    }
+    made_room(sk);
+    if copied == 0 {
+        fault?;
+    }
+    Ok(copied)
+}
+
+/// Whether no more data will come: `Some(bytes to return)`, or the error to tell when there were none.
+fn nothing_comes(sk: &mut Sk<'_>, copied: usize) -> Result<Option<usize>> {
+    let sock = sk.sock();
+    if copied > 0 {
+        return Ok(is_over(sk).then_some(copied));
+    }
+    if sock.flag(bindings::sock_flags_SOCK_DONE) {
+        return Ok(Some(0));
+    }
+    sk.take_error()?;
+    if u32::from(sock.shutdown()) & bindings::RCV_SHUTDOWN != 0 {
+        return Ok(Some(0));
+    }
+    if sock.state() == tcp_state::CLOSE {
+        // Never connected, or not any more.
+        return Err(enotconn());
+    }
+    Ok(None)
+}
+
+fn is_over(sk: &Sk<'_>) -> bool {
+    let sock = sk.sock();
+    sock.has_error()
+        || u32::from(sock.shutdown()) & bindings::RCV_SHUTDOWN != 0
+        || sock.state() == tcp_state::CLOSE
+}
+
+/// Takes `len` bytes off the receive queue.
+fn take(sk: &mut Sk<'_>, len: usize) {
+    sk.consume(len);
+    let state = sk.state();
+    state.rx_bytes = state.rx_bytes.saturating_sub(len as u32);
+    connection::publish_rx(sk);
+}
+
+/// The reader has made room: the window may open.
+fn made_room(sk: &mut Sk<'_>) {
+    let space = connection::receive_space(sk);
+    connection::with(sk, |connection, cx| connection.set_recv_space(cx, space));
+}
+
+/// ioctl(2): how much is in the queues.
+pub(crate) fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
+    let state = sk.sock().state();
+    if state == tcp_state::LISTEN
+        && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD)
+    {
+        return Err(EINVAL);
+    }
+    let bytes = match command {
+        SIOCINQ => match state {
+            tcp_state::SYN_SENT | tcp_state::SYN_RECV => 0,
+            _ => sk.state().rx_bytes,
+        },
+        SIOCOUTQ => sk.state().connection().map_or(0, |c| c.unacked()),
+        SIOCOUTQNSD => sk.state().connection().map_or(0, |c| c.not_sent()),
+        // There are no urgent data, so the mark is never here.
+        SIOCATMARK => 0,
+        _ => return Err(ENOIOCTLCMD),
+    };
+    Ok(i32::try_from(bytes).unwrap_or(i32::MAX))
+}

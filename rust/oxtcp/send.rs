@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! send() and its kin. Process context, with the socket lock.
+
+use kernel::prelude::*;
+
+use crate::connection;
+use crate::namespace::context;
+use crate::output;
+use crate::protocol::{tcp_state, Sk};
+use crate::sys::bindings;
+use crate::sys::errno::{enobufs, eopnotsupp};
+use crate::sys::user::Message;
+
+/// The engine hears of new bytes at least this often, so that long messages leave while they are copied.
+const STEP: usize = 64 * 1024;
+
+/// Flags that mean something we do not do. Refused, so that nobody relies on them.
+const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
+
+/// Takes the message into the send buffer; returns how many bytes.
+///
+/// # Errors
+///
+/// EPIPE (with SIGPIPE, but for MSG_NOSIGNAL), ENOTCONN's kin by the state, EAGAIN, EINTR and ERESTARTSYS,
+/// EFAULT, EOPNOTSUPP for MSG_OOB, MSG_FASTOPEN and control messages, and the connection's own error.
+pub(crate) fn send(sk: &mut Sk<'_>, from: &mut Message<'_>) -> Result<usize> {
+    let flags = from.flags();
+    if flags & UNSUPPORTED != 0 || from.has_control() {
+        return Err(eopnotsupp());
+    }
+    let mut sent = 0;
+    let result = send_all(sk, from, flags, &mut sent);
+    let more = flags & bindings::MSG_MORE != 0;
+    connection::with(sk, |connection, _| connection.set_more(more));
+    match result {
+        _ if sent > 0 => Ok(sent),
+        Ok(()) => Ok(0),
+        Err(error) => Err(sk.send_error(flags, error)),
+    }
+}
+
+fn send_all(sk: &mut Sk<'_>, from: &mut Message<'_>, flags: u32, sent: &mut usize) -> Result {
+    let mut timeo = sk.sock().sndtimeo(flags & bindings::MSG_DONTWAIT != 0);
+    if !matches!(
+        sk.sock().state(),
+        tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT
+    ) {
+        sk.wait_connected(&mut timeo)?;
+    }
+    check_writable(sk)?;
+    let mut step = 0;
+    // Held back like MSG_MORE until the last byte is in: no short segment leaves between two steps.
+    while from.remaining() > 0 {
+        if !sk.has_send_room() {
+            push(sk, &mut step);
+            if !sk.has_send_room() {
+                sk.wait_send_room(&mut timeo)?;
+            }
+            check_writable(sk)?;
+            continue;
+        }
+        let room = (sk.sock().sndbuf() as usize).max(1);
+        let fragment = match sk.take_message(from, room.min(STEP - step)) {
+            Ok(fragment) => fragment,
+            Err(error) if error == enobufs() => {
+                push(sk, &mut step);
+                sk.wait_send_room(&mut timeo)?;
+                check_writable(sk)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let len = fragment.len();
+        append(sk, fragment)?;
+        *sent += len as usize;
+        step += len as usize;
+        if step >= STEP {
+            push(sk, &mut step);
+        }
+    }
+    Ok(())
+}
+
+/// A socket that has been shut down, or whose connection is gone, takes nothing more.
+fn check_writable(sk: &mut Sk<'_>) -> Result {
+    let shut = u32::from(sk.sock().shutdown()) & bindings::SEND_SHUTDOWN != 0;
+    if shut || sk.sock().has_error() || sk.state().connection().is_none() {
+        return Err(EPIPE);
+    }
+    Ok(())
+}
+
+fn append(sk: &mut Sk<'_>, fragment: crate::sys::page::PageFragment) -> Result {
+    let len = fragment.len();
+    let config = output::namespace(sk.sock()).config();
+    let cx = context(&config);
+    let state = sk.state();
+    let crate::protocol::Role::Connection(connection) = &mut state.role else {
+        sk.uncharge_sent(len);
+        return Err(EPIPE);
+    };
+    if let Err(error) = state.send.append(connection.write_seq(), fragment) {
+        sk.uncharge_sent(len);
+        return Err(error);
+    }
+    connection.write(&cx, len);
+    Ok(())
+}
+
+/// Lets the engine send while more of the message is to come.
+fn push(sk: &mut Sk<'_>, step: &mut usize) {
+    *step = 0;
+    connection::with(sk, |connection, _| connection.set_more(true));
+}
+
+/// A sendfile() that announced more has come to the file's end.
+pub(crate) fn more_ends(sk: &mut Sk<'_>) {
+    connection::with(sk, |connection, _| connection.set_more(false));
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The socket layer's error numbers, which the kernel crate has no names for.
+
+use kernel::error::Error;
+
+use super::bindings;
+
+macro_rules! declare {
+    ($($function:ident = $name:ident;)*) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "` of `errno.h`.")]
+            #[inline]
+            pub(crate) fn $function() -> Error {
+                Error::from_errno(-(bindings::$name as kernel::ffi::c_int))
+            }
+        )*
+    };
+}
+
+declare! {
+    eaddrinuse = EADDRINUSE;
+    eaddrnotavail = EADDRNOTAVAIL;
+    eafnosupport = EAFNOSUPPORT;
+    econnrefused = ECONNREFUSED;
+    econnreset = ECONNRESET;
+    ehostunreach = EHOSTUNREACH;
+    eisconn = EISCONN;
+    enetunreach = ENETUNREACH;
+    enobufs = ENOBUFS;
+    enoprotoopt = ENOPROTOOPT;
+    enotconn = ENOTCONN;
+    eopnotsupp = EOPNOTSUPP;
+    eprotonosupport = EPROTONOSUPPORT;
+    esocktnosupport = ESOCKTNOSUPPORT;
+}

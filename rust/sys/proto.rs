@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A protocol as the socket layer sees it: `struct proto`, `struct proto_ops`
+//! and the socket family, and the callbacks from there into a [`Protocol`].
+//!
+//! Where the INET layer has a generic function that works over `struct proto`
+//! (`inet_bind()`, `inet_stream_connect()`, `inet_accept()`, `inet_shutdown()`
+//! ...), the sockets use it: its rules about addresses, privileges, LSMs and
+//! blocking are those that programs know.
+
+use core::ptr::NonNull;
+
+use kernel::error::to_result;
+use kernel::ffi::{c_char, c_int, c_long};
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
+use super::skb::SkBuff;
+use super::sock::{Locked, Sock};
+use super::table::{Endpoint, MiniBody};
+use super::user::{Message, OptionAnswer, OptionValue};
+
+/// How many socket families there are (`NPROTO`).
+pub(crate) const FAMILIES: u32 = bindings::AF_MAX;
+
+/// An address that a program gave to connect().
+pub(crate) struct PeerAddress {
+    pub(crate) end: Endpoint,
+    /// Interface of a link-local address, 0 when none was named.
+    pub(crate) scope: i32,
+}
+
+/// What a protocol does for its sockets. Unless said otherwise, process context.
+pub(crate) trait Protocol: Sized + Send + Sync + 'static {
+    /// Name in `/proc/net/protocols` and of the slab caches (`NAME` and `NAME6`).
+    const NAME: &'static CStr;
+    /// `sk_type`.
+    const SK_TYPE: u32;
+    /// `sk_protocol`; its low byte is the protocol on the wire.
+    const SK_PROTOCOL: u16;
+
+    /// The part of a socket that has locks or atomics of its own.
+    type Shared: Send + Sync;
+    /// The part of a socket that the socket lock protects.
+    type State: Send;
+    /// Small objects in the flow table.
+    type Mini: MiniBody<Self>;
+
+    /// The statics of the protocol.
+    fn statics() -> &'static Statics<Self>;
+    /// Any context.
+    fn new_shared() -> impl PinInit<Self::Shared>;
+    /// Any context.
+    fn new_state() -> Self::State;
+
+    /// Whether socket() with this protocol number is for IPv6.
+    ///
+    /// # Errors
+    ///
+    /// EPROTONOSUPPORT for an unknown number.
+    fn family_of(protocol: i32) -> Result<bool>;
+    /// A program has made a socket.
+    fn init(sk: &mut Locked<'_, Self>) -> Result;
+    /// A program lets go of the socket, and waits up to `timeout` jiffies for its data to leave.
+    fn close(sk: &mut Locked<'_, Self>, timeout: isize);
+    /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
+    fn orphaned(sk: &mut Locked<'_, Self>);
+    /// Chooses or takes the local port; the address is set already.
+    fn bind(sk: &mut Locked<'_, Self>, port: u16) -> Result;
+    /// Undoes `bind`.
+    fn unbind(sk: &mut Locked<'_, Self>);
+    /// Begins to connect; waiting is the caller's.
+    fn connect(sk: &mut Locked<'_, Self>, to: PeerAddress) -> Result;
+    /// Aborts and makes the socket new.
+    fn disconnect(sk: &mut Locked<'_, Self>) -> Result;
+    /// Begins to listen, or changes the backlog.
+    fn listen(sk: &mut Locked<'_, Self>, connecting: bool, backlog: i32) -> Result;
+    /// Waits for a connection and takes it; `flags` are O_NONBLOCK and the like.
+    fn accept(sk: &mut Locked<'_, Self>, nonblock: bool) -> Result<ARef<Sock<Self>>>;
+    /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
+    fn shutdown(sk: &mut Locked<'_, Self>, how: u8);
+    /// Returns how many bytes were taken.
+    fn send(sk: &mut Locked<'_, Self>, from: &mut Message<'_>) -> Result<usize>;
+    /// No more data comes behind a sendfile() that said so.
+    fn send_more_ends(sk: &mut Locked<'_, Self>);
+    /// Returns how many bytes were given.
+    fn receive(
+        sk: &mut Locked<'_, Self>,
+        to: &mut Message<'_>,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize>;
+    /// Any context that may not sleep; no lock is held.
+    fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
+    /// SIOCINQ and the like; `Err(ENOIOCTLCMD)` for those not known.
+    fn ioctl(sk: &mut Locked<'_, Self>, command: u32) -> Result<i32>;
+    /// SOL_SOCKET: whether the option may be set by the generic code.
+    fn allows_socket_option(name: u32) -> bool;
+    /// SOL_SOCKET options have been set by the generic code.
+    fn socket_option_set(sk: &mut Locked<'_, Self>, name: u32);
+    /// Options of the protocol's own level.
+    fn set_option(sk: &mut Locked<'_, Self>, name: u32, value: OptionValue) -> Result;
+    /// Options of the protocol's own level.
+    fn get_option(sk: &mut Locked<'_, Self>, name: u32, answer: OptionAnswer) -> Result;
+    /// A packet for the socket, detached. Softirq, or the process that owned the socket.
+    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// The timer has run out. Softirq, or the process that owned the socket.
+    fn timer(sk: &mut Locked<'_, Self>);
+}
+
+/// `struct proto` for IPv4 and IPv6 sockets, and the family. One static for each protocol.
+pub(crate) struct Statics<P: Protocol> {
+    pub(super) v4: Opaque<bindings::proto>,
+    pub(super) v6: Opaque<bindings::proto>,
+    family: Opaque<bindings::net_proto_family>,
+    _protocol: core::marker::PhantomData<fn(P)>,
+}
+
+// SAFETY: Written by `Registration::new` before the kernel knows of them, the kernel's own after.
+unsafe impl<P: Protocol> Sync for Statics<P> {}
+
+impl<P: Protocol> Statics<P> {
+    /// For the static's initialiser.
+    pub(crate) const fn new() -> Self {
+        Self {
+            v4: Opaque::zeroed(),
+            v6: Opaque::zeroed(),
+            family: Opaque::zeroed(),
+            _protocol: core::marker::PhantomData,
+        }
+    }
+
+    /// Where `struct ipv6_pinfo` lies in IPv6 sockets.
+    pub(super) const V6_OFFSET: usize = Sock::<P>::SIZE.next_multiple_of(8);
+
+    const OPS: bindings::proto_ops = bindings::proto_ops {
+        family: bindings::PF_INET as c_int,
+        owner: core::ptr::null_mut(),
+        release: Some(bindings::inet_release),
+        bind: Some(bindings::inet_bind),
+        connect: Some(bindings::inet_stream_connect),
+        socketpair: Some(bindings::sock_no_socketpair),
+        accept: Some(Self::ops_accept),
+        getname: Some(bindings::inet_getname),
+        poll: Some(Self::ops_poll),
+        ioctl: Some(bindings::inet_ioctl),
+        gettstamp: Some(bindings::sock_gettstamp),
+        listen: Some(Self::ops_listen),
+        shutdown: Some(bindings::inet_shutdown),
+        setsockopt: Some(Self::ops_setsockopt),
+        getsockopt: Some(bindings::sock_common_getsockopt),
+        sendmsg: Some(bindings::inet_sendmsg),
+        recvmsg: Some(bindings::inet_recvmsg),
+        mmap: Some(bindings::sock_no_mmap),
+        splice_eof: Some(Self::ops_splice_eof),
+        // SAFETY: All other fields are pointers to functions, for which zero is "none".
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    const OPS_V6: bindings::proto_ops = bindings::proto_ops {
+        family: bindings::PF_INET6 as c_int,
+        release: Some(bindings::inet6_release),
+        bind: Some(bindings::inet6_bind),
+        getname: Some(bindings::inet6_getname),
+        ioctl: Some(bindings::inet6_ioctl),
+        ..Self::OPS
+    };
+
+    // Callbacks of `struct proto`. SAFETY of all: the kernel calls them with a socket of this
+    // `struct proto`, which is a `Sock<P>`, and a reference on it; which of them have the socket
+    // lock is said in each.
+
+    unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
+        // SAFETY: See above; not locked. The reference is the program's, `destroy` gives it up.
+        let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
+        let mut guard = sock.lock();
+        P::close(&mut guard, timeout);
+        guard.orphan();
+        P::orphaned(&mut guard);
+    }
+
+    unsafe extern "C" fn connect(
+        sk: *mut bindings::sock,
+        address: *mut bindings::sockaddr_unsized,
+        len: c_int,
+    ) -> c_int {
+        // SAFETY: See above; `inet_stream_connect` holds the lock, the address has `len` bytes.
+        kernel::error::from_result(|| {
+            let mut locked = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
+            // SAFETY: As above.
+            let to = unsafe { parse_address(address, len, locked.sock().is_v6()) }?;
+            P::connect(&mut locked, to)?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn disconnect(sk: *mut bindings::sock, _flags: c_int) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: See above; the callers hold the lock.
+            P::disconnect(&mut unsafe { Locked::assume(Sock::from_raw(sk)) })?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn accept(
+        sk: *mut bindings::sock,
+        arg: *mut bindings::proto_accept_arg,
+    ) -> *mut bindings::sock {
+        const O_NONBLOCK: c_int = 0o4000;
+        // SAFETY: See above; not locked. `arg` is the caller's.
+        let (sock, nonblock) =
+            unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
+        match P::accept(&mut sock.lock(), nonblock) {
+            Ok(child) => ARef::into_raw(child).cast().as_ptr(),
+            Err(error) => {
+                // SAFETY: As above.
+                unsafe { (*arg).err = error.to_errno() };
+                core::ptr::null_mut()
+            }
+        }
+    }
+
+    unsafe extern "C" fn ioctl(sk: *mut bindings::sock, command: c_int, arg: *mut c_int) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: See above; not locked.
+            let sock = unsafe { Sock::<P>::from_raw(sk) };
+            let answer = P::ioctl(&mut sock.lock(), command as u32)?;
+            // SAFETY: `sk_ioctl` passes an int of its own.
+            unsafe { *arg = answer };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn shutdown(sk: *mut bindings::sock, how: c_int) {
+        // SAFETY: See above; `inet_shutdown` holds the lock.
+        P::shutdown(&mut unsafe { Locked::assume(Sock::from_raw(sk)) }, how as u8);
+    }
+
+    unsafe extern "C" fn keepalive(sk: *mut bindings::sock, _on: c_int) {
+        // SAFETY: See above; `sk_setsockopt` holds the lock, and sets the flag after this call:
+        // `ops_setsockopt` tells the protocol then.
+        let _ = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
+    }
+
+    unsafe extern "C" fn setsockopt(
+        sk: *mut bindings::sock,
+        level: c_int,
+        name: c_int,
+        raw: bindings::sockptr_t,
+        len: u32,
+    ) -> c_int {
+        // SAFETY: See above; not locked.
+        let sock = unsafe { Sock::<P>::from_raw(sk) };
+        // SAFETY: The INET functions take the socket and the value as they came.
+        unsafe {
+            match level as u32 {
+                bindings::SOL_TCP => kernel::error::from_result(|| {
+                    P::set_option(&mut sock.lock(), name as u32, OptionValue { raw, len })?;
+                    Ok(0)
+                }),
+                bindings::SOL_IP => bindings::ip_setsockopt(sk, level, name, raw, len),
+                bindings::SOL_IPV6 if sock.is_v6() => {
+                    bindings::ipv6_setsockopt(sk, level, name, raw, len)
+                }
+                _ => enoprotoopt().to_errno(),
+            }
+        }
+    }
+
+    unsafe extern "C" fn getsockopt(
+        sk: *mut bindings::sock,
+        level: c_int,
+        name: c_int,
+        value: *mut c_char,
+        len: *mut c_int,
+    ) -> c_int {
+        // SAFETY: See above; not locked.
+        let sock = unsafe { Sock::<P>::from_raw(sk) };
+        // SAFETY: The INET functions take the socket and the user pointers as they came.
+        unsafe {
+            match level as u32 {
+                bindings::SOL_TCP => kernel::error::from_result(|| {
+                    P::get_option(&mut sock.lock(), name as u32, OptionAnswer { value, len })?;
+                    Ok(0)
+                }),
+                bindings::SOL_IP => bindings::ip_getsockopt(sk, level, name, value, len),
+                bindings::SOL_IPV6 if sock.is_v6() => {
+                    bindings::ipv6_getsockopt(sk, level, name, value, len)
+                }
+                _ => enoprotoopt().to_errno(),
+            }
+        }
+    }
+
+    unsafe extern "C" fn sendmsg(
+        sk: *mut bindings::sock,
+        msg: *mut bindings::msghdr,
+        _len: usize,
+    ) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: See above; not locked. The msghdr is the call's own.
+            let (sock, mut from) =
+                unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
+            let mut guard = sock.lock();
+            let sent = P::send(&mut guard, &mut from)?;
+            Ok(c_int::try_from(sent).unwrap_or(c_int::MAX))
+        })
+    }
+
+    unsafe extern "C" fn recvmsg(
+        sk: *mut bindings::sock,
+        msg: *mut bindings::msghdr,
+        len: usize,
+        flags: c_int,
+    ) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: See above; not locked. The msghdr is the call's own.
+            let (sock, mut to) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
+            let received = P::receive(&mut sock.lock(), &mut to, len, flags as u32)?;
+            Ok(c_int::try_from(received).unwrap_or(c_int::MAX))
+        })
+    }
+
+    pub(super) unsafe extern "C" fn backlog_rcv(
+        sk: *mut bindings::sock,
+        skb: *mut bindings::sk_buff,
+    ) -> c_int {
+        if let Some(skb) = NonNull::new(skb) {
+            // SAFETY: See above; the process that owned the socket lets go of it, no other code has
+            // a reference into the state. The packet was taken off the backlog and is ours.
+            let (mut locked, skb) = unsafe {
+                (Locked::<P>::assume(Sock::from_raw(sk)), SkBuff::from_raw(skb))
+            };
+            P::segment(&mut locked, skb);
+        }
+        0
+    }
+
+    unsafe extern "C" fn release_cb(sk: *mut bindings::sock) {
+        // SAFETY: See above; the spin lock is held and the process that owned the socket lets go.
+        unsafe {
+            let sock = Sock::<P>::from_raw(sk);
+            if sock.take_deferred() {
+                P::timer(&mut Locked::assume(sock));
+            }
+        }
+    }
+
+    unsafe extern "C" fn get_port(sk: *mut bindings::sock, port: u16) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: See above; `__inet_bind` holds the lock.
+            P::bind(&mut unsafe { Locked::assume(Sock::from_raw(sk)) }, port)?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn put_port(sk: *mut bindings::sock) {
+        // SAFETY: See above; `__inet_bind` holds the lock.
+        P::unbind(&mut unsafe { Locked::assume(Sock::from_raw(sk)) });
+    }
+
+    unsafe extern "C" fn hash(_sk: *mut bindings::sock) -> c_int {
+        0
+    }
+
+    /// The socket layer wants one; ours leave their table by themselves.
+    unsafe extern "C" fn unhash(_sk: *mut bindings::sock) {}
+
+    /// `sk_timer` has run out. Softirq context.
+    pub(super) unsafe extern "C" fn timer(timer: *mut bindings::timer_list) {
+        // SAFETY: The timer is the `sk_timer` of a `Sock<P>`, and a pending timer holds a reference
+        // (`sk_reset_timer`), which is ours now.
+        let sock: ARef<Sock<P>> = unsafe {
+            let sk = bindings::oxtcp_helper_sk_from_timer(timer);
+            match NonNull::new(sk) {
+                Some(sk) => ARef::from_raw(sk.cast()),
+                None => return,
+            }
+        };
+        let mut guard = sock.lock_bh();
+        match guard.unowned() {
+            Some(locked) => P::timer(locked),
+            None => guard.defer_timer(),
+        }
+    }
+
+    /// The last reference has gone, a grace period ago.
+    pub(super) unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
+        // SAFETY: `__sk_destruct` calls once, when nobody can reach the socket.
+        unsafe {
+            let v6 = Sock::<P>::from_raw(sk).is_v6();
+            Sock::<P>::drop_parts(sk);
+            if v6 {
+                bindings::inet6_sock_destruct(sk);
+            } else {
+                bindings::inet_sock_destruct(sk);
+            }
+        }
+    }
+
+    // Callbacks of `struct proto_ops`. SAFETY of all: the socket layer calls them with a socket of
+    // this family, whose `sk` is a `Sock<P>`, and holds a reference.
+
+    unsafe extern "C" fn create(
+        net: *mut bindings::net,
+        socket: *mut bindings::socket,
+        protocol: c_int,
+        kern: c_int,
+    ) -> c_int {
+        kernel::error::from_result(|| {
+            // SAFETY: A new socket, see above.
+            unsafe {
+                if u32::from((*socket).type_ as u16) != P::SK_TYPE {
+                    return Err(esocktnosupport());
+                }
+                let v6 = P::family_of(protocol)?;
+                (*socket).ops = if v6 { &const { Self::OPS_V6 } } else { &const { Self::OPS } };
+                let sock = Sock::<P>::alloc(P::statics(), net, socket, v6, kern != 0, kernel::bindings::GFP_KERNEL)?;
+                bindings::oxtcp_helper_socket_custom_sockopt(socket);
+                P::init(&mut sock.lock())?;
+                // The reference is the socket's from here on.
+                let _ = ARef::into_raw(sock);
+            }
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn ops_accept(
+        socket: *mut bindings::socket,
+        newsock: *mut bindings::socket,
+        arg: *mut bindings::proto_accept_arg,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            bindings::oxtcp_helper_socket_custom_sockopt(newsock);
+            bindings::inet_accept(socket, newsock, arg)
+        }
+    }
+
+    unsafe extern "C" fn ops_listen(socket: *mut bindings::socket, backlog: c_int) -> c_int {
+        const SS_UNCONNECTED: u32 = 1;
+        kernel::error::from_result(|| {
+            // SAFETY: See above.
+            let (sock, connecting) = unsafe {
+                (Sock::<P>::from_raw((*socket).sk), (*socket).state as u32 != SS_UNCONNECTED)
+            };
+            P::listen(&mut sock.lock(), connecting, backlog)?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn ops_poll(
+        file: *mut bindings::file,
+        socket: *mut bindings::socket,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: See above; file and table are the poller's.
+        let sock = unsafe {
+            bindings::oxtcp_helper_sock_poll_wait(file, socket, table);
+            Sock::<P>::from_raw((*socket).sk)
+        };
+        // SAFETY: The `struct socket` lives as long as the poll.
+        P::poll(sock, &mut || unsafe { bindings::oxtcp_helper_sk_nospace(sock.as_ptr()) })
+    }
+
+    unsafe extern "C" fn ops_setsockopt(
+        socket: *mut bindings::socket,
+        level: c_int,
+        name: c_int,
+        raw: bindings::sockptr_t,
+        len: u32,
+    ) -> c_int {
+        // SAFETY: See above; the values go on as they came.
+        unsafe {
+            if level as u32 != bindings::SOL_SOCKET {
+                return bindings::sock_common_setsockopt(socket, level, name, raw, len);
+            }
+            if !P::allows_socket_option(name as u32) {
+                return enoprotoopt().to_errno();
+            }
+            let err = bindings::sock_setsockopt(socket, level, name, raw, len);
+            if err == 0 {
+                let sock = Sock::<P>::from_raw((*socket).sk);
+                P::socket_option_set(&mut sock.lock(), name as u32);
+            }
+            err
+        }
+    }
+
+    unsafe extern "C" fn ops_splice_eof(socket: *mut bindings::socket) {
+        // SAFETY: See above.
+        let sock = unsafe { Sock::<P>::from_raw((*socket).sk) };
+        P::send_more_ends(&mut sock.lock());
+    }
+}
+
+/// Reads the address of a connect().
+///
+/// # Safety
+///
+/// `address` is valid for `len` bytes.
+unsafe fn parse_address(
+    address: *const bindings::sockaddr_unsized,
+    len: c_int,
+    v6: bool,
+) -> Result<PeerAddress> {
+    /// Length of a sockaddr_in6 without the scope (RFC 2133).
+    const SIN6_LEN_RFC2133: usize = 24;
+    let len = usize::try_from(len).map_err(|_| EINVAL)?;
+    if v6 {
+        let from: *const bindings::sockaddr_in6 = address.cast();
+        if len < SIN6_LEN_RFC2133 {
+            return Err(EINVAL);
+        }
+        // SAFETY: The fields read lie within `len` bytes.
+        unsafe {
+            if u32::from((*from).sin6_family) != bindings::PF_INET6 {
+                return Err(eafnosupport());
+            }
+            let scope = if len >= core::mem::size_of::<bindings::sockaddr_in6>() {
+                (*from).sin6_scope_id as i32
+            } else {
+                0
+            };
+            return Ok(PeerAddress {
+                end: Endpoint {
+                    ip: (*from).sin6_addr.in6_u.u6_addr8,
+                    port: u16::from_be((*from).sin6_port),
+                },
+                scope,
+            });
+        }
+    }
+    let from: *const bindings::sockaddr_in = address.cast();
+    if len < core::mem::size_of::<bindings::sockaddr_in>() {
+        return Err(EINVAL);
+    }
+    // SAFETY: The fields read lie within `len` bytes.
+    unsafe {
+        if u32::from((*from).sin_family) != bindings::PF_INET {
+            return Err(eafnosupport());
+        }
+        Ok(PeerAddress {
+            end: Endpoint {
+                ip: Endpoint::mapped((*from).sin_addr.s_addr.to_ne_bytes()),
+                port: u16::from_be((*from).sin_port),
+            },
+            scope: 0,
+        })
+    }
+}
+
+/// The protocol and its family are known to the kernel while this lives.
+///
+/// # Invariants
+///
+/// The statics of `P` are registered, in all their parts.
+pub(crate) struct Registration<P: Protocol> {
+    number: c_int,
+    _protocol: core::marker::PhantomData<P>,
+}
+
+impl<P: Protocol> Registration<P> {
+    /// Registers the protocol as socket family `number`. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST when the number is taken, ENOBUFS when it is out of range, ENOMEM.
+    pub(crate) fn new(module: &'static ThisModule, number: i32) -> Result<Self> {
+        let statics = P::statics();
+        // SAFETY: No conditions.
+        to_result(unsafe { bindings::oxtcp_helper_proto_memory_init() })?;
+        for (proto, v6) in [(statics.v4.get(), false), (statics.v6.get(), true)] {
+            // SAFETY: Not registered yet, and modules are loaded one at a time: ours to write.
+            unsafe { Self::fill(&mut *proto, module, v6) };
+        }
+        let undo = kernel::types::ScopeGuard::new(|| {
+            // SAFETY: Initialised above.
+            unsafe { bindings::oxtcp_helper_proto_memory_exit() };
+        });
+        // SAFETY: Filled above, and static.
+        to_result(unsafe { bindings::proto_register(statics.v4.get(), 1) })?;
+        let undo_v4 = kernel::types::ScopeGuard::new(|| {
+            // SAFETY: Registered above; no socket was made, there is no family yet.
+            unsafe { bindings::proto_unregister(statics.v4.get()) };
+        });
+        // SAFETY: As above.
+        to_result(unsafe { bindings::proto_register(statics.v6.get(), 1) })?;
+        let undo_v6 = kernel::types::ScopeGuard::new(|| {
+            // SAFETY: As above.
+            unsafe { bindings::proto_unregister(statics.v6.get()) };
+        });
+        // SAFETY: Static, and ours to write until it is registered.
+        to_result(unsafe {
+            *statics.family.get() = bindings::net_proto_family {
+                family: number,
+                create: Some(Statics::<P>::create),
+                owner: module.as_ptr().cast(),
+            };
+            bindings::sock_register(statics.family.get())
+        })?;
+        undo_v6.dismiss();
+        undo_v4.dismiss();
+        undo.dismiss();
+        // INVARIANT: All of it was registered above.
+        Ok(Self { number, _protocol: core::marker::PhantomData })
+    }
+
+    fn fill(proto: &mut bindings::proto, module: &'static ThisModule, v6: bool) {
+        for (to, from) in proto.name.iter_mut().zip(P::NAME.to_bytes()) {
+            *to = *from as c_char;
+        }
+        proto.obj_size = Sock::<P>::SIZE as u32;
+        if v6 {
+            let end = P::NAME.to_bytes().len().min(proto.name.len() - 2);
+            proto.name[end] = b'6' as c_char;
+            proto.ipv6_pinfo_offset = Statics::<P>::V6_OFFSET as u32;
+            proto.obj_size = (Statics::<P>::V6_OFFSET
+                + core::mem::size_of::<bindings::ipv6_pinfo>()) as u32;
+        }
+        proto.owner = module.as_ptr().cast();
+        proto.close = Some(Statics::<P>::close);
+        proto.connect = Some(Statics::<P>::connect);
+        proto.disconnect = Some(Statics::<P>::disconnect);
+        proto.accept = Some(Statics::<P>::accept);
+        proto.ioctl = Some(Statics::<P>::ioctl);
+        proto.shutdown = Some(Statics::<P>::shutdown);
+        proto.keepalive = Some(Statics::<P>::keepalive);
+        proto.setsockopt = Some(Statics::<P>::setsockopt);
+        proto.getsockopt = Some(Statics::<P>::getsockopt);
+        proto.sendmsg = Some(Statics::<P>::sendmsg);
+        proto.recvmsg = Some(Statics::<P>::recvmsg);
+        proto.backlog_rcv = Some(Statics::<P>::backlog_rcv);
+        proto.release_cb = Some(Statics::<P>::release_cb);
+        proto.hash = Some(Statics::<P>::hash);
+        proto.unhash = Some(Statics::<P>::unhash);
+        proto.get_port = Some(Statics::<P>::get_port);
+        proto.put_port = Some(Statics::<P>::put_port);
+        proto.no_autobind = true;
+        // SAFETY: Sets pointers to statics of `helpers.c`.
+        unsafe { bindings::oxtcp_helper_proto_memory(proto) };
+    }
+}
+
+impl<P: Protocol> Drop for Registration<P> {
+    fn drop(&mut self) {
+        let statics = P::statics();
+        // SAFETY: Registered by the invariant; the module is going, so no socket is left (each holds
+        // the module), and RCU has freed those that were (the barrier).
+        unsafe {
+            bindings::sock_unregister(self.number);
+            bindings::rcu_barrier();
+            bindings::proto_unregister(statics.v6.get());
+            bindings::proto_unregister(statics.v4.get());
+            bindings::oxtcp_helper_proto_memory_exit();
+        }
+    }
+}
+

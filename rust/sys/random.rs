@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random numbers and the keyed hash.
+
+use super::bindings;
+
+/// A random number from the kernel's generator. Any context.
+pub(crate) fn u32() -> u32 {
+    // SAFETY: No arguments, no conditions.
+    unsafe { bindings::get_random_u32() }
+}
+
+/// A secret key of SipHash-2-4, drawn at random.
+pub(crate) struct SipKey(bindings::siphash_key_t);
+
+impl SipKey {
+    /// Draws a key. Any context; early at boot the generator may not be seeded yet, a module is
+    /// loaded long after.
+    pub(crate) fn random() -> Self {
+        let mut key = bindings::siphash_key_t { key: [0; 2] };
+        // SAFETY: `key` is valid for writes of its size.
+        unsafe {
+            bindings::get_random_bytes(
+                (&raw mut key).cast(),
+                core::mem::size_of::<bindings::siphash_key_t>(),
+            )
+        };
+        Self(key)
+    }
+
+    /// The keyed hash of `data`.
+    pub(crate) fn hash(&self, data: &[u8]) -> u64 {
+        // SAFETY: `data` is valid for reads of its length, the key for its own.
+        unsafe { bindings::__siphash_unaligned(data.as_ptr().cast(), data.len(), &self.0) }
+    }
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Routes, and packets on their way out.
+
+use core::ptr::NonNull;
+
+use kernel::error::{from_err_ptr, to_result};
+use kernel::prelude::*;
+
+use super::bindings;
+use super::errno::{ehostunreach, enetunreach, enobufs};
+use super::net::Net;
+use super::netfilter::Family;
+use super::proto::Protocol;
+use super::skb::SkBuff;
+use super::sock::Locked;
+use super::table::Endpoint;
+
+/// What a route says to a transport protocol.
+#[derive(Clone, Copy)]
+pub(crate) struct RouteInfo {
+    /// Largest packet, IP header included, in bytes.
+    pub(crate) mtu: u32,
+    /// Largest segment to ask the peer for, in payload bytes.
+    pub(crate) advmss: u32,
+}
+
+/// The ends of a packet that belongs to no socket, and what its routing looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    pub(crate) family: Family,
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    /// The interface that it must leave by, 0 for any.
+    pub(crate) oif: i32,
+    pub(crate) mark: u32,
+}
+
+/// A route, with a reference on it.
+///
+/// # Invariants
+///
+/// `dst` is valid, of the family of `flow`, and this owns a reference on it.
+pub(crate) struct Route<'n> {
+    dst: NonNull<bindings::dst_entry>,
+    flow: Flow,
+    net: &'n Net,
+}
+
+impl<'n> Route<'n> {
+    /// Looks the route up. Any context.
+    ///
+    /// # Errors
+    ///
+    /// The routing error: EHOSTUNREACH, ENETUNREACH ...
+    pub(crate) fn lookup(net: &'n Net, flow: Flow) -> Result<Self> {
+        // SAFETY: All-zero is a valid flowi.
+        let mut fl: bindings::flowi = unsafe { core::mem::zeroed() };
+        let (dport, sport) = (flow.remote.port.to_be(), flow.local.port.to_be());
+        let v6 = flow.family == Family::V6;
+        // SAFETY: The flow is a local; addresses are of the right size.
+        let dst = unsafe {
+            if v6 {
+                bindings::oxtcp_helper_flowi6_init(
+                    &mut fl.u.ip6,
+                    flow.oif,
+                    flow.mark,
+                    &in6(flow.remote.ip),
+                    &in6(flow.local.ip),
+                    dport,
+                    sport,
+                );
+            } else {
+                bindings::oxtcp_helper_flowi4_init(
+                    &mut fl.u.ip4,
+                    flow.oif,
+                    flow.mark,
+                    in4(flow.remote.ip),
+                    in4(flow.local.ip),
+                    dport,
+                    sport,
+                );
+            }
+            bindings::oxtcp_helper_route_flow(
+                net.as_ptr().cast(),
+                core::ptr::null(),
+                v6,
+                &mut fl,
+            )
+        };
+        let dst = NonNull::new(from_err_ptr(dst)?).ok_or(ehostunreach())?;
+        // INVARIANT: The look-up gave a reference, for the family asked.
+        Ok(Self { dst, flow, net })
+    }
+
+    pub(crate) fn info(&self) -> RouteInfo {
+        // SAFETY: Valid by the invariant.
+        unsafe { info_of(self.dst.as_ptr()) }
+    }
+
+    /// Sends a packet that begins with its TCP header (with options, no payload). Any context.
+    pub(crate) fn send(&self, mut skb: SkBuff) -> Result {
+        let v6 = self.flow.family == Family::V6;
+        skb.mark_transport_header();
+        // SAFETY: The packet is ours, the route valid.
+        let hops = unsafe {
+            if v6 {
+                bindings::oxtcp_helper_skb_csum_v6(
+                    skb.as_ptr(),
+                    &in6(self.flow.local.ip),
+                    &in6(self.flow.remote.ip),
+                );
+            } else {
+                bindings::oxtcp_helper_skb_csum_v4(
+                    skb.as_ptr(),
+                    in4(self.flow.local.ip),
+                    in4(self.flow.remote.ip),
+                );
+            }
+            bindings::oxtcp_helper_dst_hoplimit(self.dst.as_ptr(), v6)
+        };
+        let pushed = if v6 {
+            let len = (skb.len() as u16).to_be_bytes();
+            let mut ip = [0u8; 40];
+            ip[0] = 0x60;
+            ip[4..6].copy_from_slice(&len);
+            ip[6] = bindings::IPPROTO_TCP as u8;
+            ip[7] = hops;
+            ip[8..24].copy_from_slice(&self.flow.local.ip);
+            ip[24..40].copy_from_slice(&self.flow.remote.ip);
+            skb.push_header(&ip)
+        } else {
+            let mut ip = [0u8; 20];
+            ip[0] = 0x45;
+            // Don't fragment; length and checksum are `ip_local_out`'s.
+            ip[6] = 0x40;
+            ip[8] = hops;
+            ip[9] = bindings::IPPROTO_TCP as u8;
+            ip[12..16].copy_from_slice(&self.flow.local.ip[12..16]);
+            ip[16..20].copy_from_slice(&self.flow.remote.ip[12..16]);
+            skb.push_header(&ip)
+        };
+        if !pushed {
+            return Err(enobufs());
+        }
+        skb.mark_network_header();
+        let skb = skb.into_raw().as_ptr();
+        let protocol = if v6 { bindings::ETH_P_IPV6 } else { bindings::ETH_P_IP };
+        // SAFETY: The packet is ours and goes to the IP layer, with a reference on the route of its
+        // own. There is no socket behind it.
+        let err = unsafe {
+            bindings::oxtcp_helper_dst_hold(self.dst.as_ptr());
+            bindings::oxtcp_helper_skb_set_dst(skb, self.dst.as_ptr());
+            bindings::oxtcp_helper_skb_set_output(skb, (protocol as u16).to_be(), self.flow.mark);
+            let net = self.net.as_ptr().cast();
+            if v6 {
+                bindings::ip6_local_out(net, core::ptr::null_mut(), skb)
+            } else {
+                bindings::ip_local_out(net, core::ptr::null_mut(), skb)
+            }
+        };
+        // What queueing disciplines say (NET_XMIT_*) is not an error of ours.
+        to_result(err.min(0))
+    }
+}
+
+impl Drop for Route<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours by the invariant.
+        unsafe { bindings::oxtcp_helper_dst_release(self.dst.as_ptr()) };
+    }
+}
+
+/// Finds the route of a socket by its ends and keeps it with the socket. Any context.
+///
+/// Returns what the route says, and the local address that it would use.
+///
+/// # Errors
+///
+/// The routing error; ENETUNREACH for multicast and broadcast addresses.
+pub(crate) fn route_socket<P: Protocol>(sk: &mut Locked<'_, P>) -> Result<(RouteInfo, [u8; 16])> {
+    let family = sk.wire_family();
+    // SAFETY: Valid and locked; the route's reference goes to the socket or is given up.
+    unsafe {
+        let raw = sk.as_ptr();
+        let dst = if family == Family::V6 {
+            (*raw).sk_gso_type = bindings::SKB_GSO_TCPV6 as u16;
+            from_err_ptr(bindings::oxtcp_helper_route_sock_v6(raw))?
+        } else {
+            (*raw).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
+            let rt = from_err_ptr(bindings::oxtcp_helper_route_sock_v4(raw))?;
+            let dst: *mut bindings::dst_entry = rt.cast();
+            if bindings::oxtcp_helper_route_is_cast(dst) {
+                bindings::oxtcp_helper_dst_release(dst);
+                return Err(enetunreach());
+            }
+            dst
+        };
+        let info = info_of(dst);
+        bindings::oxtcp_helper_sk_store_dst(raw, dst, family == Family::V6);
+        let local = match family {
+            Family::V4 => Endpoint::mapped(
+                bindings::oxtcp_helper_sock_fl4_saddr(raw).to_ne_bytes(),
+            ),
+            Family::V6 => {
+                let inet: *mut bindings::inet_sock = raw.cast();
+                (*inet).cork.fl.u.ip6.saddr.in6_u.u6_addr8
+            }
+        };
+        Ok((info, local))
+    }
+}
+
+/// For IPv4, the remote address that routing made of the one asked (0.0.0.0 is loopback).
+pub(crate) fn routed_v4_destination<P: Protocol>(sk: &Locked<'_, P>) -> [u8; 16] {
+    // SAFETY: Valid and locked.
+    Endpoint::mapped(unsafe { bindings::oxtcp_helper_sock_fl4_daddr(sk.as_ptr()) }.to_ne_bytes())
+}
+
+/// The path's MTU by the route that the socket has, `None` when the route is no longer good.
+pub(crate) fn current_mtu<P: Protocol>(sk: &mut Locked<'_, P>) -> Option<u32> {
+    // SAFETY: Valid and locked; the route is the socket's.
+    unsafe {
+        let dst = NonNull::new(bindings::oxtcp_helper_sk_dst_check(sk.as_ptr()))?;
+        Some(bindings::oxtcp_helper_dst_mtu(dst.as_ptr()))
+    }
+}
+
+/// Forgets the socket's route.
+pub(crate) fn reset_route<P: Protocol>(sk: &mut Locked<'_, P>) {
+    // SAFETY: Valid and locked.
+    unsafe { bindings::oxtcp_helper_sk_dst_reset(sk.as_ptr()) };
+}
+
+/// The most payload bytes that one packet of the socket may carry, as a burst.
+pub(crate) fn burst_limit<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
+    /// A 64 KB IP packet less the largest headers.
+    const LARGEST: u32 = 65535 - 60 - 60;
+    // SAFETY: Valid and locked.
+    unsafe { (*sk.as_ptr()).sk_gso_max_size }.min(LARGEST)
+}
+
+/// The most segments that one packet of the socket may carry.
+pub(crate) fn burst_segments<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
+    // SAFETY: Valid and locked.
+    u32::from(unsafe { (*sk.as_ptr()).sk_gso_max_segs })
+}
+
+/// Sends a packet of the socket that begins with its TCP header; the payload is in fragments.
+///
+/// # Errors
+///
+/// What the IP layer says; the packet is gone in any case.
+pub(crate) fn transmit<P: Protocol>(sk: &mut Locked<'_, P>, mut skb: SkBuff) -> Result {
+    let family = sk.wire_family();
+    skb.mark_transport_header();
+    let raw = sk.as_ptr();
+    let skb = skb.into_raw().as_ptr();
+    // SAFETY: The socket is valid and locked, the packet ours; its memory is charged to the socket,
+    // which it keeps alive until it has left.
+    let err = unsafe {
+        bindings::skb_set_owner_w(skb, raw);
+        bindings::oxtcp_helper_skb_tx_csum(skb, raw, family == Family::V6);
+        let inet: *mut bindings::inet_sock = raw.cast();
+        let fl = &raw mut (*inet).cork.fl;
+        match family {
+            Family::V4 => bindings::ip_queue_xmit(raw, skb, fl),
+            Family::V6 => bindings::inet6_csk_xmit(raw, skb, fl),
+        }
+    };
+    to_result(err.min(0))
+}
+
+/// # Safety
+///
+/// `dst` is valid.
+unsafe fn info_of(dst: *mut bindings::dst_entry) -> RouteInfo {
+    // SAFETY: Promised by the caller.
+    unsafe {
+        RouteInfo {
+            mtu: bindings::oxtcp_helper_dst_mtu(dst),
+            advmss: bindings::oxtcp_helper_dst_advmss(dst),
+        }
+    }
+}
+
+fn in4(ip: [u8; 16]) -> u32 {
+    let [.., a, b, c, d] = ip;
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+fn in6(ip: [u8; 16]) -> bindings::in6_addr {
+    let mut addr = bindings::in6_addr::default();
+    addr.in6_u.u6_addr8 = ip;
+    addr
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket buffers: packets that came in, packets to send, and queues of them.
+
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::netfilter::Family;
+use super::page::PageFragment;
+use super::user::Message;
+
+/// Room for the headers below TCP, as the kernel's TCP reserves it (`MAX_TCP_HEADER` rounded up).
+const HEADROOM: u32 = 320;
+
+/// A packet that we own.
+///
+/// # Invariants
+///
+/// The pointer is a valid sk_buff whose only user is this value, and it is on no list.
+pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
+
+// SAFETY: An sk_buff may be handed from any CPU and context to another.
+unsafe impl Send for SkBuff {}
+
+/// Which bytes of a received packet's payload are still of use, kept in the packet's control block.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Unread {
+    /// Sequence number of the first byte.
+    pub(crate) seq: u32,
+    /// Where it stands in the packet's data.
+    pub(crate) offset: u32,
+    /// How many bytes there are.
+    pub(crate) len: u32,
+}
+
+impl SkBuff {
+    /// Takes over a packet.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `skb`, nobody else uses it, and it is on no list.
+    pub(crate) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+        // INVARIANT: Promised by the caller.
+        Self(skb)
+    }
+
+    /// Gives the packet up to C.
+    pub(crate) fn into_raw(self) -> NonNull<bindings::sk_buff> {
+        let raw = self.0;
+        core::mem::forget(self);
+        raw
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
+    }
+
+    /// Bytes from the data pointer to the end, fragments included.
+    pub(crate) fn len(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { (*self.as_ptr()).len }
+    }
+
+    /// What the packet costs in memory, in bytes.
+    pub(crate) fn truesize(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { (*self.as_ptr()).truesize }
+    }
+
+    /// Whether the packet was sent to this host's link address.
+    pub(crate) fn is_to_us(&self) -> bool {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_is_host(self.as_ptr()) }
+    }
+
+    /// The first `len` bytes as a slice; `None` when the packet is shorter or memory is short.
+    ///
+    /// May move bytes from fragments into the linear part; the packet's content stays the same.
+    pub(crate) fn header(&mut self, len: u32) -> Option<&[u8]> {
+        // SAFETY: Valid by the invariant, which also gives us the right to reorganise it.
+        if !unsafe { bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), len) } {
+            return None;
+        }
+        // SAFETY: `pskb_may_pull` made `len` bytes at `data` linear, and `&mut self` keeps them.
+        Some(unsafe { core::slice::from_raw_parts((*self.as_ptr()).data, len as usize) })
+    }
+
+    /// Moves the data pointer `len` bytes forward; false (and no change) when they are not linear.
+    pub(crate) fn pull(&mut self, len: u32) -> bool {
+        // SAFETY: Valid by the invariant.
+        if !unsafe { bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), len) } {
+            return false;
+        }
+        // SAFETY: `len` bytes are linear by the line above.
+        unsafe { bindings::oxtcp_helper_skb_pull(self.as_ptr(), len) };
+        true
+    }
+
+    /// Notes that the transport header begins at the data pointer.
+    pub(crate) fn mark_transport_header(&mut self) {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr()) };
+    }
+
+    /// For IPv6: where the transport header begins and which protocol it is, extension headers
+    /// skipped; `None` for a fragment or a chain that cannot be followed.
+    pub(crate) fn ipv6_transport(&self) -> Option<(u32, u8)> {
+        const FIXED: i32 = core::mem::size_of::<bindings::ipv6hdr>() as i32;
+        let mut fragment: u16 = 0;
+        // SAFETY: The network header of a packet at LOCAL_IN is linear, 40 bytes, at `data`.
+        let mut next = unsafe { *(*self.as_ptr()).data.add(6) };
+        // SAFETY: Valid by the invariant; the out-parameters are locals.
+        let offset = unsafe {
+            bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED, &mut next, &mut fragment)
+        };
+        if fragment != 0 {
+            return None;
+        }
+        Some((u32::try_from(offset).ok()?, next))
+    }
+
+    /// Whether the TCP checksum is wrong; the data pointer is at the TCP header.
+    pub(crate) fn tcp_checksum_is_bad(&mut self, family: Family) -> bool {
+        // SAFETY: Valid by the invariant; at LOCAL_IN the network header is set.
+        unsafe { bindings::oxtcp_helper_tcp_checksum_bad(self.as_ptr(), family == Family::V6) }
+    }
+
+    /// The interface that the packet came in by.
+    pub(crate) fn ifindex(&self, family: Family) -> i32 {
+        // SAFETY: Valid by the invariant; the control block is still the network layer's.
+        unsafe { bindings::oxtcp_helper_skb_iif(self.as_ptr(), family == Family::V6) }
+    }
+
+    /// The firewall mark.
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_mark(self.as_ptr()) }
+    }
+
+    /// The segment size of an aggregate, 0 for a single segment.
+    pub(crate) fn gso_size(&self) -> u16 {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_gso_size(self.as_ptr()) }
+    }
+
+    /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,
+    /// device. Clears the control block.
+    pub(crate) fn detach(&mut self) {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_prepare_rx(self.as_ptr()) };
+    }
+
+    /// The control block. Only after [`SkBuff::detach`]; zeroes there mean an empty [`Unread`].
+    pub(crate) fn unread(&self) -> Unread {
+        // SAFETY: The control block is 48 bytes, 8-aligned, and any bytes are a valid `Unread`.
+        unsafe { (*self.as_ptr()).cb.as_ptr().cast::<Unread>().read() }
+    }
+
+    /// Writes the control block.
+    pub(crate) fn set_unread(&mut self, unread: Unread) {
+        // SAFETY: As for `unread`, and `&mut self` makes it ours to write.
+        unsafe { (*self.as_ptr()).cb.as_mut_ptr().cast::<Unread>().write(unread) };
+    }
+
+    /// Copies `len` bytes from `offset` on to the reader. Process context, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when the reader's memory cannot be written.
+    pub(crate) fn copy_to(&self, offset: u32, to: &mut Message<'_>, len: u32) -> Result {
+        // SAFETY: Valid by the invariant; the function checks offset and length against the packet.
+        kernel::error::to_result(unsafe {
+            bindings::skb_copy_datagram_iter(self.as_ptr(), offset as i32, to.iter(), len as i32)
+        })
+    }
+
+    /// An empty packet to send, with room for all headers. GFP_ATOMIC: any context.
+    pub(crate) fn for_sending() -> Option<Self> {
+        // SAFETY: No conditions.
+        let skb = unsafe {
+            bindings::oxtcp_helper_alloc_skb(HEADROOM, 0, kernel::bindings::GFP_ATOMIC)
+        };
+        // INVARIANT: A new skb has one user, the caller, and is on no list.
+        NonNull::new(skb).map(Self)
+    }
+
+    /// Puts `header` in front of what is there; false when the room reserved is too small.
+    pub(crate) fn push_header(&mut self, header: &[u8]) -> bool {
+        // SAFETY: Valid by the invariant.
+        let headroom = unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) };
+        if headroom < header.len() as isize {
+            return false;
+        }
+        // SAFETY: There is room for it by the test above.
+        let at = unsafe { bindings::oxtcp_helper_skb_push(self.as_ptr(), header.len() as u32) };
+        // SAFETY: `skb_push` made `header.len()` bytes at `at` ours.
+        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), at.cast(), header.len()) };
+        true
+    }
+
+    /// Notes that the network header begins at the data pointer.
+    pub(super) fn mark_network_header(&mut self) {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_reset_network_header(self.as_ptr()) };
+    }
+
+    /// Adds `len` bytes from `skip` on of `fragment` as page fragment number `index`, with a
+    /// reference of its own; false when there is no room for another fragment.
+    pub(crate) fn add_fragment(
+        &mut self,
+        index: u32,
+        fragment: &PageFragment,
+        skip: u32,
+        len: u32,
+    ) -> bool {
+        if index >= bindings::MAX_SKB_FRAGS as u32
+            || skip.checked_add(len).is_none_or(|end| end > fragment.len())
+        {
+            return false;
+        }
+        // SAFETY: Index and extent were checked; the helper takes a reference on the page, which is
+        // valid by `PageFragment`'s invariant.
+        unsafe {
+            bindings::oxtcp_helper_skb_add_frag(
+                self.as_ptr(),
+                index as i32,
+                fragment.page(),
+                (fragment.offset() + skip) as i32,
+                len as i32,
+            )
+        };
+        true
+    }
+
+    /// Makes the packet a burst of segments of `size` payload bytes each.
+    pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family) {
+        let kind = match family {
+            Family::V4 => bindings::SKB_GSO_TCPV4,
+            Family::V6 => bindings::SKB_GSO_TCPV6,
+        };
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant the one user is us.
+        unsafe { bindings::oxtcp_helper_kfree_skb(self.as_ptr()) };
+    }
+}
+
+/// A list of packets, in any order that its owner gives it.
+///
+/// # Invariants
+///
+/// `head` is an initialised sk_buff_head; every packet on it is owned by the list alone.
+#[pin_data(PinnedDrop)]
+pub(crate) struct SkBuffList {
+    #[pin]
+    head: Opaque<bindings::sk_buff_head>,
+}
+
+// SAFETY: The packets may be handed between CPUs; every access needs `&mut`, or `&` for reading.
+unsafe impl Send for SkBuffList {}
+
+impl SkBuffList {
+    /// An empty list.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            head <- Opaque::ffi_init(|head| {
+                // SAFETY: `head` is valid for writes and will not move.
+                unsafe { bindings::oxtcp_helper_skb_queue_head_init(head) }
+            }),
+        })
+    }
+
+    /// Number of packets.
+    pub(crate) fn len(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { list_len(self.head.get()) }
+    }
+
+    /// Puts `skb` behind the last packet whose first unread byte `is_before` says comes first.
+    ///
+    /// Looks from the end, where nearly all packets go.
+    pub(crate) fn insert(self: Pin<&mut Self>, skb: SkBuff, is_before: impl Fn(Unread) -> bool) {
+        let head = self.head.get();
+        let sentinel: *mut bindings::sk_buff = head.cast();
+        // SAFETY: The list is well formed by the invariant; `prev` of the sentinel is the last.
+        let mut at = unsafe { prev_of(sentinel) };
+        while at != sentinel {
+            // SAFETY: `at` is a packet of the list; its control block is an `Unread`.
+            let unread = unsafe { (*at).cb.as_ptr().cast::<Unread>().read() };
+            if is_before(unread) {
+                break;
+            }
+            // SAFETY: As above.
+            at = unsafe { prev_of(at) };
+        }
+        // SAFETY: `at` is a packet of the list or its sentinel; `skb` is on no list by its invariant.
+        unsafe { bindings::oxtcp_helper_skb_queue_after(head, at, skb.into_raw().as_ptr()) };
+    }
+
+    /// The first packet's control block.
+    pub(crate) fn first(&self) -> Option<Unread> {
+        // SAFETY: Valid by the invariant.
+        let first = unsafe { first_of(self.head.get()) }?;
+        // SAFETY: A packet of the list; its control block is an `Unread`.
+        Some(unsafe { (*first.as_ptr()).cb.as_ptr().cast::<Unread>().read() })
+    }
+
+    /// Takes the first packet.
+    pub(crate) fn pop(self: Pin<&mut Self>) -> Option<SkBuff> {
+        // SAFETY: Valid by the invariant; the packet is taken off at once.
+        unsafe { pop_first(self.head.get()) }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for SkBuffList {
+    fn drop(mut self: Pin<&mut Self>) {
+        while self.as_mut().pop().is_some() {}
+    }
+}
+
+/// # Safety
+///
+/// `head` is an initialised list that does not change during the call.
+pub(super) unsafe fn list_len(head: *const bindings::sk_buff_head) -> u32 {
+    // SAFETY: Promised by the caller.
+    unsafe { (*head).qlen }
+}
+
+/// # Safety
+///
+/// `at` is a packet on a well-formed list or the list's head.
+unsafe fn prev_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
+    // SAFETY: `next` and `prev` are the first two words of packets and heads alike.
+    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.prev }
+}
+
+/// # Safety
+///
+/// `head` is an initialised list that does not change during the call.
+pub(super) unsafe fn first_of(head: *mut bindings::sk_buff_head) -> Option<NonNull<bindings::sk_buff>> {
+    let sentinel: *mut bindings::sk_buff = head.cast();
+    // SAFETY: `next` and `prev` are the first two words of packets and heads alike.
+    let first = unsafe { (*sentinel).__bindgen_anon_1.__bindgen_anon_1.next };
+    if first == sentinel {
+        return None;
+    }
+    NonNull::new(first)
+}
+
+/// # Safety
+///
+/// `head` is an initialised list that does not change during the call.
+pub(super) unsafe fn last_of(head: *mut bindings::sk_buff_head) -> Option<NonNull<bindings::sk_buff>> {
+    let sentinel: *mut bindings::sk_buff = head.cast();
+    // SAFETY: Promised by the caller; the sentinel's `prev` is the last.
+    let last = unsafe { prev_of(sentinel) };
+    NonNull::new(last).filter(|_| last != sentinel)
+}
+
+/// Takes the first packet off the list.
+///
+/// # Safety
+///
+/// `head` is an initialised list, the caller may change it, and it owns the packets.
+pub(super) unsafe fn pop_first(head: *mut bindings::sk_buff_head) -> Option<SkBuff> {
+    // SAFETY: Promised by the caller.
+    let first = unsafe { first_of(head) }?;
+    // SAFETY: `first` is on the list.
+    unsafe { bindings::oxtcp_helper_skb_unlink(first.as_ptr(), head) };
+    // SAFETY: It is off the list now, and the list owned it.
+    Some(unsafe { SkBuff::from_raw(first) })
+}

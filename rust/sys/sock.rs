@@ -1,0 +1,1199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sockets: `struct sock` with a protocol's own state behind it, and its lock.
+//!
+//! The socket lock has two sides, as everywhere in the kernel: a process owns
+//! it (`lock_sock()`, may sleep), a softirq takes its spin lock and, when a
+//! process owns the socket, leaves packets on the backlog and timers to the
+//! owner's release. [`Locked`] is what both sides, the backlog and the release
+//! get to see; only with it can a protocol's [`Protocol::State`] be reached.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+use kernel::sync::aref::{ARef, AlwaysRefCounted};
+use kernel::types::{NotThreadSafe, Opaque};
+
+use super::bindings;
+use super::errno::enobufs;
+use super::net::Net;
+use super::netfilter::Family;
+use super::page::PageFragment;
+use super::proto::{Protocol, Statics};
+use super::skb::{self, SkBuff};
+use super::table::{Endpoint, Entry, FlowKey};
+use super::time::Jiffies;
+use super::user::Message;
+
+/// A socket of protocol `P`.
+///
+/// # Invariants
+///
+/// * It lies in an object of one of `P`'s slab caches, after `sk_alloc()`, and is freed by
+///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
+/// * `state`, `deferred` and `entry.hashed` are protected by the socket lock.
+/// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
+#[repr(C)]
+pub(crate) struct Sock<P: Protocol> {
+    inet: Opaque<bindings::inet_sock>,
+    pub(super) entry: Entry,
+    next: UnsafeCell<Option<NonNull<Sock<P>>>>,
+    shared: P::Shared,
+    state: UnsafeCell<P::State>,
+    deferred: UnsafeCell<bool>,
+}
+
+// SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
+unsafe impl<P: Protocol> Send for Sock<P> {}
+// SAFETY: As above.
+unsafe impl<P: Protocol> Sync for Sock<P> {}
+
+// SAFETY: `sock_hold` and `sock_put` count references; the object lives while there is one.
+unsafe impl<P: Protocol> AlwaysRefCounted for Sock<P> {
+    fn inc_ref(&self) {
+        // SAFETY: `&self` proves that there is a reference.
+        unsafe { bindings::oxtcp_helper_sock_hold(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives a reference up.
+        unsafe { bindings::oxtcp_helper_sock_put(obj.cast().as_ptr()) };
+    }
+}
+
+impl<P: Protocol> Sock<P> {
+    pub(super) const SIZE: usize = core::mem::size_of::<Self>();
+
+    /// Makes a socket without a `struct socket`: a connection that a listener made. Any context.
+    fn new_child(listener: &Sock<P>) -> Result<ARef<Self>> {
+        let statics = P::statics();
+        // SAFETY: The network namespace lives as long as the listener, the caches as long as the
+        // module.
+        let sk = unsafe {
+            Self::alloc(
+                statics,
+                listener.net().as_ptr().cast(),
+                core::ptr::null_mut(),
+                listener.is_v6(),
+                false,
+                kernel::bindings::GFP_ATOMIC,
+            )
+        }?;
+        let child = sk.as_ptr();
+        let parent = listener.as_ptr();
+        // SAFETY: Both are valid; the child is known to nobody else. The parent's words are read as
+        // they are: each is a word of its own that setsockopt() may be changing.
+        unsafe {
+            (*child).sk_rcvbuf = (*parent).sk_rcvbuf;
+            (*child).sk_sndbuf = (*parent).sk_sndbuf;
+            (*child).sk_rcvlowat = (*parent).sk_rcvlowat;
+            (*child).sk_rcvtimeo = (*parent).sk_rcvtimeo;
+            (*child).sk_sndtimeo = (*parent).sk_sndtimeo;
+            (*child).sk_priority = (*parent).sk_priority;
+            (*child).sk_mark = (*parent).sk_mark;
+            (*child).sk_lingertime = (*parent).sk_lingertime;
+            (*child).sk_userlocks = (*parent).sk_userlocks;
+            (*child).__sk_common.skc_bound_dev_if = (*parent).__sk_common.skc_bound_dev_if;
+            (*child).__sk_common._bitfield_1 = (*parent).__sk_common._bitfield_1;
+            (*child).sk_allocation = (*parent).sk_allocation;
+            for flag in [
+                bindings::sock_flags_SOCK_LINGER,
+                bindings::sock_flags_SOCK_KEEPOPEN,
+                bindings::sock_flags_SOCK_LOCALROUTE,
+                bindings::sock_flags_SOCK_DBG,
+            ] {
+                if listener.flag(flag) {
+                    bindings::oxtcp_helper_sock_set_flag(child, flag as i32);
+                }
+            }
+            let child_inet: *mut bindings::inet_sock = child.cast();
+            let parent_inet: *mut bindings::inet_sock = parent.cast();
+            (*child_inet).tos = (*parent_inet).tos;
+            (*child_inet).uc_ttl = (*parent_inet).uc_ttl;
+            (*child_inet).min_ttl = (*parent_inet).min_ttl;
+            (*child_inet).pmtudisc = (*parent_inet).pmtudisc;
+            (*child_inet).inet_flags = (*parent_inet).inet_flags;
+            if listener.is_v6() {
+                let (to, from) = ((*child_inet).pinet6, (*parent_inet).pinet6);
+                (*to).hop_limit = (*from).hop_limit;
+                (*to).tclass = (*from).tclass;
+                (*to).pmtudisc = (*from).pmtudisc;
+            }
+            bindings::security_sk_clone(parent, child);
+        }
+        Ok(sk)
+    }
+
+    /// Allocates and sets up a socket, with the one reference that [`Locked::destroy`] gives up.
+    ///
+    /// # Safety
+    ///
+    /// `net` is a live namespace, `socket` null or a new socket without a sock, `statics` registered.
+    pub(super) unsafe fn alloc(
+        statics: &'static Statics<P>,
+        net: *mut bindings::net,
+        socket: *mut bindings::socket,
+        v6: bool,
+        kern: bool,
+        gfp: bindings::gfp_t,
+    ) -> Result<ARef<Self>> {
+        let (family, proto) = if v6 {
+            (bindings::PF_INET6, statics.v6.get())
+        } else {
+            (bindings::PF_INET, statics.v4.get())
+        };
+        // SAFETY: Promised by the caller; the caches' objects hold a `Sock<P>`.
+        let sk = unsafe {
+            bindings::sk_alloc(net, family as i32, gfp, proto, i32::from(kern))
+        };
+        let this: NonNull<Self> = NonNull::new(sk).ok_or(ENOMEM)?.cast();
+        let at = this.as_ptr();
+        // SAFETY: `sk` is a new socket of our size and known to nobody; `sock_init_data` sets the
+        // generic part up, the rest of the block our own, all of which was zeroed.
+        unsafe {
+            bindings::sock_init_data(socket, sk);
+            bindings::oxtcp_helper_sock_lock_init(sk);
+            (&raw mut (*at).entry).write(Entry::new(true));
+            (&raw mut (*at).next).write(UnsafeCell::new(None));
+            (&raw mut (*at).deferred).write(UnsafeCell::new(false));
+            let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
+            (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
+
+            (*sk).__sk_common.skc_family = family as u16;
+            (*sk).sk_protocol = P::SK_PROTOCOL;
+            (*sk).sk_type = P::SK_TYPE as u16;
+            (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
+            (*sk).sk_write_space = Some(bindings::oxtcp_helper_sk_write_space);
+            (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
+            // The callbacks of `sock_wfree` would wake writers for each packet that leaves the host;
+            // our writers wait for acknowledgements.
+            for flag in [
+                bindings::sock_flags_SOCK_RCU_FREE,
+                bindings::sock_flags_SOCK_USE_WRITE_QUEUE,
+            ] {
+                bindings::oxtcp_helper_sock_set_flag(sk, flag as i32);
+            }
+            bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
+
+            let inet: *mut bindings::inet_sock = sk.cast();
+            (*inet).uc_ttl = -1;
+            (*inet).mc_ttl = 1;
+            (*inet).pmtudisc = bindings::IP_PMTUDISC_WANT as u8;
+            (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
+            if v6 {
+                let np: *mut bindings::ipv6_pinfo = sk.byte_add(Statics::<P>::V6_OFFSET).cast();
+                (*inet).pinet6 = np;
+                (*np).hop_limit = -1;
+                (*np).mcast_hops = 1;
+                (*np).pmtudisc = bindings::IPV6_PMTUDISC_WANT as u8;
+                bindings::oxtcp_helper_sk_set_ipv6only(sk, bindings::oxtcp_helper_bindv6only(net));
+            }
+            bindings::oxtcp_helper_inet_init_flags(sk);
+            // From here on `sk_free` runs our destructor.
+            (*sk).sk_destruct = Some(Statics::<P>::destruct);
+        }
+        // SAFETY: The reference that `sock_init_data` set.
+        Ok(unsafe { ARef::from_raw(this) })
+    }
+
+    /// The socket that a `struct sock` is.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a socket of `P` and there is a reference on it for `'a`.
+    pub(super) unsafe fn from_raw<'a>(sk: *mut bindings::sock) -> &'a Self {
+        // SAFETY: Promised by the caller; `inet` is the first field, `sk` its first.
+        unsafe { &*sk.cast() }
+    }
+
+    /// Drops what `alloc` made, as the last thing before the memory goes.
+    ///
+    /// # Safety
+    ///
+    /// Called once, from `sk_destruct`, when nobody can reach the socket any more.
+    pub(super) unsafe fn drop_parts(sk: *mut bindings::sock) {
+        let this: *mut Self = sk.cast();
+        // SAFETY: Promised by the caller.
+        unsafe {
+            core::ptr::drop_in_place(&raw mut (*this).shared);
+            core::ptr::drop_in_place(&raw mut (*this).state);
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::sock {
+        self.inet.get().cast()
+    }
+
+    fn inet(&self) -> *mut bindings::inet_sock {
+        self.inet.get()
+    }
+
+    /// A reference of one's own, unless the socket is being freed.
+    pub(super) fn try_hold(&self) -> Option<ARef<Self>> {
+        // SAFETY: The memory is a socket's, see the invariants.
+        if !unsafe { bindings::oxtcp_helper_sock_hold_not_zero(self.as_ptr()) } {
+            return None;
+        }
+        // SAFETY: The reference was just taken.
+        Some(unsafe { ARef::from_raw(NonNull::from(self)) })
+    }
+
+    /// The protocol's part that has locks or atomics of its own.
+    pub(crate) fn shared(&self) -> &P::Shared {
+        &self.shared
+    }
+
+    /// The socket's network namespace.
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: A socket's namespace does not change, and lives as long as the socket.
+        unsafe { Net::from_raw(bindings::oxtcp_helper_sock_net(self.as_ptr())) }
+    }
+
+    /// The flow that the socket is or was in the table for.
+    pub(crate) fn flow(&self) -> FlowKey {
+        self.entry.key()
+    }
+
+    /// Takes the lock for a process; may sleep.
+    pub(crate) fn lock(&self) -> ProcessGuard<'_, P> {
+        // SAFETY: Valid; the caller's context may sleep, as it does for every system call.
+        unsafe { bindings::lock_sock_nested(self.as_ptr(), 0) };
+        // INVARIANT: Locked above.
+        ProcessGuard(Locked::new(self))
+    }
+
+    /// Takes the spin lock for a softirq.
+    pub(crate) fn lock_bh(&self) -> BhGuard<'_, P> {
+        // SAFETY: Valid; the bottom halves are off until the guard goes.
+        unsafe {
+            bindings::oxtcp_helper_local_bh_disable();
+            bindings::oxtcp_helper_bh_lock_sock_nested(self.as_ptr());
+        }
+        // INVARIANT: Locked above.
+        BhGuard { locked: Locked::new(self) }
+    }
+
+    /// As [`Sock::lock_bh`], for a new child while its listener or half-open object is locked.
+    pub(crate) fn lock_bh_child(&self) -> BhGuard<'_, P> {
+        // SAFETY: As for `lock_bh`; the lock class tells lockdep of the nesting.
+        unsafe {
+            bindings::oxtcp_helper_local_bh_disable();
+            bindings::oxtcp_helper_bh_lock_sock_child(self.as_ptr());
+        }
+        // INVARIANT: Locked above.
+        BhGuard { locked: Locked::new(self) }
+    }
+
+    /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket.
+    ///
+    /// Softirq context. The packet has been detached.
+    pub(crate) fn receive(&self, skb: SkBuff) {
+        let mut guard = self.lock_bh();
+        let Some(locked) = guard.unowned() else {
+            // SAFETY: Valid, and the spin lock is held.
+            let (rcvbuf, sndbuf) =
+                unsafe { ((*self.as_ptr()).sk_rcvbuf, (*self.as_ptr()).sk_sndbuf) };
+            let limit = (rcvbuf.max(0) as u32)
+                .saturating_mul(2)
+                .saturating_add(sndbuf.max(0) as u32 / 2)
+                .saturating_add(64 * 1024);
+            let skb = skb.into_raw();
+            // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
+            if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) } != 0
+            {
+                // SAFETY: It was not taken, so it is still ours.
+                drop(unsafe { SkBuff::from_raw(skb) });
+            }
+            return;
+        };
+        P::segment(locked, skb);
+    }
+
+    // What anyone may read at any time: single words, perhaps out of date at once.
+
+    /// `TCP_*` state.
+    pub(crate) fn state(&self) -> u8 {
+        // SAFETY: A single byte, volatile as `READ_ONCE` is.
+        unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_state).read_volatile() }
+    }
+
+    /// `RCV_SHUTDOWN` and `SEND_SHUTDOWN`.
+    pub(crate) fn shutdown(&self) -> u8 {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_shutdown).read_volatile() }
+    }
+
+    /// Whether an error waits to be told.
+    pub(crate) fn has_error(&self) -> bool {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_err).read_volatile() != 0 }
+    }
+
+    /// Receive buffer, in bytes of memory.
+    pub(crate) fn rcvbuf(&self) -> u32 {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_rcvbuf).read_volatile() }.max(0) as u32
+    }
+
+    /// Send buffer, in bytes.
+    pub(crate) fn sndbuf(&self) -> u32 {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_sndbuf).read_volatile() }.max(0) as u32
+    }
+
+    /// Memory that received packets hold, in bytes.
+    pub(crate) fn rmem(&self) -> u32 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_rmem_alloc(self.as_ptr()) }.max(0) as u32
+    }
+
+    pub(crate) fn is_v6(&self) -> bool {
+        // SAFETY: Set once, before the socket is known to anyone.
+        unsafe { u32::from((*self.as_ptr()).__sk_common.skc_family) == bindings::PF_INET6 }
+    }
+
+    /// `IPV6_V6ONLY`.
+    pub(crate) fn v6only(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_ipv6only(self.as_ptr()) }
+    }
+
+    /// The interface that the socket is bound to, 0 for any.
+    pub(crate) fn bound_dev(&self) -> i32 {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_bound_dev_if).read_volatile() }
+    }
+
+    /// `SO_MARK`.
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_mark).read_volatile() }
+    }
+
+    /// `SO_REUSEADDR`.
+    pub(crate) fn reuse(&self) -> bool {
+        // SAFETY: As in `state`; the bitfield is read as one byte.
+        unsafe { (*self.as_ptr()).__sk_common.skc_reuse() != 0 }
+    }
+
+    /// One of `sock_flags_SOCK_*`.
+    pub(crate) fn flag(&self, flag: u32) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_flag(self.as_ptr(), flag as i32) }
+    }
+
+    /// Whether the socket buffers of `which` were set by the user (`SOCK_*BUF_LOCK`).
+    pub(crate) fn user_locked(&self, which: u32) -> bool {
+        // SAFETY: As in `state`.
+        let locks = unsafe { (&raw const (*self.as_ptr()).sk_userlocks).read_volatile() };
+        u32::from(locks) & which != 0
+    }
+
+    /// The local port, 0 when not bound.
+    pub(crate) fn local_port(&self) -> u16 {
+        // SAFETY: As in `state`.
+        unsafe {
+            (&raw const (*self.as_ptr()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_num)
+                .read_volatile()
+        }
+    }
+
+    /// The local address that was bound, unspecified when none was.
+    pub(crate) fn bound_ip(&self) -> [u8; 16] {
+        if self.is_v6() {
+            // SAFETY: Valid; plain bytes.
+            return unsafe { (*self.as_ptr()).__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8 };
+        }
+        // SAFETY: As above.
+        let v4 = unsafe {
+            (*self.as_ptr()).__sk_common.__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr
+        };
+        Endpoint::mapped(v4.to_ne_bytes())
+    }
+
+    /// Number of the socket's inode, 0 for none.
+    pub(crate) fn inode(&self) -> u64 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_ino(self.as_ptr()) }
+    }
+
+    /// The owner's user id as the reader of `seq` sees it.
+    pub(crate) fn uid(&self, seq: &kernel::seq_file::SeqFile) -> u32 {
+        // SAFETY: Both are valid; `SeqFile` is transparent over C's `seq_file`.
+        unsafe { bindings::oxtcp_helper_sock_uid(self.as_ptr(), core::ptr::from_ref(seq).cast_mut().cast()) }
+    }
+
+    /// References on the socket.
+    pub(crate) fn references(&self) -> i32 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_refcnt(self.as_ptr()) }
+    }
+
+    /// Whether a writer finds room (the rule of poll()).
+    pub(crate) fn is_writeable(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_stream_is_writeable(self.as_ptr()) }
+    }
+
+    /// `SO_RCVLOWAT`, for `waitall` all of `len`.
+    pub(crate) fn rcvlowat(&self, waitall: bool, len: usize) -> usize {
+        let len = i32::try_from(len).unwrap_or(i32::MAX);
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_rcvlowat(self.as_ptr(), i32::from(waitall), len) }.max(1)
+            as usize
+    }
+
+    /// How long a reader waits, in jiffies.
+    pub(crate) fn rcvtimeo(&self, nonblock: bool) -> isize {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_rcvtimeo(self.as_ptr(), nonblock) }
+    }
+
+    /// How long a writer waits, in jiffies.
+    pub(crate) fn sndtimeo(&self, nonblock: bool) -> isize {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_sndtimeo(self.as_ptr(), nonblock) }
+    }
+
+    /// `SO_LINGER`'s time in jiffies.
+    pub(crate) fn lingertime(&self) -> usize {
+        // SAFETY: As in `state`.
+        unsafe { (&raw const (*self.as_ptr()).sk_lingertime).read_volatile() }
+    }
+
+    /// Wakes readers: there is data, or a connection to accept.
+    pub(crate) fn wake_readers(&self) {
+        // SAFETY: Valid; the callback is set for the socket's life.
+        unsafe { bindings::oxtcp_helper_sk_data_ready(self.as_ptr()) };
+    }
+}
+
+/// A socket whose lock is held: what may be done to it, and the way to its state.
+///
+/// # Invariants
+///
+/// The socket lock is held, by a process that owns the socket or by the spin lock with no owner;
+/// no other code runs with a reference into `state`.
+pub(crate) struct Locked<'a, P: Protocol> {
+    sk: &'a Sock<P>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, P: Protocol> Locked<'a, P> {
+    fn new(sk: &'a Sock<P>) -> Self {
+        Self { sk, _not_send: NotThreadSafe }
+    }
+
+    /// For callbacks that the kernel makes with the socket lock held.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held for `'a` as the type's invariants say.
+    pub(super) unsafe fn assume(sk: &'a Sock<P>) -> Self {
+        // INVARIANT: Promised by the caller.
+        Self::new(sk)
+    }
+
+    pub(crate) fn sock(&self) -> &'a Sock<P> {
+        self.sk
+    }
+
+    /// The protocol's state.
+    pub(crate) fn state(&mut self) -> &mut P::State {
+        // SAFETY: Locked by the invariant; the borrow of `self` ends before the lock can be let go.
+        unsafe { &mut *self.sk.state.get() }
+    }
+
+    fn sk(&self) -> *mut bindings::sock {
+        self.sk.as_ptr()
+    }
+
+    /// Sets the `TCP_*` state, and fires the kernel's `inet_sock_set_state` tracepoint.
+    pub(crate) fn set_state(&mut self, state: u8) {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::inet_sk_set_state(self.sk(), i32::from(state)) };
+    }
+
+    /// Sets bits of the shutdown mask.
+    pub(crate) fn add_shutdown(&mut self, how: u8) {
+        // SAFETY: Valid and locked; readers without the lock read the byte as a whole.
+        unsafe {
+            let at = &raw mut (*self.sk()).sk_shutdown;
+            at.write_volatile(at.read() | how);
+        }
+    }
+
+    /// Clears the shutdown mask, for a socket that is to be connected anew.
+    pub(crate) fn clear_shutdown(&mut self) {
+        // SAFETY: As above.
+        unsafe { (&raw mut (*self.sk()).sk_shutdown).write_volatile(0) };
+    }
+
+    /// Leaves an error for the next call (or SO_ERROR) and tells pollers.
+    pub(crate) fn report_error(&mut self, error: Error) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (&raw mut (*self.sk()).sk_err).write_volatile(-error.to_errno());
+            bindings::oxtcp_helper_sk_error_report(self.sk());
+        }
+    }
+
+    /// Takes the error that waits, if one does.
+    pub(crate) fn take_error(&mut self) -> Result {
+        // SAFETY: Valid.
+        kernel::error::to_result(unsafe { bindings::oxtcp_helper_sock_error(self.sk()) })
+    }
+
+    /// Whether the program has let go of the socket.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.sk.flag(bindings::sock_flags_SOCK_DEAD)
+    }
+
+    pub(crate) fn set_flag(&mut self, flag: u32, on: bool) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            if on {
+                bindings::oxtcp_helper_sock_set_flag(self.sk(), flag as i32);
+            } else {
+                bindings::oxtcp_helper_sock_reset_flag(self.sk(), flag as i32);
+            }
+        }
+    }
+
+    /// Wakes everyone: the state has changed.
+    pub(crate) fn wake_all(&mut self) {
+        if !self.is_dead() {
+            // SAFETY: Valid; the callback is set for the socket's life.
+            unsafe { bindings::oxtcp_helper_sk_state_change(self.sk()) };
+        }
+    }
+
+    /// Wakes readers.
+    pub(crate) fn wake_readers(&mut self) {
+        if !self.is_dead() {
+            self.sk.wake_readers();
+        }
+    }
+
+    /// Wakes writers if there is room now.
+    pub(crate) fn wake_writers(&mut self) {
+        if !self.is_dead() {
+            // SAFETY: Valid; the callback is set for the socket's life.
+            unsafe { bindings::oxtcp_helper_sk_write_space(self.sk()) };
+        }
+    }
+
+    /// Tells those who asked for signals that the peer has closed (`how` 1) or that all is over (2).
+    pub(crate) fn wake_async_closed(&mut self, all: bool) {
+        const SOCK_WAKE_WAITD: i32 = 1;
+        const POLL_IN: i32 = 1;
+        const POLL_HUP: i32 = 6;
+        if !self.is_dead() {
+            // SAFETY: Valid.
+            unsafe {
+                bindings::oxtcp_helper_sk_wake_async(
+                    self.sk(),
+                    SOCK_WAKE_WAITD,
+                    if all { POLL_HUP } else { POLL_IN },
+                )
+            };
+        }
+    }
+
+    /// Arms the socket's timer; [`Protocol::timer`] is called then.
+    pub(crate) fn set_timer(&mut self, at: Jiffies) {
+        // SAFETY: Valid, and set up by `alloc`; a pending timer holds a reference.
+        unsafe { bindings::sk_reset_timer(self.sk(), self.timer(), at.0) };
+    }
+
+    /// Disarms the socket's timer.
+    pub(crate) fn stop_timer(&mut self) {
+        // SAFETY: Valid and set up. The reference that a pending timer holds is not the last.
+        unsafe { bindings::sk_stop_timer(self.sk(), self.timer()) };
+    }
+
+    fn timer(&self) -> *mut bindings::timer_list {
+        // SAFETY: Valid; only the address is taken.
+        unsafe { (&raw mut (*self.sk()).__bindgen_anon_3).cast() }
+    }
+
+    /// The buffer sizes, in bytes; those that the user did not set may be changed by the protocol.
+    pub(crate) fn set_rcvbuf(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; a single word.
+        unsafe { (&raw mut (*self.sk()).sk_rcvbuf).write_volatile(bytes.min(i32::MAX as u32) as i32) };
+    }
+
+    /// See [`Locked::set_rcvbuf`].
+    pub(crate) fn set_sndbuf(&mut self, bytes: u32) {
+        // SAFETY: As above.
+        unsafe { (&raw mut (*self.sk()).sk_sndbuf).write_volatile(bytes.min(i32::MAX as u32) as i32) };
+    }
+
+    // Receive queue.
+
+    /// Queues a packet for readers, charged to the socket; gives it back when memory is short.
+    pub(crate) fn queue(&mut self, skb: SkBuff) {
+        let skb = skb.into_raw().as_ptr();
+        // SAFETY: Valid and locked; the packet is ours. A packet that `charge` made the socket's
+        // keeps its charge (`skb_set_owner_r` would charge it twice).
+        unsafe {
+            bindings::oxtcp_helper_skb_queue_tail(&raw mut (*self.sk()).sk_receive_queue, skb)
+        };
+    }
+
+    /// Charges a packet's memory to the socket; false when the system's limits are reached.
+    pub(crate) fn charge(&mut self, skb: &mut SkBuff) -> bool {
+        // SAFETY: Valid and locked; the packet is ours.
+        unsafe {
+            if !bindings::oxtcp_helper_sk_rmem_schedule(
+                self.sk(),
+                skb.as_ptr(),
+                skb.truesize() as i32,
+            ) {
+                return false;
+            }
+            bindings::oxtcp_helper_skb_set_owner_r(skb.as_ptr(), self.sk());
+        }
+        true
+    }
+
+    /// The first packet of the receive queue, which stays there.
+    pub(crate) fn peek(&mut self) -> Option<Queued<'_>> {
+        // SAFETY: Valid and locked.
+        let skb = unsafe { skb::first_of(&raw mut (*self.sk()).sk_receive_queue) }?;
+        // INVARIANT: On the queue, which the lock protects for the borrow of `self`.
+        Some(Queued { skb, _locked: core::marker::PhantomData })
+    }
+
+    /// The last packet of the receive queue.
+    pub(crate) fn last_queued(&mut self) -> Option<skb::Unread> {
+        // SAFETY: Valid and locked.
+        let skb = unsafe { skb::last_of(&raw mut (*self.sk()).sk_receive_queue) }?;
+        // INVARIANT: On the queue.
+        Some(Queued { skb, _locked: core::marker::PhantomData }.unread())
+    }
+
+    /// Copies from the receive queue, `skip` bytes into it, without taking anything.
+    ///
+    /// Returns how many bytes were copied of at most `max`. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be copied.
+    pub(crate) fn copy_queued(
+        &mut self,
+        to: &mut Message<'_>,
+        mut skip: usize,
+        max: usize,
+    ) -> Result<usize> {
+        let mut copied = 0;
+        let head: *mut bindings::sk_buff_head =
+            // SAFETY: Valid; only the address is taken.
+            unsafe { &raw mut (*self.sk()).sk_receive_queue };
+        // SAFETY: The queue is protected by the lock, which stays held.
+        let mut at = unsafe { skb::first_of(head) };
+        while let Some(skb) = at {
+            if copied >= max {
+                break;
+            }
+            // INVARIANT: On the queue.
+            let queued = Queued { skb, _locked: core::marker::PhantomData };
+            let unread = queued.unread();
+            if skip >= unread.len as usize {
+                skip -= unread.len as usize;
+            } else {
+                let offset = unread.offset + skip as u32;
+                let len = (unread.len as usize - skip).min(max - copied) as u32;
+                if let Err(error) = queued.copy_to(to, offset, len) {
+                    if copied == 0 {
+                        return Err(error);
+                    }
+                    break;
+                }
+                skip = 0;
+                copied += len as usize;
+            }
+            // SAFETY: `skb` is on the queue; `next` is another packet or the head.
+            let next = unsafe { (*skb.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.next };
+            at = NonNull::new(next).filter(|&next| next.as_ptr() != head.cast());
+        }
+        Ok(copied)
+    }
+
+    /// Takes `len` bytes off the front of the receive queue, freeing packets that are done with.
+    pub(crate) fn consume(&mut self, mut len: usize) {
+        while let Some(mut queued) = self.peek() {
+            let mut unread = queued.unread();
+            if unread.len as usize > len {
+                unread.seq = unread.seq.wrapping_add(len as u32);
+                unread.offset += len as u32;
+                unread.len -= len as u32;
+                queued.set_unread(unread);
+                break;
+            }
+            len -= unread.len as usize;
+            // SAFETY: Valid and locked.
+            drop(unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) });
+        }
+    }
+
+    /// Bytes that wait in the receive queue of a socket with the lock held; frees the queue.
+    pub(crate) fn purge(&mut self) -> bool {
+        let mut unread = false;
+        // SAFETY: Valid and locked.
+        while let Some(skb) =
+            unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) }
+        {
+            unread |= skb.unread().len > 0;
+        }
+        unread
+    }
+
+    // Send side.
+
+    /// Takes up to `max` bytes of a message into page fragments. Process context, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
+    pub(crate) fn take_message(&mut self, from: &mut Message<'_>, max: usize) -> Result<PageFragment> {
+        // SAFETY: Valid; process context, and the lock (for a socket's own fragment) is held.
+        unsafe {
+            let frag = bindings::oxtcp_helper_sk_page_frag(self.sk());
+            if !bindings::sk_page_frag_refill(self.sk(), frag) {
+                return Err(enobufs());
+            }
+            let offset = (*frag).offset;
+            let room = ((*frag).size - offset) as usize;
+            let len = from.remaining().min(max).min(room);
+            if !bindings::oxtcp_helper_sk_wmem_schedule(self.sk(), len as i32) {
+                return Err(enobufs());
+            }
+            let copied = bindings::oxtcp_helper_copy_page_from_iter(
+                (*frag).page,
+                offset as usize,
+                len,
+                from.iter(),
+            );
+            if copied == 0 {
+                return Err(EFAULT);
+            }
+            (*frag).offset = offset + copied as u32;
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
+            bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
+            let page = NonNull::new((*frag).page).ok_or(enobufs())?;
+            // The bytes are behind the fragment's offset now: nobody writes to them again.
+            Ok(PageFragment::new(page, offset, copied as u32))
+        }
+    }
+
+    /// Gives back the charge of `bytes` that left the send buffer.
+    pub(crate) fn uncharge_sent(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; the bytes were charged by `take_message`.
+        unsafe {
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), -(bytes as i32));
+            bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32);
+        }
+    }
+
+    /// Whether the send buffer has room.
+    pub(crate) fn has_send_room(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_stream_memory_free(self.sk()) }
+    }
+
+    /// Waits for a connection to come up. Process context; lets the lock go meanwhile.
+    pub(crate) fn wait_connected(&mut self, timeo: &mut isize) -> Result {
+        // SAFETY: Valid, and owned by this process.
+        kernel::error::to_result(unsafe { bindings::sk_stream_wait_connect(self.sk(), timeo) })
+    }
+
+    /// Waits for room in the send buffer. Process context; lets the lock go meanwhile.
+    pub(crate) fn wait_send_room(&mut self, timeo: &mut isize) -> Result {
+        // SAFETY: Valid, and owned by this process.
+        kernel::error::to_result(unsafe { bindings::sk_stream_wait_memory(self.sk(), timeo) })
+    }
+
+    /// What a send call returns on `error`: for EPIPE the socket's error if one waits, else a
+    /// SIGPIPE unless `flags` say no.
+    pub(crate) fn send_error(&mut self, flags: u32, error: Error) -> Error {
+        // SAFETY: Valid, and owned by this process.
+        let errno = unsafe { bindings::sk_stream_error(self.sk(), flags as i32, error.to_errno()) };
+        Error::from_errno(errno)
+    }
+
+    /// Sleeps until `done` says so. Process context; the lock is let go between two questions.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN when `timeo` jiffies are over, ERESTARTSYS or EINTR on a signal.
+    pub(crate) fn wait(
+        &mut self,
+        timeo: &mut isize,
+        exclusive: bool,
+        mut done: impl FnMut(&mut Locked<'_, P>) -> bool,
+    ) -> Result {
+        unsafe extern "C" fn ask<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
+            sk: *mut bindings::sock,
+            arg: *mut kernel::ffi::c_void,
+        ) -> bool {
+            // SAFETY: `oxtcp_helper_sk_wait` calls with the socket and argument given below, and
+            // holds the lock.
+            unsafe {
+                let done = &mut *arg.cast::<F>();
+                done(&mut Locked::assume(Sock::from_raw(sk)))
+            }
+        }
+        fn pointer_of<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
+            _: &F,
+        ) -> unsafe extern "C" fn(*mut bindings::sock, *mut kernel::ffi::c_void) -> bool {
+            ask::<P, F>
+        }
+        let callback = pointer_of::<P, _>(&done);
+        // SAFETY: Valid, and owned by this process; `done` outlives the call.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_sk_wait(
+                self.sk(),
+                timeo,
+                exclusive,
+                Some(callback),
+                (&raw mut done).cast(),
+            )
+        })
+    }
+
+    // Addresses and ports.
+
+    /// The local port, in `inet_num` and `inet_sport`.
+    pub(crate) fn set_local_port(&mut self, port: u16) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_num = port;
+            (*self.sk.inet()).inet_sport = port.to_be();
+        }
+    }
+
+    /// Forgets the local port's number; the port is given back already.
+    pub(crate) fn forget_local_port(&mut self) {
+        self.set_local_port(0);
+    }
+
+    /// Sets both ends, as connect() and accept() leave them.
+    pub(crate) fn set_ends(&mut self, local: Endpoint, remote: Endpoint) {
+        self.set_local(local.ip);
+        self.set_remote(remote);
+        self.set_local_port(local.port);
+    }
+
+    /// The local address, for receiving and sending.
+    pub(crate) fn set_local(&mut self, ip: [u8; 16]) {
+        let mapped = Endpoint { ip, port: 0 }.v4();
+        // SAFETY: Valid and locked; for IPv6 sockets `pinet6` is set.
+        unsafe {
+            let inet = self.sk.inet();
+            let common = &raw mut (*self.sk()).__sk_common;
+            if self.sk.is_v6() {
+                (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = ip;
+                (*(*inet).pinet6).saddr.in6_u.u6_addr8 = ip;
+            }
+            // What the kernel's TCP puts there for an IPv6 end, so that nothing takes it for one
+            // bound to any address.
+            let v4 = u32::from_ne_bytes(mapped.unwrap_or([127, 0, 0, 6]));
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr = v4;
+            (*inet).inet_saddr = v4;
+            (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = ip;
+        }
+    }
+
+    /// Forgets the local address, for a socket that was not bound to one.
+    pub(crate) fn clear_local(&mut self) {
+        // SAFETY: As above.
+        unsafe {
+            let inet = self.sk.inet();
+            let common = &raw mut (*self.sk()).__sk_common;
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr = 0;
+            (*inet).inet_saddr = 0;
+            (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = [0; 16];
+            if self.sk.is_v6() {
+                (*(*inet).pinet6).saddr.in6_u.u6_addr8 = [0; 16];
+            }
+        }
+    }
+
+    /// The remote end.
+    pub(crate) fn set_remote(&mut self, remote: Endpoint) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            let common = &raw mut (*self.sk()).__sk_common;
+            (*common).skc_v6_daddr.in6_u.u6_addr8 = remote.ip;
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_daddr =
+                u32::from_ne_bytes(remote.v4().unwrap_or([127, 0, 0, 6]));
+            (*common).__bindgen_anon_3.__bindgen_anon_1.skc_dport = remote.port.to_be();
+        }
+    }
+
+    /// Forgets the remote end.
+    pub(crate) fn clear_remote(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_dport = 0;
+            (*self.sk()).__sk_common.__bindgen_anon_1.__bindgen_anon_1.skc_daddr = 0;
+        }
+    }
+
+    /// Which protocol the packets of a connected socket take: an IPv6 socket may speak IPv4.
+    pub(crate) fn wire_family(&self) -> Family {
+        // SAFETY: Valid and locked.
+        let ip = unsafe { (*self.sk()).__sk_common.skc_v6_daddr.in6_u.u6_addr8 };
+        if self.sk.is_v6() && (Endpoint { ip, port: 0 }).v4().is_none() {
+            Family::V6
+        } else {
+            Family::V4
+        }
+    }
+
+    /// Whether the local address was bound by the user.
+    pub(crate) fn is_address_bound(&self) -> bool {
+        self.sk.user_locked(bindings::SOCK_BINDADDR_LOCK)
+    }
+
+    /// Whether the local port was bound by the user.
+    pub(crate) fn is_port_bound(&self) -> bool {
+        self.sk.user_locked(bindings::SOCK_BINDPORT_LOCK)
+    }
+
+    /// Binds the socket to the interface of a link-local address, or checks that it is.
+    pub(crate) fn bind_scope(&mut self, ifindex: i32) -> Result {
+        let bound = self.sk.bound_dev();
+        if ifindex != 0 {
+            if bound != 0 && bound != ifindex {
+                return Err(EINVAL);
+            }
+            // SAFETY: Valid and locked; a single word.
+            unsafe {
+                (&raw mut (*self.sk()).__sk_common.skc_bound_dev_if).write_volatile(ifindex)
+            };
+        } else if bound == 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the socket's own reference: it is closed and no program has it.
+    ///
+    /// The protocol calls it once in a socket's life, out of every table, state `TCP_CLOSE`.
+    pub(crate) fn destroy(&mut self) {
+        self.stop_timer();
+        self.purge();
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_mem_reclaim(self.sk()) };
+        // SAFETY: The reference that `alloc` made, and that the program's `struct socket` or the
+        // accept queue held; the lock is held by someone with a reference of his own.
+        unsafe { bindings::oxtcp_helper_sock_put(self.sk()) };
+    }
+
+    /// Cuts the socket loose from its program, as close() does.
+    pub(crate) fn orphan(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sock_orphan(self.sk()) };
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::sock {
+        self.sk()
+    }
+}
+
+/// A packet on the receive queue of a locked socket.
+///
+/// # Invariants
+///
+/// The packet is on the queue of the socket whose lock is held for `'a`.
+pub(crate) struct Queued<'a> {
+    skb: NonNull<bindings::sk_buff>,
+    _locked: core::marker::PhantomData<&'a mut ()>,
+}
+
+impl Queued<'_> {
+    pub(crate) fn unread(&self) -> skb::Unread {
+        // SAFETY: Valid by the invariant; its control block is an `Unread` (`SkBuff::set_unread`).
+        unsafe { (*self.skb.as_ptr()).cb.as_ptr().cast::<skb::Unread>().read() }
+    }
+
+    fn set_unread(&mut self, unread: skb::Unread) {
+        // SAFETY: As above, and the lock makes it ours to write.
+        unsafe { (*self.skb.as_ptr()).cb.as_mut_ptr().cast::<skb::Unread>().write(unread) };
+    }
+
+    fn copy_to(&self, to: &mut Message<'_>, offset: u32, len: u32) -> Result {
+        // SAFETY: Valid by the invariant; extent and user memory are checked by the function.
+        kernel::error::to_result(unsafe {
+            bindings::skb_copy_datagram_iter(
+                self.skb.as_ptr(),
+                offset as i32,
+                to.iter(),
+                len as i32,
+            )
+        })
+    }
+}
+
+/// The process side of the socket lock. Dropping it works the backlog off and lets the lock go.
+///
+/// # Invariants
+///
+/// This process owns the socket.
+pub(crate) struct ProcessGuard<'a, P: Protocol>(Locked<'a, P>);
+
+impl<'a, P: Protocol> core::ops::Deref for ProcessGuard<'a, P> {
+    type Target = Locked<'a, P>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<P: Protocol> core::ops::DerefMut for ProcessGuard<'_, P> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<P: Protocol> Drop for ProcessGuard<'_, P> {
+    fn drop(&mut self) {
+        // SAFETY: Owned by the invariant.
+        unsafe { bindings::release_sock(self.0.sk()) };
+    }
+}
+
+/// The softirq side of the socket lock.
+///
+/// # Invariants
+///
+/// The spin lock is held; a process may own the socket all the same.
+pub(crate) struct BhGuard<'a, P: Protocol> {
+    locked: Locked<'a, P>,
+}
+
+impl<'a, P: Protocol> BhGuard<'a, P> {
+    /// The way to the state, when no process owns the socket.
+    pub(crate) fn unowned(&mut self) -> Option<&mut Locked<'a, P>> {
+        // SAFETY: Valid, and the spin lock is held.
+        if unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.locked.sk()) } {
+            return None;
+        }
+        Some(&mut self.locked)
+    }
+
+    /// Leaves [`Protocol::timer`] to the process that owns the socket: called as it lets go.
+    pub(super) fn defer_timer(&mut self) {
+        // SAFETY: The spin lock is held.
+        unsafe { *self.locked.sk.deferred.get() = true };
+    }
+}
+
+impl<P: Protocol> Drop for BhGuard<'_, P> {
+    fn drop(&mut self) {
+        // SAFETY: Held by the invariant, and taken with bottom halves off.
+        unsafe {
+            bindings::oxtcp_helper_bh_unlock_sock(self.locked.sk());
+            bindings::oxtcp_helper_local_bh_enable();
+        }
+    }
+}
+
+impl<P: Protocol> Sock<P> {
+    /// Takes the note that [`BhGuard::defer_timer`] left.
+    ///
+    /// # Safety
+    ///
+    /// The spin lock is held.
+    pub(super) unsafe fn take_deferred(&self) -> bool {
+        // SAFETY: Promised by the caller.
+        unsafe { core::mem::replace(&mut *self.deferred.get(), false) }
+    }
+}
+
+/// A queue of sockets, first in first out: a listener's connections that wait for accept().
+///
+/// # Invariants
+///
+/// From `head` to `tail` the sockets are linked by `next`, which belongs to the queue, and the
+/// queue owns one reference on each.
+pub(crate) struct SockQueue<P: Protocol> {
+    head: Option<NonNull<Sock<P>>>,
+    tail: Option<NonNull<Sock<P>>>,
+    len: u32,
+}
+
+// SAFETY: Owns references on sockets, which may be handed between CPUs.
+unsafe impl<P: Protocol> Send for SockQueue<P> {}
+
+impl<P: Protocol> SockQueue<P> {
+    pub(crate) const fn new() -> Self {
+        Self { head: None, tail: None, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Puts a socket in. It must be in no queue: a child goes through one queue once in its life.
+    pub(crate) fn push(&mut self, child: NewChild<P>) {
+        let raw = ARef::into_raw(child.0);
+        // SAFETY: `NewChild` says that the socket is in no queue, so `next` is ours now; the tail
+        // is in this queue.
+        unsafe {
+            *raw.as_ref().next.get() = None;
+            match self.tail {
+                Some(tail) => *tail.as_ref().next.get() = Some(raw),
+                None => self.head = Some(raw),
+            }
+        }
+        self.tail = Some(raw);
+        self.len += 1;
+    }
+
+    /// Takes the first.
+    pub(crate) fn pop(&mut self) -> Option<ARef<Sock<P>>> {
+        let head = self.head?;
+        // SAFETY: In the queue.
+        self.head = unsafe { *head.as_ref().next.get() };
+        if self.head.is_none() {
+            self.tail = None;
+        }
+        self.len -= 1;
+        // SAFETY: The queue's reference.
+        Some(unsafe { ARef::from_raw(head) })
+    }
+}
+
+impl<P: Protocol> Drop for SockQueue<P> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+/// A socket that has never been in a queue, with the reference that will be the accepting program's.
+pub(crate) struct NewChild<P: Protocol>(ARef<Sock<P>>);
+
+impl<P: Protocol> NewChild<P> {
+    /// Makes one, see [`Sock::new_child`].
+    pub(crate) fn new(listener: &Sock<P>) -> Result<Self> {
+        Sock::new_child(listener).map(Self)
+    }
+
+    pub(crate) fn sock(&self) -> &Sock<P> {
+        &self.0
+    }
+
+    /// A second reference, to use the child while the first is in a queue.
+    pub(crate) fn reference(&self) -> ARef<Sock<P>> {
+        self.0.clone()
+    }
+
+    /// Gives the reference to [`Locked::destroy`]: the child will not be queued.
+    pub(crate) fn forget(self) {
+        let _ = ARef::into_raw(self.0);
+    }
+}

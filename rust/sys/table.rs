@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The flow table: who owns a (local, remote) pair of addresses and ports.
+//!
+//! One `rhashtable` per namespace holds sockets (connections and, with an
+//! all-zero remote end, listeners) and the small objects that stand for a
+//! half-open connection or one in TIME-WAIT. Look-ups run under RCU and take
+//! no lock.
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+use kernel::alloc::flags::GFP_ATOMIC;
+use kernel::prelude::*;
+use kernel::sync::rcu;
+use kernel::sync::aref::ARef;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::proto::Protocol;
+use super::sock::Sock;
+use super::time::Jiffies;
+
+/// An address and a port. IPv4 addresses are in their IPv4-mapped form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) ip: [u8; 16],
+    pub(crate) port: u16,
+}
+
+impl Endpoint {
+    /// Any address, port 0: the remote end of a listener.
+    pub(crate) const NONE: Self = Self { ip: [0; 16], port: 0 };
+
+    /// The IPv4-mapped form of an IPv4 address.
+    pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
+        let [a, b, c, d] = v4;
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    }
+
+    /// The IPv4 address, when this is an IPv4-mapped one.
+    pub(crate) fn v4(&self) -> Option<[u8; 4]> {
+        match self.ip {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+}
+
+/// What the table is keyed by; the layout is known to `helpers.c` (36 bytes behind the node).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct FlowKey {
+    local_ip: [u8; 16],
+    remote_ip: [u8; 16],
+    ports: [u16; 2],
+}
+
+impl FlowKey {
+    pub(crate) fn new(local: Endpoint, remote: Endpoint) -> Self {
+        Self {
+            local_ip: local.ip,
+            remote_ip: remote.ip,
+            ports: [local.port, remote.port],
+        }
+    }
+
+    /// The key as bytes, for hashing.
+    pub(crate) fn to_bytes(self) -> [u8; 36] {
+        let mut bytes = [0; 36];
+        let [a, b] = self.ports.map(u16::to_ne_bytes);
+        bytes[..16].copy_from_slice(&self.local_ip);
+        bytes[16..32].copy_from_slice(&self.remote_ip);
+        bytes[32..34].copy_from_slice(&a);
+        bytes[34..].copy_from_slice(&b);
+        bytes
+    }
+
+    pub(crate) fn local(&self) -> Endpoint {
+        Endpoint { ip: self.local_ip, port: self.ports[0] }
+    }
+
+    pub(crate) fn remote(&self) -> Endpoint {
+        Endpoint { ip: self.remote_ip, port: self.ports[1] }
+    }
+}
+
+/// What every object in a table begins with (a socket has it further in).
+///
+/// # Invariants
+///
+/// While `hashed`, the key does not change. `hashed` is protected by the owner's lock: a socket's
+/// own, or the shared lock of a [`Mini`].
+#[repr(C)]
+pub(super) struct Entry {
+    node: Opaque<bindings::rhash_head>,
+    key: UnsafeCell<FlowKey>,
+    is_sock: bool,
+    hashed: UnsafeCell<bool>,
+}
+
+// SAFETY: The key is immutable while others can find the entry; `hashed` is under the owner's lock.
+unsafe impl Sync for Entry {}
+// SAFETY: Plain data.
+unsafe impl Send for Entry {}
+
+impl Entry {
+    pub(super) fn new(is_sock: bool) -> Self {
+        Self {
+            node: Opaque::uninit(),
+            key: UnsafeCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
+            is_sock,
+            hashed: UnsafeCell::new(false),
+        }
+    }
+
+    /// The key; for an unlocked socket entry it may be that of another life of the socket.
+    pub(super) fn key(&self) -> FlowKey {
+        // SAFETY: Plain bytes; any value is valid, see the invariant for when it is stable.
+        unsafe { core::ptr::read_volatile(self.key.get()) }
+    }
+}
+
+/// A small object in the table that is no socket: body, timer and node in 128 bytes.
+///
+/// # Invariants
+///
+/// `entry.hashed` and `body` are protected by the lock that `oxtcp_helper_mini_lock()` gives for
+/// this address. While `hashed`, `body.live` is initialised; after that the memory is the RCU
+/// callback's and nobody reads it. The object is freed a grace period after it left the table.
+#[repr(C)]
+pub(crate) struct Mini<P: Protocol> {
+    entry: Entry,
+    timer: Opaque<bindings::timer_list>,
+    body: UnsafeCell<Body<P::Mini>>,
+}
+
+#[repr(C)]
+union Body<T> {
+    live: ManuallyDrop<T>,
+    rcu: bindings::callback_head,
+}
+
+// SAFETY: Handed between CPUs through the table; see the invariants for what protects it.
+unsafe impl<P: Protocol> Send for Mini<P> {}
+// SAFETY: As above.
+unsafe impl<P: Protocol> Sync for Mini<P> {}
+
+/// What a [`Mini`] carries.
+pub(crate) trait MiniBody<P: Protocol<Mini = Self>>: Sized + Send {
+    /// The timer that [`MiniGuard::set_timer`] set has run out. Softirq context.
+    fn on_timer(this: MiniGuard<'_, P>);
+}
+
+impl<P: Protocol> Mini<P> {
+    /// Makes one that is in no table yet. Any context.
+    pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<KBox<Self>> {
+        let mut entry = Entry::new(false);
+        *entry.key.get_mut() = key;
+        let mini = KBox::new(
+            Self {
+                entry,
+                timer: Opaque::uninit(),
+                // INVARIANT: Not hashed, and live already: `insert` hashes it as it is.
+                body: UnsafeCell::new(Body { live: ManuallyDrop::new(body) }),
+            },
+            GFP_ATOMIC,
+        )?;
+        // SAFETY: The box does not move what is in it from here on.
+        unsafe { bindings::oxtcp_helper_timer_setup(mini.timer.get(), Some(Self::timer_callback)) };
+        Ok(mini)
+    }
+
+    pub(crate) fn key(&self) -> FlowKey {
+        self.entry.key()
+    }
+
+    /// Locks the object; `None` when it has left the table.
+    ///
+    /// `'a` is within an RCU read-side section or the table's walk, which keeps the object.
+    pub(crate) fn lock<'a>(&'a self) -> Option<MiniGuard<'a, P>> {
+        // SAFETY: No conditions but that the unlock comes, see `MiniGuard::drop`.
+        unsafe { bindings::oxtcp_helper_mini_lock(self.as_ptr().cast()) };
+        // SAFETY: The lock is held.
+        if unsafe { *self.entry.hashed.get() } {
+            return Some(MiniGuard { mini: self });
+        }
+        // SAFETY: Locked above.
+        unsafe { bindings::oxtcp_helper_mini_unlock(self.as_ptr().cast()) };
+        None
+    }
+
+    fn as_ptr(&self) -> *const Self {
+        self
+    }
+
+    /// Takes a box back apart.
+    fn into_body(mini: KBox<Self>) -> P::Mini {
+        // SAFETY: Never hashed, so `live` is initialised; it is read once, and the box's drop does
+        // not drop it (a union drops nothing).
+        ManuallyDrop::into_inner(unsafe { core::ptr::read(&(*mini.body.get()).live) })
+    }
+
+    unsafe extern "C" fn timer_callback(timer: *mut bindings::timer_list) {
+        let _rcu = rcu::read_lock();
+        // SAFETY: The timer is in a `Mini`; timers run as RCU readers (softirq), and the object is
+        // freed a grace period after the timer was deleted.
+        let mini = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Self, timer) };
+        if let Some(guard) = mini.lock() {
+            P::Mini::on_timer(guard);
+        }
+    }
+
+    unsafe extern "C" fn free_callback(head: *mut bindings::callback_head) {
+        let body: *mut UnsafeCell<Body<P::Mini>> = head.cast();
+        // SAFETY: `head` is the first word of the body of a `Mini` that `retire` gave to RCU.
+        let mini = unsafe { kernel::container_of!(body, Self, body) };
+        // SAFETY: It came from a `KBox`, left the table a grace period ago, and its body was taken.
+        drop(unsafe { KBox::from_raw(mini) });
+    }
+}
+
+/// A locked [`Mini`] that is in its table.
+///
+/// # Invariants
+///
+/// The object's lock is held, and `entry.hashed` is true.
+pub(crate) struct MiniGuard<'a, P: Protocol> {
+    mini: &'a Mini<P>,
+}
+
+impl<P: Protocol> MiniGuard<'_, P> {
+    pub(crate) fn key(&self) -> FlowKey {
+        self.mini.key()
+    }
+
+    /// Sets or moves the timer.
+    pub(crate) fn set_timer(&self, at: Jiffies) {
+        // SAFETY: The timer was set up when the object was made, and the object is in the table, so
+        // nobody deleted the timer for good.
+        unsafe { bindings::mod_timer(self.mini.timer.get(), at.0) };
+    }
+
+    /// Takes the object out of `table`, which it must be in, and hands its body over.
+    pub(crate) fn remove(self, table: &FlowTable<P>) -> P::Mini {
+        // SAFETY: The entry is hashed by the invariant.
+        unsafe {
+            bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get())
+        };
+        self.retire()
+    }
+
+    /// Puts `sock` into the table in the object's place, at once for every reader.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error when the table would not have it; nothing has changed then.
+    pub(crate) fn replace_with(
+        self,
+        table: &FlowTable<P>,
+        sock: &mut super::sock::Locked<'_, P>,
+    ) -> Result<P::Mini> {
+        let key = self.mini.key();
+        let entry = &sock.sock().entry;
+        // SAFETY: The socket lock is held, and a new socket is not hashed.
+        if unsafe { *entry.hashed.get() } {
+            return Err(EINVAL);
+        }
+        // SAFETY: Not hashed, so nobody else reads the key for a look-up.
+        unsafe { *entry.key.get() = key };
+        // SAFETY: Both nodes are valid; the old one is hashed, and the keys are equal.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_flow_replace(
+                table.raw.get(),
+                self.mini.entry.node.get(),
+                entry.node.get(),
+            )
+        })?;
+        // SAFETY: The socket lock is held. The table owns a reference from here on.
+        unsafe { *entry.hashed.get() = true };
+        core::mem::forget(ARef::from(sock.sock()));
+        Ok(self.retire())
+    }
+
+    /// The object is out of the table: stops its timer, gives it to RCU.
+    fn retire(self) -> P::Mini {
+        let mini = self.mini;
+        // SAFETY: The lock is held.
+        unsafe { *mini.entry.hashed.get() = false };
+        // SAFETY: The timer was set up. A callback that runs already waits for our lock and then
+        // sees that the object is no longer hashed.
+        unsafe { bindings::timer_delete(mini.timer.get()) };
+        // SAFETY: By the invariant the body is live, and with `hashed` false nobody reads it again.
+        let body = ManuallyDrop::into_inner(unsafe { core::ptr::read(&(*mini.body.get()).live) });
+        drop(self);
+        // SAFETY: The body's memory is free for RCU by the invariant, and the object came from a
+        // `KBox` in `FlowTable::insert_mini`.
+        unsafe {
+            bindings::call_rcu(
+                (&raw mut (*mini.body.get()).rcu).cast(),
+                Some(Mini::<P>::free_callback),
+            )
+        };
+        body
+    }
+}
+
+impl<P: Protocol> Drop for MiniGuard<'_, P> {
+    fn drop(&mut self) {
+        // SAFETY: Held by the invariant.
+        unsafe { bindings::oxtcp_helper_mini_unlock(self.mini.as_ptr().cast()) };
+    }
+}
+
+impl<P: Protocol> Deref for MiniGuard<'_, P> {
+    type Target = P::Mini;
+
+    fn deref(&self) -> &P::Mini {
+        // SAFETY: Locked and live by the invariants.
+        unsafe { &(*self.mini.body.get()).live }
+    }
+}
+
+impl<P: Protocol> DerefMut for MiniGuard<'_, P> {
+    fn deref_mut(&mut self) -> &mut P::Mini {
+        // SAFETY: Locked and live by the invariants.
+        unsafe { &mut (*self.mini.body.get()).live }
+    }
+}
+
+/// What a look-up found.
+pub(crate) enum Found<'a, P: Protocol> {
+    Sock(ARef<Sock<P>>),
+    Mini(&'a Mini<P>),
+}
+
+/// The table of one namespace.
+///
+/// # Invariants
+///
+/// `raw` is an initialised rhashtable. Every node in it is the `entry` of a [`Sock`], on which the
+/// table owns a reference, or of a [`Mini`], which the table owns.
+#[pin_data(PinnedDrop)]
+pub(crate) struct FlowTable<P: Protocol> {
+    #[pin]
+    raw: Opaque<bindings::rhashtable>,
+    _objects: PhantomData<KBox<Mini<P>>>,
+}
+
+// SAFETY: rhashtables are made for concurrent use.
+unsafe impl<P: Protocol> Send for FlowTable<P> {}
+// SAFETY: As above.
+unsafe impl<P: Protocol> Sync for FlowTable<P> {}
+
+impl<P: Protocol> FlowTable<P> {
+    /// An empty table. Process context.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            raw <- Opaque::try_ffi_init(|raw| {
+                // SAFETY: `raw` is valid for writes and will not move.
+                kernel::error::to_result(unsafe { bindings::oxtcp_helper_flow_init(raw) })
+            }),
+            _objects: PhantomData,
+        }? Error)
+    }
+
+    /// Who owns the flow. Any context; what is found lives as long as the RCU section.
+    pub(crate) fn lookup<'a>(&'a self, key: &FlowKey, _rcu: &'a rcu::Guard) -> Option<Found<'a, P>> {
+        // SAFETY: The key is 36 bytes as `helpers.c` wants it, and RCU is read-locked.
+        let node = unsafe {
+            bindings::oxtcp_helper_flow_lookup(self.raw.get(), (key as *const FlowKey).cast())
+        };
+        // SAFETY: Found in the table, and RCU keeps it.
+        unsafe { Self::found(node) }
+    }
+
+    /// # Safety
+    ///
+    /// `node` is null or was found in a table of this type, and RCU or a walk keeps it for `'a`.
+    unsafe fn found<'a>(node: *mut bindings::rhash_head) -> Option<Found<'a, P>> {
+        let node = NonNull::new(node)?;
+        // SAFETY: The node is the first field of an `Entry`.
+        let entry: &'a Entry = unsafe { node.cast().as_ref() };
+        if entry.is_sock {
+            // SAFETY: Entries of sockets are in a `Sock<P>`; RCU keeps the memory.
+            let sock = unsafe { &*kernel::container_of!(core::ptr::from_ref(entry), Sock<P>, entry) };
+            return sock.try_hold().map(Found::Sock);
+        }
+        // SAFETY: All others are in a `Mini<P>`.
+        Some(Found::Mini(unsafe {
+            &*kernel::container_of!(core::ptr::from_ref(entry), Mini<P>, entry)
+        }))
+    }
+
+    /// Puts a socket in.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST when the flow has an owner, ENOMEM, EINVAL when the socket is in a table already.
+    pub(crate) fn insert(&self, sock: &mut super::sock::Locked<'_, P>, key: FlowKey) -> Result {
+        let entry = &sock.sock().entry;
+        // SAFETY: The socket lock is held.
+        if unsafe { *entry.hashed.get() } {
+            return Err(EINVAL);
+        }
+        // SAFETY: Not hashed, so no look-up reads the key.
+        unsafe { *entry.key.get() = key };
+        // SAFETY: The node is valid and in no table.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_flow_insert(self.raw.get(), entry.node.get())
+        })?;
+        // INVARIANT: The table's reference; dropped in `remove` and `replace`.
+        core::mem::forget(ARef::from(sock.sock()));
+        // SAFETY: The socket lock is held.
+        unsafe { *entry.hashed.get() = true };
+        Ok(())
+    }
+
+    /// Takes a socket out, if it is in.
+    pub(crate) fn remove(&self, sock: &mut super::sock::Locked<'_, P>) {
+        let sock = sock.sock();
+        // SAFETY: The socket lock is held.
+        if !unsafe { core::mem::replace(&mut *sock.entry.hashed.get(), false) } {
+            return;
+        }
+        // SAFETY: Hashed, in this table: a socket has one namespace, which has one table.
+        unsafe { bindings::oxtcp_helper_flow_remove(self.raw.get(), sock.entry.node.get()) };
+        // SAFETY: The reference that `insert` left behind; the caller's lock needs one of its own,
+        // so this is not the last.
+        drop(unsafe { ARef::from_raw(NonNull::from(sock)) });
+    }
+
+    /// Puts a small object in a socket's place, with its timer set.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT when the socket is not in the table, or the kernel's error; the socket stays then.
+    pub(crate) fn replace(
+        &self,
+        sock: &mut super::sock::Locked<'_, P>,
+        mini: KBox<Mini<P>>,
+        timer: Jiffies,
+    ) -> Result {
+        let sock = sock.sock();
+        // SAFETY: The socket lock is held.
+        if !unsafe { *sock.entry.hashed.get() } {
+            drop(Mini::into_body(mini));
+            return Err(ENOENT);
+        }
+        let mini = KBox::into_raw(mini);
+        // SAFETY: Just a valid box; not shared yet but through the table below.
+        let shared = unsafe { &*mini };
+        // SAFETY: Unlocked below.
+        unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
+        // SAFETY: Both nodes are valid, the keys equal by the caller's making of `mini`: a
+        // different key makes the C function fail.
+        let err = unsafe {
+            bindings::oxtcp_helper_flow_replace(
+                self.raw.get(),
+                sock.entry.node.get(),
+                shared.entry.node.get(),
+            )
+        };
+        if err == 0 {
+            // SAFETY: Locked; the timer is set up.
+            unsafe {
+                *shared.entry.hashed.get() = true;
+                bindings::mod_timer(shared.timer.get(), timer.0);
+            }
+        }
+        // SAFETY: Locked above.
+        unsafe { bindings::oxtcp_helper_mini_unlock(mini.cast()) };
+        if err != 0 {
+            // SAFETY: It did not get into the table, so it is still ours.
+            drop(Mini::into_body(unsafe { KBox::from_raw(mini) }));
+            return kernel::error::to_result(err);
+        }
+        // SAFETY: The socket lock is held.
+        unsafe { *sock.entry.hashed.get() = false };
+        // SAFETY: The reference that `insert` left behind; not the last, see `remove`.
+        drop(unsafe { ARef::from_raw(NonNull::from(sock)) });
+        Ok(())
+    }
+
+    /// Puts a small object in, with its timer set.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST when the flow has an owner, ENOMEM; the object is gone then.
+    pub(crate) fn insert_mini(&self, mini: KBox<Mini<P>>, timer: Jiffies) -> Result {
+        let mini = KBox::into_raw(mini);
+        // SAFETY: As in `replace`.
+        let shared = unsafe { &*mini };
+        // SAFETY: Unlocked below.
+        unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
+        // SAFETY: The node is valid and in no table.
+        let err = unsafe {
+            bindings::oxtcp_helper_flow_insert(self.raw.get(), shared.entry.node.get())
+        };
+        if err == 0 {
+            // SAFETY: Locked; the timer is set up.
+            unsafe {
+                *shared.entry.hashed.get() = true;
+                bindings::mod_timer(shared.timer.get(), timer.0);
+            }
+        }
+        // SAFETY: Locked above.
+        unsafe { bindings::oxtcp_helper_mini_unlock(mini.cast()) };
+        if err != 0 {
+            // SAFETY: It did not get into the table, so it is still ours.
+            drop(Mini::into_body(unsafe { KBox::from_raw(mini) }));
+        }
+        kernel::error::to_result(err)
+    }
+
+    /// Takes out all small objects whose body `doomed` says so of. Process context.
+    pub(crate) fn purge(&self, mut doomed: impl FnMut(&P::Mini) -> bool) {
+        pin_init::stack_pin_init!(let walk = Walk::new(self));
+        loop {
+            match walk.as_mut().next() {
+                None => break,
+                Some(Found::Sock(_)) => continue,
+                Some(Found::Mini(mini)) => {
+                    if let Some(guard) = mini.lock() {
+                        if doomed(&guard) {
+                            drop(guard.remove(self));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[pinned_drop]
+impl<P: Protocol> PinnedDrop for FlowTable<P> {
+    fn drop(self: Pin<&mut Self>) {
+        self.purge(|_| true);
+        // SAFETY: Sockets hold their namespace, so none is left in the table; the small objects
+        // have just been taken out. Process context, as namespaces are taken down in it.
+        unsafe { bindings::rhashtable_destroy(self.raw.get()) };
+    }
+}
+
+/// A walk over a table. It sees every object that is there all the time, perhaps twice when the
+/// table is resized meanwhile.
+///
+/// # Invariants
+///
+/// `iter` is entered and started: RCU is read-locked from the making to the drop.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Walk<'t, P: Protocol> {
+    #[pin]
+    iter: Opaque<bindings::rhashtable_iter>,
+    _table: PhantomData<&'t FlowTable<P>>,
+    _not_send: kernel::types::NotThreadSafe,
+}
+
+impl<'t, P: Protocol> Walk<'t, P> {
+    /// Begins a walk. Process context; does not sleep until it ends.
+    pub(crate) fn new(table: &'t FlowTable<P>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            iter <- Opaque::ffi_init(|iter| {
+                // SAFETY: `iter` is valid for writes and pinned (it is put on a list); the table
+                // outlives `'t`. Starting may say that the table is being resized, which only means
+                // that the walk begins anew.
+                unsafe {
+                    bindings::rhashtable_walk_enter(table.raw.get(), iter);
+                    bindings::rhashtable_walk_start_check(iter);
+                }
+            }),
+            _table: PhantomData,
+            _not_send: kernel::types::NotThreadSafe,
+        })
+    }
+
+    /// The next object.
+    pub(crate) fn next(self: Pin<&mut Self>) -> Option<Found<'_, P>> {
+        loop {
+            // SAFETY: Entered and started by the invariant.
+            let node = unsafe { bindings::rhashtable_walk_next(self.iter.get()) };
+            match kernel::error::from_err_ptr(node) {
+                // Resized: goes on in the new table.
+                Err(_) => continue,
+                Ok(node) if node.is_null() => return None,
+                // SAFETY: Found in the table; the walk holds RCU until it is dropped.
+                Ok(node) => match unsafe { FlowTable::found(node.cast()) } {
+                    // A socket that is being freed.
+                    None => continue,
+                    found => return found,
+                },
+            }
+        }
+    }
+}
+
+#[pinned_drop]
+impl<P: Protocol> PinnedDrop for Walk<'_, P> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Entered and started by the invariant.
+        unsafe {
+            bindings::rhashtable_walk_stop(self.iter.get());
+            bindings::rhashtable_walk_exit(self.iter.get());
+        }
+    }
+}
+
+/// Waits until every small object that has left a table is freed. Process context, sleeps.
+pub(crate) fn barrier() {
+    // SAFETY: No conditions but that the context may sleep.
+    unsafe { bindings::rcu_barrier() };
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Clocks: the monotonic one for the engine, jiffies for timers.
+
+use super::bindings;
+
+/// Microseconds of the monotonic clock (`ktime_get()`). Any context.
+pub(crate) fn now_micros() -> u64 {
+    // SAFETY: No arguments, no conditions.
+    let ns = unsafe { bindings::ktime_get() };
+    u64::try_from(ns).unwrap_or(0) / 1000
+}
+
+/// A time in jiffies, as timers take it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Jiffies(pub(crate) usize);
+
+impl Jiffies {
+    /// The jiffy now. Any context.
+    pub(crate) fn now() -> Self {
+        // SAFETY: No arguments, no conditions.
+        Self(unsafe { bindings::oxtcp_helper_jiffies() })
+    }
+
+    /// The first jiffy that is not before `micros` microseconds from now.
+    ///
+    /// Longer waits than a timer can take are cut (the timer then comes early, and asks again).
+    pub(crate) fn after_micros(micros: u64) -> Self {
+        let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+        // SAFETY: No conditions.
+        let delta = unsafe { bindings::__usecs_to_jiffies(micros) };
+        Self(Self::now().0.wrapping_add(delta))
+    }
+
+    /// Whether this is before `other`, by the kernel's wrapping comparison.
+    pub(crate) fn before(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) as isize) < 0
+    }
+}

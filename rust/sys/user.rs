@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Values that cross to and from user space: socket options and messages.
+
+use kernel::prelude::*;
+
+use super::bindings;
+
+/// The value that setsockopt() brought, of `len` bytes. It may point into the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct OptionValue {
+    pub(super) raw: bindings::sockptr_t,
+    pub(super) len: u32,
+}
+
+impl OptionValue {
+    /// Reads an `int`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when the value is shorter than an int, EFAULT when it cannot be read.
+    pub(crate) fn int(&self) -> Result<i32> {
+        let mut value: i32 = 0;
+        if (self.len as usize) < core::mem::size_of::<i32>() {
+            return Err(EINVAL);
+        }
+        // SAFETY: `value` is valid for writes of its size; the source is checked by the copy, and
+        // is at least as long by the test above.
+        let err = unsafe {
+            bindings::oxtcp_helper_copy_from_sockptr(
+                (&raw mut value).cast(),
+                self.raw,
+                core::mem::size_of::<i32>(),
+            )
+        };
+        if err != 0 {
+            return Err(EFAULT);
+        }
+        Ok(value)
+    }
+}
+
+/// Where getsockopt() wants its answer: a user buffer and the user's length word.
+#[derive(Clone, Copy)]
+pub(crate) struct OptionAnswer {
+    pub(super) value: *mut kernel::ffi::c_char,
+    pub(super) len: *mut kernel::ffi::c_int,
+}
+
+impl OptionAnswer {
+    /// Answers with an int, cut to the length that the user gave, as the kernel's TCP does.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for a negative length, EFAULT for addresses that cannot be used.
+    pub(crate) fn int(&self, answer: i32) -> Result {
+        let mut len = 0;
+        // SAFETY: `len` is a local; the user address is checked by the access.
+        if unsafe { bindings::oxtcp_helper_get_user_int(&mut len, self.len) } != 0 {
+            return Err(EFAULT);
+        }
+        let len = usize::try_from(len).map_err(|_| EINVAL)?;
+        let len = len.min(core::mem::size_of::<i32>());
+        // SAFETY: The user address is checked by the access.
+        if unsafe { bindings::oxtcp_helper_put_user_int(len as i32, self.len) } != 0 {
+            return Err(EFAULT);
+        }
+        // SAFETY: `answer` is valid for reads of `len <= 4` bytes; the user address is checked.
+        let err = unsafe {
+            bindings::oxtcp_helper_copy_to_user(
+                self.value.cast(),
+                (&raw const answer).cast(),
+                len,
+            )
+        };
+        if err != 0 {
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+}
+
+/// The message of a sendmsg() or recvmsg() call.
+///
+/// # Invariants
+///
+/// `raw` is valid and ours alone for `'a`.
+pub(crate) struct Message<'a> {
+    raw: &'a mut bindings::msghdr,
+}
+
+impl<'a> Message<'a> {
+    /// # Safety
+    ///
+    /// `raw` is a valid msghdr that nobody else uses for `'a`.
+    pub(super) unsafe fn from_raw(raw: *mut bindings::msghdr) -> Self {
+        // INVARIANT, SAFETY: Both by the caller's promise.
+        Self { raw: unsafe { &mut *raw } }
+    }
+
+    /// Bytes still to be copied.
+    pub(crate) fn remaining(&mut self) -> usize {
+        // SAFETY: By the invariant the msghdr is valid.
+        unsafe { bindings::oxtcp_helper_msg_data_left(self.raw) }
+    }
+
+    /// `MSG_*` flags of the call.
+    pub(crate) fn flags(&self) -> u32 {
+        self.raw.msg_flags
+    }
+
+    /// Sets a flag for the caller to see (`MSG_TRUNC` and the like).
+    pub(crate) fn has_control(&self) -> bool {
+        self.raw.msg_controllen != 0
+    }
+
+    pub(super) fn iter(&mut self) -> *mut bindings::iov_iter {
+        &mut self.raw.msg_iter
+    }
+}
