@@ -37,6 +37,8 @@ impl Connection {
             {
                 segment.header.flags.remove(Flags::SYN);
                 segment.header.seq = link.rcv_nxt;
+                // The window of a SYN is not scaled (RFC 7323 section 2.2), that of what it now looks like is.
+                segment.header.window = link.snd_scale.narrow(u32::from(segment.header.window));
             }
         }
         let segment = &segment;

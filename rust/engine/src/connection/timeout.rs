@@ -59,9 +59,13 @@ impl Connection {
             Some(user) => Duration::from_millis(u64::from(user.get())),
             None => patience(cx.config, retries),
         };
-        // As in Linux, not without a retransmission that went unanswered: after some progress the timeout, which only a
-        // measured round trip resets (RFC 6298 rule 5.7), may alone be longer than the patience.
-        let unanswered = snd.retransmits() > 0 && snd.waited(cx) >= patience;
+        // Not before some retransmissions went unanswered, however long the time: after some progress the timeout, which
+        // only a measured round trip resets (RFC 6298 rule 5.7), may alone be longer than the patience. Linux asks for one.
+        let least = match options.user_timeout {
+            Some(_) => 1,
+            None => retries.min(cx.config.retries1),
+        };
+        let unanswered = snd.retransmits() >= least && snd.waited(cx) >= patience;
         if (!shrunk || options.user_timeout.is_some()) && unanswered {
             self.give_up();
             return;
