@@ -25,6 +25,13 @@ STOCK = $$(scripts/where kernel)
 SETUP_tree := scripts/setup tree
 SETUP_kernel := scripts/setup kernel
 endif
+# Who is not root has no Debian tree, but may have a cargo for what needs no kernel.
+ifneq ($(shell id -u),0)
+ifneq ($(shell command -v cargo),)
+CARGO := cargo
+SETUP_tree := true
+endif
+endif
 MODULE_MAKE = $(RUN) make -s -j$(JOBS) -C "$(STOCK)" M=$(CURDIR)
 DEBUG_MAKE = scripts/in-tree make -s -j$(JOBS) -C "$$(scripts/where debug)" LLVM=1 M=$(CURDIR)
 

@@ -39,7 +39,7 @@ def main():
     text = json.dumps(project, indent=1, sort_keys=True)
     if os.path.exists("/.oxtcp-tree"):
         tree = os.environ["OXTCP_CACHE"] + "/tree"
-        text = text.replace('"/usr/', f'"{tree}/usr/')
+        text = text.replace('"/usr/', f'"{tree}/usr/').replace('"/usr"', f'"{tree}/usr"')
     with open(out, "w") as f:
         f.write(text + "\n")
     print(f"  wrote   {out}: {len(crates)} crates")
