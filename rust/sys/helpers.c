@@ -438,6 +438,7 @@ void oxtcp_helper_skb_orphan(struct sk_buff *skb)
 
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
 {
+	skb->ip_summed = CHECKSUM_PARTIAL;
 	if (v6)
 		__tcp_v6_send_check(skb, &inet6_sk(sk)->saddr, &sk->sk_v6_daddr);
 	else
@@ -446,12 +447,14 @@ void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
 
 void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr)
 {
+	skb->ip_summed = CHECKSUM_PARTIAL;
 	__tcp_v4_send_check(skb, saddr, daddr);
 }
 
 void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,
 			      const struct in6_addr *daddr)
 {
+	skb->ip_summed = CHECKSUM_PARTIAL;
 	__tcp_v6_send_check(skb, saddr, daddr);
 }
 
