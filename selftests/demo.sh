@@ -42,13 +42,15 @@ server_is_up "" oxtcp 127.0.0.1 8004
 server_is_up "" oxtcp ::1 8006
 server_is_up "" built-in 127.0.0.1 8014
 server_is_up "" built-in ::1 8016
-transfer "oxtcp run python3, curl; IPv4" "" oxtcp 127.0.0.1 8004 "" built-in
-transfer "oxtcp run python3, curl; IPv6" "" oxtcp '[::1]' 8006 "" built-in
-transfer "python3, oxtcp run curl; IPv4" "" built-in 127.0.0.1 8014 "" oxtcp
-transfer "python3, oxtcp run curl; IPv6" "" built-in '[::1]' 8016 "" oxtcp
-transfer "oxtcp run python3, oxtcp run curl; IPv4" "" oxtcp 127.0.0.1 8004 "" oxtcp
-transfer "oxtcp run python3, oxtcp run curl; IPv6" "" oxtcp '[::1]' 8006 "" oxtcp
-stop_servers
+start_transfer "oxtcp run python3, curl; IPv4" "" oxtcp 127.0.0.1 8004 "" built-in
+start_transfer "oxtcp run python3, curl; IPv6" "" oxtcp '[::1]' 8006 "" built-in
+start_transfer "python3, oxtcp run curl; IPv4" "" built-in 127.0.0.1 8014 "" oxtcp
+start_transfer "python3, oxtcp run curl; IPv6" "" built-in '[::1]' 8016 "" oxtcp
+finish_transfers
+start_transfer "oxtcp run python3, oxtcp run curl; IPv4" "" oxtcp 127.0.0.1 8004 "" oxtcp
+start_transfer "oxtcp run python3, oxtcp run curl; IPv6" "" oxtcp '[::1]' 8006 "" oxtcp
+finish_transfers
+stop servers
 
 step "Between two network namespaces: 20 ms of delay, 1 % of the packets lost in each direction (netem)"
 east=oxtcp-east west=oxtcp-west
@@ -69,28 +71,33 @@ tc -n $east qdisc add dev wire root netem delay 20ms loss 1% &&
 start_server $east oxtcp 192.0.2.1 8004
 start_server $east oxtcp 2001:db8::1 8006
 start_server $east built-in 192.0.2.1 8014
+start_server $east oxtcp 192.0.2.1 8024
+start_server $east oxtcp 2001:db8::1 8026
 server_is_up $east oxtcp 192.0.2.1 8004
 server_is_up $east oxtcp 2001:db8::1 8006
 server_is_up $east built-in 192.0.2.1 8014
-transfer "oxtcp run python3, curl; IPv4" $east oxtcp 192.0.2.1 8004 $west built-in
-transfer "oxtcp run python3, curl; IPv6" $east oxtcp '[2001:db8::1]' 8006 $west built-in
-transfer "python3, oxtcp run curl; IPv4" $east built-in 192.0.2.1 8014 $west oxtcp
-transfer "oxtcp run python3, oxtcp run curl; IPv4" $east oxtcp 192.0.2.1 8004 $west oxtcp
-transfer "oxtcp run python3, oxtcp run curl; IPv6" $east oxtcp '[2001:db8::1]' 8006 $west oxtcp
+server_is_up $east oxtcp 192.0.2.1 8024
+server_is_up $east oxtcp 2001:db8::1 8026
+start_transfer "oxtcp run python3, curl; IPv4" $east oxtcp 192.0.2.1 8004 $west built-in
+start_transfer "oxtcp run python3, curl; IPv6" $east oxtcp '[2001:db8::1]' 8006 $west built-in
+start_transfer "python3, oxtcp run curl; IPv4" $east built-in 192.0.2.1 8014 $west oxtcp
+start_transfer "oxtcp run python3, oxtcp run curl; IPv4" $east oxtcp 192.0.2.1 8024 $west oxtcp
+start_transfer "oxtcp run python3, oxtcp run curl; IPv6" $east oxtcp '[2001:db8::1]' 8026 $west oxtcp
+finish_transfers
 detail "$(tc -n $east -s qdisc show dev wire | grep -o 'dropped [0-9]*') by $east's netem"
 
 step "A connection on the wire, from its first segment to its last (both sides oxtcp, 20 ms, no loss)"
 tc -n $east qdisc replace dev wire root netem delay 20ms && tc -n $west qdisc del dev wire root || fail "tc qdisc"
 ip netns exec $west tcpdump -i wire -U --immediate-mode -w "$work/wire.pcap" tcp port 8004 2> "$work/tcpdump.log" &
 tcpdump=$!
-wait_for 20 tcpdump grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
+wait_for 20 grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
 inside $west oxtcp run curl --silent --show-error --fail --max-time 20 --output "$work/small" http://192.0.2.1:8004/small \
 	2> "$work/curl.log" || fail "curl ended with code $?" "$work/curl.log"
 cmp -s "$work/small" "$work/www/small" || fail "what arrived is not what was sent"
 ladder() {
 	oxtcp ladder --client curl --server python3 "$work/wire.pcap" > "$work/ladder" 2>&1 && grep -q "$@" "$work/ladder"
 }
-wait_for 10 ladder ladder '  CLOSED .*TIME-WAIT$' || fail "the connection does not come to its end" "$work/ladder"
+wait_for 10 ladder '  CLOSED .*TIME-WAIT$' || fail "the connection does not come to its end" "$work/ladder"
 kill $tcpdump
 wait $tcpdump
 client=$(sed -n '1s/.*192.0.2.2:\([0-9]*\) .*/\1/p' "$work/ladder")
@@ -104,7 +111,7 @@ ok "the kernel agrees with the last line:"
 show_socket server "$found"
 
 step "And away again"
-stop_servers
+stop servers
 for namespace in $east $west; do
 	ip netns del $namespace || fail "ip netns del $namespace"
 done
@@ -113,7 +120,7 @@ namespaces=()
 unload() {
 	rmmod oxtcp 2> "$work/rmmod.log"
 }
-wait_for 10 rmmod unload || fail "rmmod oxtcp" "$work/rmmod.log"
+wait_for 10 unload || fail "rmmod oxtcp" "$work/rmmod.log"
 [ ! -e /proc/net/oxtcp ] && [ ! -e /sys/module/oxtcp ] || fail "rmmod left something behind in /proc or /sys"
 oxtcp run true > "$work/run.log" 2>&1 && fail "oxtcp run goes on without the module"
 ok "rmmod oxtcp; oxtcp run now says: $(head -n 1 "$work/run.log")"

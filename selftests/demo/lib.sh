@@ -3,6 +3,7 @@
 
 work=$(mktemp -d /tmp/oxtcp-demo.XXXXXX)
 servers=()
+transfers=()
 namespaces=()
 checks=0
 
@@ -35,17 +36,18 @@ fail() {
 }
 
 clean_up() {
-	stop_servers
+	stop servers
+	stop transfers
 	for namespace in "${namespaces[@]}"; do
 		ip netns del "$namespace" 2> /dev/null
 	done
 	rm -rf "$work"
 }
 
-# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
+# wait_for SECONDS COMMAND...: until COMMAND succeeds.
 wait_for() {
-	local limit=$((SECONDS + $1)) what=$2
-	shift 2
+	local limit=$((SECONDS + $1))
+	shift
 	until "$@"; do
 		[ $SECONDS -lt $limit ] || return 1
 		sleep 0.05
@@ -75,7 +77,7 @@ sockets() {
 			ends($2, local) && ends($3, remote) && (state == "*" || $4 == state)'
 }
 
-# is_there and one_socket leave what they have found in $found, as `TCP LOCAL REMOTE STATE`.
+# is_there NAMESPACE LOCAL-PORT REMOTE-PORT STATE: leaves what there is in $found, as `TCP LOCAL REMOTE STATE`.
 is_there() {
 	found=$(sockets "$@")
 	[ -n "$found" ]
@@ -91,27 +93,46 @@ start_server() {
 
 server_is_up() {
 	local namespace=$1 tcp=$2 address=$3 port=$4
-	wait_for 40 "port $port" is_there "$namespace" "$port" 0 LISTEN ||
+	wait_for 40 is_there "$namespace" "$port" 0 LISTEN ||
 		fail "python3 does not listen on $address port $port" "$work/server-$port.log"
 	[ "${found%% *}" = "$tcp" ] || fail "$address port $port should be $tcp's, but it is: $found"
 }
 
-stop_servers() {
+# stop NAME: ends the background jobs of this list, and what they run.
+stop() {
+	local -n jobs=$1
 	local pid
-	for pid in "${servers[@]}"; do
-		# The subshell, and what it runs.
+	for pid in "${jobs[@]}"; do
 		pkill -TERM -P "$pid" 2> /dev/null
 		kill "$pid" 2> /dev/null
 	done
-	wait "${servers[@]}" 2> /dev/null
-	servers=()
+	wait "${jobs[@]}" 2> /dev/null
+	jobs=()
+}
+
+# start_transfer ...: a transfer in the background; finish_transfers shows their outcomes in order.
+start_transfer() {
+	(transfer "$@") > "$work/transfer-${#transfers[@]}" 2>&1 &
+	transfers+=($!)
+}
+
+finish_transfers() {
+	local index code
+	for index in "${!transfers[@]}"; do
+		wait "${transfers[index]}"
+		code=$?
+		cat "$work/transfer-$index"
+		[ $code = 0 ] || exit 1
+		checks=$((checks + 1))
+	done
+	transfers=()
 }
 
 # transfer LABEL NAMESPACE TCP ADDRESS PORT CLIENT-NAMESPACE CLIENT-TCP: fetches the file with curl. While it is
 # under way (curl writes into a pipe that nobody empties yet), the sockets of both sides are looked up.
 transfer() {
 	local label=$1 namespace=$2 tcp=$3 address=$4 port=$5 client_namespace=$6 client_tcp=$7
-	local log="$work/curl-$5.log" pipe="$work/pipe-$5" file="$work/fetched-$5" begin=${EPOCHREALTIME/./}
+	local log="$work/curl-$BASHPID.log" pipe="$work/pipe-$BASHPID" file="$work/fetched-$BASHPID" begin=${EPOCHREALTIME/./}
 	local wrap=() curl server_socket client_socket remote
 	[ "$client_tcp" = oxtcp ] && wrap=(oxtcp run)
 
@@ -120,13 +141,13 @@ transfer() {
 	inside "$client_namespace" "${wrap[@]}" \
 		curl --silent --show-error --fail --max-time 90 --output "$pipe" "http://$address:$port/random" 2> "$log" &
 	curl=$!
-	wait_for 40 connection is_there "$namespace" "$port" '*' ESTABLISHED || fail "$label: no connection" "$log"
+	wait_for 40 is_there "$namespace" "$port" '*' ESTABLISHED || fail "$label: no connection" "$log"
 	server_socket=$found
 	remote=$(cut -d' ' -f3 <<< "$server_socket")
-	wait_for 40 connection is_there "$client_namespace" "${remote##*:}" "$port" ESTABLISHED ||
+	wait_for 40 is_there "$client_namespace" "${remote##*:}" "$port" ESTABLISHED ||
 		fail "$label: curl's socket is not there" "$log"
 	client_socket=$found
-	cat "$pipe" > "$file" &
+	cat "$pipe" > "$file" {hold}>&- &
 	local cat=$!
 	exec {hold}>&-
 

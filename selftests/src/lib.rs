@@ -4,6 +4,7 @@
 //! Every test is written over a [`Stack`] (a socket family and an IP version) or a [`Pair`] of them, so
 //! that the same lines run on the built-in TCP, which shows that they expect what Linux does, and on oxtcp.
 
+pub mod capture;
 pub mod connection;
 pub mod errno;
 pub mod ktap;
@@ -14,6 +15,7 @@ pub mod procnet;
 pub mod sock;
 pub mod stack;
 pub mod thread;
+pub mod transfer;
 pub mod wait;
 
 pub use connection::{connected, listening, Connected};

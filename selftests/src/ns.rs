@@ -28,6 +28,15 @@ impl Namespace {
         Namespace(File::open("/proc/thread-self/ns/net").expect("/proc/thread-self/ns/net"))
     }
 
+    /// The one of a process; process 1 has the initial one.
+    pub fn of_process(pid: u32) -> Namespace {
+        let path = format!("/proc/{pid}/ns/net");
+        match File::open(&path) {
+            Ok(file) => Namespace(file),
+            Err(error) => ktap::skip(&format!("{path}: {error}")),
+        }
+    }
+
     /// Moves this thread into it.
     pub fn enter(&self) {
         // SAFETY: an open descriptor of a namespace.
