@@ -405,7 +405,7 @@ impl Host {
         }
         // The peer's acknowledgments free the send buffer.
         let acked = socket.send_start.distance_to(socket.conn.first_unacked_byte());
-        if socket.established && socket.conn.state() != State::Closed {
+        if socket.established {
             assert!(acked as usize <= socket.send.len(), "{}: more acked than written", self.name);
             socket.send.drain(..acked as usize);
             socket.send_start = socket.send_start.add(acked);

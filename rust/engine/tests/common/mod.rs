@@ -8,4 +8,5 @@ pub mod host;
 pub mod link;
 pub mod packet;
 pub mod rng;
+pub mod stand;
 pub mod world;
