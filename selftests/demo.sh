@@ -88,7 +88,7 @@ detail "$(tc -n $east -s qdisc show dev wire | grep -o 'dropped [0-9]*') by $eas
 
 step "A connection on the wire, from its first segment to its last (both sides oxtcp, 20 ms, no loss)"
 tc -n $east qdisc replace dev wire root netem delay 20ms && tc -n $west qdisc del dev wire root || fail "tc qdisc"
-ip netns exec $west tcpdump -i wire -U --immediate-mode -w "$work/wire.pcap" tcp port 8004 2> "$work/tcpdump.log" &
+inside $west tcpdump -i wire -U --immediate-mode -w "$work/wire.pcap" tcp port 8004 2> "$work/tcpdump.log" &
 tcpdump=$!
 wait_for 20 grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
 inside $west oxtcp run curl --silent --show-error --fail --max-time 20 --output "$work/small" http://192.0.2.1:8004/small \

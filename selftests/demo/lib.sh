@@ -50,7 +50,7 @@ wait_for() {
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $limit ] || return 1
-		sleep 0.05
+		sleep 0.1
 	done
 }
 
@@ -62,7 +62,7 @@ seconds_since() {
 # inside NAMESPACE COMMAND...: an empty name is the initial one.
 inside() {
 	if [ -n "$1" ]; then
-		ip netns exec "$@"
+		nsenter --net="/run/netns/$1" "${@:2}"
 	else
 		shift
 		"$@"
