@@ -48,6 +48,8 @@ pub(crate) fn close(sk: &mut Sk<'_>, mut timeout: isize) {
 /// close(2), second half: the program is gone. Process context.
 pub(crate) fn orphaned(sk: &mut Sk<'_>) {
     if sk.sock().state() == tcp_state::CLOSE {
+        // So that the port is free when close() returns; `discard` may be in a softirq and cannot.
+        connect::unbind(sk);
         discard(sk);
     }
 }

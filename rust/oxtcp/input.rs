@@ -14,6 +14,7 @@ use oxtcp_engine::wire::{Flags, Header, MIN_HEADER_LEN};
 use oxtcp_engine::Segment;
 
 use crate::half_open;
+use crate::icmp;
 use crate::listener;
 use crate::namespace::{context, Namespace};
 use crate::output::scoped;
@@ -31,6 +32,14 @@ pub(crate) struct Arrival {
     pub(crate) family: Family,
 }
 
+/// What a packet is, as far as it concerns us.
+enum Packet {
+    /// Where the TCP header begins, whose flow it is, and the flags.
+    Tcp { offset: u32, key: FlowKey, flags: Flags },
+    /// Where the ICMP header begins.
+    Icmp { offset: u32 },
+}
+
 /// Whose a packet is.
 enum Owner<'a> {
     Connection(ARef<Socket>),
@@ -43,8 +52,14 @@ impl LocalIn for Tcp {
         let Some(namespace) = Namespace::try_get(net) else {
             return Err(skb);
         };
-        let Some((offset, key, flags)) = identify(&mut skb, family) else {
-            return Err(skb);
+        let (offset, key, flags) = match identify(&mut skb, family) {
+            Some(Packet::Tcp { offset, key, flags }) => (offset, key, flags),
+            Some(Packet::Icmp { offset }) => {
+                let ifindex = skb.ifindex(family);
+                icmp::look(net, namespace, &mut skb, offset, family, ifindex);
+                return Err(skb);
+            }
+            None => return Err(skb),
         };
         let arrival = Arrival { ifindex: skb.ifindex(family), family };
         let key = FlowKey::new(scoped(key.local(), arrival.ifindex), scoped(key.remote(), arrival.ifindex));
@@ -96,18 +111,22 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     Some((Segment { header, payload_len }, header_len))
 }
 
-/// Where the TCP header begins, whose flow it is and its flags; `None` for what cannot be ours.
-fn identify(skb: &mut SkBuff, family: Family) -> Option<(u32, FlowKey, Flags)> {
+/// What the packet is; `None` for what cannot be ours.
+fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
+    const ICMP: u8 = 1;
     const TCP: u8 = 6;
+    const ICMPV6: u8 = 58;
     /// Ports, sequence numbers, data offset and flags.
     const WANTED: u32 = 14;
     let (offset, local, remote) = match family {
         Family::V4 => {
             let ip = skb.header(20)?;
-            if *ip.get(9)? != TCP {
-                return None;
-            }
             let offset = u32::from(*ip.first()? & 0xf) * 4;
+            match *ip.get(9)? {
+                TCP => {}
+                ICMP => return Some(Packet::Icmp { offset }),
+                _ => return None,
+            }
             let remote: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
             let local: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
             (offset, Endpoint::mapped(local), Endpoint::mapped(remote))
@@ -117,8 +136,10 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<(u32, FlowKey, Flags)> {
             let remote: [u8; 16] = ip.get(8..24)?.try_into().ok()?;
             let local: [u8; 16] = ip.get(24..40)?.try_into().ok()?;
             let (offset, protocol) = skb.ipv6_transport()?;
-            if protocol != TCP {
-                return None;
+            match protocol {
+                TCP => {}
+                ICMPV6 => return Some(Packet::Icmp { offset }),
+                _ => return None,
             }
             (offset, local, remote)
         }
@@ -132,7 +153,8 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<(u32, FlowKey, Flags)> {
         Endpoint { ip: local, port: port(2)? },
         Endpoint { ip: remote, port: port(0)? },
     );
-    Some((offset, key, Flags::from_bits(*tcp.get(13)?)))
+    let flags = Flags::from_bits(*tcp.get(13)?);
+    Some(Packet::Tcp { offset, key, flags })
 }
 
 /// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or, for a SYN, a listener's.

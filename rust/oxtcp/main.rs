@@ -14,7 +14,7 @@
 //! | `connection` | one step of a connection: engine in, consequences out |
 //! | `connect`, `listener`, `half_open`, `closing` | how connections begin and end |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
-//! | `input`, `output` | packets |
+//! | `input`, `output`, `icmp` | packets |
 //! | `ports`, `sysctls`, `procfs` | ports, settings, listings |
 
 #![deny(unsafe_code)]
@@ -25,6 +25,7 @@ mod closing;
 mod connect;
 mod connection;
 mod half_open;
+mod icmp;
 mod input;
 mod listener;
 mod namespace;
@@ -52,12 +53,6 @@ module! {
     authors: ["The oxtcp authors"],
     description: "A TCP in Rust, beside the one that is built in",
     license: "GPL",
-    params: {
-        family: i32 {
-            default: 19,
-            description: "Number of the socket family AF_OXTCP (default 19, once Econet's)",
-        },
-    },
 }
 
 /// The module. The fields go in this order: first no new socket can be made, then the namespaces
@@ -69,7 +64,7 @@ struct Oxtcp {
 
 impl kernel::Module for Oxtcp {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let family = *module_parameters::family.value();
+        let family = sys::proto::family_parameter();
         let namespaces = sys::net::PerNetRegistration::new()?;
         let protocol = sys::proto::Registration::new(module, family).inspect_err(|&error| {
             if error == EEXIST {

@@ -17,6 +17,7 @@ use crate::sys::table::{Endpoint, FlowKey};
 
 /// Sends all that the connection has to send now. Any context.
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    follow_path_mtu(sk, cx);
     loop {
         let limit = BurstLimit(route::burst_limit(sk));
         let Some(connection) = sk.state().connection() else {
@@ -31,6 +32,25 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
             continue;
         }
         send(sk, segment);
+    }
+}
+
+/// Brings a change of the path's MTU (another route, an ICMP error) to the engine.
+fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    if sk.state().connection().is_none() {
+        return;
+    }
+    let mtu = match route::current_mtu(sk) {
+        Some(mtu) => mtu,
+        // No route, for now: what is sent is lost, and the timers try again.
+        None => match route::route_socket(sk) {
+            Ok((info, _)) => info.mtu,
+            Err(_) => return,
+        },
+    };
+    let mss = mss_of(mtu, sk.wire_family());
+    if let Some(connection) = sk.state().connection() {
+        connection.set_path_mss(cx, mss);
     }
 }
 

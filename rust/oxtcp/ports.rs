@@ -29,7 +29,7 @@ use core::ops::Deref;
 
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 use kernel::sync::{new_mutex, Arc, Mutex};
 
 use crate::sys::deferred::{Deferred, Run};
@@ -171,7 +171,6 @@ impl Ports {
                 holders: Atomic::new(1),
                 reuse: Atomic::new(reuse),
                 listening: Atomic::new(false),
-                others: Atomic::new(false),
                 ephemeral: Atomic::new(false),
                 registry: self.0.clone(),
             },
@@ -262,7 +261,6 @@ impl PortRef {
         let socket = table.socket(&self.0).ok_or(EINVAL)?;
         socket.claim_listen()?;
         self.0.listening.store(true, Relaxed);
-        self.0.others.store(socket.others_on_port(), Release);
         Ok(())
     }
 
@@ -296,14 +294,6 @@ impl PortRef {
         drop(self);
         registry.table.lock().reap(port);
     }
-
-    /// Whether, when listening began, the built-in TCP (or another reservation of ours) had sockets or
-    /// TIME-WAITs on this port: let in by SO_REUSEADDR, or at other addresses. New ones cannot come to
-    /// an overlapping address while we listen. Any context.
-    #[inline]
-    pub(crate) fn others(&self) -> bool {
-        self.0.others.load(Acquire)
-    }
 }
 
 impl Drop for PortRef {
@@ -328,8 +318,6 @@ struct Reservation {
     reuse: Atomic<bool>,
     /// One of the holders listens. Written under `table`.
     listening: Atomic<bool>,
-    /// See [`PortRef::others`]. Written under `table`, read anywhere.
-    others: Atomic<bool>,
     /// Made by [`Ports::ephemeral`], whose callers may share it. Written once, by the only holder.
     ephemeral: Atomic<bool>,
     registry: Arc<Deferred<Registry>>,

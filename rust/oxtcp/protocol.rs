@@ -156,9 +156,8 @@ impl Protocol for Tcp {
         }
     }
 
-    fn init(sk: &mut Sk<'_>) -> Result {
+    fn init(sk: &mut Sk<'_>) {
         options::set_default_buffers(sk);
-        Ok(())
     }
 
     fn close(sk: &mut Sk<'_>, timeout: isize) {

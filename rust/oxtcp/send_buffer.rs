@@ -32,11 +32,6 @@ impl SendBuffer {
         }
     }
 
-    /// Bytes held.
-    pub(crate) fn len(&self) -> u32 {
-        self.len
-    }
-
     /// Puts bytes behind all others; `seq` is the sequence number that they begin at. Process context.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 #include <linux/bottom_half.h>
 #include <linux/hash.h>
 #include <linux/jiffies.h>
+#include <linux/moduleparam.h>
 #include <linux/poll.h>
 #include <linux/sockptr.h>
 #include <linux/tcp.h>
@@ -204,11 +205,6 @@ int oxtcp_helper_sk_rmem_alloc(const struct sock *sk)
 	return atomic_read(&sk->sk_rmem_alloc);
 }
 
-int oxtcp_helper_sk_wmem_alloc(const struct sock *sk)
-{
-	return sk_wmem_alloc_get(sk);
-}
-
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk)
 {
 	return sk_stream_memory_free(sk);
@@ -222,16 +218,6 @@ bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk)
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk)
 {
 	return sk_page_frag(sk);
-}
-
-bool oxtcp_helper_sk_can_gso(const struct sock *sk)
-{
-	return sk_can_gso(sk);
-}
-
-void oxtcp_helper_sk_set_txhash(struct sock *sk)
-{
-	sk_set_txhash(sk);
 }
 
 void oxtcp_helper_sk_dst_reset(struct sock *sk)
@@ -343,11 +329,6 @@ void oxtcp_helper_socket_custom_sockopt(struct socket *sock)
 	set_bit(SOCK_CUSTOM_SOCKOPT, &sock->flags);
 }
 
-bool oxtcp_helper_skb_queue_empty_lockless(const struct sk_buff_head *q)
-{
-	return skb_queue_empty_lockless(q);
-}
-
 int oxtcp_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size)
 {
 	return copy_from_sockptr(dst, src, size);
@@ -380,11 +361,6 @@ struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size,
 void oxtcp_helper_kfree_skb(struct sk_buff *skb)
 {
 	kfree_skb(skb);
-}
-
-void oxtcp_helper_consume_skb(struct sk_buff *skb)
-{
-	consume_skb(skb);
 }
 
 bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
@@ -429,11 +405,6 @@ void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk)
 {
 	skb_set_owner_r(skb, sk);
-}
-
-void oxtcp_helper_skb_orphan(struct sk_buff *skb)
-{
-	skb_orphan(skb);
 }
 
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
@@ -483,29 +454,9 @@ int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6)
 	return v6 ? inet6_iif(skb) : inet_iif(skb);
 }
 
-int oxtcp_helper_skb_sdif(const struct sk_buff *skb, bool v6)
-{
-	return v6 ? inet6_sdif(skb) : inet_sdif((struct sk_buff *)skb);
-}
-
-u16 oxtcp_helper_skb_gso_size(const struct sk_buff *skb)
-{
-	return skb_shinfo(skb)->gso_size;
-}
-
 bool oxtcp_helper_skb_is_host(const struct sk_buff *skb)
 {
 	return skb->pkt_type == PACKET_HOST;
-}
-
-u32 oxtcp_helper_skb_mark(const struct sk_buff *skb)
-{
-	return skb->mark;
-}
-
-unsigned int oxtcp_helper_skb_network_offset(const struct sk_buff *skb)
-{
-	return skb_network_offset(skb);
 }
 
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb)
@@ -774,6 +725,19 @@ bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock)
 size_t oxtcp_helper_msg_data_left(struct msghdr *msg)
 {
 	return msg_data_left(msg);
+}
+
+/*
+ * The kernel crate's module parameters have no file in sysfs; programs read
+ * the family's number there (`oxtcp run`).
+ */
+static int oxtcp_family = 19;
+module_param_named(family, oxtcp_family, int, 0444);
+MODULE_PARM_DESC(family, "Number of the socket family AF_OXTCP (default 19, once Econet's)");
+
+int oxtcp_helper_family(void)
+{
+	return oxtcp_family;
 }
 
 /*

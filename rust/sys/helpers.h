@@ -50,12 +50,9 @@ void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size);
 void oxtcp_helper_sk_wmem_queued_add(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_reclaim(struct sock *sk);
 int oxtcp_helper_sk_rmem_alloc(const struct sock *sk);
-int oxtcp_helper_sk_wmem_alloc(const struct sock *sk);
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk);
 bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk);
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk);
-bool oxtcp_helper_sk_can_gso(const struct sock *sk);
-void oxtcp_helper_sk_set_txhash(struct sock *sk);
 void oxtcp_helper_sk_dst_reset(struct sock *sk);
 int oxtcp_helper_sk_refcnt(const struct sock *sk);
 u64 oxtcp_helper_sock_ino(struct sock *sk);
@@ -72,7 +69,6 @@ void oxtcp_helper_sock_poll_wait(struct file *file, struct socket *sock,
 				 struct poll_table_struct *wait);
 void oxtcp_helper_sk_nospace(struct sock *sk);
 void oxtcp_helper_socket_custom_sockopt(struct socket *sock);
-bool oxtcp_helper_skb_queue_empty_lockless(const struct sk_buff_head *q);
 int oxtcp_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size);
 int oxtcp_helper_get_user_int(int *dst, int __user *src);
 int oxtcp_helper_put_user_int(int v, int __user *dst);
@@ -81,14 +77,12 @@ int oxtcp_helper_copy_to_user(void __user *dst, const void *src, size_t n);
 /* struct sk_buff */
 struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size, gfp_t gfp);
 void oxtcp_helper_kfree_skb(struct sk_buff *skb);
-void oxtcp_helper_consume_skb(struct sk_buff *skb);
 bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len);
 bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6);
 void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb);
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk);
-void oxtcp_helper_skb_orphan(struct sk_buff *skb);
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6);
 void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr);
 void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,
@@ -97,11 +91,7 @@ void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
 void oxtcp_helper_skb_add_frag(struct sk_buff *skb, int i, struct page *page, int off, int size);
 void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst);
 int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6);
-int oxtcp_helper_skb_sdif(const struct sk_buff *skb, bool v6);
-u16 oxtcp_helper_skb_gso_size(const struct sk_buff *skb);
 bool oxtcp_helper_skb_is_host(const struct sk_buff *skb);
-u32 oxtcp_helper_skb_mark(const struct sk_buff *skb);
-unsigned int oxtcp_helper_skb_network_offset(const struct sk_buff *skb);
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb);
 void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb);
 void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb);
@@ -152,6 +142,9 @@ void oxtcp_helper_spin_lock_bh(spinlock_t *lock);
 void oxtcp_helper_spin_unlock_bh(spinlock_t *lock);
 bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock);
 size_t oxtcp_helper_msg_data_left(struct msghdr *msg);
+
+/* module parameters */
+int oxtcp_helper_family(void);
 
 /* memory accounting of struct proto */
 void oxtcp_helper_proto_memory(struct proto *prot);

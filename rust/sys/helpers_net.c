@@ -32,16 +32,6 @@ void *oxtcp_helper_net_generic(const struct net *net, unsigned int id)
 	return net_generic(net, id);
 }
 
-bool oxtcp_helper_net_is_initial(const struct net *net)
-{
-	return net_eq(net, &init_net);
-}
-
-void oxtcp_helper_local_port_range(const struct net *net, int *low, int *high)
-{
-	inet_get_local_port_range(net, low, high);
-}
-
 /* netfilter.rs */
 
 /* ipv6.disable=1 leaves the module there and the protocol away; hooks for it would do no harm. */
@@ -74,11 +64,6 @@ unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb)
 	rcu_read_unlock();
 #endif
 	return verdict & NF_VERDICT_MASK;
-}
-
-void oxtcp_helper_ct_reset(struct sk_buff *skb)
-{
-	nf_reset_ct(skb);
 }
 
 /* proc.rs */
@@ -137,37 +122,6 @@ int oxtcp_helper_ksock_claim_listen(struct sock *sk)
 unsigned int oxtcp_helper_ksock_port(const struct sock *sk)
 {
 	return inet_sk(sk)->inet_num;
-}
-
-/* Is there a socket or TIME-WAIT of the built-in TCP besides @sk on @sk's port? */
-bool oxtcp_helper_ksock_others_on_port(const struct sock *sk)
-{
-	struct inet_hashinfo *hinfo = tcp_get_hashinfo(sk);
-	struct inet_bind_hashbucket *head;
-	struct inet_bind2_bucket *tb2;
-	struct inet_bind_bucket *tb;
-	bool others = false;
-	struct sock *sk2;
-
-	head = &hinfo->bhash[inet_bhashfn(sock_net(sk), inet_sk(sk)->inet_num,
-					  hinfo->bhash_size)];
-
-	spin_lock_bh(&head->lock);
-	/* Owners come and go under this lock (inet_bind_hash(), __inet_put_port()). */
-	tb = inet_csk(sk)->icsk_bind_hash;
-	if (tb) {
-		hlist_for_each_entry(tb2, &tb->bhash2, bhash_node) {
-			sk_for_each_bound(sk2, &tb2->owners) {
-				if (sk2 != sk) {
-					others = true;
-					goto out;
-				}
-			}
-		}
-	}
-out:
-	spin_unlock_bh(&head->lock);
-	return others;
 }
 
 /* deferred.rs */

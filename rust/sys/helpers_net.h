@@ -15,12 +15,9 @@ struct socket;
 
 struct net *oxtcp_helper_init_net(void);
 void *oxtcp_helper_net_generic(const struct net *net, unsigned int id);
-bool oxtcp_helper_net_is_initial(const struct net *net);
-void oxtcp_helper_local_port_range(const struct net *net, int *low, int *high);
 
 bool oxtcp_helper_ipv6_present(void);
 unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb);
-void oxtcp_helper_ct_reset(struct sk_buff *skb);
 
 struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net);
 struct net *oxtcp_helper_seq_file_net(struct seq_file *seq);
@@ -29,7 +26,6 @@ int oxtcp_helper_ksock_set_v6only(struct sock *sk);
 void oxtcp_helper_ksock_set_reuse(struct sock *sk, bool reuse);
 int oxtcp_helper_ksock_claim_listen(struct sock *sk);
 unsigned int oxtcp_helper_ksock_port(const struct sock *sk);
-bool oxtcp_helper_ksock_others_on_port(const struct sock *sk);
 
 void oxtcp_helper_init_work(struct work_struct *work, work_func_t func);
 bool oxtcp_helper_queue_work(struct work_struct *work);

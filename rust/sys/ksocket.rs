@@ -177,12 +177,6 @@ impl KernelSocket {
         unsafe { bindings::oxtcp_helper_ksock_set_reuse(self.sk(), reuse) };
     }
 
-    /// Whether the built-in TCP has other sockets or TIME-WAITs on this socket's port, at any address.
-    pub(crate) fn others_on_port(&self) -> bool {
-        // SAFETY: `sk` is the sock of a valid TCP socket.
-        unsafe { bindings::oxtcp_helper_ksock_others_on_port(self.sk()) }
-    }
-
     fn sk(&self) -> *mut bindings::sock {
         // SAFETY: The socket is valid by the type's invariants; its sock is there until the release.
         unsafe { (*self.0.as_ptr()).sk }

@@ -63,22 +63,6 @@ impl Net {
         // SAFETY: `init_net` is a static variable, and that namespace never ends.
         unsafe { Net::from_raw(bindings::oxtcp_helper_init_net()) }
     }
-
-    /// Whether this is the namespace that the machine started with.
-    pub(crate) fn is_initial(&self) -> bool {
-        // SAFETY: The pointer is valid; only its value is looked at.
-        unsafe { bindings::oxtcp_helper_net_is_initial(self.as_ptr()) }
-    }
-
-    /// `net.ipv4.ip_local_port_range`: the first and the last port for connections whose program
-    /// asked for none.
-    pub(crate) fn local_port_range(&self) -> (u16, u16) {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: The namespace is valid by the type's invariants; the others are our own variables.
-        unsafe { bindings::oxtcp_helper_local_port_range(self.as_ptr(), &mut low, &mut high) };
-        // The sysctl lets in 1..=65535 only.
-        (low as u16, high as u16)
-    }
 }
 
 /// The namespace that a [`PerNet`] value belongs to, to be kept in that value.

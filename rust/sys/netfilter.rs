@@ -126,13 +126,6 @@ pub(crate) fn confirm_conntrack(skb: &SkBuff) -> Confirm {
     }
 }
 
-/// Lets go of the packet's conntrack entry, as the built-in TCP does before it queues one: an entry must
-/// not live for as long as a program does not read. Any context.
-pub(crate) fn reset_conntrack(skb: &SkBuff) {
-    // SAFETY: As in `confirm_conntrack`.
-    unsafe { bindings::oxtcp_helper_ct_reset(skb.as_ptr()) };
-}
-
 fn hook_ops(family: c_uint, hook: Hook) -> bindings::nf_hook_ops {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
     let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };

@@ -26,6 +26,12 @@ use super::user::{Message, OptionAnswer, OptionValue};
 /// How many socket families there are (`NPROTO`).
 pub(crate) const FAMILIES: u32 = bindings::AF_MAX;
 
+/// The module parameter `family`.
+pub(crate) fn family_parameter() -> i32 {
+    // SAFETY: Reads a variable that is set before the module's code runs.
+    unsafe { bindings::oxtcp_helper_family() }
+}
+
 /// An address that a program gave to connect().
 pub(crate) struct PeerAddress {
     pub(crate) end: Endpoint,
@@ -63,7 +69,7 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// EPROTONOSUPPORT for an unknown number.
     fn family_of(protocol: i32) -> Result<bool>;
     /// A program has made a socket.
-    fn init(sk: &mut Locked<'_, Self>) -> Result;
+    fn init(sk: &mut Locked<'_, Self>);
     /// A program lets go of the socket, and waits up to `timeout` jiffies for its data to leave.
     fn close(sk: &mut Locked<'_, Self>, timeout: isize);
     /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
@@ -420,7 +426,7 @@ impl<P: Protocol> Statics<P> {
                 (*socket).ops = if v6 { &const { Self::OPS_V6 } } else { &const { Self::OPS } };
                 let sock = Sock::<P>::alloc(P::statics(), net, socket, v6, kern != 0, kernel::bindings::GFP_KERNEL)?;
                 bindings::oxtcp_helper_socket_custom_sockopt(socket);
-                P::init(&mut sock.lock())?;
+                P::init(&mut sock.lock());
                 // The reference is the socket's from here on.
                 let _ = ARef::into_raw(sock);
             }

@@ -4,12 +4,6 @@
 
 use super::bindings;
 
-/// A random number from the kernel's generator. Any context.
-pub(crate) fn u32() -> u32 {
-    // SAFETY: No arguments, no conditions.
-    unsafe { bindings::get_random_u32() }
-}
-
 /// A secret key of SipHash-2-4, drawn at random.
 pub(crate) struct SipKey(bindings::siphash_key_t);
 

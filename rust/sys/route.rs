@@ -226,6 +226,38 @@ pub(crate) fn current_mtu<P: Protocol>(sk: &mut Locked<'_, P>) -> Option<u32> {
     }
 }
 
+/// Tells routing that the path of `flow` takes no more than `mtu` bytes, as an ICMP error in `skb`
+/// says; the packet that it quotes begins `inner` bytes behind the data pointer. Softirq context.
+pub(crate) fn lower_mtu(net: &Net, skb: &mut SkBuff, inner: u32, family: Family, mtu: u32) {
+    if skb.header(inner).is_none() {
+        return;
+    }
+    // SAFETY: The packet is ours; `inner` bytes are linear, so that the data pointer may go there and
+    // come back. The quoted header was looked at by the caller, so it is linear too.
+    unsafe {
+        bindings::oxtcp_helper_skb_pull(skb.as_ptr(), inner);
+        let oif = 0;
+        match family {
+            Family::V4 => bindings::ipv4_update_pmtu(
+                skb.as_ptr(),
+                net.as_ptr(),
+                mtu,
+                oif,
+                bindings::IPPROTO_TCP as u8,
+            ),
+            Family::V6 => bindings::ip6_update_pmtu(
+                skb.as_ptr(),
+                net.as_ptr(),
+                mtu.to_be(),
+                oif,
+                0,
+                bindings::kuid_t { val: 0 },
+            ),
+        }
+        bindings::oxtcp_helper_skb_push(skb.as_ptr(), inner);
+    }
+}
+
 /// Forgets the socket's route.
 pub(crate) fn reset_route<P: Protocol>(sk: &mut Locked<'_, P>) {
     // SAFETY: Valid and locked.

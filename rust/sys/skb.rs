@@ -10,7 +10,6 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::netfilter::Family;
 use super::page::PageFragment;
-use super::user::Message;
 
 /// Room for the headers below TCP, as the kernel's TCP reserves it (`MAX_TCP_HEADER` rounded up).
 const HEADROOM: u32 = 320;
@@ -135,18 +134,6 @@ impl SkBuff {
         unsafe { bindings::oxtcp_helper_skb_iif(self.as_ptr(), family == Family::V6) }
     }
 
-    /// The firewall mark.
-    pub(crate) fn mark(&self) -> u32 {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_mark(self.as_ptr()) }
-    }
-
-    /// The segment size of an aggregate, 0 for a single segment.
-    pub(crate) fn gso_size(&self) -> u16 {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_gso_size(self.as_ptr()) }
-    }
-
     /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,
     /// device. Clears the control block.
     pub(crate) fn detach(&mut self) {
@@ -164,18 +151,6 @@ impl SkBuff {
     pub(crate) fn set_unread(&mut self, unread: Unread) {
         // SAFETY: As for `unread`, and `&mut self` makes it ours to write.
         unsafe { (*self.as_ptr()).cb.as_mut_ptr().cast::<Unread>().write(unread) };
-    }
-
-    /// Copies `len` bytes from `offset` on to the reader. Process context, may sleep.
-    ///
-    /// # Errors
-    ///
-    /// EFAULT when the reader's memory cannot be written.
-    pub(crate) fn copy_to(&self, offset: u32, to: &mut Message<'_>, len: u32) -> Result {
-        // SAFETY: Valid by the invariant; the function checks offset and length against the packet.
-        kernel::error::to_result(unsafe {
-            bindings::skb_copy_datagram_iter(self.as_ptr(), offset as i32, to.iter(), len as i32)
-        })
     }
 
     /// An empty packet to send, with room for all headers. GFP_ATOMIC: any context.

@@ -390,15 +390,6 @@ impl<P: Protocol> Sock<P> {
         u32::from(locks) & which != 0
     }
 
-    /// The local port, 0 when not bound.
-    pub(crate) fn local_port(&self) -> u16 {
-        // SAFETY: As in `state`.
-        unsafe {
-            (&raw const (*self.as_ptr()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_num)
-                .read_volatile()
-        }
-    }
-
     /// The local address that was bound, unspecified when none was.
     pub(crate) fn bound_ip(&self) -> [u8; 16] {
         if self.is_v6() {
@@ -1181,10 +1172,6 @@ impl<P: Protocol> NewChild<P> {
     /// Makes one, see [`Sock::new_child`].
     pub(crate) fn new(listener: &Sock<P>) -> Result<Self> {
         Sock::new_child(listener).map(Self)
-    }
-
-    pub(crate) fn sock(&self) -> &Sock<P> {
-        &self.0
     }
 
     /// A second reference, to use the child while the first is in a queue.

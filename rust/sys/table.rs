@@ -608,8 +608,3 @@ impl<P: Protocol> PinnedDrop for Walk<'_, P> {
     }
 }
 
-/// Waits until every small object that has left a table is freed. Process context, sleeps.
-pub(crate) fn barrier() {
-    // SAFETY: No conditions but that the context may sleep.
-    unsafe { bindings::rcu_barrier() };
-}

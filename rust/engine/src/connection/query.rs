@@ -116,6 +116,15 @@ impl Connection {
         self.snd_una().distance_to(self.snd_nxt())
     }
 
+    /// Bytes that the congestion window counts as being in the network: [`unacked`](Connection::unacked), but after
+    /// a timeout only what was sent since.
+    pub fn in_network(&self) -> u32 {
+        match self.phase.sender() {
+            Some(snd) => snd.recovery().pipe(self.unacked()),
+            None => self.unacked(),
+        }
+    }
+
     /// Bytes written and never sent.
     pub fn not_sent(&self) -> u32 {
         match (self.phase.sender(), self.phase.link()) {

@@ -100,7 +100,7 @@ impl Receiver {
             data_at: Tick::new(cx.now),
             advertised_mss,
             // Linux's tcp_initialize_rcv_mss: small at first, so that nothing is delayed by mistake.
-            rcv_mss: advertised_mss.min(peer_mss).min(536).max(88),
+            rcv_mss: advertised_mss.min(peer_mss).clamp(88, 536),
             last_len: 0,
             ato: 0,
             quick: QUICK_ACKS,
@@ -378,8 +378,14 @@ impl Receiver {
     fn window(&self, link: &Link) -> u32 {
         let now = link.rcv_wnd();
         let grain = (self.full / 2).min(u32::from(self.advertised_mss)).max(1);
-        if self.space >= now.saturating_add(grain) {
-            self.space
+        // One unit of the scale is kept back, for rounding up later.
+        let unit = (1u32 << link.rcv_scale.get()).wrapping_sub(1);
+        let space = match self.space > unit.saturating_mul(4) {
+            true => self.space.saturating_sub(unit),
+            false => self.space,
+        };
+        if space >= now.saturating_add(grain) {
+            space
         } else {
             now
         }

@@ -4,7 +4,7 @@
 
 use super::link::{Body, Link, Owed};
 use super::receive::Receiver;
-use super::recovery::{Duplicate, Progress, Recovery};
+use super::recovery::{Duplicate, Evidence, Progress, Recovery};
 use super::timers::{Tick, TimerKind, Timers};
 use crate::congestion::{restart_after_idle, Ack, CongestionControl, Controller, Loss, Window};
 use crate::context::{Config, Context, SocketOptions};
@@ -237,7 +237,7 @@ impl Sender {
         }
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
         let size = self.segment_size(link, sack).max(1);
-        let most = (limit.0 / size).max(1).saturating_mul(size);
+        let most = whole(limit.0, size).max(size);
         let burst = match self.again(link, fin, size, most) {
             Some(burst) => burst,
             None => {
@@ -296,26 +296,24 @@ impl Sender {
 
     /// What recovery wants sent again.
     fn again(&self, link: &Link, fin: bool, size: u32, most: u32) -> Option<Burst> {
-        let (start, budget) = match self.recovery {
-            Recovery::Fast { resend: true, .. } => (link.snd_una, size),
-            Recovery::Loss { next, .. } if next.before(link.snd_nxt) => {
-                let used = link.snd_una.distance_to(next);
-                if used == 0 {
-                    // The oldest segment is sent whatever the window: the peer may have shrunk it (RFC 9293
-                    // section 3.8.6.1), or its opening may have been lost.
-                    (next, self.window.cwnd.min(self.wnd).max(size))
-                } else {
-                    (next, self.window.cwnd.min(self.wnd).saturating_sub(used))
-                }
-            }
-            _ => return None,
+        let again = self
+            .recovery
+            .again(link.snd_una, link.snd_nxt, self.window.cwnd, size)?;
+        let start = again.start;
+        let used = link.snd_una.distance_to(start);
+        let budget = match used {
+            // The oldest segment is sent whatever the window: the peer may have shrunk it (RFC 9293 section 3.8.6.1), or
+            // its opening may have been lost.
+            0 => again.budget.min(self.wnd).max(size),
+            _ => again.budget.min(self.wnd.saturating_sub(used)),
         };
-        let data_end = SeqNum::min(self.write_seq, link.snd_nxt);
+        let data_end = SeqNum::min(SeqNum::min(self.write_seq, link.snd_nxt), again.end);
         let left = match start.before(data_end) {
             true => start.distance_to(data_end),
             false => 0,
         };
-        let fin_sent = fin && link.snd_nxt.after(self.write_seq);
+        // The FIN, if it was sent and is part of what is to be sent again.
+        let fin_sent = fin && link.snd_nxt.after(self.write_seq) && again.end.after(self.write_seq);
         let budget = budget.min(most);
         let len = match left <= budget {
             true => left,
@@ -342,7 +340,7 @@ impl Sender {
         if matches!(self.recovery, Recovery::Loss { next, .. } if next.before(link.snd_nxt)) {
             return None;
         }
-        let flight = link.in_flight();
+        let flight = self.recovery.pipe(link.in_flight());
         let usable = self.usable(link);
         let cwnd = self.cwnd(size);
         let room = match flight {
@@ -443,10 +441,7 @@ impl Sender {
         }
         link.snd_nxt = end;
         self.force = false;
-        // All that may be sent again has been: go on as if it were new.
-        if let Recovery::Loss { next, .. } = &mut self.recovery {
-            *next = end;
-        }
+        self.recovery.on_sent_new(end, len);
     }
 
     fn on_sent_again(&mut self, link: &Link, start: SeqNum, len: u32, end: SeqNum, size: u32) {
@@ -458,11 +453,8 @@ impl Sender {
         self.resent_total = self
             .resent_total
             .saturating_add(segments.unwrap_or(1).max(1));
-        match &mut self.recovery {
-            Recovery::Fast { resend, .. } => *resend = false,
-            Recovery::Loss { next, .. } => *next = SeqNum::min(end, link.snd_nxt),
-            Recovery::Open { .. } => {}
-        }
+        self.recovery
+            .on_sent_again(SeqNum::min(end, link.snd_nxt), len.max(1));
     }
 
     // Acknowledgments.
@@ -545,17 +537,20 @@ impl Sender {
         if flight == 0 || segment.seq_len() != 0 {
             return;
         }
-        let sack = &segment.header.options.sack;
-        if link.sack && !sack.is_empty() {
+        let evidence = evidence(link, segment);
+        if link.sack && !segment.header.options.sack.is_empty() {
             // A block above the acknowledgment tells of a hole; a report of a duplicate alone does not.
-            if !sack.iter().any(|block| block.start.after(link.snd_una)) {
+            if evidence.first.is_empty() {
                 return;
             }
         } else if window_changed {
             return;
         }
         let size = self.segment_size(link, 0);
-        if self.recovery.on_duplicate(link.snd_nxt, size) == Duplicate::Lost {
+        let found = self
+            .recovery
+            .on_duplicate(link.snd_una, link.snd_nxt, size, evidence);
+        if found == Duplicate::Lost {
             let loss = Loss {
                 now: cx.now,
                 // RFC 5681: without what limited transmit has added.
@@ -573,7 +568,10 @@ impl Sender {
         let flight = link.in_flight();
         let size = self.segment_size(link, 0);
         self.measure(cx, link, segment);
-        let progress = self.recovery.on_new_ack(link.snd_una, ack, size);
+        let evidence = evidence(link, segment);
+        let progress = self
+            .recovery
+            .on_new_ack(link.snd_una, ack, size, evidence);
         link.snd_una = ack;
         self.retransmits = 0;
         self.waiting_since = Tick::new(cx.now);
@@ -653,6 +651,26 @@ fn limits(config: &Config) -> RtoLimits {
         min: config.rto_min,
         max: config.rto_max,
     }
+}
+
+/// What the segment's SACK option tells. Blocks that are not about what is in flight tell nothing.
+fn evidence(link: &Link, segment: &Segment) -> Evidence {
+    let mut evidence = Evidence::default();
+    if !link.sack {
+        return evidence;
+    }
+    let floor = SeqNum::max(link.snd_una, segment.header.ack);
+    for block in segment.header.options.sack.iter() {
+        if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt) {
+            continue;
+        }
+        evidence.sacked = evidence.sacked.saturating_add(block.len);
+        if evidence.first.is_empty() || block.start.before(evidence.first.start) {
+            evidence.first = block;
+        }
+    }
+    evidence.sacked = evidence.sacked.min(link.in_flight());
+    evidence
 }
 
 /// The largest multiple of `size` that is not more than `bytes`.

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ICMP errors about our segments: "too big" and "unreachable".
+//!
+//! They go on to the kernel's ICMP as they are; this file only looks. Softirq context, under RCU.
+
+use kernel::sync::rcu;
+
+use oxtcp_engine::SeqNum;
+
+use crate::connection;
+use crate::namespace::{context, Namespace};
+use crate::output;
+use crate::sys::net::Net;
+use crate::sys::netfilter::Family;
+use crate::sys::route;
+use crate::sys::skb::SkBuff;
+use crate::sys::table::{Endpoint, FlowKey, Found};
+
+/// What an error says.
+enum Error {
+    /// No more than so many bytes get through (RFC 1191 section 4, RFC 8201 section 4).
+    TooBig(u32),
+    /// The peer cannot be reached, or does not want to be. As in Linux, every such error ends an open that is
+    /// under way, and none ends a connection (RFC 1122 section 4.2.3.9, RFC 5461).
+    Unreachable,
+}
+
+/// Takes notice of the ICMP message that begins `offset` bytes into `skb`.
+pub(crate) fn look(
+    net: &Net,
+    namespace: &Namespace,
+    skb: &mut SkBuff,
+    offset: u32,
+    family: Family,
+    ifindex: i32,
+) {
+    let Some((error, inner, key, seq)) = parse(skb, offset, family) else {
+        return;
+    };
+    let key = FlowKey::new(
+        output::scoped(key.local(), ifindex),
+        output::scoped(key.remote(), ifindex),
+    );
+    let rcu = rcu::read_lock();
+    let Some(Found::Sock(sock)) = namespace.table.lookup(&key, &rcu) else {
+        return;
+    };
+    let config = namespace.config();
+    let cx = context(&config);
+    let mut guard = sock.lock_bh();
+    // While a process owns the socket the error is let go: if its cause lasts, so do the errors.
+    let Some(sk) = guard.unowned() else {
+        return;
+    };
+    // RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
+    let genuine = sk
+        .state()
+        .connection()
+        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
+    if !genuine {
+        return;
+    }
+    match error {
+        Error::TooBig(mtu) => {
+            route::lower_mtu(net, skb, inner, family, mtu);
+            route::reset_route(sk);
+            // What was too big is lost; the retransmission is cut anew.
+            connection::settle(sk, &cx);
+        }
+        Error::Unreachable => {
+            if let Some(connection) = sk.state().connection() {
+                connection.on_unreachable(&cx, seq, true);
+            }
+            connection::settle(sk, &cx);
+        }
+    }
+}
+
+/// Reads the error and the segment that it quotes: where the quoted IP header is, whose the flow is
+/// (seen from here), and the sequence number.
+fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, FlowKey, SeqNum)> {
+    const ICMP_HEADER: u32 = 8;
+    const TCP: u8 = 6;
+    let inner = offset.checked_add(ICMP_HEADER)?;
+    let icmp = skb.header(inner)?.get(offset as usize..)?;
+    let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
+    let word = |bytes: &[u8], at: usize| -> Option<u32> {
+        Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    };
+    let error = match (family, kind, code) {
+        (Family::V4, 3, 4) => Error::TooBig(word(icmp, 4)? & 0xffff),
+        (Family::V4, 3, _) => Error::Unreachable,
+        (Family::V6, 2, _) => Error::TooBig(word(icmp, 4)?),
+        (Family::V6, 1, _) => Error::Unreachable,
+        _ => return None,
+    };
+    let (local, remote, tcp) = match family {
+        Family::V4 => {
+            let ip = skb.header(inner.checked_add(20)?)?.get(inner as usize..)?;
+            if *ip.get(9)? != TCP {
+                return None;
+            }
+            let local: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
+            let remote: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
+            let len = u32::from(*ip.first()? & 0xf) * 4;
+            (Endpoint::mapped(local), Endpoint::mapped(remote), inner.checked_add(len)?)
+        }
+        Family::V6 => {
+            let ip = skb.header(inner.checked_add(40)?)?.get(inner as usize..)?;
+            if *ip.get(6)? != TCP {
+                return None;
+            }
+            let local: [u8; 16] = ip.get(8..24)?.try_into().ok()?;
+            let remote: [u8; 16] = ip.get(24..40)?.try_into().ok()?;
+            (local, remote, inner.checked_add(40)?)
+        }
+    };
+    let quoted = skb.header(tcp.checked_add(8)?)?.get(tcp as usize..)?;
+    let port = |at: usize| -> Option<u16> {
+        Some(u16::from_be_bytes(quoted.get(at..at + 2)?.try_into().ok()?))
+    };
+    let key = FlowKey::new(
+        Endpoint { ip: local, port: port(0)? },
+        Endpoint { ip: remote, port: port(2)? },
+    );
+    Some((error, inner, key, SeqNum::new(word(quoted, 4)?)))
+}
