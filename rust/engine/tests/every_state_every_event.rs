@@ -63,9 +63,28 @@ fn options(stand: &Stand) -> Vec<Options> {
     }
     vec![
         none,
-        Options { timestamps: Some(Timestamps { val: PEER_TS.wrapping_add(9), ecr: 77 }), ..none },
-        Options { timestamps: Some(Timestamps { val: PEER_TS - 9, ecr: u32::MAX }), ..none },
-        Options { sack: lies, timestamps: Some(Timestamps { val: PEER_TS, ecr: 0 }), ..none },
+        Options {
+            timestamps: Some(Timestamps {
+                val: PEER_TS.wrapping_add(9),
+                ecr: 77,
+            }),
+            ..none
+        },
+        Options {
+            timestamps: Some(Timestamps {
+                val: PEER_TS - 9,
+                ecr: u32::MAX,
+            }),
+            ..none
+        },
+        Options {
+            sack: lies,
+            timestamps: Some(Timestamps {
+                val: PEER_TS,
+                ecr: 0,
+            }),
+            ..none
+        },
         Options {
             mss: Some(1),
             window_scale: Some(WindowScale::MAX),
@@ -217,7 +236,10 @@ fn every_state_left_alone() {
                 break;
             }
         }
-        let stays = matches!(way, Way::Established | Way::Hole | Way::CloseWait | Way::FinWait2);
+        let stays = matches!(
+            way,
+            Way::Established | Way::Hole | Way::CloseWait | Way::FinWait2
+        );
         let expected = if stays { way.state() } else { State::Closed };
         assert_eq!(stand.conn.state(), expected, "{way:?}");
     }
@@ -234,7 +256,8 @@ fn random_segment(stand: &Stand, rng: &mut Rng) -> Segment {
         4 if rng.chance(100) => Flags::RST,
         _ => Flags::ACK,
     };
-    let near = |rng: &mut Rng| rng.pick(&[0, 0, 0, 0, 1, u32::MAX, 1000, 2000, 0u32.wrapping_sub(1000)]);
+    let near =
+        |rng: &mut Rng| rng.pick(&[0, 0, 0, 0, 1, u32::MAX, 1000, 2000, 0u32.wrapping_sub(1000)]);
     let seq = match rng.below(10) {
         0 => SeqNum::new(rng.next() as u32),
         1 => conn.rcv_nxt().add(rng.below(30_000) as u32),
@@ -242,20 +265,34 @@ fn random_segment(stand: &Stand, rng: &mut Rng) -> Segment {
     };
     let ack = match rng.below(10) {
         0 => SeqNum::new(rng.next() as u32),
-        1 => conn.snd_una().add(rng.below(u64::from(conn.unacked()) + 2) as u32),
+        1 => conn
+            .snd_una()
+            .add(rng.below(u64::from(conn.unacked()) + 2) as u32),
         2..=4 => conn.snd_una(),
         _ => conn.snd_nxt(),
     };
     let mut options = Options::default();
     if rng.chance(700) {
-        let val = PEER_TS.wrapping_add((stand.now.as_micros() / 1000) as u32).wrapping_sub(50_000_000);
-        let val = if rng.chance(50) { rng.next() as u32 } else { val };
-        options.timestamps = Some(Timestamps { val, ecr: rng.pick(&[0, 77, stand.now.timestamp_ms(77)]) });
+        let val = PEER_TS
+            .wrapping_add((stand.now.as_micros() / 1000) as u32)
+            .wrapping_sub(50_000_000);
+        let val = if rng.chance(50) {
+            rng.next() as u32
+        } else {
+            val
+        };
+        options.timestamps = Some(Timestamps {
+            val,
+            ecr: rng.pick(&[0, 77, stand.now.timestamp_ms(77)]),
+        });
     }
     if rng.chance(200) {
         for _ in 0..rng.below(4) {
             let start = conn.snd_una().add(rng.below(5_000) as u32);
-            options.sack.push(SeqRange::new(start, rng.pick(&[0, 1, 1000, 3000, u32::MAX])));
+            options.sack.push(SeqRange::new(
+                start,
+                rng.pick(&[0, 1, 1000, 3000, u32::MAX]),
+            ));
         }
     }
     if flags.syn() {
@@ -265,13 +302,25 @@ fn random_segment(stand: &Stand, rng: &mut Rng) -> Segment {
     }
     let payload_len = rng.pick(&[0, 0, 0, 1, 500, 1000, 1000, 2000, 64_000]);
     let window = rng.pick(&[0, 1, 100, 8_000, 8_000, u16::MAX]);
-    Segment { header: Header { seq, ack, flags, window, options, ..Header::default() }, payload_len }
+    Segment {
+        header: Header {
+            seq,
+            ack,
+            flags,
+            window,
+            options,
+            ..Header::default()
+        },
+        payload_len,
+    }
 }
 
 /// Walks of a hundred random steps from every state.
 #[test]
 fn random_walks() {
-    let only = std::env::var("OXTCP_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let only = std::env::var("OXTCP_SEED")
+        .ok()
+        .and_then(|seed| seed.parse::<u64>().ok());
     let range = only.map_or(0..30_000, |seed| seed..seed + 1);
     for seed in range {
         let walk = || {

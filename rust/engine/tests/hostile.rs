@@ -43,7 +43,10 @@ fn window_shrinks_below_what_is_in_flight() {
         // And it goes on when the window opens.
         let nxt = stand.conn.snd_nxt();
         stand.put(&with_window(&stand, WINDOW, nxt));
-        assert_eq!(stand.conn.unacked() + stand.conn.not_sent(), stand.conn.unacked());
+        assert_eq!(
+            stand.conn.unacked() + stand.conn.not_sent(),
+            stand.conn.unacked()
+        );
         let nxt = stand.conn.snd_nxt();
         stand.put(&with_window(&stand, WINDOW, nxt));
         assert_eq!(stand.conn.unacked(), 0);
@@ -89,7 +92,14 @@ fn silly_windows__are_not_filled() {
 /// smoltcp #1048: a SYN-ACK with a wrong acknowledgment.
 #[test]
 fn syn_ack__with_a_wrong_acknowledgment() {
-    for ack in [0, 1, ISS.get(), ISS.get() + 2, ISS.get().wrapping_add(1 << 31), u32::MAX] {
+    for ack in [
+        0,
+        1,
+        ISS.get(),
+        ISS.get() + 2,
+        ISS.get().wrapping_add(1 << 31),
+        u32::MAX,
+    ] {
         let mut stand = Stand::new(Way::SynSent, true, true);
         let mut syn_ack = Stand::syn(Flags::SYN_ACK, true);
         syn_ack.header.ack = SeqNum::new(ack);
@@ -129,7 +139,7 @@ fn resets__guessed_by_the_thousand() {
     for step in 1..10_000u32 {
         let mut guess = stand.ack();
         guess.header.flags = Flags::RST;
-        guess.header.seq = guess.header.seq.add(step * 430_000 | 1);
+        guess.header.seq = guess.header.seq.add(step.wrapping_mul(430_000) | 1);
         answers += stand.put(&guess).len();
         stand.wait(Duration::from_micros(100));
     }
@@ -170,7 +180,12 @@ fn acks__split_into_single_bytes() {
         greedy.put(&with_window(&greedy, u16::MAX, una.add(byte)));
     }
     assert_eq!(greedy.conn.snd_una(), honest.conn.snd_una());
-    assert!(greedy.conn.cwnd() <= honest.conn.cwnd(), "{} {}", greedy.conn.cwnd(), honest.conn.cwnd());
+    assert!(
+        greedy.conn.cwnd() <= honest.conn.cwnd(),
+        "{} {}",
+        greedy.conn.cwnd(),
+        honest.conn.cwnd()
+    );
 }
 
 #[test]
@@ -183,7 +198,10 @@ fn acks__the_same_one_ten_thousand_times() {
         sent.extend(stand.put(&with_window(&stand, WINDOW, una)));
     }
     // One retransmission; the inflation of fast recovery ends at the peer's own window.
-    let again = sent.iter().filter(|t| t.kind == TransmitKind::Retransmission).count();
+    let again = sent
+        .iter()
+        .filter(|t| t.kind == TransmitKind::Retransmission)
+        .count();
     assert!(again <= 1, "{again}");
     assert!(stand.conn.unacked() <= OFFERED);
 }
@@ -199,8 +217,9 @@ fn sack__that_lies() {
             let mut segment = with_window(&stand, WINDOW, una);
             let mut blocks = SackBlocks::new();
             for _ in 0..rng.below(5) {
-                let start = rng.pick(&[una, una.add(1000), una.sub(1000), SeqNum::new(rng.next() as u32)]);
-                let len = rng.pick(&[0, 1, 500, 1500, 1 << 31, u32::MAX, rng.next() as u32]);
+                let any = rng.next() as u32;
+                let start = rng.pick(&[una, una.add(1000), una.sub(1000), SeqNum::new(any)]);
+                let len = rng.pick(&[0, 1, 500, 1500, 1 << 31, u32::MAX, any]);
                 blocks.push(SeqRange::new(start, len));
             }
             segment.header.options.sack = blocks;
@@ -216,7 +235,14 @@ fn sack__that_lies() {
 /// Overlapping segments in every order: each octet is taken once.
 #[test]
 fn overlaps__every_order() {
-    let pieces = [(0, 300), (100, 300), (250, 10), (200, 800), (700, 200), (999, 1)];
+    let pieces = [
+        (0, 300),
+        (100, 300),
+        (250, 10),
+        (200, 800),
+        (700, 200),
+        (999, 1),
+    ];
     let mut rng = Rng::new(9);
     for _ in 0..5_000 {
         let mut stand = Stand::new(Way::Established, false, true);
@@ -289,11 +315,18 @@ fn fin__in_two_places() {
 fn options__with_odd_lengths() {
     let mut rng = Rng::new(5);
     for _ in 0..20_000 {
-        let mut stand = Stand::new(rng.pick(&[Way::SynSent, Way::SynReceived, Way::InFlight]), true, true);
+        let mut stand = Stand::new(
+            rng.pick(&[Way::SynSent, Way::SynReceived, Way::InFlight]),
+            true,
+            true,
+        );
         let mut segment = stand.ack();
         segment.header.flags = rng.pick(&[Flags::ACK, Flags::SYN_ACK, Flags::SYN, Flags::FIN_ACK]);
-        segment.header.options =
-            Options { mss: Some(1400), sack_permitted: true, ..segment.header.options };
+        segment.header.options = Options {
+            mss: Some(1400),
+            sack_permitted: true,
+            ..segment.header.options
+        };
         let mut bytes = [0u8; 60];
         segment.header.emit(&mut bytes);
         let words = rng.between(5, 15);
@@ -304,7 +337,10 @@ fn options__with_odd_lengths() {
             }
         }
         let header = Header::parse(&bytes).unwrap();
-        stand.put(&Segment { header, payload_len: rng.below(3) as u32 * 500 });
+        stand.put(&Segment {
+            header,
+            payload_len: rng.below(3) as u32 * 500,
+        });
         stand.expire();
     }
 }
@@ -316,7 +352,10 @@ fn timestamps__from_the_future_out_of_order_are_not_kept() {
     let mut stand = Stand::new(Way::Established, true, true);
     let mut evil = stand.ack();
     evil.header.seq = evil.header.seq.add(2_000);
-    evil.header.options.timestamps = Some(Timestamps { val: u32::MAX / 2, ecr: 0 });
+    evil.header.options.timestamps = Some(Timestamps {
+        val: u32::MAX / 2,
+        ecr: 0,
+    });
     evil.payload_len = 10;
     stand.put(&evil);
     let mut good = stand.ack();
@@ -363,7 +402,7 @@ fn five_gigabytes() {
 struct Pair {
     client: Connection,
     server: Connection,
-    config: Config,
+    config: &'static Config,
     now: oxtcp_engine::Instant,
 }
 
@@ -371,9 +410,9 @@ impl Pair {
     fn new() -> Pair {
         use oxtcp_engine::request::{Request, RequestOpen};
         use oxtcp_engine::{ActiveOpen, BurstLimit, Context, Instant, PassiveOpen, SocketOptions};
-        let config = Config::default();
+        let config: &'static Config = Box::leak(Box::default());
         let now = Instant::from_secs(9);
-        let cx = Context { now, config: &config };
+        let cx = Context { now, config };
         let options = SocketOptions::default();
         let (recv_space, recv_limit) = (1 << 20, 1 << 20);
         let mut client = Connection::connect(
@@ -389,34 +428,74 @@ impl Pair {
             },
         );
         let syn = client.poll_transmit(&cx, BurstLimit(0)).unwrap();
-        let syn = Segment { header: syn.header, payload_len: 0 };
-        let open = RequestOpen { iss: IRS, ts_offset: 0, advertised_mss: MSS, recv_space, recv_limit };
+        let syn = Segment {
+            header: syn.header,
+            payload_len: 0,
+        };
+        let open = RequestOpen {
+            iss: IRS,
+            ts_offset: 0,
+            advertised_mss: MSS,
+            recv_space,
+            recv_limit,
+        };
         let request = Request::new(&cx, &syn, &open);
-        let passive = PassiveOpen { path_mss: MSS, recv_space, options };
+        let passive = PassiveOpen {
+            path_mss: MSS,
+            recv_space,
+            options,
+        };
         let server = Connection::accept(&cx, &request, &passive);
-        let mut pair = Pair { client, server, config, now };
+        let mut pair = Pair {
+            client,
+            server,
+            config,
+            now,
+        };
         let syn_ack = request.syn_ack(&cx).header;
-        pair.put_client(&Segment { header: syn_ack, payload_len: 0 });
+        pair.put_client(&Segment {
+            header: syn_ack,
+            payload_len: 0,
+        });
         pair.exchange(0);
         assert_eq!(pair.server.state(), State::Established);
         pair
     }
 
     fn put_client(&mut self, segment: &Segment) {
-        let cx = oxtcp_engine::Context { now: self.now, config: &self.config };
-        let _ = self.client.on_segment(&cx, segment, oxtcp_engine::Rx { reassembly: None, room: 0 });
+        let cx = oxtcp_engine::Context {
+            now: self.now,
+            config: self.config,
+        };
+        let _ = self.client.on_segment(
+            &cx,
+            segment,
+            oxtcp_engine::Rx {
+                reassembly: None,
+                room: 0,
+            },
+        );
     }
 
     /// The client writes `len` bytes; what is sent arrives; returns what the server received.
     fn exchange(&mut self, len: u32) -> u64 {
         use oxtcp_engine::{BurstLimit, Context, Payload, Rx};
         self.now += Duration::from_micros(100);
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: self.config,
+        };
         self.client.write(&cx, len);
         let mut received = 0;
         while let Some(transmit) = self.client.poll_transmit(&cx, BurstLimit(65_000)) {
-            let segment = Segment { header: transmit.header, payload_len: transmit.payload.len };
-            let rx = Rx { reassembly: None, room: 1 << 20 };
+            let segment = Segment {
+                header: transmit.header,
+                payload_len: transmit.payload.len,
+            };
+            let rx = Rx {
+                reassembly: None,
+                room: 1 << 20,
+            };
             match self.server.on_segment(&cx, &segment, rx) {
                 Payload::InOrder { len, .. } => received += u64::from(len),
                 Payload::None => {}
@@ -430,7 +509,10 @@ impl Pair {
             }
         }
         while let Some(transmit) = self.server.poll_transmit(&cx, BurstLimit(0)) {
-            self.put_client(&Segment { header: transmit.header, payload_len: 0 });
+            self.put_client(&Segment {
+                header: transmit.header,
+                payload_len: 0,
+            });
         }
         received
     }

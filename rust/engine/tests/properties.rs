@@ -182,7 +182,11 @@ fn options(syn: bool) -> impl Strategy<Value = Options> {
                     timestamps,
                     sack,
                 },
-                false => Options { timestamps, sack, ..Options::default() },
+                false => Options {
+                    timestamps,
+                    sack,
+                    ..Options::default()
+                },
             }
         })
 }

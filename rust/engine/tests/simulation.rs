@@ -14,7 +14,8 @@ use common::host::Setup;
 use common::link::Path;
 use common::rng::Rng;
 use common::world::{run, Outcome, Scenario};
-use oxtcp_engine::{Config, Duration, State};
+use oxtcp_engine::{Config, Duration, SocketOptions, State};
+use std::num::NonZeroU16;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// No conversation takes longer, the 60 s of TIME-WAIT included.
@@ -22,7 +23,9 @@ const LIMIT: Duration = Duration::from_secs(4 * 3600);
 
 /// Runs `make`'s scenarios for the seeds 1 to `count`, all of them, and fails if one did.
 fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
-    let only = std::env::var("OXTCP_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let only = std::env::var("OXTCP_SEED")
+        .ok()
+        .and_then(|seed| seed.parse::<u64>().ok());
     let range = only.map_or(1..count + 1, |seed| seed..seed + 1);
     let mut outcomes = Vec::new();
     let mut failed = Vec::new();
@@ -35,7 +38,10 @@ fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
                 failed.push(seed);
             }
         }
-        assert!(failed.len() < 20, "many runs fail, by their seeds: {failed:?}");
+        assert!(
+            failed.len() < 20,
+            "many runs fail, by their seeds: {failed:?}"
+        );
     }
     assert!(failed.is_empty(), "runs fail, by their seeds: {failed:?}");
     outcomes
@@ -47,10 +53,21 @@ fn ms(millis: u64) -> Duration {
 
 /// A request and its answer over a clean path.
 fn plain(seed: u64) -> Scenario {
-    let mut scenario = Scenario { seed, ..Scenario::default() };
-    scenario.client_plan = Plan { stream: seed, bytes: 300, ..Plan::default() };
-    scenario.server_plan =
-        Plan { stream: !seed, bytes: 20_000, finish: Finish::AfterPeer, ..Plan::default() };
+    let mut scenario = Scenario {
+        seed,
+        ..Scenario::default()
+    };
+    scenario.client_plan = Plan {
+        stream: seed,
+        bytes: 300,
+        ..Plan::default()
+    };
+    scenario.server_plan = Plan {
+        stream: !seed,
+        bytes: 20_000,
+        finish: Finish::AfterPeer,
+        ..Plan::default()
+    };
     scenario
 }
 
@@ -75,13 +92,25 @@ fn random_setup(rng: &mut Rng) -> Setup {
             1 => u32::MAX - rng.below(60_000) as u32,
             _ => (1 << 31) - rng.below(60_000) as u32,
         },
+        ts_offset: rng.next() as u32,
         mss,
         path_mss: rng.pick(&[mss, mss, mss, 1200]),
         send_buffer: rng.between(2_000, 200_000) as usize,
         recv_buffer: rng.between(3_000, 300_000) as usize,
         burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
         reassembly: true,
-        accept_full: if rng.chance(50) { rng.between(1, 2) as u32 } else { 0 },
+        relisten: false,
+        options: SocketOptions {
+            keepalive: rng.chance(200),
+            keepidle: NonZeroU16::new(1),
+            keepintvl: NonZeroU16::new(2),
+            ..SocketOptions::default()
+        },
+        accept_full: if rng.chance(50) {
+            rng.between(1, 2) as u32
+        } else {
+            0
+        },
     }
 }
 
@@ -96,29 +125,83 @@ fn random_plan(rng: &mut Rng, largest: u64) -> Plan {
             2 => rng.below(3_000),
             _ => rng.below(largest),
         },
-        write: if slow_writer { rng.between(500, 20_000) } else { rng.between(10_000, 100_000) },
-        write_every: if slow_writer { ms(rng.below(400)) } else { Duration::ZERO },
-        think: if rng.chance(200) { ms(rng.below(5_000)) } else { Duration::ZERO },
-        read: if slow_reader { rng.between(1_000, 30_000) } else { u64::MAX },
-        read_every: if slow_reader { ms(rng.below(2_000)) } else { Duration::ZERO },
-        more: if rng.chance(200) { rng.below(1000) as u32 } else { 0 },
+        write: if slow_writer {
+            rng.between(500, 20_000)
+        } else {
+            rng.between(10_000, 100_000)
+        },
+        write_every: if slow_writer {
+            ms(rng.below(400))
+        } else {
+            Duration::ZERO
+        },
+        think: if rng.chance(200) {
+            ms(rng.below(5_000))
+        } else {
+            Duration::ZERO
+        },
+        read: if slow_reader {
+            rng.between(1_000, 30_000)
+        } else {
+            u64::MAX
+        },
+        read_every: if slow_reader {
+            ms(rng.below(2_000))
+        } else {
+            Duration::ZERO
+        },
+        more: if rng.chance(200) {
+            rng.below(1000) as u32
+        } else {
+            0
+        },
         nodelay: rng.chance(300),
         finish: rng.pick(&[Finish::Shutdown, Finish::Shutdown, Finish::AfterPeer]),
     }
 }
 
 fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
-    let rate = if rng.chance(150) { rng.between(100_000, 5_000_000) } else { 0 };
+    let rate = if rng.chance(150) {
+        rng.between(100_000, 5_000_000)
+    } else {
+        0
+    };
+    let whole_bursts = rng.chance(200);
     Path {
         delay: ms(rng.pick(&[0, 0, 1, 5, 20, 100, 300])),
-        jitter: if rng.chance(300) { ms(rng.below(60)) } else { Duration::ZERO },
-        loss: if rng.chance(600) { rng.below(worst_loss + 1) as u32 } else { 0 },
-        duplicate: if rng.chance(200) { rng.below(60) as u32 } else { 0 },
-        corrupt: if rng.chance(200) { rng.below(30) as u32 } else { 0 },
-        whole_bursts: rng.chance(200),
+        jitter: if rng.chance(300) {
+            ms(rng.below(60))
+        } else {
+            Duration::ZERO
+        },
+        loss: if rng.chance(600) {
+            rng.below(worst_loss + 1) as u32
+        } else {
+            0
+        },
+        duplicate: if rng.chance(200) {
+            rng.below(60) as u32
+        } else {
+            0
+        },
+        corrupt: if rng.chance(200) {
+            rng.below(30) as u32
+        } else {
+            0
+        },
+        whole_bursts,
         merge: rng.pick(&[0, 0, 500, 950]),
         rate,
-        queue: if rate != 0 { rng.between(20_000, 200_000) } else { 0 },
+        largest: if rng.chance(100) && !whole_bursts {
+            rng.between(300, 1300) as usize
+        } else {
+            0
+        },
+        queue: if rate != 0 {
+            rng.between(20_000, 200_000)
+        } else {
+            0
+        },
     }
 }
 
@@ -145,14 +228,24 @@ fn random(seed: u64, rng: &mut Rng) -> Scenario {
 fn a_clean_path() {
     for outcome in seeds(50, |seed, _| plain(seed)) {
         // Handshake, request, answer: three round trips of 20 ms, and no segment twice.
-        assert_eq!(outcome.client.retransmissions + outcome.server.retransmissions, 0);
+        assert_eq!(
+            outcome.client.retransmissions + outcome.server.retransmissions,
+            0
+        );
         assert!(outcome.took <= ms(110), "{outcome:?}");
     }
 }
 
 #[test]
 fn anything() {
-    seeds(2_000, random);
+    let outcomes = seeds(2_000, random);
+    if outcomes.len() == 2_000 {
+        // That anything did happen.
+        let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+        assert!(sum(|o| o.lost) > 5_000);
+        assert!(sum(|o| o.client.retransmissions + o.server.retransmissions) > 5_000);
+        assert!(sum(|o| o.client.probes + o.server.probes) > 100);
+    }
 }
 
 #[test]
@@ -160,8 +253,11 @@ fn loss_in_one_direction() {
     seeds(300, |seed, rng| {
         let mut scenario = random(seed, rng);
         let loss = 100;
-        (scenario.to_server.loss, scenario.to_client.loss) =
-            if rng.chance(500) { (loss, 0) } else { (0, loss) };
+        (scenario.to_server.loss, scenario.to_client.loss) = if rng.chance(500) {
+            (loss, 0)
+        } else {
+            (0, loss)
+        };
         scenario
     });
 }
@@ -199,7 +295,11 @@ fn loopback_bursts() {
     seeds(300, |seed, rng| {
         let mut scenario = random(seed, rng);
         for path in [&mut scenario.to_client, &mut scenario.to_server] {
-            *path = Path { delay: Duration::from_micros(30), whole_bursts: true, ..Path::default() };
+            *path = Path {
+                delay: Duration::from_micros(30),
+                whole_bursts: true,
+                ..Path::default()
+            };
         }
         for setup in [&mut scenario.client, &mut scenario.server] {
             setup.burst = 65_000;
@@ -217,6 +317,34 @@ fn wild_reordering() {
         for path in [&mut scenario.to_client, &mut scenario.to_server] {
             path.jitter = ms(rng.between(50, 300));
             path.duplicate = 100;
+        }
+        scenario
+    });
+}
+
+/// Without memory for out-of-order ranges all that lies behind a loss is sent again; it still arrives.
+#[test]
+fn no_memory_for_what_is_out_of_order() {
+    seeds(200, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.jitter = Duration::ZERO;
+            path.loss = path.loss.min(20);
+        }
+        scenario.client.reassembly = false;
+        scenario.server.reassembly = false;
+        scenario
+    });
+}
+
+/// The path carries less than was thought, and says so.
+#[test]
+fn path_mtu_discovery() {
+    seeds(200, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.largest = rng.between(200, 1400) as usize;
+            path.whole_bursts = false;
         }
         scenario
     });
@@ -276,10 +404,15 @@ fn time_wait_is_with_the_one_that_closes_first() {
         late.finish = Finish::AfterPeer;
         let mut world = common::world::World::new(&scenario);
         world.finish(LIMIT);
-        let (early, late) =
-            if first { (&world.client, &world.server) } else { (&world.server, &world.client) };
+        let (early, late) = if first {
+            (&world.client, &world.server)
+        } else {
+            (&world.server, &world.client)
+        };
         assert_eq!(early.history.last(), Some(&State::TimeWait));
         assert_eq!(late.history.last(), Some(&State::Closed));
-        assert!(late.history.ends_with(&[State::CloseWait, State::LastAck, State::Closed]));
+        assert!(late
+            .history
+            .ends_with(&[State::CloseWait, State::LastAck, State::Closed]));
     }
 }

@@ -12,12 +12,39 @@ use std::mem::{align_of, size_of};
 #[test]
 fn sizes() {
     let rows = [
-        ("connection", size_of::<Connection>(), align_of::<Connection>(), 400, "tcp_sock 2432"),
-        ("half-open", size_of::<Request>(), align_of::<Request>(), 28, "request_sock_TCP 320"),
-        ("TIME-WAIT", size_of::<TimeWait>(), align_of::<TimeWait>(), 28, "tw_sock_TCP 264"),
-        ("reassembly", size_of::<Reassembly>(), align_of::<Reassembly>(), 264, "when out of order"),
+        (
+            "connection",
+            size_of::<Connection>(),
+            align_of::<Connection>(),
+            400,
+            "tcp_sock 2432",
+        ),
+        (
+            "half-open",
+            size_of::<Request>(),
+            align_of::<Request>(),
+            28,
+            "request_sock_TCP 320",
+        ),
+        (
+            "TIME-WAIT",
+            size_of::<TimeWait>(),
+            align_of::<TimeWait>(),
+            28,
+            "tw_sock_TCP 264",
+        ),
+        (
+            "reassembly",
+            size_of::<Reassembly>(),
+            align_of::<Reassembly>(),
+            264,
+            "when out of order",
+        ),
     ];
-    println!("{:12} {:>6} {:>6} {:>8}  built-in TCP", "", "bytes", "align", "at most");
+    println!(
+        "{:12} {:>6} {:>6} {:>8}  built-in TCP",
+        "", "bytes", "align", "at most"
+    );
     for (name, size, align, most, built_in) in rows {
         println!("{name:12} {size:6} {align:6} {most:8}  {built_in}");
         assert!(size <= most, "{name}: {size} bytes");

@@ -318,7 +318,13 @@ fn closing() {
 #[test]
 fn closed() {
     for flags in [SYN, ACK, FIN_ACK, RST, SYN_ACK, NONE] {
-        check(Way::Closed, &[(flags, 0, All, 0, Closed, ""), (flags, 5, Future, 100, Closed, "")]);
+        check(
+            Way::Closed,
+            &[
+                (flags, 0, All, 0, Closed, ""),
+                (flags, 5, Future, 100, Closed, ""),
+            ],
+        );
     }
 }
 
@@ -326,17 +332,62 @@ fn closed() {
 #[test]
 fn calls() {
     // Way, state after shutdown and what is sent, the same for close, and for close with unread data or abort.
-    type Calls = (Way, (State, &'static str), (State, &'static str), (State, &'static str));
+    type Calls = (
+        Way,
+        (State, &'static str),
+        (State, &'static str),
+        (State, &'static str),
+    );
     let table: &[Calls] = &[
         (Way::SynSent, (Closed, ""), (Closed, ""), (Closed, "")),
-        (Way::SynReceived, (SynReceived, ""), (SynReceived, ""), (Closed, "RST,ACK")),
-        (Way::SynCrossed, (SynReceived, ""), (SynReceived, ""), (Closed, "RST,ACK")),
-        (Way::Established, (FinWait1, "FIN,ACK"), (FinWait1, "FIN,ACK"), (Closed, "RST,ACK")),
-        (Way::InFlight, (FinWait1, "FIN,PSH,ACK 500"), (FinWait1, "FIN,PSH,ACK 500"), (Closed, "RST,ACK")),
-        (Way::ZeroWindow, (FinWait1, ""), (FinWait1, ""), (Closed, "RST,ACK")),
-        (Way::FinWait1, (FinWait1, ""), (FinWait1, ""), (Closed, "RST,ACK")),
-        (Way::FinWait2, (FinWait2, ""), (FinWait2, ""), (Closed, "RST,ACK")),
-        (Way::CloseWait, (LastAck, "FIN,ACK"), (LastAck, "FIN,ACK"), (Closed, "RST,ACK")),
+        (
+            Way::SynReceived,
+            (SynReceived, ""),
+            (SynReceived, ""),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::SynCrossed,
+            (SynReceived, ""),
+            (SynReceived, ""),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::Established,
+            (FinWait1, "FIN,ACK"),
+            (FinWait1, "FIN,ACK"),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::InFlight,
+            (FinWait1, "FIN,PSH,ACK 500"),
+            (FinWait1, "FIN,PSH,ACK 500"),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::ZeroWindow,
+            (FinWait1, ""),
+            (FinWait1, ""),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::FinWait1,
+            (FinWait1, ""),
+            (FinWait1, ""),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::FinWait2,
+            (FinWait2, ""),
+            (FinWait2, ""),
+            (Closed, "RST,ACK"),
+        ),
+        (
+            Way::CloseWait,
+            (LastAck, "FIN,ACK"),
+            (LastAck, "FIN,ACK"),
+            (Closed, "RST,ACK"),
+        ),
         (Way::Closing, (Closing, ""), (Closing, ""), (Closed, "")),
         (Way::LastAck, (LastAck, ""), (LastAck, ""), (Closed, "")),
         (Way::Closed, (Closed, ""), (Closed, ""), (Closed, "")),
@@ -344,20 +395,36 @@ fn calls() {
     for (way, shutdown, close, abort) in table {
         let mut stand = Stand::new(*way, false, true);
         let sent = stand.call(|conn, cx| conn.shutdown_write(cx));
-        assert_eq!((stand.conn.state(), name(&sent).as_str()), *shutdown, "{way:?} shutdown");
+        assert_eq!(
+            (stand.conn.state(), name(&sent).as_str()),
+            *shutdown,
+            "{way:?} shutdown"
+        );
         assert!(!stand.conn.can_send());
 
         let mut stand = Stand::new(*way, false, true);
         let sent = stand.close(false);
-        assert_eq!((stand.conn.state(), name(&sent).as_str()), *close, "{way:?} close");
+        assert_eq!(
+            (stand.conn.state(), name(&sent).as_str()),
+            *close,
+            "{way:?} close"
+        );
 
         let mut stand = Stand::new(*way, false, true);
         let sent = stand.call(|conn, cx| conn.abort(cx));
-        assert_eq!((stand.conn.state(), name(&sent).as_str()), *abort, "{way:?} abort");
+        assert_eq!(
+            (stand.conn.state(), name(&sent).as_str()),
+            *abort,
+            "{way:?} abort"
+        );
 
         let mut stand = Stand::new(*way, false, true);
         let sent = stand.close(true);
-        assert_eq!((stand.conn.state(), name(&sent).as_str()), *abort, "{way:?} close, unread");
+        assert_eq!(
+            (stand.conn.state(), name(&sent).as_str()),
+            *abort,
+            "{way:?} close, unread"
+        );
     }
     let mut stand = Stand::new(Way::TimeWait, false, true);
     assert_eq!(name(&stand.close(false)), "");
@@ -369,29 +436,84 @@ fn events_and_errors() {
     // Way, segment, event, error.
     type Told = (Way, Row, &'static [Event], Option<Error>);
     let table: &[Told] = &[
-        (Way::SynSent, (SYN_ACK, 7, All, 0, Established, ""), &[Event::Established], None),
-        (Way::SynSent, (RST_ACK, 7, All, 0, Closed, ""), &[Event::Closed, Event::Error], Some(Error::Refused)),
-        (Way::SynReceived, (ACK, 0, All, 0, Established, ""), &[Event::Established], None),
+        (
+            Way::SynSent,
+            (SYN_ACK, 7, All, 0, Established, ""),
+            &[Event::Established],
+            None,
+        ),
+        (
+            Way::SynSent,
+            (RST_ACK, 7, All, 0, Closed, ""),
+            &[Event::Closed, Event::Error],
+            Some(Error::Refused),
+        ),
+        (
+            Way::SynReceived,
+            (ACK, 0, All, 0, Established, ""),
+            &[Event::Established],
+            None,
+        ),
         (
             Way::SynReceived,
             (FIN_ACK, 0, All, 9, CloseWait, ""),
             &[Event::Established, Event::Readable, Event::PeerClosed],
             None,
         ),
-        (Way::Established, (ACK, 0, All, 9, Established, ""), &[Event::Readable], None),
-        (Way::Established, (ACK, 9, All, 9, Established, ""), &[], None),
-        (Way::Established, (FIN_ACK, 0, All, 0, CloseWait, ""), &[Event::PeerClosed], None),
-        (Way::Established, (RST, 0, Old, 0, Closed, ""), &[Event::Closed, Event::Error], Some(Error::Reset)),
-        (Way::InFlight, (ACK, 0, All, 0, Established, ""), &[Event::Writable], None),
+        (
+            Way::Established,
+            (ACK, 0, All, 9, Established, ""),
+            &[Event::Readable],
+            None,
+        ),
+        (
+            Way::Established,
+            (ACK, 9, All, 9, Established, ""),
+            &[],
+            None,
+        ),
+        (
+            Way::Established,
+            (FIN_ACK, 0, All, 0, CloseWait, ""),
+            &[Event::PeerClosed],
+            None,
+        ),
+        (
+            Way::Established,
+            (RST, 0, Old, 0, Closed, ""),
+            &[Event::Closed, Event::Error],
+            Some(Error::Reset),
+        ),
+        (
+            Way::InFlight,
+            (ACK, 0, All, 0, Established, ""),
+            &[Event::Writable],
+            None,
+        ),
         (
             Way::CloseWait,
             (RST, 0, Old, 0, Closed, ""),
             &[Event::Closed, Event::Error],
             Some(Error::ResetAfterFin),
         ),
-        (Way::FinWait2, (FIN_ACK, 0, All, 0, TimeWait, ""), &[Event::PeerClosed, Event::TimeWait], None),
-        (Way::LastAck, (ACK, 0, All, 0, Closed, ""), &[Event::Writable, Event::Closed], None),
-        (Way::TimeWait, (RST, 0, Old, 0, Closed, ""), &[Event::Closed], None),
+        (
+            Way::FinWait2,
+            (FIN_ACK, 0, All, 0, TimeWait, ""),
+            &[Event::PeerClosed, Event::TimeWait],
+            None,
+        ),
+        (
+            Way::LastAck,
+            (ACK, 0, All, 0, Closed, ""),
+            &[Event::Writable, Event::Closed],
+            None,
+        ),
+        (
+            Way::TimeWait,
+            (RST, 0, Old, 0, Closed, ""),
+            &[Event::Closed],
+            None,
+        ),
     ];
     for (way, row, events, error) in table {
         let mut stand = Stand::new(*way, false, true);
@@ -427,6 +549,9 @@ fn timers() {
     let start = stand.now;
     while stand.expire().is_some() {}
     let took = stand.now.since(start);
-    assert!(took >= Duration::from_secs(924) && took <= Duration::from_secs(924 + 121), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(924) && took <= Duration::from_secs(924 + 121),
+        "{took:?}"
+    );
     assert_eq!(stand.conn.error(), Some(Error::TimedOut));
 }

@@ -11,7 +11,7 @@ use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::reply;
 use oxtcp_engine::request::{Request, RequestOpen, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::wire::Flags;
+use oxtcp_engine::wire::{Flags, Header};
 use oxtcp_engine::{
     ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Error, Event, Instant,
     PassiveOpen, Payload, Rx, Segment, SeqNum, SocketOptions, State, Transmit, TransmitKind,
@@ -23,6 +23,8 @@ use std::collections::VecDeque;
 pub struct Setup {
     pub config: Config,
     pub iss: u32,
+    /// The same for every connection between two hosts, as the hash of the kernel is.
+    pub ts_offset: u32,
     pub mss: u16,
     pub path_mss: u16,
     /// Bytes of the send and of the receive buffer.
@@ -34,6 +36,9 @@ pub struct Setup {
     pub reassembly: bool,
     /// How many completing ACKs find the accept queue full.
     pub accept_full: u32,
+    /// Listens again once a connection is gone.
+    pub relisten: bool,
+    pub options: SocketOptions,
 }
 
 impl Default for Setup {
@@ -41,6 +46,7 @@ impl Default for Setup {
         Setup {
             config: Config::default(),
             iss: 1_000_000,
+            ts_offset: 0xffff_0000,
             mss: 1460,
             path_mss: 1460,
             send_buffer: 1 << 16,
@@ -48,6 +54,8 @@ impl Default for Setup {
             burst: 65_000,
             reassembly: true,
             accept_full: 0,
+            relisten: false,
+            options: SocketOptions::default(),
         }
     }
 }
@@ -131,15 +139,21 @@ impl Host {
     }
 
     fn options(&self) -> SocketOptions {
-        SocketOptions { nodelay: self.app.plan.nodelay, ..SocketOptions::default() }
+        SocketOptions {
+            nodelay: self.app.plan.nodelay,
+            ..self.setup.options
+        }
     }
 
     pub fn connect(&mut self, now: Instant) {
         let config = self.setup.config.clone();
-        let cx = Context { now, config: &config };
+        let cx = Context {
+            now,
+            config: &config,
+        };
         let open = ActiveOpen {
             iss: SeqNum::new(self.setup.iss),
-            ts_offset: self.setup.iss.rotate_left(7),
+            ts_offset: self.setup.ts_offset,
             advertised_mss: self.setup.mss,
             path_mss: self.setup.path_mss,
             recv_space: self.setup.recv_buffer as u32,
@@ -203,15 +217,20 @@ impl Host {
 
     /// A packet has arrived.
     pub fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut Vec<Vec<u8>>) {
-        let Some((segment, payload)) = packet::read(bytes) else { return };
+        let Some((segment, payload)) = packet::read(bytes) else {
+            return;
+        };
         let config = self.setup.config.clone();
-        let cx = Context { now, config: &config };
+        let cx = Context {
+            now,
+            config: &config,
+        };
         if matches!(self.slot, Slot::Listening) {
             match listen::on_segment(&cx, &segment) {
                 ListenVerdict::Syn => {
                     let open = RequestOpen {
                         iss: SeqNum::new(self.setup.iss),
-                        ts_offset: self.setup.iss.rotate_left(9),
+                        ts_offset: self.setup.ts_offset,
                         advertised_mss: self.setup.mss,
                         recv_space: self.setup.recv_buffer as u32,
                         recv_limit: self.setup.recv_buffer as u32,
@@ -245,7 +264,12 @@ impl Host {
                     self.note_state();
                     self.socket_segment(&cx, &segment, payload);
                     self.note_state();
-                    assert_ne!(self.history.last(), Some(&State::SynReceived), "{}", self.name);
+                    assert_ne!(
+                        self.history.last(),
+                        Some(&State::SynReceived),
+                        "{}",
+                        self.name
+                    );
                 }
                 RequestVerdict::Resend(transmit) | RequestVerdict::Reply(transmit) => {
                     self.emit(&transmit, &[], out, now);
@@ -265,7 +289,12 @@ impl Host {
                         *at = now + TimeWait::LENGTH;
                     }
                 }
-                TimeWaitVerdict::Reopen { .. } | TimeWaitVerdict::Kill => self.slot = Slot::Done,
+                TimeWaitVerdict::Reopen { iss_after } if self.setup.relisten => {
+                    self.setup.iss = iss_after.get();
+                    self.gone();
+                    self.receive(now, bytes, out);
+                }
+                TimeWaitVerdict::Reopen { .. } | TimeWaitVerdict::Kill => self.gone(),
             }
             return;
         }
@@ -283,14 +312,19 @@ impl Host {
         let with_reassembly = self.setup.reassembly;
         let trace = self.trace;
         let name = self.name;
-        let Slot::Open(socket) = &mut self.slot else { return };
+        let Slot::Open(socket) = &mut self.slot else {
+            return;
+        };
         let kept: u32 = socket.reassembly.iter().map(|range| range.len).sum();
         let room = recv_buffer.saturating_sub(socket.queue.len()) as u32;
         let room = room.saturating_sub(kept);
         let verdict = socket.conn.on_segment(
             cx,
             segment,
-            Rx { reassembly: with_reassembly.then_some(&mut socket.reassembly), room },
+            Rx {
+                reassembly: with_reassembly.then_some(&mut socket.reassembly),
+                room,
+            },
         );
         if trace {
             eprintln!(
@@ -305,14 +339,20 @@ impl Host {
                 socket.conn.state(),
             );
         }
-        let start = segment.header.seq.add(u32::from(segment.header.flags.syn()));
+        let start = segment
+            .header
+            .seq
+            .add(u32::from(segment.header.flags.syn()));
         match verdict {
             Payload::None => {}
             Payload::InOrder { skip, len } => {
                 if segment.header.flags.syn() {
                     socket.next.get_or_insert(start);
                 }
-                assert!(len > 0 && len <= room, "{name}: {verdict:?} with room {room}");
+                assert!(
+                    len > 0 && len <= room,
+                    "{name}: {verdict:?} with room {room}"
+                );
                 let bytes = &payload[skip as usize..(skip + len) as usize];
                 let next = socket.next.expect("bytes before the connection knows any");
                 assert_eq!(start.add(skip), next, "{name}: not next in the stream");
@@ -321,7 +361,10 @@ impl Host {
             }
             Payload::OutOfOrder { skip, len } => {
                 assert!(with_reassembly);
-                assert!(len > 0 && len <= room, "{name}: {verdict:?} with room {room}");
+                assert!(
+                    len > 0 && len <= room,
+                    "{name}: {verdict:?} with room {room}"
+                );
                 let bytes = &payload[skip as usize..(skip + len) as usize];
                 socket.kept.push((start.add(skip), bytes.to_vec()));
             }
@@ -338,7 +381,10 @@ impl Host {
     /// The clock has come to `now`.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
         let config = self.setup.config.clone();
-        let cx = Context { now, config: &config };
+        let cx = Context {
+            now,
+            config: &config,
+        };
         match &mut self.slot {
             Slot::Half(request, at) if *at <= now => match request.on_timer(&cx) {
                 RequestTimer::Resend(transmit) => {
@@ -347,7 +393,7 @@ impl Host {
                 }
                 RequestTimer::Expire => self.slot = Slot::Listening,
             },
-            Slot::Waiting(_, at) if *at <= now => self.slot = Slot::Done,
+            Slot::Waiting(_, at) if *at <= now => self.gone(),
             Slot::Open(socket) => {
                 if socket.conn.poll_timeout().is_some_and(|at| at <= now) {
                     if self.trace {
@@ -369,7 +415,10 @@ impl Host {
     /// Lets the program do what it can, and sends what the engine has to send, until neither moves.
     pub fn run(&mut self, now: Instant, out: &mut Vec<Vec<u8>>, peer_offered: Option<SeqNum>) {
         let config = self.setup.config.clone();
-        let cx = Context { now, config: &config };
+        let cx = Context {
+            now,
+            config: &config,
+        };
         for round in 0.. {
             assert!(round < 10_000, "{}: never comes to rest", self.name);
             if !matches!(self.slot, Slot::Open(_)) {
@@ -388,7 +437,9 @@ impl Host {
     }
 
     fn events(&mut self) -> bool {
-        let Slot::Open(socket) = &mut self.slot else { return false };
+        let Slot::Open(socket) = &mut self.slot else {
+            return false;
+        };
         let events = socket.conn.take_events();
         if events.contains(Event::Established) {
             assert!(!socket.established, "{}: established twice", self.name);
@@ -404,9 +455,15 @@ impl Host {
             self.error = socket.error;
         }
         // The peer's acknowledgments free the send buffer.
-        let acked = socket.send_start.distance_to(socket.conn.first_unacked_byte());
+        let acked = socket
+            .send_start
+            .distance_to(socket.conn.first_unacked_byte());
         if socket.established {
-            assert!(acked as usize <= socket.send.len(), "{}: more acked than written", self.name);
+            assert!(
+                acked as usize <= socket.send.len(),
+                "{}: more acked than written",
+                self.name
+            );
             socket.send.drain(..acked as usize);
             socket.send_start = socket.send_start.add(acked);
         }
@@ -417,7 +474,9 @@ impl Host {
     fn run_app(&mut self, cx: &Context<'_>) -> bool {
         let recv_buffer = self.setup.recv_buffer;
         let send_buffer = self.setup.send_buffer;
-        let Slot::Open(socket) = &mut self.slot else { return false };
+        let Slot::Open(socket) = &mut self.slot else {
+            return false;
+        };
         if !socket.established {
             return false;
         }
@@ -428,11 +487,17 @@ impl Host {
         let left = app.plan.bytes - app.written;
         let room = send_buffer.saturating_sub(socket.send.len()) as u64;
         // A writer is woken when a third of the buffer is free.
-        let room = if room * 3 < send_buffer as u64 { 0 } else { room };
+        let room = if room * 3 < send_buffer as u64 {
+            0
+        } else {
+            room
+        };
         let len = left.min(room).min(app.plan.write);
         if len > 0 && next_write <= cx.now && socket.conn.can_send() {
             let more = len < left && self.rng.chance(app.plan.more);
-            socket.send.extend(content(app.plan.stream, app.written, len as usize));
+            socket
+                .send
+                .extend(content(app.plan.stream, app.written, len as usize));
             app.written += len;
             socket.conn.set_more(more);
             socket.conn.write(cx, len as u32);
@@ -452,11 +517,17 @@ impl Host {
             );
             app.read += len as u64;
             app.next_read = cx.now + app.plan.read_every;
-            socket.conn.set_recv_space(cx, (recv_buffer - socket.queue.len()) as u32);
+            socket
+                .conn
+                .set_recv_space(cx, (recv_buffer - socket.queue.len()) as u32);
             moved = true;
         }
         if socket.fin && socket.queue.is_empty() && !app.end_of_file {
-            assert_eq!(app.read, app.expect_bytes, "{}: end of file too early", self.name);
+            assert_eq!(
+                app.read, app.expect_bytes,
+                "{}: end of file too early",
+                self.name
+            );
             assert!(!socket.conn.can_receive());
             app.end_of_file = true;
             moved = true;
@@ -495,7 +566,9 @@ impl Host {
         let mut moved = false;
         for round in 0.. {
             assert!(round < 100_000, "{}: sends for ever", self.name);
-            let Slot::Open(socket) = &mut self.slot else { break };
+            let Slot::Open(socket) = &mut self.slot else {
+                break;
+            };
             let Some(transmit) = socket.conn.poll_transmit(cx, BurstLimit(self.setup.burst)) else {
                 break;
             };
@@ -515,23 +588,34 @@ impl Host {
 
     /// What is true whenever nothing moves.
     pub fn check_rest(&self, now: Instant) {
-        let Slot::Open(socket) = &self.slot else { return };
+        let Slot::Open(socket) = &self.slot else {
+            return;
+        };
         let conn = &socket.conn;
         let name = self.name;
         if let Some(at) = conn.poll_timeout() {
-            assert!(at > now, "{name}: a deadline that has passed: {:?}", conn.timer());
+            assert!(
+                at > now,
+                "{name}: a deadline that has passed: {:?}",
+                conn.timer()
+            );
         }
         let open = !matches!(conn.state(), State::Closed | State::TimeWait);
         let owes = conn.unacked() > 0 || conn.not_sent() > 0;
         if open && owes {
-            assert!(conn.poll_timeout().is_some(), "{name}: owes and has no timer, {conn:?}");
+            assert!(
+                conn.poll_timeout().is_some(),
+                "{name}: owes and has no timer, {conn:?}"
+            );
         }
         assert!(conn.snd_una().before_eq(conn.snd_nxt()), "{name}: {conn:?}");
     }
 
     /// A connection that is over leaves the socket.
     fn retire(&mut self, cx: &Context<'_>) {
-        let Slot::Open(socket) = &mut self.slot else { return };
+        let Slot::Open(socket) = &mut self.slot else {
+            return;
+        };
         let done = socket.queue.is_empty() && (self.app.closed || socket.error.is_some());
         match socket.conn.state() {
             State::TimeWait if done => {
@@ -540,8 +624,35 @@ impl Host {
                 assert_eq!(time_wait.rcv_nxt(), socket.conn.rcv_nxt());
                 self.slot = Slot::Waiting(time_wait, cx.now + TimeWait::LENGTH);
             }
-            State::Closed if done => self.slot = Slot::Done,
+            State::Closed if done => self.gone(),
             _ => {}
+        }
+    }
+
+    /// Nothing is left of the connection.
+    fn gone(&mut self) {
+        self.slot = if self.setup.relisten {
+            Slot::Listening
+        } else {
+            Slot::Done
+        };
+        self.offered = None;
+    }
+
+    /// The network says that a packet of ours was too big; it quotes the header.
+    pub fn too_big(&mut self, now: Instant, header: &[u8], largest: usize) {
+        let config = self.setup.config.clone();
+        let cx = Context {
+            now,
+            config: &config,
+        };
+        let Ok(header) = Header::parse(header) else {
+            return;
+        };
+        if let Slot::Open(socket) = &mut self.slot {
+            if socket.conn.icmp_sequence_in_flight(header.seq) {
+                socket.conn.set_path_mss(&cx, (largest - 20) as u16);
+            }
         }
     }
 
@@ -619,7 +730,8 @@ impl Socket {
             self.queue.extend(&bytes[skip..]);
             next = next.add((bytes.len() - skip) as u32);
         }
-        self.kept.retain(|(start, bytes)| start.add(bytes.len() as u32).after(next));
+        self.kept
+            .retain(|(start, bytes)| start.add(bytes.len() as u32).after(next));
         self.next = Some(next);
     }
 
@@ -632,7 +744,10 @@ impl Socket {
             return;
         }
         let ahead = next.distance_to(nxt);
-        assert!(ahead == 0 || ahead == fin, "{name}: RCV.NXT is {ahead} ahead of the bytes");
+        assert!(
+            ahead == 0 || ahead == fin,
+            "{name}: RCV.NXT is {ahead} ahead of the bytes"
+        );
     }
 
     fn check_transmit(&self, name: &str, transmit: &Transmit, peer_offered: Option<SeqNum>) {
@@ -660,9 +775,13 @@ impl Socket {
         if transmit.kind == TransmitKind::Data && !range.is_empty() {
             // Limited transmit (RFC 3042) and the last segment may go over by three.
             let slack = 3 * u32::from(transmit.mss);
-            let flight = conn.snd_una().distance_to(conn.snd_nxt());
+            let flight = conn.in_network();
             assert!(
-                flight <= conn.cwnd().saturating_add(slack).max(flight - range.len.min(flight)),
+                flight
+                    <= conn
+                        .cwnd()
+                        .saturating_add(slack)
+                        .max(flight - range.len.min(flight)),
                 "{name}: {flight} in flight, cwnd {}: {transmit:?}",
                 conn.cwnd()
             );

@@ -23,6 +23,9 @@ pub struct Path {
     /// Bytes per second; 0 for no bound. What exceeds `queue` bytes is dropped.
     pub rate: u64,
     pub queue: u64,
+    /// The largest TCP segment, header included, that passes; 0 for no bound. The sender is told of what
+    /// does not.
+    pub largest: usize,
 }
 
 impl Default for Path {
@@ -37,6 +40,7 @@ impl Default for Path {
             merge: 0,
             rate: 0,
             queue: 0,
+            largest: 0,
         }
     }
 }
@@ -65,6 +69,12 @@ impl Link {
             carried: 0,
             lost: 0,
         }
+    }
+
+    /// Whether the packet is too big, and what would not be.
+    pub fn refuses(&self, bytes: &[u8]) -> Option<usize> {
+        let largest = self.path.largest;
+        (largest != 0 && bytes.len() > largest).then_some(largest)
     }
 
     pub fn set_loss(&mut self, per_mille: u32) {

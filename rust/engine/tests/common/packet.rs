@@ -40,7 +40,13 @@ pub fn read(bytes: &[u8]) -> Option<(Segment, &[u8])> {
     }
     let header = Header::parse(bytes).ok()?;
     let payload = &bytes[Header::data_offset(bytes).ok()?..];
-    Some((Segment { header, payload_len: payload.len() as u32 }, payload))
+    Some((
+        Segment {
+            header,
+            payload_len: payload.len() as u32,
+        },
+        payload,
+    ))
 }
 
 /// What a burst becomes when it is cut into segments of its MSS: FIN and PSH travel on the last.

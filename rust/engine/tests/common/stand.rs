@@ -105,9 +105,16 @@ struct Seen {
 
 impl Stand {
     pub fn new(way: Way, stamps: bool, sack: bool) -> Stand {
-        let config = Config { timestamps: stamps, sack, ..Config::default() };
+        let config = Config {
+            timestamps: stamps,
+            sack,
+            ..Config::default()
+        };
         let now = Instant::from_secs(50_000);
-        let cx = Context { now, config: &config };
+        let cx = Context {
+            now,
+            config: &config,
+        };
         let conn = match way {
             Way::SynReceived => {
                 let open = RequestOpen {
@@ -180,7 +187,13 @@ impl Stand {
                 self.write(500);
             }
             Way::ZeroWindow => {
-                let shut = Segment { header: Header { window: 0, ..self.ack().header }, payload_len: 0 };
+                let shut = Segment {
+                    header: Header {
+                        window: 0,
+                        ..self.ack().header
+                    },
+                    payload_len: 0,
+                };
                 self.put(&shut);
                 self.write(3_000);
             }
@@ -235,7 +248,10 @@ impl Stand {
                     mss: Some(MSS),
                     window_scale: Some(WindowScale::new(1)),
                     sack_permitted: true,
-                    timestamps: stamps.then_some(Timestamps { val: PEER_TS, ecr: 0 }),
+                    timestamps: stamps.then_some(Timestamps {
+                        val: PEER_TS,
+                        ecr: 0,
+                    }),
                     ..Options::default()
                 },
                 ..Header::default()
@@ -253,7 +269,10 @@ impl Stand {
                 flags: Flags::ACK,
                 window: WINDOW,
                 options: Options {
-                    timestamps: self.stamps.then_some(Timestamps { val: PEER_TS, ecr: 0 }),
+                    timestamps: self.stamps.then_some(Timestamps {
+                        val: PEER_TS,
+                        ecr: 0,
+                    }),
                     ..Options::default()
                 },
                 ..Header::default()
@@ -270,7 +289,10 @@ impl Stand {
 
     /// A segment arrives; returns what is sent in answer.
     pub fn put(&mut self, segment: &Segment) -> Vec<Transmit> {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         let rx = Rx {
             reassembly: self.with_reassembly.then_some(&mut self.reassembly),
             room: self.room,
@@ -282,7 +304,9 @@ impl Stand {
             Payload::None => {}
             Payload::InOrder { skip, len } => {
                 assert!(len > 0 && len <= self.room, "{segment:?} {verdict:?}");
-                assert!(skip.checked_add(len).is_some_and(|end| end <= segment.payload_len));
+                assert!(skip
+                    .checked_add(len)
+                    .is_some_and(|end| end <= segment.payload_len));
                 if self.seen.state != State::SynSent {
                     assert_eq!(start.add(skip), nxt, "{segment:?} {verdict:?}");
                 }
@@ -291,14 +315,18 @@ impl Stand {
             Payload::OutOfOrder { skip, len } => {
                 assert!(self.with_reassembly);
                 assert!(len > 0 && len <= self.room, "{segment:?} {verdict:?}");
-                assert!(skip.checked_add(len).is_some_and(|end| end <= segment.payload_len));
+                assert!(skip
+                    .checked_add(len)
+                    .is_some_and(|end| end <= segment.payload_len));
                 assert!(start.add(skip).after(nxt), "{segment:?} {verdict:?}");
             }
         }
         let answers = self.settle();
         if segment.header.flags.rst() {
             assert!(
-                answers.iter().all(|answer| answer.kind != TransmitKind::Reset),
+                answers
+                    .iter()
+                    .all(|answer| answer.kind != TransmitKind::Reset),
                 "a reset in answer to a reset: {segment:?} {answers:?}"
             );
         }
@@ -306,26 +334,38 @@ impl Stand {
     }
 
     pub fn write(&mut self, len: u32) {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         self.conn.write(&cx, len);
         self.settle();
     }
 
     pub fn shutdown(&mut self) {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         self.conn.shutdown_write(&cx);
         self.settle();
     }
 
     pub fn close(&mut self, unread: bool) -> Vec<Transmit> {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         self.conn.close(&cx, unread);
         self.settle()
     }
 
     /// Any other call of the user's or the network's.
     pub fn call(&mut self, call: impl FnOnce(&mut Connection, &Context<'_>)) -> Vec<Transmit> {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         call(&mut self.conn, &cx);
         self.settle()
     }
@@ -345,7 +385,10 @@ impl Stand {
     }
 
     fn tick(&mut self) {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         for _ in 0..10 {
             if self.conn.poll_timeout().is_none_or(|at| at > self.now) {
                 return;
@@ -367,7 +410,10 @@ impl Stand {
     }
 
     fn drain(&mut self) -> Vec<Transmit> {
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         let mut sent = Vec::new();
         while let Some(transmit) = self.conn.poll_transmit(&cx, BurstLimit(3_000)) {
             let header = &transmit.header;
@@ -377,9 +423,15 @@ impl Stand {
             let range = transmit.payload;
             if !range.is_empty() {
                 assert!(transmit.mss > 0, "{transmit:?}");
-                assert!(range.len <= 3_000.max(u32::from(transmit.mss)), "{transmit:?}");
+                assert!(
+                    range.len <= 3_000.max(u32::from(transmit.mss)),
+                    "{transmit:?}"
+                );
                 assert_eq!(range.start, header.seq.add(u32::from(header.flags.syn())));
-                assert!(range.start.after_eq(self.conn.first_unacked_byte()), "{transmit:?}");
+                assert!(
+                    range.start.after_eq(self.conn.first_unacked_byte()),
+                    "{transmit:?}"
+                );
                 assert!(range.end().before_eq(self.conn.write_seq()), "{transmit:?}");
             }
             let opening = matches!(self.conn.state(), State::SynSent | State::SynReceived);
@@ -398,19 +450,39 @@ impl Stand {
     fn check(&mut self) {
         let conn = &self.conn;
         let state = conn.state();
-        let Seen { state: before, snd_una, snd_nxt, rcv_nxt } = self.seen;
+        let Seen {
+            state: before,
+            snd_una,
+            snd_nxt,
+            rcv_nxt,
+        } = self.seen;
         assert!(leads(before, state, 3), "{before:?} -> {state:?}");
         let dead = state == State::Closed;
 
         assert!(conn.snd_una().before_eq(conn.snd_nxt()), "{conn:?}");
-        assert!(conn.snd_una().after_eq(snd_una), "SND.UNA went back: {conn:?}");
-        assert!(conn.snd_nxt().after_eq(snd_nxt), "SND.NXT went back: {conn:?}");
+        assert!(
+            conn.snd_una().after_eq(snd_una),
+            "SND.UNA went back: {conn:?}"
+        );
+        assert!(
+            conn.snd_nxt().after_eq(snd_nxt),
+            "SND.NXT went back: {conn:?}"
+        );
         if before != State::SynSent && !dead {
-            assert!(conn.rcv_nxt().after_eq(rcv_nxt), "RCV.NXT went back: {conn:?}");
+            assert!(
+                conn.rcv_nxt().after_eq(rcv_nxt),
+                "RCV.NXT went back: {conn:?}"
+            );
         }
         if !dead {
-            assert!(conn.first_unacked_byte().before_eq(conn.write_seq()), "{conn:?}");
-            assert!(conn.snd_nxt().before_eq(conn.write_seq().add(1)), "{conn:?}");
+            assert!(
+                conn.first_unacked_byte().before_eq(conn.write_seq()),
+                "{conn:?}"
+            );
+            assert!(
+                conn.snd_nxt().before_eq(conn.write_seq().add(1)),
+                "{conn:?}"
+            );
         }
         assert!(conn.unacked() < 1 << 31);
 
@@ -433,7 +505,10 @@ impl Stand {
         if state == State::TimeWait {
             assert!(conn.timer_of(TimerKind::TimeWait).is_some());
         }
-        let cx = Context { now: self.now, config: &self.config };
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
         assert_eq!(conn.time_wait(&cx).is_some(), state == State::TimeWait);
         assert!(conn.error().is_none() || dead, "{conn:?}");
         assert!(!(conn.can_send() || conn.can_receive()) || !dead);
@@ -463,5 +538,7 @@ pub fn leads(from: State, to: State, steps: u32) -> bool {
         return true;
     }
     steps > 0
-        && TRANSITIONS.iter().any(|(before, _, after)| *before == from && leads(*after, to, steps - 1))
+        && TRANSITIONS
+            .iter()
+            .any(|(before, _, after)| *before == from && leads(*after, to, steps - 1))
 }

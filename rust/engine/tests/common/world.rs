@@ -97,22 +97,44 @@ impl World {
         while let Some(bytes) = self.to_server.receive(now) {
             self.server.receive(now, &bytes, &mut out);
             self.server.run(now, &mut out, self.client.offered);
-            out.drain(..).for_each(|bytes| self.to_client.send(now, bytes));
+            dispatch(now, &mut out, &mut self.server, &mut self.to_client);
         }
         while let Some(bytes) = self.to_client.receive(now) {
             self.client.receive(now, &bytes, &mut out);
             self.client.run(now, &mut out, self.server.offered);
-            out.drain(..).for_each(|bytes| self.to_server.send(now, bytes));
+            dispatch(now, &mut out, &mut self.client, &mut self.to_server);
         }
         self.server.tick(now, &mut out);
         self.server.run(now, &mut out, self.client.offered);
-        out.drain(..).for_each(|bytes| self.to_client.send(now, bytes));
+        dispatch(now, &mut out, &mut self.server, &mut self.to_client);
         self.client.tick(now, &mut out);
         self.client.run(now, &mut out, self.server.offered);
-        out.drain(..).for_each(|bytes| self.to_server.send(now, bytes));
+        dispatch(now, &mut out, &mut self.client, &mut self.to_server);
         self.client.check_rest(now);
         self.server.check_rest(now);
         true
+    }
+
+    /// Goes on for so long.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let next = earliest([
+                self.to_server.next_arrival(),
+                self.to_client.next_arrival(),
+                self.client.deadline(self.now),
+                self.server.deadline(self.now),
+            ]);
+            if next.is_none_or(|next| next > end) {
+                self.settle();
+                let next = earliest([self.to_server.next_arrival(), self.to_client.next_arrival()]);
+                if next.is_none_or(|next| next > end) {
+                    self.now = end;
+                    return;
+                }
+            }
+            self.step();
+        }
     }
 
     /// What is to be done at this very instant.
@@ -120,9 +142,9 @@ impl World {
         let now = self.now;
         let mut out = Vec::new();
         self.server.run(now, &mut out, self.client.offered);
-        out.drain(..).for_each(|bytes| self.to_client.send(now, bytes));
+        dispatch(now, &mut out, &mut self.server, &mut self.to_client);
         self.client.run(now, &mut out, self.server.offered);
-        out.drain(..).for_each(|bytes| self.to_server.send(now, bytes));
+        dispatch(now, &mut out, &mut self.client, &mut self.to_server);
     }
 
     /// Runs until both programs are done and both hosts have forgotten the connection.
@@ -166,6 +188,15 @@ impl World {
     }
 }
 
+fn dispatch(now: Instant, out: &mut Vec<Vec<u8>>, from: &mut Host, link: &mut Link) {
+    for bytes in out.drain(..) {
+        match link.refuses(&bytes) {
+            Some(largest) => from.too_big(now, &bytes, largest),
+            None => link.send(now, bytes),
+        }
+    }
+}
+
 /// Runs a scenario to its end; on failure the panic's message names the seed.
 pub fn run(scenario: &Scenario, limit: Duration) -> Outcome {
     World::new(scenario).finish(limit)
@@ -189,10 +220,17 @@ fn check_history(host: &Host) {
         let two = matches!(
             pair,
             [State::SynReceived | State::SynSent, State::CloseWait]
-                | [State::Established, State::FinWait2 | State::Closing | State::TimeWait | State::LastAck]
+                | [
+                    State::Established,
+                    State::FinWait2 | State::Closing | State::TimeWait | State::LastAck
+                ]
                 | [State::SynReceived, State::FinWait1]
         );
-        assert!(allowed.contains(&pair[1]) || two, "{}: {history:?}", host.name);
+        assert!(
+            allowed.contains(&pair[1]) || two,
+            "{}: {history:?}",
+            host.name
+        );
     }
     assert!(
         matches!(history.last(), Some(State::TimeWait | State::Closed)),
