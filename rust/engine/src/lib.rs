@@ -25,6 +25,7 @@
     allow(
         non_snake_case,
         clippy::arithmetic_side_effects,
+        clippy::expect_used,
         clippy::indexing_slicing,
         clippy::panic,
         clippy::unwrap_used

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Every state meets every event, and nothing panics; what is true of a connection is true after each
 //! (`common::stand`).
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod common;
 

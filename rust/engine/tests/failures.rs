@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Networks that die, hosts that start anew, ports that are used again: whole conversations in virtual
 //! time that do not end as planned.
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod common;
 

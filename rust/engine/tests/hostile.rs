@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Peers that are odd, broken or malicious. Where a case comes from a report about another stack, its comment
 //! names it.
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod common;
 
@@ -151,7 +159,7 @@ fn resets__guessed_by_the_thousand() {
 /// RFC 5961 section 5: data with an acknowledgment that cannot be ours is not taken.
 #[test]
 fn data__injected_with_a_guessed_acknowledgment() {
-    let mut stand = Stand::new(Way::InFlight, false, true);
+    let stand = Stand::new(Way::InFlight, false, true);
     let nxt = stand.conn.rcv_nxt();
     let mut rng = Rng::new(1);
     let mut taken = 0;

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What holds for all values: sequence arithmetic, reassembly against a naive model, the wire format.
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};

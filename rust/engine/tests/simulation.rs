@@ -5,7 +5,15 @@
 //!
 //! A failing run names its seed. `OXTCP_SEED=<seed> cargo test --test simulation <name>` runs that
 //! one alone, and `OXTCP_TRACE=1` prints every segment.
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod common;
 

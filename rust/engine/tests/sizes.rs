@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the protocol keeps per connection, beside what Linux's own TCP keeps (DESIGN.md, "Budgets"; the figures
 //! of the built-in TCP are those of its slab caches and include the socket).
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::request::Request;

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The state table of RFC 9293 sections 3.10.1 to 3.10.8: what a segment, a call or a timer makes of each
 //! state, and what is sent.
-#![allow(non_snake_case)]
+// Tests are named function__case, and may panic.
+#![allow(
+    non_snake_case,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod common;
 

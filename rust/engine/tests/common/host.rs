@@ -394,19 +394,13 @@ impl Host {
                 RequestTimer::Expire => self.slot = Slot::Listening,
             },
             Slot::Waiting(_, at) if *at <= now => self.gone(),
-            Slot::Open(socket) => {
-                if socket.conn.poll_timeout().is_some_and(|at| at <= now) {
-                    if self.trace {
-                        eprintln!(
-                            "{:>10} {} timer {:?}",
-                            now.as_micros(),
-                            self.name,
-                            socket.conn.timer()
-                        );
-                    }
-                    socket.conn.on_timer(&cx);
-                    socket.check_next(self.name);
+            Slot::Open(socket) if socket.conn.poll_timeout().is_some_and(|at| at <= now) => {
+                if self.trace {
+                    let timer = socket.conn.timer();
+                    eprintln!("{:>10} {} timer {timer:?}", now.as_micros(), self.name);
                 }
+                socket.conn.on_timer(&cx);
+                socket.check_next(self.name);
             }
             _ => {}
         }
