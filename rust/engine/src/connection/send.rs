@@ -49,7 +49,8 @@ pub(super) struct Sender {
     persisted: u8,
     /// The user has said that more follows (MSG_MORE).
     more: bool,
-    /// The persist timer has expired: send what the window allows, however small.
+    /// The persist timer has expired: send what the window allows, however small. Or the retransmission timer has: send
+    /// the oldest segment, whatever the window.
     force: bool,
 }
 
@@ -302,8 +303,10 @@ impl Sender {
         let start = again.start;
         let used = link.snd_una.distance_to(start);
         let budget = match used {
-            // The oldest segment is sent whatever the window: the peer may have shrunk it (RFC 9293 section 3.8.6.1), or
-            // its opening may have been lost.
+            // The peer has shrunk its window to nothing: a timeout sends the oldest segment all the same, as a probe.
+            0 if self.wnd == 0 && !self.force => return None,
+            // "The sending TCP peer [...] must be prepared to retransmit" what lies beyond the new edge (RFC 9293 section
+            // 3.8.6): the oldest segment goes.
             0 => again.budget.min(self.wnd).max(size),
             _ => again.budget.min(self.wnd.saturating_sub(used)),
         };
@@ -453,6 +456,7 @@ impl Sender {
         self.resent_total = self
             .resent_total
             .saturating_add(segments.unwrap_or(1).max(1));
+        self.force = false;
         self.recovery
             .on_sent_again(SeqNum::min(end, link.snd_nxt), len.max(1));
     }
@@ -631,6 +635,7 @@ impl Sender {
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
         self.timed = false;
+        self.force = true;
     }
 
     /// The persist timer expired: send what fits, or a probe.

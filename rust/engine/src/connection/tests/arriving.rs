@@ -1,1 +1,311 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Segments that arrive in each state: acceptability, RST, SYN, ACK, text and FIN (RFC 9293 section 3.10.7.4,
+//! RFC 5961).
+
+use super::script::*;
+use crate::connection::{Error, Event, Payload, State};
+use crate::seq::SeqNum;
+use crate::transmit::TransmitKind;
+use crate::wire::{Flags, Timestamps};
+use std::vec::Vec;
+
+const SYNCHRONIZED: [State; 7] = [
+    State::Established,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::Closing,
+    State::LastAck,
+    State::TimeWait,
+];
+
+fn kinds(peer: &mut Peer) -> Vec<TransmitKind> {
+    peer.sent().iter().map(|t| t.kind).collect()
+}
+
+/// RFC 5961 section 3.2: only the exact number resets; elsewhere in the window the peer is asked.
+#[test]
+fn rst__in_every_state() {
+    for state in SYNCHRONIZED {
+        let nxt = in_state(state).conn.rcv_nxt();
+        let table: [(u32, bool, &[TransmitKind]); 5] = [
+            (0, true, &[]),
+            (1, false, &[TransmitKind::ChallengeAck]),
+            (40_000, false, &[TransmitKind::ChallengeAck]),
+            (60_000, false, &[]),
+            (u32::MAX - 5, false, &[]),
+        ];
+        for (offset, dies, reply) in table {
+            let mut peer = in_state(state);
+            peer.advance(1000);
+            let _ = peer.give(seg(Flags::RST, nxt.add(offset), SeqNum::new(0), 0));
+            assert_eq!(peer.conn.state() == State::Closed, dies, "{state:?} {offset}");
+            assert_eq!(kinds(&mut peer), reply, "{state:?} {offset}");
+            if dies {
+                let error = match state {
+                    State::TimeWait => None,
+                    State::CloseWait => Some(Error::ResetAfterFin),
+                    _ => Some(Error::Reset),
+                };
+                assert_eq!(peer.conn.error(), error, "{state:?}");
+                assert!(peer.events().contains(Event::Closed));
+                assert_eq!(peer.conn.poll_timeout(), None, "{state:?}");
+            }
+        }
+    }
+}
+
+/// RFC 5961 section 4.2: a SYN never resets, wherever it stands.
+#[test]
+fn syn__in_every_state() {
+    for state in SYNCHRONIZED {
+        for offset in [0, 1, 100, 70_000, u32::MAX - 1, u32::MAX - 70_000] {
+            for flags in [Flags::SYN, Flags::SYN_ACK] {
+                let mut peer = in_state(state);
+                peer.advance(1000);
+                let seq = peer.conn.rcv_nxt().add(offset);
+                let ack = peer.conn.snd_nxt();
+                let _ = peer.give(seg(flags, seq, ack, 0));
+                assert_eq!(peer.conn.state(), state, "{offset}");
+                let sent = peer.sent();
+                assert_eq!(sent.len(), 1, "{state:?} {offset} {flags:?} {sent:?}");
+                assert_eq!(sent[0].header.flags, Flags::ACK);
+                assert_eq!(sent[0].header.ack, peer.conn.rcv_nxt());
+                // Once per half second.
+                let _ = peer.give(seg(flags, seq, ack, 0));
+                peer.quiet();
+                peer.advance(500);
+                let _ = peer.give(seg(flags, seq, ack, 0));
+                assert_eq!(peer.sent().len(), 1);
+            }
+        }
+    }
+}
+
+/// RFC 9293 section 3.10.7.4: what is not acceptable is answered with an ACK and dropped.
+#[test]
+fn unacceptable__gets_an_ack_and_nothing_else() {
+    for state in SYNCHRONIZED {
+        for (offset, len) in [(50_001, 1), (100_000, 10), (u32::MAX - 50, 10), (1 << 31, 100)] {
+            let mut peer = in_state(state);
+            let seq = peer.conn.rcv_nxt().add(offset);
+            let una = peer.conn.snd_una();
+            let ack = peer.conn.snd_nxt();
+            let taken = peer.give(seg(Flags::FIN_ACK, seq, ack, len));
+            assert_eq!(taken, Payload::None);
+            assert_eq!(peer.conn.state(), state, "{offset}");
+            assert_eq!(peer.conn.snd_una(), una, "the ACK is not looked at");
+            assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?} {offset}");
+        }
+    }
+}
+
+/// RFC 9293: an ACK of what was never sent is answered and dropped; RFC 5961 section 5: so is one that is too old.
+#[test]
+fn ack__never_sent_or_too_old() {
+    for state in SYNCHRONIZED {
+        for offset in [1, 100, 1 << 30, u32::MAX - 100_000] {
+            let old = offset == u32::MAX - 100_000;
+            let mut peer = in_state(state);
+            if old && !matches!(state, State::Established | State::CloseWait) {
+                continue;
+            }
+            peer.advance(1000);
+            let seq = peer.conn.rcv_nxt();
+            let ack = peer.conn.snd_nxt().add(offset);
+            let taken = peer.give(seg(Flags::ACK, seq, ack, 10));
+            assert_eq!(taken, Payload::None, "{state:?} {offset}");
+            assert_eq!(peer.conn.state(), state);
+            assert_eq!(kinds(&mut peer), [TransmitKind::ChallengeAck], "{state:?} {offset}");
+        }
+    }
+}
+
+/// An old ACK, not too old: its text counts, its acknowledgment and its window do not.
+#[test]
+fn ack__old_duplicate() {
+    let mut peer = established();
+    peer.write(3000);
+    let _ = peer.sent();
+    peer.ack_window(2000, 40_000);
+    peer.window = 100;
+    let taken = peer.data(0, 10, 1000, Flags::NONE);
+    assert_eq!(taken, Payload::InOrder { skip: 0, len: 10 });
+    assert_eq!(peer.conn.snd_una(), ISS.add(2001));
+    assert_eq!(peer.conn.unacked(), 1000);
+}
+
+#[test]
+fn no_ack_bit__is_dropped() {
+    for state in SYNCHRONIZED {
+        let mut peer = in_state(state);
+        let seq = peer.conn.rcv_nxt();
+        for flags in [Flags::NONE, Flags::FIN, Flags::PSH, Flags::URG] {
+            assert_eq!(peer.give(seg(flags, seq, SeqNum::new(0), 50)), Payload::None);
+            assert_eq!(peer.conn.state(), state);
+            peer.quiet();
+        }
+    }
+}
+
+/// The peer's FIN: in every state that can have it, then again.
+#[test]
+fn fin__in_every_state() {
+    let table = [
+        (State::Established, State::CloseWait),
+        (State::FinWait1, State::Closing),
+        (State::FinWait2, State::TimeWait),
+        (State::CloseWait, State::CloseWait),
+        (State::Closing, State::Closing),
+        (State::LastAck, State::LastAck),
+        (State::TimeWait, State::TimeWait),
+    ];
+    for (state, next) in table {
+        let mut peer = in_state(state);
+        let first = matches!(state, State::Established | State::FinWait1 | State::FinWait2);
+        let at = match first {
+            true => peer.rcv(),
+            false => peer.rcv() - 1,
+        };
+        let ack = u32::from(matches!(state, State::FinWait2 | State::TimeWait));
+        let _ = peer.data(at, 0, ack, Flags::FIN);
+        assert_eq!(peer.conn.state(), next);
+        assert_eq!(peer.events().contains(Event::PeerClosed), first, "{state:?}");
+        assert!(!peer.conn.can_receive());
+        assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?}");
+        // Once more: acknowledged again.
+        let _ = peer.data(at, 0, ack, Flags::FIN);
+        assert_eq!(peer.conn.state(), next);
+        assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?}");
+        assert!(!peer.events().contains(Event::PeerClosed));
+    }
+}
+
+/// A segment can acknowledge our FIN, carry data and the peer's FIN at once.
+#[test]
+fn fin_wait_1__all_at_once() {
+    let mut peer = in_state(State::FinWait1);
+    let taken = peer.data(0, 100, 1, Flags::FIN);
+    assert_eq!(taken, Payload::InOrder { skip: 0, len: 100 });
+    assert_eq!(peer.conn.state(), State::TimeWait);
+    let events = peer.events();
+    for event in [Event::Readable, Event::PeerClosed, Event::TimeWait] {
+        assert!(events.contains(event));
+    }
+    let ack = peer.next();
+    assert_eq!(ack.header.ack, IRS.add(102));
+    let cx = peer.cx();
+    assert!(peer.conn.time_wait(&cx).is_some());
+}
+
+#[test]
+fn fin__before_the_data_it_follows() {
+    let mut peer = established();
+    // [100, 200) with FIN, then a bare repetition of the FIN, then the hole.
+    assert_eq!(
+        peer.data(100, 100, 0, Flags::FIN),
+        Payload::OutOfOrder { skip: 0, len: 100 }
+    );
+    assert_eq!(peer.conn.state(), State::Established);
+    assert_eq!(kinds(&mut peer), [TransmitKind::Ack]);
+    // Beyond the end there is nothing to take.
+    assert_eq!(peer.data(200, 50, 0, Flags::NONE), Payload::None);
+    assert_eq!(
+        peer.data(0, 100, 0, Flags::NONE),
+        Payload::InOrder { skip: 0, len: 100 }
+    );
+    assert_eq!(peer.rcv(), 201);
+    assert_eq!(peer.conn.state(), State::CloseWait);
+}
+
+#[test]
+fn fin__is_not_taken_without_its_data() {
+    let mut peer = established();
+    peer.room = 60;
+    assert_eq!(
+        peer.data(0, 100, 0, Flags::FIN),
+        Payload::InOrder { skip: 0, len: 60 }
+    );
+    assert_eq!(peer.conn.state(), State::Established);
+    let _ = peer.sent();
+    peer.room = 1000;
+    assert_eq!(
+        peer.data(0, 100, 0, Flags::FIN),
+        Payload::InOrder { skip: 60, len: 40 }
+    );
+    assert_eq!(peer.conn.state(), State::CloseWait);
+}
+
+#[test]
+fn fin__bare_in_a_closed_window_is_taken() {
+    let mut peer = established();
+    let edge = peer.edge();
+    let _ = peer.data(0, edge, 0, Flags::NONE);
+    let _ = peer.sent();
+    assert_eq!(peer.conn.rcv_wnd(), 0);
+    let _ = peer.data(edge, 0, 0, Flags::FIN);
+    assert_eq!(peer.conn.state(), State::CloseWait);
+}
+
+#[test]
+fn paws__old_timestamps_are_dropped_and_rst_is_exempt() {
+    let offer = Offer {
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Default::default(), Default::default(), offer);
+    peer.advance(1000);
+    peer.stamps = Some(4999);
+    assert_eq!(peer.data(0, 10, 0, Flags::NONE), Payload::None);
+    assert_eq!(kinds(&mut peer), [TransmitKind::Ack]);
+    peer.stamps = Some(5000);
+    assert_ne!(peer.data(0, 10, 0, Flags::NONE), Payload::None);
+    // TS.Recent follows the segments that begin at or before the last ACK sent.
+    let _ = peer.sent();
+    peer.stamps = Some(6000);
+    assert_ne!(peer.data(20, 10, 0, Flags::NONE), Payload::None);
+    assert_eq!(peer.next().header.options.timestamps.unwrap().ecr, 5000);
+    assert_ne!(peer.data(10, 10, 0, Flags::NONE), Payload::None);
+    assert_eq!(peer.next().header.options.timestamps.unwrap().ecr, 6000);
+    // After 24 days TS.Recent is worth nothing (RFC 7323 section 5.5).
+    peer.advance(25 * 24 * 3600 * 1000);
+    peer.stamps = Some(3);
+    assert_ne!(peer.data(30, 10, 0, Flags::NONE), Payload::None);
+    // RST.
+    let mut rst = seg(Flags::RST, peer.conn.rcv_nxt(), SeqNum::new(0), 0);
+    rst.header.options.timestamps = Some(Timestamps { val: 1, ecr: 0 });
+    let _ = peer.give(rst);
+    assert_eq!(peer.conn.state(), State::Closed);
+}
+
+/// After 2^31 bytes and more nothing is confused.
+#[test]
+fn sequence_numbers_wrap() {
+    let mut peer = established();
+    let mut at = 0u32;
+    for _ in 0..80_000 {
+        // 40 KB at a time: 3.2 GB, three quarters of the circle.
+        let _ = peer.data(at, 40_000, 0, Flags::NONE);
+        at = at.wrapping_add(40_000);
+        assert_eq!(peer.rcv(), at);
+        peer.read(50_000);
+        let _ = peer.sent();
+    }
+    assert_eq!(peer.conn.state(), State::Established);
+    let mut peer = established();
+    let mut at = 0u32;
+    for _ in 0..60_000 {
+        peer.write(40_000);
+        at = at.wrapping_add(40_000);
+        peer.limit = crate::transmit::BurstLimit(65_536);
+        while peer.conn.snd_una() != ISS.add(1).add(at) {
+            let _ = peer.sent();
+            peer.advance(1);
+            let sent = peer.conn.snd_nxt();
+            peer.ack(ISS.add(1).distance_to(sent));
+        }
+    }
+    assert_eq!(peer.conn.state(), State::Established);
+    assert_eq!(peer.conn.total_retransmits(), 0);
+}

@@ -1,1 +1,261 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! FIN, half close, reset, orphans, TIME-WAIT (RFC 9293 sections 3.6 and 3.10.4, RFC 1122 section 4.2.2.13).
+
+use super::script::*;
+use crate::connection::{Error, Event, Payload, State, TimerKind};
+use crate::context::{Config, Linger2, SocketOptions};
+use crate::transmit::TransmitKind;
+use crate::wire::Flags;
+
+#[test]
+fn shutdown__the_fin_goes_with_the_last_data() {
+    let mut peer = established();
+    peer.write(1500);
+    peer.shutdown();
+    assert!(!peer.conn.can_send());
+    assert!(peer.conn.can_receive());
+    let sent = peer.sent();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0].header.flags, Flags::ACK);
+    assert_eq!(sent[1].header.flags, Flags::ACK.union(Flags::PSH).union(Flags::FIN));
+    assert_eq!(peer.conn.snd_nxt(), ISS.add(1502));
+    // Data without the FIN, then the FIN.
+    peer.ack(1500);
+    assert_eq!(peer.conn.state(), State::FinWait1);
+    assert_eq!(peer.conn.first_unacked_byte(), ISS.add(1501));
+    peer.ack(1501);
+    assert_eq!(peer.conn.state(), State::FinWait2);
+    assert_eq!(peer.conn.first_unacked_byte(), ISS.add(1501));
+    assert_eq!(peer.conn.write_seq(), ISS.add(1501));
+    // Half closed: no timer, data still comes.
+    assert_eq!(peer.conn.poll_timeout(), None);
+    assert_ne!(peer.data(0, 500, 1501, Flags::NONE), Payload::None);
+    assert_eq!(peer.next().header.ack, IRS.add(501));
+}
+
+#[test]
+fn write__after_shutdown_is_nothing() {
+    let mut peer = in_state(State::FinWait1);
+    peer.write(100);
+    peer.quiet();
+    assert_eq!(peer.conn.write_seq(), ISS.add(1));
+}
+
+#[test]
+fn shutdown__twice_is_once() {
+    for state in [State::FinWait1, State::FinWait2, State::Closing, State::LastAck, State::TimeWait] {
+        let mut peer = in_state(state);
+        peer.shutdown();
+        assert_eq!(peer.conn.state(), state);
+        peer.quiet();
+    }
+}
+
+#[test]
+fn fin__is_retransmitted_until_acknowledged() {
+    for state in [State::FinWait1, State::Closing, State::LastAck] {
+        let mut peer = in_state(state);
+        for _ in 0..3 {
+            peer.expire();
+            let sent = peer.sent();
+            assert_eq!(sent.len(), 1, "{state:?}");
+            assert_eq!(sent[0].kind, TransmitKind::Retransmission);
+            assert!(sent[0].header.flags.fin());
+            assert_eq!(sent[0].header.seq, ISS.add(1));
+        }
+        peer.ack(1);
+        let next = match state {
+            State::FinWait1 => State::FinWait2,
+            State::Closing => State::TimeWait,
+            _ => State::Closed,
+        };
+        assert_eq!(peer.conn.state(), next);
+        peer.quiet();
+    }
+}
+
+#[test]
+fn close__simultaneous() {
+    let mut peer = in_state(State::FinWait1);
+    let _ = peer.data(0, 0, 0, Flags::FIN);
+    assert_eq!(peer.conn.state(), State::Closing);
+    assert_eq!(peer.next().header.ack, IRS.add(2));
+    peer.ack(1);
+    assert_eq!(peer.conn.state(), State::TimeWait);
+    assert!(peer.events().contains(Event::TimeWait));
+    assert_eq!(peer.expire(), 60_000);
+    assert_eq!(peer.conn.state(), State::Closed);
+}
+
+/// RFC 2525 section 2.17: data that nobody will read is answered with a reset.
+#[test]
+fn close__with_unread_data_resets() {
+    for state in [State::Established, State::FinWait1, State::FinWait2, State::CloseWait] {
+        let mut peer = in_state(state);
+        peer.close(true);
+        assert_eq!(peer.conn.state(), State::Closed);
+        assert_eq!(peer.conn.error(), None);
+        let sent = peer.sent();
+        assert_eq!(sent.len(), 1, "{state:?}");
+        assert_eq!(sent[0].kind, TransmitKind::Reset);
+        assert_eq!(sent[0].header.flags, Flags::RST_ACK);
+        assert_eq!(sent[0].header.seq, peer.conn.snd_nxt());
+        assert_eq!(sent[0].header.ack, peer.conn.rcv_nxt());
+    }
+}
+
+#[test]
+fn abort__resets_where_there_is_somebody_to_tell() {
+    for state in State::ALL {
+        if matches!(state, State::Listen | State::Closed) {
+            continue;
+        }
+        let mut peer = in_state(state);
+        let cx = crate::context::Context {
+            now: peer.now,
+            config: &peer.config,
+        };
+        peer.conn.abort(&cx);
+        assert_eq!(peer.conn.state(), State::Closed);
+        assert_eq!(peer.conn.poll_timeout(), None);
+        assert!(peer.events().contains(Event::Closed));
+        let told = matches!(
+            state,
+            State::SynReceived
+                | State::Established
+                | State::FinWait1
+                | State::FinWait2
+                | State::CloseWait
+        );
+        assert_eq!(peer.sent().len(), usize::from(told), "{state:?}");
+    }
+}
+
+/// RFC 1122 section 4.2.2.13: data for a user who has gone.
+#[test]
+fn orphan__new_data_is_answered_with_a_reset() {
+    for acked in [0, 1] {
+        let mut peer = established();
+        peer.close(false);
+        let _ = peer.sent();
+        peer.ack(acked);
+        assert_eq!(peer.data(0, 10, acked, Flags::NONE), Payload::None);
+        assert_eq!(peer.conn.state(), State::Closed);
+        assert_eq!(peer.next().kind, TransmitKind::Reset);
+        // And nothing after it.
+        peer.quiet();
+    }
+    // Not by data that is old.
+    let mut peer = established();
+    let _ = peer.data(0, 10, 0, Flags::NONE);
+    peer.close(false);
+    let _ = peer.sent();
+    let _ = peer.data(0, 10, 0, Flags::NONE);
+    assert_eq!(peer.conn.state(), State::FinWait1);
+}
+
+#[test]
+fn orphan__fin_wait_2_ends() {
+    let table = [
+        (Linger2::Default, Some(60_000)),
+        (Linger2::Seconds(core::num::NonZeroU8::new(7).unwrap()), Some(7000)),
+        (Linger2::Skip, None),
+    ];
+    for (linger2, millis) in table {
+        // Closed before and after the FIN is acknowledged.
+        for late in [false, true] {
+            let options = SocketOptions {
+                linger2,
+                ..SocketOptions::default()
+            };
+            let mut peer = established_with(Config::default(), options, Offer::default());
+            if late {
+                peer.shutdown();
+            } else {
+                peer.close(false);
+            }
+            let _ = peer.sent();
+            peer.ack(1);
+            assert_eq!(peer.conn.poll_timeout().is_some(), !late && millis.is_some());
+            if late {
+                peer.close(false);
+            }
+            match millis {
+                Some(millis) => {
+                    assert_eq!(peer.conn.state(), State::FinWait2);
+                    assert_eq!(peer.expire(), millis);
+                    assert_eq!(peer.conn.state(), State::Closed);
+                    peer.quiet();
+                }
+                None => {
+                    assert_eq!(peer.conn.state(), State::Closed);
+                    assert_eq!(peer.next().kind, TransmitKind::Reset);
+                }
+            }
+            assert_eq!(peer.conn.error(), None);
+        }
+    }
+}
+
+/// tcp_orphan_retries: 0 means 8, counted in time.
+#[test]
+fn orphan__a_silent_peer_is_given_up() {
+    let mut peer = established();
+    peer.write(100);
+    peer.close(false);
+    let _ = peer.sent();
+    let start = peer.now;
+    while peer.conn.state() != State::Closed {
+        peer.expire();
+        let _ = peer.sent();
+    }
+    let seconds = peer.now.since(start).as_secs();
+    assert!((90..230).contains(&seconds), "{seconds}");
+    assert!(peer.events().contains(Event::Closed));
+}
+
+#[test]
+fn fin__waits_for_the_window() {
+    let mut peer = established();
+    peer.ack_window(0, 1000);
+    peer.write(1000);
+    peer.shutdown();
+    // The data fills the window, the FIN does not fit.
+    let sent = peer.sent();
+    assert_eq!(sent.len(), 1);
+    assert!(!sent[0].header.flags.fin());
+    peer.ack_window(1000, 0);
+    peer.quiet();
+    assert!(peer.conn.timer_of(TimerKind::Persist).is_some());
+    peer.expire();
+    assert_eq!(peer.next().kind, TransmitKind::Probe);
+    peer.ack_window(1000, 1);
+    assert_eq!(peer.sent_short(), [(TransmitKind::Fin, 1000, 0)]);
+    peer.ack(1001);
+    assert_eq!(peer.conn.state(), State::FinWait2);
+}
+
+#[test]
+fn time_wait__answers_and_begins_anew() {
+    let mut peer = in_state(State::TimeWait);
+    peer.advance(50_000);
+    let at = peer.rcv() - 1;
+    let _ = peer.data(at, 0, 1, Flags::FIN);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    assert_eq!(peer.expire(), 60_000);
+    assert_eq!(peer.conn.state(), State::Closed);
+    assert_eq!(peer.conn.error(), None::<Error>);
+}
+
+#[test]
+fn last_ack__closed_knows_its_numbers() {
+    let mut peer = in_state(State::LastAck);
+    peer.ack(1);
+    assert_eq!(peer.conn.state(), State::Closed);
+    assert_eq!(peer.conn.first_unacked_byte(), ISS.add(1));
+    assert_eq!(peer.conn.write_seq(), ISS.add(1));
+    assert_eq!(peer.conn.rcv_nxt(), IRS.add(2));
+    assert!(peer.events().contains(Event::Closed));
+    peer.quiet();
+}

@@ -1,1 +1,337 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Reassembly, SACK, the receive window, acknowledgments.
+
+use super::script::*;
+use crate::connection::{Payload, State, TimerKind};
+use crate::context::{Config, SocketOptions};
+use crate::seq::{SeqNum, SeqRange};
+use crate::transmit::TransmitKind;
+use crate::wire::Flags;
+use std::vec::Vec;
+
+fn with_sack() -> Peer {
+    let offer = Offer {
+        sack: true,
+        ..Offer::default()
+    };
+    established_with(Config::default(), SocketOptions::default(), offer)
+}
+
+/// The SACK blocks as offsets (start, end).
+fn blocks(sack: &[SeqRange]) -> Vec<(u32, u32)> {
+    let offset = |seq: SeqNum| IRS.add(1).distance_to(seq);
+    sack.iter().map(|b| (offset(b.start), offset(b.end()))).collect()
+}
+
+fn in_order(skip: u32, len: u32) -> Payload {
+    Payload::InOrder { skip, len }
+}
+
+fn out_of_order(skip: u32, len: u32) -> Payload {
+    Payload::OutOfOrder { skip, len }
+}
+
+#[test]
+fn payload__what_is_to_be_kept() {
+    let mut peer = established();
+    // (offset, len) -> what is kept, RCV.NXT
+    let table = [
+        (0, 100, in_order(0, 100), 100),
+        (0, 100, Payload::None, 100),
+        (50, 100, in_order(50, 50), 150),
+        (200, 50, out_of_order(0, 50), 150),
+        (200, 50, Payload::None, 150),
+        (300, 50, out_of_order(0, 50), 150),
+        // Fills the first hole, overlaps what was kept.
+        (140, 70, in_order(10, 60), 250),
+        (250, 50, in_order(0, 50), 350),
+        // Beyond the window, which began with 50,000.
+        (49_990, 20, out_of_order(0, 10), 350),
+        (50_000, 20, Payload::None, 350),
+    ];
+    for (at, len, kept, rcv) in table {
+        assert_eq!(peer.data(at, len, 0, Flags::NONE), kept, "{at} {len}");
+        assert_eq!(peer.rcv(), rcv, "{at} {len}");
+        let _ = peer.sent();
+    }
+}
+
+#[test]
+fn payload__room_bounds_it() {
+    let mut peer = established();
+    peer.room = 30;
+    assert_eq!(peer.data(0, 100, 0, Flags::NONE), in_order(0, 30));
+    assert_eq!(peer.data(500, 100, 0, Flags::NONE), out_of_order(0, 30));
+    peer.room = 0;
+    assert_eq!(peer.data(30, 70, 0, Flags::NONE), Payload::None);
+    assert_eq!(peer.next().header.ack, IRS.add(31));
+    assert_eq!(peer.rcv(), 30);
+}
+
+#[test]
+fn payload__without_reassembly_only_in_order() {
+    let mut peer = with_sack();
+    peer.reassembly = None;
+    assert_eq!(peer.data(100, 100, 0, Flags::NONE), Payload::None);
+    let ack = peer.next();
+    assert_eq!(ack.header.ack, IRS.add(1));
+    assert!(ack.header.options.sack.is_empty());
+    assert_eq!(peer.data(0, 100, 0, Flags::NONE), in_order(0, 100));
+}
+
+/// RFC 2018 section 4: most recent first; RFC 2883: a duplicate is reported once.
+#[test]
+fn sack__blocks() {
+    let mut peer = with_sack();
+    let _ = peer.data(100, 100, 0, Flags::NONE);
+    assert_eq!(blocks(peer.next().header.options.sack.as_slice()), [(100, 200)]);
+    let _ = peer.data(300, 100, 0, Flags::NONE);
+    assert_eq!(
+        blocks(peer.next().header.options.sack.as_slice()),
+        [(300, 400), (100, 200)]
+    );
+    // A duplicate of a kept range, inside of its block.
+    let _ = peer.data(120, 30, 0, Flags::NONE);
+    let sack = blocks(peer.next().header.options.sack.as_slice());
+    assert_eq!(sack[0], (120, 150));
+    assert!(sack.contains(&(100, 200)) && sack.contains(&(300, 400)));
+    // The report is not repeated, the blocks are.
+    let _ = peer.data(500, 10, 0, Flags::NONE);
+    let sack = blocks(peer.next().header.options.sack.as_slice());
+    assert_eq!(sack[0], (500, 510));
+    assert!(!sack.contains(&(120, 150)));
+    // Data in the other direction carries them, too, and makes its segments smaller.
+    peer.write(1000);
+    let data = peer.next();
+    assert_eq!(data.kind, TransmitKind::Data);
+    assert_eq!(data.header.options.sack.len(), 3);
+    assert_eq!(u32::from(data.mss), 1000 - 28);
+    // The holes are filled.
+    let _ = peer.data(0, 500, 0, Flags::NONE);
+    let _ = peer.sent();
+    assert_eq!(peer.rcv(), 510);
+    let _ = peer.data(400, 50, 0, Flags::NONE);
+    // Below RCV.NXT: a D-SACK alone.
+    assert_eq!(blocks(peer.next().header.options.sack.as_slice()), [(400, 450)]);
+}
+
+#[test]
+fn sack__not_without_agreement() {
+    let mut peer = established();
+    let _ = peer.data(100, 100, 0, Flags::NONE);
+    assert!(peer.next().header.options.sack.is_empty());
+}
+
+/// RFC 5681 section 4.2: out of order, a hole filled, a duplicate: at once.
+#[test]
+fn ack__at_once_when_something_is_amiss() {
+    let mut peer = established();
+    drain_quick_acks(&mut peer);
+    let at = peer.rcv();
+    for (offset, len) in [(100, 100), (300, 100), (0, 100), (0, 10), (200, 100)] {
+        let _ = peer.data(at + offset, len, 0, Flags::NONE);
+        assert_eq!(peer.sent().len(), 1, "{offset}");
+    }
+    assert_eq!(peer.rcv(), at + 400);
+}
+
+/// Receives until acknowledgments are delayed.
+fn drain_quick_acks(peer: &mut Peer) {
+    let mut at = peer.rcv();
+    for _ in 0..40 {
+        let _ = peer.data(at, 1000, 0, Flags::NONE);
+        at += 1000;
+        let _ = peer.sent();
+        peer.read(50_000);
+        let _ = peer.sent();
+        peer.advance(1);
+    }
+    if peer.conn.timer_of(TimerKind::DelayedAck).is_some() {
+        peer.expire();
+        let _ = peer.sent();
+    }
+}
+
+#[test]
+fn ack__every_second_full_segment() {
+    let mut peer = established();
+    // At first each one, for the peer's slow start.
+    for i in 0..10 {
+        let _ = peer.data(i * 1000, 1000, 0, Flags::NONE);
+        assert_eq!(peer.sent().len(), 1, "{i}");
+        peer.read(50_000);
+        let _ = peer.sent();
+    }
+    drain_quick_acks(&mut peer);
+    let mut at = peer.rcv();
+    for i in 0..10 {
+        let _ = peer.data(at, 1000, 0, Flags::NONE);
+        at += 1000;
+        assert_eq!(peer.sent().len(), i % 2, "{i}");
+        peer.read(50_000);
+        let _ = peer.sent();
+    }
+    // An aggregate of many segments counts as many.
+    let _ = peer.data(at, 5000, 0, Flags::NONE);
+    assert_eq!(peer.sent().len(), 1);
+}
+
+#[test]
+fn ack__a_lone_segment_waits_40_to_200_ms() {
+    let mut peer = established();
+    drain_quick_acks(&mut peer);
+    let at = peer.rcv();
+    let _ = peer.data(at, 1000, 0, Flags::NONE);
+    peer.quiet();
+    let waited = peer.expire();
+    assert!((40..=200).contains(&waited), "{waited}");
+    assert_eq!(peer.sent_short(), [(TransmitKind::Ack, 0, 0)]);
+    assert_eq!(peer.conn.poll_timeout(), None);
+    // With an answer it travels on that.
+    let _ = peer.data(at + 1000, 1000, 0, Flags::NONE);
+    peer.quiet();
+    peer.write(10);
+    let data = peer.next();
+    assert_eq!(data.header.ack, IRS.add(1 + at + 2000));
+    assert_eq!(peer.conn.timer_of(TimerKind::DelayedAck), None);
+    peer.quiet();
+}
+
+/// A user who answers what it receives needs no acknowledgments of their own.
+#[test]
+fn ack__request_and_answer() {
+    let mut peer = established();
+    let mut acks = 0;
+    for i in 0..20u32 {
+        let _ = peer.data(i * 10, 10, i * 10, Flags::PSH);
+        acks += peer.sent().len();
+        peer.read(50_000);
+        acks += peer.sent().len();
+        peer.write(10);
+        assert_eq!(peer.sent().len(), 1);
+        peer.advance(1);
+    }
+    // Only the first, before it was known.
+    assert!(acks <= 1, "{acks}");
+}
+
+/// Linux's tcp_cleanup_rbuf: a peer with Nagle's algorithm waits for the acknowledgment of a small segment.
+#[test]
+fn ack__of_a_small_pushed_segment_when_it_is_read() {
+    let mut peer = established();
+    drain_quick_acks(&mut peer);
+    let at = peer.rcv();
+    let _ = peer.data(at, 20, 0, Flags::PSH);
+    peer.quiet();
+    peer.read(50_000);
+    assert_eq!(peer.sent_short(), [(TransmitKind::Ack, 0, 0)]);
+}
+
+/// The right edge never moves back, whatever is received, read and taken away.
+#[test]
+fn window__never_shrinks() {
+    for scale in [None, Some(0), Some(7)] {
+        let offer = Offer {
+            scale,
+            ..Offer::default()
+        };
+        let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+        let mut edge = peer.edge();
+        let mut seed = 12345u32;
+        let mut at = 0u32;
+        let mut unread = 0u32;
+        for _ in 0..5000 {
+            seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
+            let random = seed >> 8;
+            let len = random % 3000;
+            match random % 5 {
+                0 | 1 => {
+                    if let Payload::InOrder { len, .. } = peer.data(at, len, 0, Flags::NONE) {
+                        at += len;
+                        unread += len;
+                    }
+                }
+                2 => {
+                    unread -= unread.min(len);
+                    peer.read(50_000u32.saturating_sub(unread));
+                }
+                // The buffer shrinks.
+                3 => peer.read(30_000u32.saturating_sub(unread)),
+                _ => {
+                    let _ = peer.data(at + len, 10, 0, Flags::NONE);
+                }
+            }
+            for sent in peer.sent() {
+                let unit = peer.conn.negotiated().unwrap().rcv_scale;
+                assert_eq!(unit.get(), if scale.is_some() { 6 } else { 0 });
+                let wire = sent.header.ack.add(unit.widen(sent.header.window));
+                let now = IRS.add(1).distance_to(wire);
+                // Less than a unit may be lost to rounding when the buffer is full (RFC 7323 section 2.4).
+                assert!(now + unit.widen(1) > edge, "{now} {edge}");
+                edge = edge.max(now);
+                assert_eq!(edge, peer.edge());
+            }
+        }
+    }
+}
+
+/// RFC 9293 section 3.8.6.2.2: no small steps; an update when the user has read enough.
+#[test]
+fn window__silly_window_is_avoided() {
+    let mut peer = established();
+    let edge = peer.edge();
+    let _ = peer.data(0, edge, 0, Flags::NONE);
+    let ack = peer.sent();
+    assert_eq!(ack.last().unwrap().header.window, 0);
+    // Less than an MSS: nothing is said, and nothing is offered.
+    for free in [1, 500, 999] {
+        peer.read(free);
+        peer.quiet();
+    }
+    let _ = peer.data(edge, 0, 0, Flags::NONE);
+    let _ = peer.data(edge, 1, 0, Flags::NONE);
+    assert_eq!(peer.next().header.window, 0);
+    peer.read(1000);
+    let update = peer.next();
+    assert_eq!(update.kind, TransmitKind::WindowUpdate);
+    assert_eq!(update.header.window, 1000);
+    // Then when it doubles.
+    peer.read(1999);
+    peer.quiet();
+    peer.read(2000);
+    assert_eq!(peer.next().header.window, 2000);
+    peer.read(50_000);
+    assert_eq!(peer.next().header.window, 50_000);
+}
+
+/// A probe into a closed window is answered with the window as it is.
+#[test]
+fn window__probes_are_answered() {
+    let mut peer = established();
+    let edge = peer.edge();
+    let _ = peer.data(0, edge, 0, Flags::NONE);
+    let _ = peer.sent();
+    peer.advance(1000);
+    // Linux's probe: an old number, no data; RFC 9293's: one byte of new data.
+    let _ = peer.give(seg(Flags::ACK, IRS.add(edge), ISS.add(1), 0));
+    assert_eq!(peer.next().header.ack, IRS.add(1 + edge));
+    let taken = peer.give(seg(Flags::ACK, IRS.add(1 + edge), ISS.add(1), 1));
+    assert_eq!(taken, Payload::None);
+    let answer = peer.next();
+    assert_eq!((answer.header.ack, answer.header.window), (IRS.add(1 + edge), 0));
+}
+
+/// Data that comes into a closed window still brings its acknowledgment (RFC 9293 section 3.10.7.4: "special allowance
+/// should be made to accept valid ACKs").
+#[test]
+fn window__closed_acks_count() {
+    let mut peer = established();
+    let edge = peer.edge();
+    let _ = peer.data(0, edge, 0, Flags::NONE);
+    peer.write(100);
+    let _ = peer.sent();
+    assert_eq!(peer.data(edge, 10, 100, Flags::NONE), Payload::None);
+    assert_eq!(peer.conn.unacked(), 0);
+    assert_eq!(peer.conn.state(), State::Established);
+}

@@ -57,6 +57,10 @@ pub fn syn_sent() -> Peer {
 }
 
 pub fn syn_sent_with(config: Config, options: SocketOptions) -> Peer {
+    syn_sent_limit(config, options, 50_000)
+}
+
+fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Peer {
     let now = Instant::from_secs(1000);
     let cx = Context {
         now,
@@ -68,7 +72,7 @@ pub fn syn_sent_with(config: Config, options: SocketOptions) -> Peer {
         advertised_mss: MSS,
         path_mss: MSS,
         recv_space: 50_000,
-        recv_limit: 50_000,
+        recv_limit,
         options,
     };
     let conn = Connection::connect(&cx, &open);
@@ -90,7 +94,9 @@ pub fn established() -> Peer {
 }
 
 pub fn established_with(config: Config, options: SocketOptions, offer: Offer) -> Peer {
-    let mut peer = syn_sent_with(config, options);
+    // With scaling, windows of ours count in units of 64.
+    let limit = if offer.scale.is_some() { 4_000_000 } else { 50_000 };
+    let mut peer = syn_sent_limit(config, options, limit);
     let syn = peer.next();
     assert_eq!(syn.kind, TransmitKind::Syn);
     peer.window = offer.window;

@@ -1,1 +1,283 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Round trips, retransmission times, giving up, keepalive, user timeout.
+
+use super::script::*;
+use crate::connection::{Error, Event, State, TimerKind};
+use crate::context::{Config, SocketOptions};
+use crate::time::Duration;
+use crate::transmit::TransmitKind;
+use crate::wire::{Flags, Timestamps};
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
+use std::vec::Vec;
+
+fn with(options: SocketOptions) -> Peer {
+    established_with(Config::default(), options, Offer::default())
+}
+
+#[test]
+fn rto__doubles_up_to_its_bound() {
+    let mut peer = established();
+    // The handshake took 10 ms: 10 + max(20, 200).
+    peer.write(1000);
+    let _ = peer.sent();
+    let mut waited = Vec::new();
+    for _ in 0..12 {
+        waited.push(peer.expire());
+        assert_eq!(peer.sent().len(), 1);
+    }
+    assert_eq!(waited[..6], [210, 420, 840, 1680, 3360, 6720]);
+    assert_eq!(waited[11], 120_000);
+}
+
+/// tcp_retries2: 15 retransmissions, 924.6 s by the calculation of ip-sysctl.rst.
+#[test]
+fn rto__a_silent_peer_is_given_up() {
+    let mut peer = established();
+    peer.write(1000);
+    let _ = peer.sent();
+    let start = peer.now;
+    while peer.conn.state() != State::Closed {
+        peer.expire();
+        let _ = peer.sent();
+    }
+    assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+    let seconds = peer.now.since(start).as_secs();
+    assert!((924..1100).contains(&seconds), "{seconds}");
+    assert!(peer.events().contains(Event::Error));
+    assert_eq!(peer.conn.take_error(), Some(Error::TimedOut));
+    assert_eq!(peer.conn.take_error(), None);
+}
+
+/// A timer runs whenever something is owed.
+#[test]
+fn rto__restarts_with_progress() {
+    let mut peer = established();
+    peer.write(5000);
+    let _ = peer.sent();
+    peer.advance(150);
+    peer.ack(1000);
+    let _ = peer.sent();
+    let at = peer.conn.timer_of(TimerKind::Retransmit).unwrap();
+    assert!(at.since(peer.now) >= Duration::from_millis(200));
+    peer.ack(5000);
+    assert_eq!(peer.conn.timer_of(TimerKind::Retransmit), None);
+}
+
+/// Karn: what was sent twice measures nothing; the timeout stays doubled until something does.
+#[test]
+fn rtt__karn() {
+    let mut peer = established();
+    let srtt = peer.conn.srtt();
+    assert_eq!(srtt, Some(Duration::from_millis(10)));
+    peer.write(1000);
+    let _ = peer.sent();
+    peer.expire();
+    let _ = peer.sent();
+    peer.advance(500);
+    peer.ack(1000);
+    assert_eq!(peer.conn.srtt(), srtt);
+    assert_eq!(peer.conn.rto(&peer.config), Duration::from_millis(420));
+    // A new segment, sent once.
+    peer.write(1000);
+    let _ = peer.sent();
+    peer.advance(10);
+    peer.ack(2000);
+    assert_eq!(peer.conn.srtt(), srtt);
+    assert!(peer.conn.rto(&peer.config) <= Duration::from_millis(210));
+}
+
+/// With timestamps a retransmission measures, too (RFC 7323 section 4).
+#[test]
+fn rtt__by_timestamps_after_a_retransmission() {
+    let offer = Offer {
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+    peer.write(988);
+    let _ = peer.sent();
+    peer.expire();
+    let again = peer.next();
+    let val = again.header.options.timestamps.unwrap().val;
+    peer.advance(50);
+    let mut ack = seg(Flags::ACK, peer.conn.rcv_nxt(), ISS.add(989), 0);
+    ack.header.options.timestamps = Some(Timestamps { val: 5001, ecr: val });
+    let _ = peer.give(ack);
+    // 7/8 of 10 ms and 1/8 of 50 ms.
+    assert_eq!(peer.conn.srtt(), Some(Duration::from_millis(15)));
+    assert!(peer.conn.rto(&peer.config) < Duration::from_millis(420));
+}
+
+#[test]
+fn user_timeout__ends_a_connection_in_time() {
+    let options = SocketOptions {
+        user_timeout: NonZeroU32::new(5000),
+        ..SocketOptions::default()
+    };
+    // Unanswered data.
+    let mut peer = with(options);
+    peer.write(1000);
+    let _ = peer.sent();
+    let start = peer.now;
+    while peer.conn.state() != State::Closed {
+        peer.expire();
+        let _ = peer.sent();
+    }
+    assert_eq!(peer.now.since(start), Duration::from_millis(5000));
+    assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+    // A window that stays closed, although the peer answers.
+    let mut peer = with(options);
+    peer.ack_window(0, 0);
+    peer.write(1000);
+    peer.quiet();
+    let start = peer.now;
+    while peer.conn.state() != State::Closed {
+        peer.expire();
+        if !peer.sent().is_empty() {
+            peer.ack_window(0, 0);
+        }
+        let _ = peer.sent();
+    }
+    let waited = peer.now.since(start).as_millis();
+    assert!((5000..=10_000).contains(&waited), "{waited}");
+}
+
+#[test]
+fn persist__a_silent_peer_is_given_up() {
+    let mut peer = established();
+    peer.ack_window(0, 0);
+    peer.write(1000);
+    peer.quiet();
+    let mut probes = 0;
+    while peer.conn.state() != State::Closed {
+        peer.expire();
+        probes += peer.sent().len();
+        assert!(probes < 100);
+    }
+    assert_eq!(probes, 15);
+    assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+}
+
+fn keepalive() -> SocketOptions {
+    SocketOptions {
+        keepalive: true,
+        keepidle: NonZeroU16::new(60),
+        keepintvl: NonZeroU16::new(10),
+        keepcnt: NonZeroU8::new(3),
+        ..SocketOptions::default()
+    }
+}
+
+#[test]
+fn keepalive__probes_and_gives_up() {
+    for state in [State::Established, State::CloseWait, State::FinWait2] {
+        let mut peer = with(keepalive());
+        match state {
+            State::CloseWait => {
+                let _ = peer.data(0, 0, 0, Flags::FIN);
+            }
+            State::FinWait2 => {
+                peer.shutdown();
+                let _ = peer.sent();
+                peer.ack(1);
+            }
+            _ => {}
+        }
+        let _ = peer.sent();
+        assert_eq!(peer.conn.state(), state);
+        let una = peer.conn.snd_una();
+        let mut waited = Vec::new();
+        for _ in 0..3 {
+            waited.push(peer.expire());
+            let probe = peer.next();
+            assert_eq!(probe.kind, TransmitKind::KeepAlive);
+            // SEG.SEQ = SND.NXT - 1 (RFC 9293 section 3.8.4).
+            assert_eq!((probe.header.seq, probe.payload.len), (una.sub(1), 0));
+            peer.quiet();
+        }
+        assert_eq!(waited, [60_000, 10_000, 10_000], "{state:?}");
+        peer.expire();
+        assert_eq!(peer.conn.state(), State::Closed);
+        assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+        assert_eq!(peer.next().kind, TransmitKind::Reset);
+    }
+}
+
+#[test]
+fn keepalive__an_answer_begins_it_anew() {
+    let mut peer = with(keepalive());
+    peer.expire();
+    let _ = peer.next();
+    peer.expire();
+    let _ = peer.next();
+    peer.ack(0);
+    assert_eq!(peer.conn.probes(), 0);
+    // The timer finds out that the peer was heard.
+    peer.expire();
+    peer.quiet();
+    assert_eq!(peer.expire(), 50_000);
+    assert_eq!(peer.next().kind, TransmitKind::KeepAlive);
+}
+
+#[test]
+fn keepalive__is_switched() {
+    let mut peer = established();
+    assert_eq!(peer.conn.poll_timeout(), None);
+    let cx = crate::context::Context {
+        now: peer.now,
+        config: &peer.config,
+    };
+    peer.conn.set_options(&cx, keepalive());
+    assert!(peer.conn.timer_of(TimerKind::KeepAlive).is_some());
+    peer.conn.set_options(&cx, SocketOptions::default());
+    assert_eq!(peer.conn.poll_timeout(), None);
+}
+
+/// While data is in flight the retransmission timer watches.
+#[test]
+fn keepalive__not_while_data_is_in_flight() {
+    let mut peer = with(keepalive());
+    peer.write(100);
+    let _ = peer.sent();
+    for _ in 0..12 {
+        peer.expire();
+        assert!(peer.sent().iter().all(|t| t.kind == TransmitKind::Retransmission));
+    }
+}
+
+/// A peer probes us: every probe is answered (RFC 9293 section 3.8.4), in every state.
+#[test]
+fn keepalive__of_the_peer_is_answered() {
+    for state in [State::Established, State::CloseWait, State::FinWait2, State::FinWait1] {
+        let mut peer = in_state(state);
+        for _ in 0..3 {
+            peer.advance(1000);
+            let seq = peer.conn.rcv_nxt().sub(1);
+            let ack = peer.conn.snd_una();
+            let _ = peer.give(seg(Flags::ACK, seq, ack, 0));
+            let answer = peer.sent();
+            assert_eq!(answer.len(), 1, "{state:?}");
+            assert_eq!(answer[0].header.ack, peer.conn.rcv_nxt());
+            assert_eq!(answer[0].header.seq, peer.conn.snd_nxt());
+        }
+    }
+}
+
+#[test]
+fn on_timer__too_early_does_nothing() {
+    for state in State::ALL {
+        if state == State::Listen {
+            continue;
+        }
+        let mut peer = in_state(state);
+        let before = peer.conn.timer();
+        let cx = peer.cx();
+        let mut conn = peer.conn.clone();
+        conn.on_timer(&cx);
+        assert_eq!(conn.timer(), before);
+        assert_eq!(conn.state(), state);
+        peer.conn = conn;
+        peer.quiet();
+    }
+}
