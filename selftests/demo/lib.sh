@@ -69,15 +69,13 @@ inside() {
 	fi
 }
 
-# sockets NAMESPACE LOCAL-PORT REMOTE-PORT STATE: those sockets there, `*` being any.
+# sockets NAMESPACE TCP LOCAL-PORT REMOTE-PORT STATE: those sockets there, `*` being any.
 sockets() {
-	inside "$1" awk -f "$here/demo/sockets.awk" /proc/net/tcp /proc/net/tcp6 /proc/net/oxtcp /proc/net/oxtcp6 |
-		awk -v local=":$2" -v remote=":$3" -v state="$4" '
-			function ends(text, end) { return end == ":*" || substr(text, length(text) - length(end) + 1) == end }
-			ends($2, local) && ends($3, remote) && (state == "*" || $4 == state)'
+	inside "$1" awk -v tcp="$2" -v local="$3" -v remote="$4" -v wanted="$5" -f "$here/demo/sockets.awk" \
+		/proc/net/tcp /proc/net/tcp6 /proc/net/oxtcp /proc/net/oxtcp6
 }
 
-# is_there NAMESPACE LOCAL-PORT REMOTE-PORT STATE: leaves what there is in $found, as `TCP LOCAL REMOTE STATE`.
+# is_there ...: whether there are such sockets; leaves them in $found.
 is_there() {
 	found=$(sockets "$@")
 	[ -n "$found" ]
@@ -93,7 +91,7 @@ start_server() {
 
 server_is_up() {
 	local namespace=$1 tcp=$2 address=$3 port=$4
-	wait_for 40 is_there "$namespace" "$port" 0 LISTEN ||
+	wait_for 40 is_there "$namespace" '*' "$port" 0 LISTEN ||
 		fail "python3 does not listen on $address port $port" "$work/server-$port.log"
 	[ "${found%% *}" = "$tcp" ] || fail "$address port $port should be $tcp's, but it is: $found"
 }
@@ -133,7 +131,7 @@ finish_transfers() {
 transfer() {
 	local label=$1 namespace=$2 tcp=$3 address=$4 port=$5 client_namespace=$6 client_tcp=$7
 	local log="$work/curl-$BASHPID.log" pipe="$work/pipe-$BASHPID" file="$work/fetched-$BASHPID" begin=${EPOCHREALTIME/./}
-	local wrap=() curl server_socket client_socket remote
+	local wrap=() curl server_socket client_socket client_address
 	[ "$client_tcp" = oxtcp ] && wrap=(oxtcp run)
 
 	mkfifo "$pipe"
@@ -141,20 +139,19 @@ transfer() {
 	inside "$client_namespace" "${wrap[@]}" \
 		curl --silent --show-error --fail --max-time 90 --output "$pipe" "http://$address:$port/random" 2> "$log" &
 	curl=$!
-	wait_for 40 is_there "$namespace" "$port" '*' ESTABLISHED || fail "$label: no connection" "$log"
-	server_socket=$found
-	remote=$(cut -d' ' -f3 <<< "$server_socket")
-	wait_for 40 is_there "$client_namespace" "${remote##*:}" "$port" ESTABLISHED ||
-		fail "$label: curl's socket is not there" "$log"
+	wait_for 40 is_there "$client_namespace" "$client_tcp" '*' "$port" ESTABLISHED ||
+		fail "$label: curl has no connection through the $client_tcp TCP" "$log"
 	client_socket=$found
+	read -r _ client_address _ <<< "$client_socket"
+	wait_for 40 is_there "$namespace" "$tcp" "$port" "${client_address##*:}" ESTABLISHED ||
+		fail "$label: the server has no connection through the $tcp TCP" "$log"
+	server_socket=$found
 	cat "$pipe" > "$file" {hold}>&- &
 	local cat=$!
 	exec {hold}>&-
 
 	wait $curl || fail "$label: curl ended with code $?" "$log"
 	wait $cat
-	[ "${server_socket%% *}" = "$tcp" ] || fail "$label: the server's socket should be $tcp's: $server_socket"
-	[ "${client_socket%% *}" = "$client_tcp" ] || fail "$label: curl's socket should be $client_tcp's: $client_socket"
 	[ "$(sha256 "$file")" = "$expected" ] || fail "$label: what arrived is not what was sent" "$log"
 	ok "$label: $(stat -c %s "$file") bytes, sha256 equal, $(seconds_since "$begin")"
 	show_socket "server" "$server_socket"

@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
-# Reads /proc/net/{tcp,tcp6,oxtcp,oxtcp6} and prints a line for every socket:
-#	which TCP (oxtcp, built-in), local address, remote address, state
+# Reads /proc/net/{tcp,tcp6,oxtcp,oxtcp6} and prints a line for every socket that has the variables `tcp`
+# (oxtcp or built-in), `local` and `remote` (ports) and `wanted` (state), each of which may be `*`:
+#	which TCP, local address, remote address, state
 
 BEGIN {
-	split("ESTABLISHED SYN-SENT SYN-RECEIVED FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT CLOSED CLOSE-WAIT LAST-ACK LISTEN CLOSING SYN-RECEIVED", state, " ")
+	split("ESTABLISHED SYN-SENT SYN-RECEIVED FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT CLOSED CLOSE-WAIT LAST-ACK LISTEN CLOSING SYN-RECEIVED", names, " ")
 }
 
-FNR > 1 {
-	print (FILENAME ~ /oxtcp/ ? "oxtcp" : "built-in"), endpoint($2), endpoint($3), state[hex($4)]
+FNR == 1 {
+	which = FILENAME ~ /oxtcp/ ? "oxtcp" : "built-in"
+	next
+}
+
+matches(tcp, which) && matches(local, port($2)) && matches(remote, port($3)) && matches(wanted, names[hex($4)]) {
+	print which, endpoint($2), endpoint($3), names[hex($4)]
+}
+
+function matches(pattern, text) {
+	return pattern == "*" || pattern == text ""
+}
+
+function port(text,   part) {
+	split(text, part, ":")
+	return hex(part[2])
 }
 
 function endpoint(text,   part) {
