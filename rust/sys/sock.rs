@@ -120,7 +120,7 @@ impl<P: Protocol> Sock<P> {
                 (*to).tclass = (*from).tclass;
                 (*to).pmtudisc = (*from).pmtudisc;
             }
-            bindings::security_sk_clone(parent, child);
+            bindings::oxtcp_helper_security_sk_clone(parent, child);
         }
         Ok(sk)
     }

@@ -149,6 +149,11 @@ unsafe impl<P: Protocol> Send for Mini<P> {}
 // SAFETY: As above.
 unsafe impl<P: Protocol> Sync for Mini<P> {}
 
+/// The size of a [`Mini`] if the kernel's timer had `timer` bytes.
+pub(crate) const fn mini_size_with_timer_of<P: Protocol>(timer: usize) -> usize {
+    core::mem::size_of::<Mini<P>>() - core::mem::size_of::<bindings::timer_list>() + timer
+}
+
 /// What a [`Mini`] carries.
 pub(crate) trait MiniBody<P: Protocol<Mini = Self>>: Sized + Send {
     /// The timer that [`MiniGuard::set_timer`] set has run out. Softirq context.
