@@ -122,6 +122,15 @@ impl Connection {
                 link.challenge(cx, Owed::CHALLENGE);
                 AckVerdict::Invalid
             }
+            // All of ours is acknowledged; RFC 5961 section 5.2 with the largest window that there can have been.
+            None if segment
+                .header
+                .ack
+                .before(link.snd_una.sub(link.snd_scale.widen(u16::MAX))) =>
+            {
+                link.challenge(cx, Owed::CHALLENGE);
+                AckVerdict::Invalid
+            }
             None => {
                 link.probes = 0;
                 AckVerdict::Old

@@ -10,7 +10,7 @@
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
 //! | `send.rs`, `recovery.rs` | what may be sent, first and again |
-//! | `receive.rs` | what is accepted; windows and delayed acknowledgments |
+//! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
 //!
@@ -29,6 +29,7 @@
 //! [`poll_timeout`]: Connection::poll_timeout
 
 mod arrive;
+mod autotune;
 mod close;
 mod event;
 mod link;
@@ -238,6 +239,21 @@ impl Connection {
         }) = self.phase.parts()
         {
             rcv.set_space(link, free);
+        }
+    }
+
+    /// The user has read `bytes`. About once per round trip, when the user reads faster than ever: the receive window, in
+    /// bytes of payload and at most `limit`, that the buffer should be able to offer from now on. Always more than
+    /// the largest `free` of [`set_recv_space`](Connection::set_recv_space) so far; the caller enlarges
+    /// its buffer and calls that. `None`: the buffer is large enough.
+    pub fn on_consumed(&mut self, cx: &Context<'_>, bytes: u32, limit: u32) -> Option<u32> {
+        match self.phase.parts() {
+            Some(Parts {
+                link,
+                rcv: Some(rcv),
+                ..
+            }) => rcv.on_read(cx, link, bytes, limit),
+            _ => None,
         }
     }
 

@@ -166,6 +166,13 @@ impl Connection {
         self.phase.sender()?.rtt().min_rtt()
     }
 
+    /// The round trip as the receiving side measures it (`tcpi_rcv_rtt`); zero before a measurement.
+    pub fn rcv_rtt(&self) -> Duration {
+        self.phase
+            .receiver()
+            .map_or(Duration::ZERO, |rcv| rcv.rtt())
+    }
+
     /// The retransmission timeout now, back-off included.
     pub fn rto(&self, config: &Config) -> Duration {
         match self.phase.sender() {

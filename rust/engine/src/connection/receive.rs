@@ -2,6 +2,7 @@
 
 //! The receiving half: which bytes are accepted, which window is offered, when acknowledgments are sent.
 
+use super::autotune::{self, Autotune};
 use super::link::{Link, Owed};
 use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
@@ -72,6 +73,7 @@ pub(super) struct Receiver {
     interactive: bool,
     /// Segments with PSH, smaller than the MSS, since the last acknowledgment; 2 means "several".
     pushed: u8,
+    tune: Autotune,
     /// The first block of `sack` is a D-SACK, which is sent once (RFC 2883 section 4).
     dsack: bool,
 }
@@ -106,6 +108,7 @@ impl Receiver {
             quick: QUICK_ACKS,
             interactive: false,
             pushed: 0,
+            tune: Autotune::new(cx, space),
             dsack: false,
         }
     }
@@ -130,10 +133,17 @@ impl Receiver {
             self.note_fin(link, payload.end());
         }
         let before = link.rcv_nxt;
-        let taken = match payload.is_empty() {
-            true => Payload::None,
-            false => self.take(cx, link, segment, &mut rx),
+        let taken = if payload.is_empty() {
+            Payload::None
+        } else {
+            let full_sized = payload.len >= u32::from(self.rcv_mss);
+            self.tune.on_segment(cx, link, segment, full_sized);
+            self.take(cx, link, segment, &mut rx)
         };
+        if matches!(taken, Payload::InOrder { .. }) {
+            let len = before.distance_to(link.rcv_nxt);
+            self.tune.on_data(cx, link, len);
+        }
         if self.fin == Some(link.rcv_nxt) {
             link.rcv_nxt = link.rcv_nxt.add(1);
             link.owed.insert(Owed::ACK);
@@ -371,6 +381,24 @@ impl Receiver {
         } else if new > now && worth {
             link.owed.insert(Owed::WINDOW);
         }
+    }
+
+    /// The user has read `bytes`: the window that the buffer should be able to offer, if that is more than it is now.
+    pub(super) fn on_read(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        bytes: u32,
+        limit: u32,
+    ) -> Option<u32> {
+        let ahead = autotune::ahead(link, &self.sack);
+        let window = self.tune.on_read(cx, bytes, ahead)?.min(limit);
+        (window > self.full).then_some(window)
+    }
+
+    /// The receiver's measurement of the round trip.
+    pub(super) fn rtt(&self) -> Duration {
+        Duration::from_micros(u64::from(self.tune.rtt()))
     }
 
     /// The window to offer, in bytes: never less than what is offered already, and not a little more

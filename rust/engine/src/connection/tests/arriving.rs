@@ -106,11 +106,7 @@ fn unacceptable__gets_an_ack_and_nothing_else() {
 fn ack__never_sent_or_too_old() {
     for state in SYNCHRONIZED {
         for offset in [1, 100, 1 << 30, u32::MAX - 100_000] {
-            let old = offset == u32::MAX - 100_000;
             let mut peer = in_state(state);
-            if old && !matches!(state, State::Established | State::CloseWait) {
-                continue;
-            }
             peer.advance(1000);
             let seq = peer.conn.rcv_nxt();
             let ack = peer.conn.snd_nxt().add(offset);

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How large the receive buffer should be: dynamic right-sizing, as Linux's `tcp_rcv_space_adjust` and
+//! `tcp_rcv_rtt_measure` do it.
+//!
+//! A sender can have one window in flight per round trip. So the receiver measures the round trip, counts what
+//! the user reads in one, and offers at least twice as much: the buffer is never what slows the sender down while
+//! the user keeps up, and does not grow for a user who does not.
+
+use super::link::Link;
+use crate::context::Context;
+use crate::segment::Segment;
+use crate::seq::SeqNum;
+use crate::wire::SackBlocks;
+
+/// Linux's tcp_rcvbuf_low_rtt, in microseconds: below this round trip the window grows gently, for the sake of the caches.
+const LOW_RTT: u32 = 1000;
+
+/// The measurements of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Autotune {
+    /// Eight times the receiver's round trip in microseconds; 0 before the first sample.
+    rtt_x8: u32,
+    /// When data up to here has come, a window's worth has come since `window_at`.
+    window_end: SeqNum,
+    window_at: u32,
+    /// The last timestamp echo that was looked at.
+    last_echo: u32,
+    /// What the user read in the best round trip so far.
+    best: u32,
+    /// What the user has read since `read_at`.
+    read: u32,
+    read_at: u32,
+    /// What has come in order and is not read.
+    unread: u32,
+    /// `window_end` is set.
+    measuring: bool,
+}
+
+/// Microseconds modulo 2^32 (71 minutes).
+fn micros(cx: &Context<'_>) -> u32 {
+    cx.now.as_micros() as u32
+}
+
+impl Autotune {
+    pub(super) fn new(cx: &Context<'_>, window: u32) -> Self {
+        Autotune {
+            rtt_x8: 0,
+            window_end: SeqNum::new(0),
+            window_at: 0,
+            last_echo: 0,
+            // Linux: TCP_INIT_CWND segments. An MSS of 64 KB, over loopback, does not count as such: the first window
+            // has barely one of them.
+            best: window.min(10 * 1460),
+            read: 0,
+            read_at: micros(cx),
+            unread: 0,
+            measuring: false,
+        }
+    }
+
+    /// A segment with data is about to be taken; `full_sized` says that it is no small one, whose sender may have
+    /// waited before it sent it.
+    pub(super) fn on_segment(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        segment: &Segment,
+        full_sized: bool,
+    ) {
+        // The time from our acknowledgment to the first data that it let go.
+        if let (Some(_), Some(theirs)) = (link.stamps, segment.header.options.timestamps) {
+            if theirs.ecr != self.last_echo {
+                self.last_echo = theirs.ecr;
+                // Less than a tick tells nothing: another measurement is finer.
+                let same_tick = link.echo(cx).is_some_and(|ours| ours.val == theirs.ecr);
+                if let (true, false, Some(rtt)) = (full_sized, same_tick, link.stamp_rtt(cx, segment)) {
+                    let rtt = rtt.as_micros().min(1 << 28) as u32;
+                    self.sample(rtt, self.unread == 0);
+                }
+            }
+        }
+    }
+
+    /// In-order data has come, up to RCV.NXT.
+    pub(super) fn on_data(&mut self, cx: &Context<'_>, link: &Link, len: u32) {
+        self.unread = self.unread.saturating_add(len);
+        // A window's worth takes a round trip, or more when the sender does not fill the window.
+        if self.measuring {
+            if link.rcv_nxt.before(self.window_end) {
+                return;
+            }
+            self.sample(micros(cx).wrapping_sub(self.window_at).max(1), false);
+        }
+        self.measuring = true;
+        self.window_end = link.rcv_edge;
+        self.window_at = micros(cx);
+    }
+
+    /// A sample: the smallest counts; larger ones only where they are trusted, and smoothed.
+    fn sample(&mut self, rtt: u32, smooth: bool) {
+        let sample_x8 = rtt.min(1 << 28).saturating_mul(8);
+        if self.rtt_x8 == 0 || sample_x8 < self.rtt_x8 {
+            self.rtt_x8 = sample_x8;
+        } else if smooth {
+            self.rtt_x8 = self
+                .rtt_x8
+                .saturating_sub(self.rtt_x8 >> 3)
+                .saturating_add(rtt);
+        }
+    }
+
+    /// The user has read `bytes`. Once per round trip: the window that the buffer should be able to offer, if the
+    /// user reads more than ever.
+    pub(super) fn on_read(&mut self, cx: &Context<'_>, bytes: u32, ahead: u32) -> Option<u32> {
+        self.unread = self.unread.saturating_sub(bytes);
+        self.read = self.read.saturating_add(bytes);
+        let rtt = self.rtt_x8 >> 3;
+        let now = micros(cx);
+        if self.rtt_x8 == 0 || now.wrapping_sub(self.read_at) < rtt {
+            return None;
+        }
+        // What is not read yet shows that the user is behind.
+        let read = self.read.saturating_sub(self.unread);
+        self.read = 0;
+        self.read_at = now;
+        if read <= self.best {
+            return None;
+        }
+        let before = core::mem::replace(&mut self.best, read);
+        // "DRS is always one RTT late."
+        let window = u64::from(read).saturating_mul(2);
+        let grow = if rtt < LOW_RTT {
+            window.saturating_mul(u64::from(rtt)).checked_div(u64::from(LOW_RTT))
+        } else {
+            // "Slow start: allow the sender to double its rate."
+            let more = u64::from(read.saturating_sub(before));
+            window
+                .saturating_mul(2)
+                .saturating_mul(more)
+                .checked_div(u64::from(before))
+        };
+        let window = window
+            .saturating_add(grow.unwrap_or(0))
+            .saturating_add(u64::from(ahead));
+        Some(window.min(u64::from(u32::MAX)) as u32)
+    }
+
+    /// The receiver's round trip in microseconds; 0 before the first sample.
+    pub(super) fn rtt(&self) -> u32 {
+        self.rtt_x8 >> 3
+    }
+}
+
+/// How far beyond RCV.NXT out-of-order data has come: room for it comes on top.
+pub(super) fn ahead(link: &Link, sack: &SackBlocks) -> u32 {
+    let mut ahead = 0;
+    for block in sack.iter() {
+        if block.start.after(link.rcv_nxt) {
+            ahead = u32::max(ahead, link.rcv_nxt.distance_to(block.end()));
+        }
+    }
+    ahead
+}
