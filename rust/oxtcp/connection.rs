@@ -173,11 +173,21 @@ pub(crate) fn update_receive_space(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
 }
 
+/// The window that a receive buffer of `bytes` makes when it is empty.
+pub(crate) fn window_of(bytes: u32) -> u32 {
+    bytes / 2
+}
+
+/// The receive buffer that makes a window of `bytes`.
+pub(crate) fn buffer_for(bytes: u32) -> u32 {
+    bytes.saturating_mul(2)
+}
+
 /// See [`update_receive_space`].
 pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
     let (rcvbuf, rmem) = (sk.sock().rcvbuf(), sk.sock().rmem());
     let queued = sk.state().rx_bytes;
-    (rcvbuf / 2)
+    window_of(rcvbuf)
         .saturating_sub(queued)
         .min(rcvbuf.saturating_sub(rmem))
 }

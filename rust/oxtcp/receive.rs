@@ -6,6 +6,8 @@ use kernel::error::code::ENOIOCTLCMD;
 use kernel::prelude::*;
 
 use crate::connection;
+use crate::namespace::context;
+use crate::output;
 use crate::protocol::{tcp_state, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
@@ -45,6 +47,7 @@ pub(crate) fn receive(
     let mut timeo = sk.sock().rcvtimeo(flags & bindings::MSG_DONTWAIT != 0);
     let mut copied = 0;
     let mut fault = Ok(());
+    let mut taken = 0;
     while copied < len {
         let skip = if peek { copied } else { 0 };
         let available = (sk.state().rx_bytes as usize).saturating_sub(skip);
@@ -63,6 +66,7 @@ pub(crate) fn receive(
             };
             if !peek {
                 take(sk, got);
+                taken += got;
             }
             copied += got;
             continue;
@@ -74,7 +78,7 @@ pub(crate) fn receive(
             copied = end;
             break;
         }
-        made_room(sk);
+        made_room(sk, &mut taken);
         let waited = sk.wait(&mut timeo, false, |sk| {
             sk.state().rx_bytes as usize > skip || is_over(sk)
         });
@@ -85,7 +89,7 @@ pub(crate) fn receive(
             break;
         }
     }
-    made_room(sk);
+    made_room(sk, &mut taken);
     if copied == 0 {
         fault?;
     }
@@ -127,10 +131,31 @@ fn take(sk: &mut Sk<'_>, len: usize) {
     connection::publish_rx(sk);
 }
 
-/// The reader has made room: the window may open.
-fn made_room(sk: &mut Sk<'_>) {
-    let space = connection::receive_space(sk);
-    connection::with(sk, |connection, cx| connection.set_recv_space(cx, space));
+/// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace
+/// (unless SO_RCVBUF has set it).
+fn made_room(sk: &mut Sk<'_>, taken: &mut usize) {
+    let taken = core::mem::take(taken);
+    if taken == 0 {
+        return;
+    }
+    let [_, _, most] = output::namespace(sk.sock()).sysctls.rmem();
+    let most = u32::try_from(most).unwrap_or(0);
+    let fixed = sk.sock().user_locked(bindings::SOCK_RCVBUF_LOCK);
+    let config = output::namespace(sk.sock()).config();
+    let cx = context(&config);
+    let Some(connection) = sk.state().connection() else {
+        return;
+    };
+    let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
+    let wanted = connection.on_consumed(&cx, bytes, connection::window_of(most));
+    if let Some(wanted) = wanted {
+        let rcvbuf = connection::buffer_for(wanted).min(most);
+        if !fixed && rcvbuf > sk.sock().rcvbuf() {
+            sk.set_rcvbuf(rcvbuf);
+        }
+    }
+    connection::update_receive_space(sk, &cx);
+    connection::settle(sk, &cx);
 }
 
 /// ioctl(2): how much is in the queues.

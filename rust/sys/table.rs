@@ -150,6 +150,8 @@ unsafe impl<P: Protocol> Send for Mini<P> {}
 unsafe impl<P: Protocol> Sync for Mini<P> {}
 
 /// The size of a [`Mini`] if the kernel's timer had `timer` bytes.
+// The lint does not see the use in a constant assertion.
+#[allow(dead_code)]
 pub(crate) const fn mini_size_with_timer_of<P: Protocol>(timer: usize) -> usize {
     core::mem::size_of::<Mini<P>>() - core::mem::size_of::<bindings::timer_list>() + timer
 }
