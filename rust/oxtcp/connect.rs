@@ -26,7 +26,9 @@ pub(crate) fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     let addr = bind_addr(sk, sock.bound_ip());
-    let port = namespace.ports.bind(sock.net(), &addr, port, sock.reuse())?;
+    let port = namespace
+        .ports
+        .bind(sock.net(), &addr, port, sock.reuse())?;
     sk.set_local_port(port.port());
     sk.state().port = Some(port);
     Ok(())
@@ -45,7 +47,11 @@ fn bind_addr(sk: &Sk<'_>, ip: [u8; 16]) -> BindAddr {
     let mapped = Endpoint { ip, port: 0 }.v4().is_some();
     BindAddr {
         ip,
-        family: if sock.is_v6() && !mapped { Family::V6 } else { Family::V4 },
+        family: if sock.is_v6() && !mapped {
+            Family::V6
+        } else {
+            Family::V4
+        },
         v6only: sock.is_v6() && !mapped && sock.v6only(),
         ifindex: sock.bound_dev(),
     }
@@ -93,22 +99,31 @@ fn open(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
         remote.ip = route::routed_v4_destination(sk);
         sk.set_remote(remote);
     }
-    let local_ip = if sk.is_address_bound() { sock.bound_ip() } else { chosen };
+    let local_ip = if sk.is_address_bound() {
+        sock.bound_ip()
+    } else {
+        chosen
+    };
     sk.set_local(local_ip);
     let ifindex = sock.bound_dev();
     let key_for = |port: u16| {
         let local = Endpoint { ip: local_ip, port };
-        FlowKey::new(output::scoped(local, ifindex), output::scoped(remote, ifindex))
+        FlowKey::new(
+            output::scoped(local, ifindex),
+            output::scoped(remote, ifindex),
+        )
     };
     let port = match &sk.state().port {
         Some(port) => port.port(),
         None => {
             let addr = bind_addr(sk, local_ip);
-            let port = namespace.ports.ephemeral(sock.net(), &addr, sock.reuse(), |port| {
-                let rcu = rcu::read_lock();
-                let found = namespace.table.lookup(&key_for(port), &rcu);
-                found.is_none()
-            })?;
+            let port = namespace
+                .ports
+                .ephemeral(sock.net(), &addr, sock.reuse(), |port| {
+                    let rcu = rcu::read_lock();
+                    let found = namespace.table.lookup(&key_for(port), &rcu);
+                    found.is_none()
+                })?;
             let number = port.port();
             sk.state().port = Some(port);
             number
@@ -137,6 +152,8 @@ fn open(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
         recv_limit: listener::receive_limit(namespace, sock.rcvbuf()),
         options,
     };
+    // What a former connection of the socket left is not this one's (tcp_connect_init()).
+    let _ = sk.take_error();
     sk.state().role = Role::Connection(Connection::connect(&cx, &open));
     connection::settle(sk, &cx);
     Ok(())
@@ -151,14 +168,21 @@ fn destination(sk: &mut Sk<'_>, to: &PeerAddress) -> Result<Endpoint> {
     }
     if end.ip == [0; 16] {
         // BSD's way: "any" is this host.
-        let bound = Endpoint { ip: sock.bound_ip(), port: 0 };
+        let bound = Endpoint {
+            ip: sock.bound_ip(),
+            port: 0,
+        };
         end.ip = match bound.v4() {
             Some(_) => Endpoint::mapped([127, 0, 0, 1]),
             None => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
         };
     }
     if end.v4().is_some() {
-        return if sock.v6only() { Err(enetunreach()) } else { Ok(end) };
+        return if sock.v6only() {
+            Err(enetunreach())
+        } else {
+            Ok(end)
+        };
     }
     if end.ip[0] == 0xff {
         return Err(enetunreach());

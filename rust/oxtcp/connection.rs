@@ -43,7 +43,10 @@ pub(crate) fn segment(
         cx,
         segment,
         Rx {
-            reassembly: state.reorder.as_mut().map(|reorder| reorder.as_mut().project().ranges),
+            reassembly: state
+                .reorder
+                .as_mut()
+                .map(|reorder| reorder.as_mut().project().ranges),
             room,
         },
     );
@@ -147,7 +150,11 @@ fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
         if !end.after(next) {
             continue;
         }
-        let skip = if seq.before(next) { seq.distance_to(next) } else { 0 };
+        let skip = if seq.before(next) {
+            seq.distance_to(next)
+        } else {
+            0
+        };
         let len = first.len - skip;
         skb.set_unread(Unread {
             seq: seq.add(skip).get(),
@@ -307,8 +314,11 @@ fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if !namespace.admit_time_wait() {
         return;
     }
-    let placed = table::Mini::new(key, Mini::TimeWait { time_wait, port })
-        .and_then(|mini| namespace.table.replace(sk, mini, half_open::time_wait_end()));
+    let placed = table::Mini::new(key, Mini::TimeWait { time_wait, port }).and_then(|mini| {
+        namespace
+            .table
+            .replace(sk, mini, half_open::time_wait_end())
+    });
     if placed.is_err() {
         namespace.release_time_wait();
     }

@@ -118,38 +118,35 @@ pub(crate) fn segment(
                 RequestVerdict::Ignore => {}
             }
         }
-        Mini::TimeWait { time_wait, .. } => {
-            match time_wait.on_segment(&cx, segment) {
-                TimeWaitVerdict::Ignore => {}
-                TimeWaitVerdict::Ack(answer) => {
-                    drop(guard);
-                    send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
-                }
-                TimeWaitVerdict::Restart(answer) => {
-                    guard.set_timer(time_wait_end());
-                    drop(guard);
-                    send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
-                }
-                TimeWaitVerdict::Reopen { iss_after } => {
-                    let rcu = rcu::read_lock();
-                    let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu)
-                    else {
-                        return;
-                    };
-                    remove(guard, namespace);
-                    listener::segment(
-                        net,
-                        namespace,
-                        &listener,
-                        key,
-                        segment,
-                        arrival,
-                        Some(iss_after),
-                    );
-                }
-                TimeWaitVerdict::Kill => remove(guard, namespace),
+        Mini::TimeWait { time_wait, .. } => match time_wait.on_segment(&cx, segment) {
+            TimeWaitVerdict::Ignore => {}
+            TimeWaitVerdict::Ack(answer) => {
+                drop(guard);
+                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
             }
-        }
+            TimeWaitVerdict::Restart(answer) => {
+                guard.set_timer(time_wait_end());
+                drop(guard);
+                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
+            }
+            TimeWaitVerdict::Reopen { iss_after } => {
+                let rcu = rcu::read_lock();
+                let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu) else {
+                    return;
+                };
+                remove(guard, namespace);
+                listener::segment(
+                    net,
+                    namespace,
+                    &listener,
+                    key,
+                    segment,
+                    arrival,
+                    Some(iss_after),
+                );
+            }
+            TimeWaitVerdict::Kill => remove(guard, namespace),
+        },
     }
 }
 

@@ -104,7 +104,11 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
             let local: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
             let remote: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
             let len = u32::from(*ip.first()? & 0xf) * 4;
-            (Endpoint::mapped(local), Endpoint::mapped(remote), inner.checked_add(len)?)
+            (
+                Endpoint::mapped(local),
+                Endpoint::mapped(remote),
+                inner.checked_add(len)?,
+            )
         }
         Family::V6 => {
             let ip = skb.header(inner.checked_add(40)?)?.get(inner as usize..)?;
@@ -121,8 +125,14 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
         Some(u16::from_be_bytes(quoted.get(at..at + 2)?.try_into().ok()?))
     };
     let key = FlowKey::new(
-        Endpoint { ip: local, port: port(0)? },
-        Endpoint { ip: remote, port: port(2)? },
+        Endpoint {
+            ip: local,
+            port: port(0)?,
+        },
+        Endpoint {
+            ip: remote,
+            port: port(2)?,
+        },
     );
     Some((error, inner, key, SeqNum::new(word(quoted, 4)?)))
 }

@@ -13,6 +13,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::wire::{Flags, Header, MIN_HEADER_LEN};
 use oxtcp_engine::Segment;
 
+use crate::connection;
 use crate::half_open;
 use crate::icmp;
 use crate::listener;
@@ -23,7 +24,6 @@ use crate::sys::net::{Net, PerNet};
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
 use crate::sys::skb::SkBuff;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
-use crate::connection;
 
 /// Where a packet comes from, beside its addresses.
 #[derive(Clone, Copy)]
@@ -35,7 +35,11 @@ pub(crate) struct Arrival {
 /// What a packet is, as far as it concerns us.
 enum Packet {
     /// Where the TCP header begins, whose flow it is, and the flags.
-    Tcp { offset: u32, key: FlowKey, flags: Flags },
+    Tcp {
+        offset: u32,
+        key: FlowKey,
+        flags: Flags,
+    },
     /// Where the ICMP header begins.
     Icmp { offset: u32 },
 }
@@ -61,8 +65,14 @@ impl LocalIn for Tcp {
             }
             None => return Err(skb),
         };
-        let arrival = Arrival { ifindex: skb.ifindex(family), family };
-        let key = FlowKey::new(scoped(key.local(), arrival.ifindex), scoped(key.remote(), arrival.ifindex));
+        let arrival = Arrival {
+            ifindex: skb.ifindex(family),
+            family,
+        };
+        let key = FlowKey::new(
+            scoped(key.local(), arrival.ifindex),
+            scoped(key.remote(), arrival.ifindex),
+        );
         let rcu = rcu::read_lock();
         let Some(owner) = find_owner(namespace, &key, flags, arrival, &rcu) else {
             return Err(skb);
@@ -108,7 +118,13 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     let header_len = Header::data_offset(fixed).ok()? as u32;
     let header = Header::parse(skb.header(header_len)?).ok()?;
     let payload_len = skb.len().checked_sub(header_len)?;
-    Some((Segment { header, payload_len }, header_len))
+    Some((
+        Segment {
+            header,
+            payload_len,
+        },
+        header_len,
+    ))
 }
 
 /// What the packet is; `None` for what cannot be ours.
@@ -147,11 +163,19 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
     if !skb.is_to_us() {
         return None;
     }
-    let tcp = skb.header(offset.checked_add(WANTED)?)?.get(offset as usize..)?;
+    let tcp = skb
+        .header(offset.checked_add(WANTED)?)?
+        .get(offset as usize..)?;
     let port = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
     let key = FlowKey::new(
-        Endpoint { ip: local, port: port(2)? },
-        Endpoint { ip: remote, port: port(0)? },
+        Endpoint {
+            ip: local,
+            port: port(2)?,
+        },
+        Endpoint {
+            ip: remote,
+            port: port(0)?,
+        },
     );
     let flags = Flags::from_bits(*tcp.get(13)?);
     Some(Packet::Tcp { offset, key, flags })
@@ -189,7 +213,10 @@ pub(crate) fn find_listener(
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Option<ARef<Socket>> {
-    let any = |ip: [u8; 16]| Endpoint { ip, port: local.port };
+    let any = |ip: [u8; 16]| Endpoint {
+        ip,
+        port: local.port,
+    };
     let ends = [
         Some(local),
         (arrival.family == Family::V4).then(|| any(Endpoint::mapped([0; 4]))),

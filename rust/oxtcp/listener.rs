@@ -109,7 +109,10 @@ fn begin(sk: &mut Sk<'_>, namespace: &Namespace, backlog: u32) -> Result {
     }
     sk.set_state(tcp_state::LISTEN);
     sk.state().role = Role::Listener;
-    let local = Endpoint { ip: sock.bound_ip(), port: number };
+    let local = Endpoint {
+        ip: sock.bound_ip(),
+        port: number,
+    };
     let key = FlowKey::new(output::scoped(local, sock.bound_dev()), Endpoint::NONE);
     if namespace.table.insert(sk, key).is_err() {
         end(sk);
@@ -214,7 +217,10 @@ pub(crate) fn segment(
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
-    let body = Mini::HalfOpen { request, listener: listener.clone() };
+    let body = Mini::HalfOpen {
+        request,
+        listener: listener.clone(),
+    };
     shared.half_open.fetch_add(1, Relaxed);
     let placed = table::Mini::new(key, body)
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
@@ -332,8 +338,13 @@ pub(crate) fn complete(
 
 /// The options that a new connection of this socket begins with.
 pub(crate) fn options_of(sk: &mut Sk<'_>) -> oxtcp_engine::SocketOptions {
-    let keepalive = sk.sock().flag(crate::sys::bindings::sock_flags_SOCK_KEEPOPEN);
-    oxtcp_engine::SocketOptions { keepalive, ..sk.state().options }
+    let keepalive = sk
+        .sock()
+        .flag(crate::sys::bindings::sock_flags_SOCK_KEEPOPEN);
+    oxtcp_engine::SocketOptions {
+        keepalive,
+        ..sk.state().options
+    }
 }
 
 /// The interface and mark of answers for a listener's half-open connection.

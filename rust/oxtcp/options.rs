@@ -104,7 +104,9 @@ pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
             }
             options.max_seg = NonZeroU16::new(value as u16);
         }
-        bindings::TCP_KEEPIDLE => options.keepidle = NonZeroU16::new(within(MAX_KEEP_SECONDS)? as u16),
+        bindings::TCP_KEEPIDLE => {
+            options.keepidle = NonZeroU16::new(within(MAX_KEEP_SECONDS)? as u16)
+        }
         bindings::TCP_KEEPINTVL => {
             options.keepintvl = NonZeroU16::new(within(MAX_KEEP_SECONDS)? as u16);
         }
@@ -138,7 +140,9 @@ pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
         bindings::TCP_CORK => i32::from(options.cork),
         bindings::TCP_MAXSEG => match &state.role {
             Role::Connection(connection) => i32::from(connection.mss()),
-            _ => options.max_seg.map_or(bindings::TCP_MSS_DEFAULT as i32, |mss| i32::from(mss.get())),
+            _ => options
+                .max_seg
+                .map_or(bindings::TCP_MSS_DEFAULT as i32, |mss| i32::from(mss.get())),
         },
         bindings::TCP_KEEPIDLE => options
             .keepidle

@@ -73,7 +73,11 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
             let filled = sk.state().send.fill(&mut skb, part);
             if filled < part.len {
                 // More page fragments than a packet takes: whole segments now, the rest in another.
-                let whole = if filled >= mss { filled / mss * mss } else { filled };
+                let whole = if filled >= mss {
+                    filled / mss * mss
+                } else {
+                    filled
+                };
                 if whole == 0 {
                     return;
                 }
@@ -82,7 +86,12 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
                         return;
                     };
                     skb = again;
-                    if sk.state().send.fill(&mut skb, SeqRange::new(part.start, whole)) < whole {
+                    if sk
+                        .state()
+                        .send
+                        .fill(&mut skb, SeqRange::new(part.start, whole))
+                        < whole
+                    {
                         return;
                     }
                 }
@@ -99,7 +108,11 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
         }
         if part.len > mss {
             let count = part.len.div_ceil(mss);
-            skb.set_gso(segment.mss, count.min(u32::from(u16::MAX)) as u16, sk.wire_family());
+            skb.set_gso(
+                segment.mss,
+                count.min(u32::from(u16::MAX)) as u16,
+                sk.wire_family(),
+            );
         }
         // The IP layer's errors are the network's losses to the engine.
         let _ = route::transmit(sk, skb);

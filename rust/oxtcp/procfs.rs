@@ -126,7 +126,10 @@ impl Row {
             let _ = backlog;
             (0, waiting)
         } else {
-            (count(shared.tx_bytes.load(Relaxed)), count(shared.rx_bytes.load(Relaxed)))
+            (
+                count(shared.tx_bytes.load(Relaxed)),
+                count(shared.rx_bytes.load(Relaxed)),
+            )
         };
         Row {
             key: sock.flow(),

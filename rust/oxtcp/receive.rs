@@ -161,9 +161,7 @@ fn made_room(sk: &mut Sk<'_>, taken: &mut usize) {
 /// ioctl(2): how much is in the queues.
 pub(crate) fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
     let state = sk.sock().state();
-    if state == tcp_state::LISTEN
-        && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD)
-    {
+    if state == tcp_state::LISTEN && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD) {
         return Err(EINVAL);
     }
     let bytes = match command {
@@ -171,7 +169,10 @@ pub(crate) fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
             tcp_state::SYN_SENT | tcp_state::SYN_RECV => 0,
             _ => sk.state().rx_bytes,
         },
-        SIOCOUTQ => sk.state().connection().map_or(0, |c| c.unacked()),
+        SIOCOUTQ => sk
+            .state()
+            .connection()
+            .map_or(0, |c| c.first_unacked_byte().distance_to(c.write_seq())),
         SIOCOUTQNSD => sk.state().connection().map_or(0, |c| c.not_sent()),
         // There are no urgent data, so the mark is never here.
         SIOCATMARK => 0,

@@ -44,8 +44,8 @@ impl PageFragment {
     ///
     /// Gives `next` back otherwise.
     pub(crate) fn join(&mut self, next: PageFragment) -> Result<(), PageFragment> {
-        let follows = self.page == next.page
-            && self.offset.checked_add(self.len) == Some(next.offset);
+        let follows =
+            self.page == next.page && self.offset.checked_add(self.len) == Some(next.offset);
         match self.len.checked_add(next.len) {
             Some(len) if follows => {
                 // INVARIANT: `next` satisfied the invariants for its part, of the same page.

@@ -217,8 +217,7 @@ impl<P: Protocol> Statics<P> {
     ) -> *mut bindings::sock {
         const O_NONBLOCK: c_int = 0o4000;
         // SAFETY: See above; not locked. `arg` is the caller's.
-        let (sock, nonblock) =
-            unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
+        let (sock, nonblock) = unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
         match P::accept(&mut sock.lock(), nonblock) {
             Ok(child) => ARef::into_raw(child).cast().as_ptr(),
             Err(error) => {
@@ -242,7 +241,10 @@ impl<P: Protocol> Statics<P> {
 
     unsafe extern "C" fn shutdown(sk: *mut bindings::sock, how: c_int) {
         // SAFETY: See above; `inet_shutdown` holds the lock.
-        P::shutdown(&mut unsafe { Locked::assume(Sock::from_raw(sk)) }, how as u8);
+        P::shutdown(
+            &mut unsafe { Locked::assume(Sock::from_raw(sk)) },
+            how as u8,
+        );
     }
 
     unsafe extern "C" fn keepalive(sk: *mut bindings::sock, _on: c_int) {
@@ -308,8 +310,7 @@ impl<P: Protocol> Statics<P> {
     ) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked. The msghdr is the call's own.
-            let (sock, mut from) =
-                unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
+            let (sock, mut from) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
             let mut guard = sock.lock();
             let sent = P::send(&mut guard, &mut from)?;
             Ok(c_int::try_from(sent).unwrap_or(c_int::MAX))
@@ -338,7 +339,10 @@ impl<P: Protocol> Statics<P> {
             // SAFETY: See above; the process that owned the socket lets go of it, no other code has
             // a reference into the state. The packet was taken off the backlog and is ours.
             let (mut locked, skb) = unsafe {
-                (Locked::<P>::assume(Sock::from_raw(sk)), SkBuff::from_raw(skb))
+                (
+                    Locked::<P>::assume(Sock::from_raw(sk)),
+                    SkBuff::from_raw(skb),
+                )
             };
             P::segment(&mut locked, skb);
         }
@@ -423,8 +427,19 @@ impl<P: Protocol> Statics<P> {
                     return Err(esocktnosupport());
                 }
                 let v6 = P::family_of(protocol)?;
-                (*socket).ops = if v6 { &const { Self::OPS_V6 } } else { &const { Self::OPS } };
-                let sock = Sock::<P>::alloc(P::statics(), net, socket, v6, kern != 0, kernel::bindings::GFP_KERNEL)?;
+                (*socket).ops = if v6 {
+                    &const { Self::OPS_V6 }
+                } else {
+                    &const { Self::OPS }
+                };
+                let sock = Sock::<P>::alloc(
+                    P::statics(),
+                    net,
+                    socket,
+                    v6,
+                    kern != 0,
+                    kernel::bindings::GFP_KERNEL,
+                )?;
                 bindings::oxtcp_helper_socket_custom_sockopt(socket);
                 P::init(&mut sock.lock());
                 // The reference is the socket's from here on.
@@ -451,7 +466,10 @@ impl<P: Protocol> Statics<P> {
         kernel::error::from_result(|| {
             // SAFETY: See above.
             let (sock, connecting) = unsafe {
-                (Sock::<P>::from_raw((*socket).sk), (*socket).state as u32 != SS_UNCONNECTED)
+                (
+                    Sock::<P>::from_raw((*socket).sk),
+                    (*socket).state as u32 != SS_UNCONNECTED,
+                )
             };
             P::listen(&mut sock.lock(), connecting, backlog)?;
             Ok(0)
@@ -469,7 +487,9 @@ impl<P: Protocol> Statics<P> {
             Sock::<P>::from_raw((*socket).sk)
         };
         // SAFETY: The `struct socket` lives as long as the poll.
-        P::poll(sock, &mut || unsafe { bindings::oxtcp_helper_sk_nospace(sock.as_ptr()) })
+        P::poll(sock, &mut || unsafe {
+            bindings::oxtcp_helper_sk_nospace(sock.as_ptr())
+        })
     }
 
     unsafe extern "C" fn ops_setsockopt(
@@ -612,7 +632,10 @@ impl<P: Protocol> Registration<P> {
         undo_v4.dismiss();
         undo.dismiss();
         // INVARIANT: All of it was registered above.
-        Ok(Self { number, _protocol: core::marker::PhantomData })
+        Ok(Self {
+            number,
+            _protocol: core::marker::PhantomData,
+        })
     }
 
     fn fill(proto: &mut bindings::proto, module: &'static ThisModule, v6: bool) {
@@ -624,8 +647,8 @@ impl<P: Protocol> Registration<P> {
             let end = P::NAME.to_bytes().len().min(proto.name.len() - 2);
             proto.name[end] = b'6' as c_char;
             proto.ipv6_pinfo_offset = Statics::<P>::V6_OFFSET as u32;
-            proto.obj_size = (Statics::<P>::V6_OFFSET
-                + core::mem::size_of::<bindings::ipv6_pinfo>()) as u32;
+            proto.obj_size =
+                (Statics::<P>::V6_OFFSET + core::mem::size_of::<bindings::ipv6_pinfo>()) as u32;
         }
         proto.owner = module.as_ptr().cast();
         proto.close = Some(Statics::<P>::close);
@@ -665,4 +688,3 @@ impl<P: Protocol> Drop for Registration<P> {
         }
     }
 }
-

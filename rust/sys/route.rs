@@ -81,12 +81,7 @@ impl<'n> Route<'n> {
                     sport,
                 );
             }
-            bindings::oxtcp_helper_route_flow(
-                net.as_ptr().cast(),
-                core::ptr::null(),
-                v6,
-                &mut fl,
-            )
+            bindings::oxtcp_helper_route_flow(net.as_ptr().cast(), core::ptr::null(), v6, &mut fl)
         };
         let dst = NonNull::new(from_err_ptr(dst)?).ok_or(ehostunreach())?;
         // INVARIANT: The look-up gave a reference, for the family asked.
@@ -145,7 +140,11 @@ impl<'n> Route<'n> {
         }
         skb.mark_network_header();
         let skb = skb.into_raw().as_ptr();
-        let protocol = if v6 { bindings::ETH_P_IPV6 } else { bindings::ETH_P_IP };
+        let protocol = if v6 {
+            bindings::ETH_P_IPV6
+        } else {
+            bindings::ETH_P_IP
+        };
         // SAFETY: The packet is ours and goes to the IP layer, with a reference on the route of its
         // own. There is no socket behind it.
         let err = unsafe {
@@ -199,9 +198,9 @@ pub(crate) fn route_socket<P: Protocol>(sk: &mut Locked<'_, P>) -> Result<(Route
         let info = info_of(dst);
         bindings::oxtcp_helper_sk_store_dst(raw, dst, family == Family::V6);
         let local = match family {
-            Family::V4 => Endpoint::mapped(
-                bindings::oxtcp_helper_sock_fl4_saddr(raw).to_ne_bytes(),
-            ),
+            Family::V4 => {
+                Endpoint::mapped(bindings::oxtcp_helper_sock_fl4_saddr(raw).to_ne_bytes())
+            }
             Family::V6 => {
                 let inet: *mut bindings::inet_sock = raw.cast();
                 (*inet).cork.fl.u.ip6.saddr.in6_u.u6_addr8

@@ -113,9 +113,8 @@ impl SkBuff {
         // SAFETY: The network header of a packet at LOCAL_IN is linear, 40 bytes, at `data`.
         let mut next = unsafe { *(*self.as_ptr()).data.add(6) };
         // SAFETY: Valid by the invariant; the out-parameters are locals.
-        let offset = unsafe {
-            bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED, &mut next, &mut fragment)
-        };
+        let offset =
+            unsafe { bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED, &mut next, &mut fragment) };
         if fragment != 0 {
             return None;
         }
@@ -150,15 +149,20 @@ impl SkBuff {
     /// Writes the control block.
     pub(crate) fn set_unread(&mut self, unread: Unread) {
         // SAFETY: As for `unread`, and `&mut self` makes it ours to write.
-        unsafe { (*self.as_ptr()).cb.as_mut_ptr().cast::<Unread>().write(unread) };
+        unsafe {
+            (*self.as_ptr())
+                .cb
+                .as_mut_ptr()
+                .cast::<Unread>()
+                .write(unread)
+        };
     }
 
     /// An empty packet to send, with room for all headers. GFP_ATOMIC: any context.
     pub(crate) fn for_sending() -> Option<Self> {
         // SAFETY: No conditions.
-        let skb = unsafe {
-            bindings::oxtcp_helper_alloc_skb(HEADROOM, 0, kernel::bindings::GFP_ATOMIC)
-        };
+        let skb =
+            unsafe { bindings::oxtcp_helper_alloc_skb(HEADROOM, 0, kernel::bindings::GFP_ATOMIC) };
         // INVARIANT: A new skb has one user, the caller, and is on no list.
         NonNull::new(skb).map(Self)
     }
@@ -322,7 +326,9 @@ unsafe fn prev_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
 /// # Safety
 ///
 /// `head` is an initialised list that does not change during the call.
-pub(super) unsafe fn first_of(head: *mut bindings::sk_buff_head) -> Option<NonNull<bindings::sk_buff>> {
+pub(super) unsafe fn first_of(
+    head: *mut bindings::sk_buff_head,
+) -> Option<NonNull<bindings::sk_buff>> {
     let sentinel: *mut bindings::sk_buff = head.cast();
     // SAFETY: `next` and `prev` are the first two words of packets and heads alike.
     let first = unsafe { (*sentinel).__bindgen_anon_1.__bindgen_anon_1.next };
@@ -335,7 +341,9 @@ pub(super) unsafe fn first_of(head: *mut bindings::sk_buff_head) -> Option<NonNu
 /// # Safety
 ///
 /// `head` is an initialised list that does not change during the call.
-pub(super) unsafe fn last_of(head: *mut bindings::sk_buff_head) -> Option<NonNull<bindings::sk_buff>> {
+pub(super) unsafe fn last_of(
+    head: *mut bindings::sk_buff_head,
+) -> Option<NonNull<bindings::sk_buff>> {
     let sentinel: *mut bindings::sk_buff = head.cast();
     // SAFETY: Promised by the caller; the sentinel's `prev` is the last.
     let last = unsafe { prev_of(sentinel) };

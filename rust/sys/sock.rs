@@ -144,9 +144,7 @@ impl<P: Protocol> Sock<P> {
             (bindings::PF_INET, statics.v4.get())
         };
         // SAFETY: Promised by the caller; the caches' objects hold a `Sock<P>`.
-        let sk = unsafe {
-            bindings::sk_alloc(net, family as i32, gfp, proto, i32::from(kern))
-        };
+        let sk = unsafe { bindings::sk_alloc(net, family as i32, gfp, proto, i32::from(kern)) };
         let this: NonNull<Self> = NonNull::new(sk).ok_or(ENOMEM)?.cast();
         let at = this.as_ptr();
         // SAFETY: `sk` is a new socket of our size and known to nobody; `sock_init_data` sets the
@@ -271,7 +269,9 @@ impl<P: Protocol> Sock<P> {
             bindings::oxtcp_helper_bh_lock_sock_nested(self.as_ptr());
         }
         // INVARIANT: Locked above.
-        BhGuard { locked: Locked::new(self) }
+        BhGuard {
+            locked: Locked::new(self),
+        }
     }
 
     /// As [`Sock::lock_bh`], for a new child while its listener or half-open object is locked.
@@ -282,7 +282,9 @@ impl<P: Protocol> Sock<P> {
             bindings::oxtcp_helper_bh_lock_sock_child(self.as_ptr());
         }
         // INVARIANT: Locked above.
-        BhGuard { locked: Locked::new(self) }
+        BhGuard {
+            locked: Locked::new(self),
+        }
     }
 
     /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket.
@@ -300,7 +302,8 @@ impl<P: Protocol> Sock<P> {
                 .saturating_add(64 * 1024);
             let skb = skb.into_raw();
             // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
-            if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) } != 0
+            if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) }
+                != 0
             {
                 // SAFETY: It was not taken, so it is still ours.
                 drop(unsafe { SkBuff::from_raw(skb) });
@@ -398,7 +401,11 @@ impl<P: Protocol> Sock<P> {
         }
         // SAFETY: As above.
         let v4 = unsafe {
-            (*self.as_ptr()).__sk_common.__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr
+            (*self.as_ptr())
+                .__sk_common
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .skc_rcv_saddr
         };
         Endpoint::mapped(v4.to_ne_bytes())
     }
@@ -412,7 +419,12 @@ impl<P: Protocol> Sock<P> {
     /// The owner's user id as the reader of `seq` sees it.
     pub(crate) fn uid(&self, seq: &kernel::seq_file::SeqFile) -> u32 {
         // SAFETY: Both are valid; `SeqFile` is transparent over C's `seq_file`.
-        unsafe { bindings::oxtcp_helper_sock_uid(self.as_ptr(), core::ptr::from_ref(seq).cast_mut().cast()) }
+        unsafe {
+            bindings::oxtcp_helper_sock_uid(
+                self.as_ptr(),
+                core::ptr::from_ref(seq).cast_mut().cast(),
+            )
+        }
     }
 
     /// References on the socket.
@@ -431,8 +443,8 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn rcvlowat(&self, waitall: bool, len: usize) -> usize {
         let len = i32::try_from(len).unwrap_or(i32::MAX);
         // SAFETY: Valid.
-        unsafe { bindings::oxtcp_helper_sock_rcvlowat(self.as_ptr(), i32::from(waitall), len) }.max(1)
-            as usize
+        unsafe { bindings::oxtcp_helper_sock_rcvlowat(self.as_ptr(), i32::from(waitall), len) }
+            .max(1) as usize
     }
 
     /// How long a reader waits, in jiffies.
@@ -473,7 +485,10 @@ pub(crate) struct Locked<'a, P: Protocol> {
 
 impl<'a, P: Protocol> Locked<'a, P> {
     fn new(sk: &'a Sock<P>) -> Self {
-        Self { sk, _not_send: NotThreadSafe }
+        Self {
+            sk,
+            _not_send: NotThreadSafe,
+        }
     }
 
     /// For callbacks that the kernel makes with the socket lock held.
@@ -612,13 +627,17 @@ impl<'a, P: Protocol> Locked<'a, P> {
     /// The buffer sizes, in bytes; those that the user did not set may be changed by the protocol.
     pub(crate) fn set_rcvbuf(&mut self, bytes: u32) {
         // SAFETY: Valid and locked; a single word.
-        unsafe { (&raw mut (*self.sk()).sk_rcvbuf).write_volatile(bytes.min(i32::MAX as u32) as i32) };
+        unsafe {
+            (&raw mut (*self.sk()).sk_rcvbuf).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
     }
 
     /// See [`Locked::set_rcvbuf`].
     pub(crate) fn set_sndbuf(&mut self, bytes: u32) {
         // SAFETY: As above.
-        unsafe { (&raw mut (*self.sk()).sk_sndbuf).write_volatile(bytes.min(i32::MAX as u32) as i32) };
+        unsafe {
+            (&raw mut (*self.sk()).sk_sndbuf).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
     }
 
     // Receive queue.
@@ -654,7 +673,10 @@ impl<'a, P: Protocol> Locked<'a, P> {
         // SAFETY: Valid and locked.
         let skb = unsafe { skb::first_of(&raw mut (*self.sk()).sk_receive_queue) }?;
         // INVARIANT: On the queue, which the lock protects for the borrow of `self`.
-        Some(Queued { skb, _locked: core::marker::PhantomData })
+        Some(Queued {
+            skb,
+            _locked: core::marker::PhantomData,
+        })
     }
 
     /// The last packet of the receive queue.
@@ -662,7 +684,13 @@ impl<'a, P: Protocol> Locked<'a, P> {
         // SAFETY: Valid and locked.
         let skb = unsafe { skb::last_of(&raw mut (*self.sk()).sk_receive_queue) }?;
         // INVARIANT: On the queue.
-        Some(Queued { skb, _locked: core::marker::PhantomData }.unread())
+        Some(
+            Queued {
+                skb,
+                _locked: core::marker::PhantomData,
+            }
+            .unread(),
+        )
     }
 
     /// Copies from the receive queue, `skip` bytes into it, without taking anything.
@@ -689,7 +717,10 @@ impl<'a, P: Protocol> Locked<'a, P> {
                 break;
             }
             // INVARIANT: On the queue.
-            let queued = Queued { skb, _locked: core::marker::PhantomData };
+            let queued = Queued {
+                skb,
+                _locked: core::marker::PhantomData,
+            };
             let unread = queued.unread();
             if skip >= unread.len as usize {
                 skip -= unread.len as usize;
@@ -733,9 +764,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn purge(&mut self) -> bool {
         let mut unread = false;
         // SAFETY: Valid and locked.
-        while let Some(skb) =
-            unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) }
-        {
+        while let Some(skb) = unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) } {
             unread |= skb.unread().len > 0;
         }
         unread
@@ -748,7 +777,11 @@ impl<'a, P: Protocol> Locked<'a, P> {
     /// # Errors
     ///
     /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
-    pub(crate) fn take_message(&mut self, from: &mut Message<'_>, max: usize) -> Result<PageFragment> {
+    pub(crate) fn take_message(
+        &mut self,
+        from: &mut Message<'_>,
+        max: usize,
+    ) -> Result<PageFragment> {
         // SAFETY: Valid; process context, and the lock (for a socket's own fragment) is held.
         unsafe {
             let frag = bindings::oxtcp_helper_sk_page_frag(self.sk());
@@ -860,7 +893,11 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn set_local_port(&mut self, port: u16) {
         // SAFETY: Valid and locked.
         unsafe {
-            (*self.sk()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_num = port;
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_num = port;
             (*self.sk.inet()).inet_sport = port.to_be();
         }
     }
@@ -928,8 +965,16 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn clear_remote(&mut self) {
         // SAFETY: Valid and locked.
         unsafe {
-            (*self.sk()).__sk_common.__bindgen_anon_3.__bindgen_anon_1.skc_dport = 0;
-            (*self.sk()).__sk_common.__bindgen_anon_1.__bindgen_anon_1.skc_daddr = 0;
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_dport = 0;
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .skc_daddr = 0;
         }
     }
 
@@ -962,9 +1007,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
                 return Err(EINVAL);
             }
             // SAFETY: Valid and locked; a single word.
-            unsafe {
-                (&raw mut (*self.sk()).__sk_common.skc_bound_dev_if).write_volatile(ifindex)
-            };
+            unsafe { (&raw mut (*self.sk()).__sk_common.skc_bound_dev_if).write_volatile(ifindex) };
         } else if bound == 0 {
             return Err(EINVAL);
         }
@@ -1008,12 +1051,24 @@ pub(crate) struct Queued<'a> {
 impl Queued<'_> {
     pub(crate) fn unread(&self) -> skb::Unread {
         // SAFETY: Valid by the invariant; its control block is an `Unread` (`SkBuff::set_unread`).
-        unsafe { (*self.skb.as_ptr()).cb.as_ptr().cast::<skb::Unread>().read() }
+        unsafe {
+            (*self.skb.as_ptr())
+                .cb
+                .as_ptr()
+                .cast::<skb::Unread>()
+                .read()
+        }
     }
 
     fn set_unread(&mut self, unread: skb::Unread) {
         // SAFETY: As above, and the lock makes it ours to write.
-        unsafe { (*self.skb.as_ptr()).cb.as_mut_ptr().cast::<skb::Unread>().write(unread) };
+        unsafe {
+            (*self.skb.as_ptr())
+                .cb
+                .as_mut_ptr()
+                .cast::<skb::Unread>()
+                .write(unread)
+        };
     }
 
     fn copy_to(&self, to: &mut Message<'_>, offset: u32, len: u32) -> Result {
@@ -1122,7 +1177,11 @@ unsafe impl<P: Protocol> Send for SockQueue<P> {}
 
 impl<P: Protocol> SockQueue<P> {
     pub(crate) const fn new() -> Self {
-        Self { head: None, tail: None, len: 0 }
+        Self {
+            head: None,
+            tail: None,
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {

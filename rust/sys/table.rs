@@ -15,8 +15,8 @@ use core::ptr::NonNull;
 
 use kernel::alloc::flags::GFP_ATOMIC;
 use kernel::prelude::*;
-use kernel::sync::rcu;
 use kernel::sync::aref::ARef;
+use kernel::sync::rcu;
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -33,7 +33,10 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Any address, port 0: the remote end of a listener.
-    pub(crate) const NONE: Self = Self { ip: [0; 16], port: 0 };
+    pub(crate) const NONE: Self = Self {
+        ip: [0; 16],
+        port: 0,
+    };
 
     /// The IPv4-mapped form of an IPv4 address.
     pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
@@ -80,11 +83,17 @@ impl FlowKey {
     }
 
     pub(crate) fn local(&self) -> Endpoint {
-        Endpoint { ip: self.local_ip, port: self.ports[0] }
+        Endpoint {
+            ip: self.local_ip,
+            port: self.ports[0],
+        }
     }
 
     pub(crate) fn remote(&self) -> Endpoint {
-        Endpoint { ip: self.remote_ip, port: self.ports[1] }
+        Endpoint {
+            ip: self.remote_ip,
+            port: self.ports[1],
+        }
     }
 }
 
@@ -172,7 +181,9 @@ impl<P: Protocol> Mini<P> {
                 entry,
                 timer: Opaque::uninit(),
                 // INVARIANT: Not hashed, and live already: `insert` hashes it as it is.
-                body: UnsafeCell::new(Body { live: ManuallyDrop::new(body) }),
+                body: UnsafeCell::new(Body {
+                    live: ManuallyDrop::new(body),
+                }),
             },
             GFP_ATOMIC,
         )?;
@@ -254,9 +265,7 @@ impl<P: Protocol> MiniGuard<'_, P> {
     /// Takes the object out of `table`, which it must be in, and hands its body over.
     pub(crate) fn remove(self, table: &FlowTable<P>) -> P::Mini {
         // SAFETY: The entry is hashed by the invariant.
-        unsafe {
-            bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get())
-        };
+        unsafe { bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get()) };
         self.retire()
     }
 
@@ -375,7 +384,11 @@ impl<P: Protocol> FlowTable<P> {
     }
 
     /// Who owns the flow. Any context; what is found lives as long as the RCU section.
-    pub(crate) fn lookup<'a>(&'a self, key: &FlowKey, _rcu: &'a rcu::Guard) -> Option<Found<'a, P>> {
+    pub(crate) fn lookup<'a>(
+        &'a self,
+        key: &FlowKey,
+        _rcu: &'a rcu::Guard,
+    ) -> Option<Found<'a, P>> {
         // SAFETY: The key is 36 bytes as `helpers.c` wants it, and RCU is read-locked.
         let node = unsafe {
             bindings::oxtcp_helper_flow_lookup(self.raw.get(), (key as *const FlowKey).cast())
@@ -393,7 +406,8 @@ impl<P: Protocol> FlowTable<P> {
         let entry: &'a Entry = unsafe { node.cast().as_ref() };
         if entry.is_sock {
             // SAFETY: Entries of sockets are in a `Sock<P>`; RCU keeps the memory.
-            let sock = unsafe { &*kernel::container_of!(core::ptr::from_ref(entry), Sock<P>, entry) };
+            let sock =
+                unsafe { &*kernel::container_of!(core::ptr::from_ref(entry), Sock<P>, entry) };
             return sock.try_hold().map(Found::Sock);
         }
         // SAFETY: All others are in a `Mini<P>`.
@@ -504,9 +518,8 @@ impl<P: Protocol> FlowTable<P> {
         // SAFETY: Unlocked below.
         unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
         // SAFETY: The node is valid and in no table.
-        let err = unsafe {
-            bindings::oxtcp_helper_flow_insert(self.raw.get(), shared.entry.node.get())
-        };
+        let err =
+            unsafe { bindings::oxtcp_helper_flow_insert(self.raw.get(), shared.entry.node.get()) };
         if err == 0 {
             // SAFETY: Locked; the timer is set up.
             unsafe {
@@ -614,4 +627,3 @@ impl<P: Protocol> PinnedDrop for Walk<'_, P> {
         }
     }
 }
-

@@ -67,11 +67,7 @@ impl OptionAnswer {
         }
         // SAFETY: `answer` is valid for reads of `len <= 4` bytes; the user address is checked.
         let err = unsafe {
-            bindings::oxtcp_helper_copy_to_user(
-                self.value.cast(),
-                (&raw const answer).cast(),
-                len,
-            )
+            bindings::oxtcp_helper_copy_to_user(self.value.cast(), (&raw const answer).cast(), len)
         };
         if err != 0 {
             return Err(EFAULT);
@@ -95,7 +91,9 @@ impl<'a> Message<'a> {
     /// `raw` is a valid msghdr that nobody else uses for `'a`.
     pub(super) unsafe fn from_raw(raw: *mut bindings::msghdr) -> Self {
         // INVARIANT, SAFETY: Both by the caller's promise.
-        Self { raw: unsafe { &mut *raw } }
+        Self {
+            raw: unsafe { &mut *raw },
+        }
     }
 
     /// Bytes still to be copied.
