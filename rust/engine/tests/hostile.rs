@@ -373,6 +373,31 @@ fn timestamps__from_the_future_out_of_order_are_not_kept() {
     assert_eq!(stand.conn.rcv_nxt(), nxt.add(500));
 }
 
+/// Nor is one from a segment that acknowledges what was never sent.
+#[test]
+fn timestamps__from_a_guessed_segment_are_not_kept() {
+    for way in [Way::Established, Way::FinWait2] {
+        let mut stand = Stand::new(way, true, true);
+        for ack in [
+            stand.conn.snd_nxt().add(9),
+            stand.conn.snd_una().sub(1 << 30),
+        ] {
+            let mut evil = stand.ack();
+            evil.header.ack = ack;
+            evil.header.options.timestamps = Some(Timestamps {
+                val: u32::MAX / 2,
+                ecr: 0,
+            });
+            stand.put(&evil);
+        }
+        let mut good = stand.ack();
+        good.payload_len = 500;
+        let nxt = stand.conn.rcv_nxt();
+        stand.put(&good);
+        assert_eq!(stand.conn.rcv_nxt(), nxt.add(500), "{way:?}");
+    }
+}
+
 /// Two connections that each find the other's ACK unacceptable: no storm.
 #[test]
 fn ack_storm() {

@@ -28,7 +28,7 @@ enum Ack {
     Old,
     /// One more than we have sent.
     Future,
-    /// Something 100,000 before.
+    /// Something a million before.
     Ancient,
 }
 
@@ -57,7 +57,7 @@ fn segment(stand: &Stand, row: &Row) -> Segment {
         All => stand.conn.snd_nxt(),
         Old => stand.conn.snd_una(),
         Future => stand.conn.snd_nxt().add(1),
-        Ancient => stand.conn.snd_una().sub(100_000),
+        Ancient => stand.conn.snd_una().sub(1_000_000),
     };
     if header.flags.syn() {
         header.options.mss = Some(1000);

@@ -3,7 +3,7 @@
 //! A segment arrives at a synchronized connection (RFC 9293 section 3.10.7.4), in the order of the RFC.
 
 use super::event::{Error, Event};
-use super::link::Owed;
+use super::link::{Link, Owed};
 use super::phase::{Parts, Phase};
 use super::receive::FinStatus;
 use super::send::AckVerdict;
@@ -13,6 +13,7 @@ use super::{Connection, Payload, Rx};
 use crate::context::Context;
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
+use crate::seq::SeqNum;
 use crate::time::Duration;
 use crate::wire::Flags;
 
@@ -23,7 +24,12 @@ enum Place {
 }
 
 impl Connection {
-    pub(super) fn on_synchronized(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+    pub(super) fn on_synchronized(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rx: Rx<'_>,
+    ) -> Payload {
         let flags = segment.header.flags;
         let mut segment = *segment;
         if let Phase::SynReceived(s) = &self.phase {
@@ -115,10 +121,9 @@ impl Connection {
         let Some(Parts { link, snd, fin, .. }) = self.phase.parts() else {
             return Payload::None;
         };
-        link.take_stamp(cx, segment);
         let verdict = match snd {
             Some(snd) => snd.on_ack(cx, link, &mut self.timers, &options, fin, segment),
-            None if segment.header.ack.after(link.snd_nxt) => {
+            None if is_impossible(link, segment.header.ack) => {
                 link.challenge(cx, Owed::CHALLENGE);
                 AckVerdict::Invalid
             }
@@ -137,6 +142,10 @@ impl Connection {
             }
         };
         link.heard = Tick::new(cx.now);
+        if verdict != AckVerdict::Invalid {
+            // Not from a segment that only guesses: a timestamp of the far future would shut the true peer out.
+            link.take_stamp(cx, segment);
+        }
         match verdict {
             AckVerdict::Invalid => return Payload::None,
             AckVerdict::Old => {}
@@ -211,7 +220,10 @@ impl Connection {
 
     /// The text and the FIN of an acceptable segment.
     pub(super) fn on_text(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
-        let rto = self.phase.sender().map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
+        let rto = self
+            .phase
+            .sender()
+            .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         let orphan = self.orphan;
         let state = self.phase.state();
         let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
@@ -265,6 +277,13 @@ impl Connection {
         self.timers.set(TimerKind::TimeWait, cx.now + TIME_WAIT);
         self.events.insert(Event::TimeWait);
     }
+}
+
+/// Where all that we have sent is acknowledged: whether the acknowledgment is of something never sent, or older than any
+/// window (RFC 5961 section 5.2).
+fn is_impossible(link: &Link, ack: SeqNum) -> bool {
+    let oldest = link.snd_una.sub(link.snd_scale.widen(u16::MAX));
+    ack.after(link.snd_nxt) || ack.before(oldest)
 }
 
 /// 2 MSL, as long as [`crate::time_wait::TimeWait`] lives.

@@ -41,6 +41,8 @@ pub(super) enum Recovery {
         /// What is to be sent again next, up to `end`, where the hole is known to end.
         next: SeqNum,
         end: SeqNum,
+        /// Partial acknowledgments that have come, at most two.
+        partial: u8,
     },
     /// After a timeout, until `recover` is acknowledged: everything is sent again, in slow start, but what the latest
     /// acknowledgment says the peer has.
@@ -120,6 +122,7 @@ impl Recovery {
                 inflation,
                 next,
                 end,
+                partial,
             } => {
                 // RFC 6582 section 3.2 step 3, partial acknowledgment: "deflate the congestion window by the amount of
                 // new data acknowledged [...] if at least one SMSS, add back SMSS bytes".
@@ -136,6 +139,7 @@ impl Recovery {
                     inflation: inflation.max(evidence.sacked),
                     next,
                     end,
+                    partial: partial.saturating_add(1).min(2),
                 };
                 Progress::Partial
             }
@@ -189,6 +193,7 @@ impl Recovery {
                     inflation: threshold.max(evidence.sacked),
                     next: una,
                     end: hole_end(una, size, evidence),
+                    partial: 0,
                 };
                 Duplicate::Lost
             }
@@ -215,7 +220,13 @@ impl Recovery {
     }
 
     /// What is to be sent again now, with a congestion window of `cwnd` bytes.
-    pub(super) fn again(&self, una: SeqNum, snd_nxt: SeqNum, cwnd: u32, size: u32) -> Option<Again> {
+    pub(super) fn again(
+        &self,
+        una: SeqNum,
+        snd_nxt: SeqNum,
+        cwnd: u32,
+        size: u32,
+    ) -> Option<Again> {
         match *self {
             Recovery::Open { .. } => None,
             Recovery::Fast {
@@ -291,6 +302,13 @@ impl Recovery {
         }
     }
 
+    /// Whether the retransmission timer begins anew: in fast recovery with the first partial acknowledgment only (RFC 6582
+    /// section 3.2 step 3, the impatient variant of section 4), so that many losses in one window
+    /// end in slow start and are not repaired one in each round trip.
+    pub(super) fn restarts_timer(&self) -> bool {
+        !matches!(self, Recovery::Fast { partial: 2.., .. })
+    }
+
     /// What is added to the congestion window.
     pub(super) fn allowance(&self, size: u32) -> u32 {
         match *self {
@@ -349,9 +367,15 @@ mod tests {
     #[test]
     fn on_duplicate__the_third_is_a_loss() {
         let mut r = Recovery::new();
-        assert_eq!(r.on_duplicate(s(0), s(9000), 1000, NONE), Duplicate::Counted);
+        assert_eq!(
+            r.on_duplicate(s(0), s(9000), 1000, NONE),
+            Duplicate::Counted
+        );
         assert_eq!(r.allowance(1000), 1000);
-        assert_eq!(r.on_duplicate(s(0), s(9000), 1000, NONE), Duplicate::Counted);
+        assert_eq!(
+            r.on_duplicate(s(0), s(9000), 1000, NONE),
+            Duplicate::Counted
+        );
         assert_eq!(r.allowance(1000), 2000);
         assert_eq!(r.on_duplicate(s(0), s(9000), 1000, NONE), Duplicate::Lost);
         assert_eq!(r.allowance(1000), 3000);
@@ -359,20 +383,32 @@ mod tests {
         assert_eq!((again.start, again.end), (s(0), s(1000)));
         r.on_sent_again(s(1000), 1000);
         assert_eq!(r.again(s(0), s(9000), 4500, 1000), None);
-        assert_eq!(r.on_duplicate(s(0), s(9000), 1000, NONE), Duplicate::Counted);
+        assert_eq!(
+            r.on_duplicate(s(0), s(9000), 1000, NONE),
+            Duplicate::Counted
+        );
         assert_eq!(r.allowance(1000), 4000);
         // A partial acknowledgment, then the full one.
         assert_eq!(r.on_new_ack(s(0), s(2000), 1000, NONE), Progress::Partial);
         assert_eq!(r.allowance(1000), 3000);
         let again = r.again(s(2000), s(9000), 4500, 1000).unwrap();
         assert_eq!((again.start, again.end), (s(2000), s(3000)));
-        assert_eq!(r.on_new_ack(s(2000), s(9000), 1000, NONE), Progress::Recovered);
+        assert_eq!(
+            r.on_new_ack(s(2000), s(9000), 1000, NONE),
+            Progress::Recovered
+        );
         // Echoes of the retransmissions start nothing.
         for _ in 0..10 {
-            assert_eq!(r.on_duplicate(s(9000), s(12000), 1000, NONE), Duplicate::Counted);
+            assert_eq!(
+                r.on_duplicate(s(9000), s(12000), 1000, NONE),
+                Duplicate::Counted
+            );
         }
         assert_eq!(r.allowance(1000), 0);
-        assert_eq!(r.on_new_ack(s(9000), s(9001), 1000, NONE), Progress::Grow(1));
+        assert_eq!(
+            r.on_new_ack(s(9000), s(9001), 1000, NONE),
+            Progress::Grow(1)
+        );
         assert_eq!(r, Recovery::new());
     }
 
@@ -380,15 +416,27 @@ mod tests {
     fn on_duplicate__one_large_block_is_a_loss_and_tells_the_hole() {
         let mut r = Recovery::new();
         let evidence = block(5000, 3000);
-        assert_eq!(r.on_duplicate(s(0), s(9000), 1000, evidence), Duplicate::Lost);
+        assert_eq!(
+            r.on_duplicate(s(0), s(9000), 1000, evidence),
+            Duplicate::Lost
+        );
         // 9000 sent, 3000 arrived, 5000 lost: 1000 in the network, so 3000 more fill a window of 4000.
         let again = r.again(s(0), s(9000), 4000, 1000).unwrap();
-        assert_eq!((again.start, again.end, again.budget), (s(0), s(5000), 3000));
+        assert_eq!(
+            (again.start, again.end, again.budget),
+            (s(0), s(5000), 3000)
+        );
         r.on_sent_again(s(3000), 3000);
         // Each acknowledgment lets more of the hole go, and none of it twice.
-        assert_eq!(r.on_new_ack(s(0), s(1000), 1000, evidence), Progress::Partial);
+        assert_eq!(
+            r.on_new_ack(s(0), s(1000), 1000, evidence),
+            Progress::Partial
+        );
         let again = r.again(s(1000), s(9000), 4000, 1000).unwrap();
-        assert_eq!((again.start, again.end, again.budget), (s(3000), s(5000), 1000));
+        assert_eq!(
+            (again.start, again.end, again.budget),
+            (s(3000), s(5000), 1000)
+        );
     }
 
     #[test]
@@ -397,16 +445,31 @@ mod tests {
         r.on_timeout(s(0), s(10_000));
         r.on_sent_again(s(1000), 1000);
         // The peer had the rest of the first half.
-        assert_eq!(r.on_new_ack(s(0), s(5000), 1000, block(6000, 3000)), Progress::Grow(1000));
+        assert_eq!(
+            r.on_new_ack(s(0), s(5000), 1000, block(6000, 3000)),
+            Progress::Grow(1000)
+        );
         let again = r.again(s(5000), s(10_000), 2000, 1000).unwrap();
-        assert_eq!((again.start, again.end, again.budget), (s(5000), s(6000), 2000));
+        assert_eq!(
+            (again.start, again.end, again.budget),
+            (s(5000), s(6000), 2000)
+        );
         r.on_sent_again(s(6000), 1000);
         let again = r.again(s(5000), s(10_000), 2000, 1000).unwrap();
-        assert_eq!((again.start, again.end, again.budget), (s(9000), s(10_000), 1000));
+        assert_eq!(
+            (again.start, again.end, again.budget),
+            (s(9000), s(10_000), 1000)
+        );
         r.on_sent_again(s(10_000), 1000);
         assert_eq!(r.again(s(5000), s(10_000), 9000, 1000), None);
-        assert_eq!(r.on_duplicate(s(5000), s(10_000), 1000, NONE), Duplicate::Counted);
-        assert_eq!(r.on_new_ack(s(5000), s(10_000), 1000, NONE), Progress::Grow(2000));
+        assert_eq!(
+            r.on_duplicate(s(5000), s(10_000), 1000, NONE),
+            Duplicate::Counted
+        );
+        assert_eq!(
+            r.on_new_ack(s(5000), s(10_000), 1000, NONE),
+            Progress::Grow(2000)
+        );
         assert!(matches!(r, Recovery::Open { guarded: true, .. }));
     }
 }

@@ -78,7 +78,13 @@ pub(super) enum AckVerdict {
 
 impl Sender {
     /// The sending half after the SYNs; `wnd` is the window of the peer's SYN, `wl1` its number.
-    pub(super) fn new(cx: &Context<'_>, link: &Link, wnd: u32, wl1: SeqNum, syn_resent: u8) -> Self {
+    pub(super) fn new(
+        cx: &Context<'_>,
+        link: &Link,
+        wnd: u32,
+        wl1: SeqNum,
+        syn_resent: u8,
+    ) -> Self {
         let mss = link.payload_mss(0);
         // RFC 5681 section 3.1: a lost SYN makes the initial window one segment. Linux, and so we,
         // allow for one spurious timeout.
@@ -281,8 +287,9 @@ impl Sender {
         }
         self.sent_at = Tick::new(cx.now);
         // RFC 6298 rule 5.1; a fast retransmission gets a full timeout of its own, as in Linux.
-        if timers.get(TimerKind::Retransmit).is_none() || (burst.again && burst.start == link.snd_una)
-        {
+        let first_again =
+            burst.again && burst.start == link.snd_una && self.recovery.restarts_timer();
+        if timers.get(TimerKind::Retransmit).is_none() || first_again {
             self.arm(cx, timers, options);
         }
         let body = Body {
@@ -366,7 +373,8 @@ impl Sender {
             }
         };
         // The FIN takes a number, and so a byte of the window.
-        let fin = fin && len == pending && (usable > len || (self.force && usable >= len && usable > 0));
+        let fin =
+            fin && len == pending && (usable > len || (self.force && usable >= len && usable > 0));
         (len != 0 || fin).then_some(Burst {
             start: link.snd_nxt,
             len,
@@ -498,7 +506,8 @@ impl Sender {
             match link.in_flight() {
                 0 => timers.clear(TimerKind::Retransmit),
                 // RFC 6298 rule 5.3.
-                _ => self.arm(cx, timers, options),
+                _ if self.recovery.restarts_timer() => self.arm(cx, timers, options),
+                _ => {}
             }
             match fin && link.snd_una.after(self.write_seq) {
                 true => AckVerdict::Finished,
@@ -536,7 +545,13 @@ impl Sender {
     }
 
     /// A segment that acknowledges nothing new: perhaps a duplicate (RFC 5681 section 2).
-    fn on_same_ack(&mut self, cx: &Context<'_>, link: &Link, segment: &Segment, window_changed: bool) {
+    fn on_same_ack(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        segment: &Segment,
+        window_changed: bool,
+    ) {
         let flight = link.in_flight();
         if flight == 0 || segment.seq_len() != 0 {
             return;
@@ -573,9 +588,7 @@ impl Sender {
         let size = self.segment_size(link, 0);
         self.measure(cx, link, segment);
         let evidence = evidence(link, segment);
-        let progress = self
-            .recovery
-            .on_new_ack(link.snd_una, ack, size, evidence);
+        let progress = self.recovery.on_new_ack(link.snd_una, ack, size, evidence);
         link.snd_una = ack;
         self.retransmits = 0;
         self.waiting_since = Tick::new(cx.now);
@@ -666,7 +679,8 @@ fn evidence(link: &Link, segment: &Segment) -> Evidence {
     }
     let floor = SeqNum::max(link.snd_una, segment.header.ack);
     for block in segment.header.options.sack.iter() {
-        if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt) {
+        if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt)
+        {
             continue;
         }
         evidence.sacked = evidence.sacked.saturating_add(block.len);
