@@ -28,6 +28,7 @@ if [ -e oxtcp.ko ]; then
 else
 	modprobe oxtcp || fail "modprobe oxtcp: there is no oxtcp.ko here, and none installed"
 fi
+loaded=yes
 for list in /proc/net/oxtcp /proc/net/oxtcp6; do
 	[ -r $list ] || fail "$list is not there"
 done
@@ -85,14 +86,14 @@ step "A connection on the wire, from its first segment to its last (both sides o
 tc -n $east qdisc replace dev wire root netem delay 20ms && tc -n $west qdisc del dev wire root || fail "tc qdisc"
 inside $west tcpdump -i wire -U --immediate-mode -w "$work/wire.pcap" tcp port 8004 2> "$work/tcpdump.log" &
 tcpdump=$!
-wait_for 20 grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
+wait_for grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
 inside $west oxtcp run curl --silent --show-error --fail --max-time 20 --output "$work/small" http://192.0.2.1:8004/small \
 	2> "$work/curl.log" || fail "curl ended with code $?" "$work/curl.log"
 cmp -s "$work/small" "$work/www/small" || fail "what arrived is not what was sent"
 ladder() {
 	oxtcp ladder --client curl --server python3 "$work/wire.pcap" > "$work/ladder" 2>&1 && grep -q "$@" "$work/ladder"
 }
-wait_for 10 ladder '  CLOSED .*TIME-WAIT$' || fail "the connection does not come to its end" "$work/ladder"
+wait_for ladder '  CLOSED .*TIME-WAIT$' || fail "the connection does not come to its end" "$work/ladder"
 kill $tcpdump
 wait $tcpdump
 client=$(sed -n '1s/.*192.0.2.2:\([0-9]*\) .*/\1/p' "$work/ladder")
@@ -111,11 +112,8 @@ for namespace in $east $west; do
 	ip netns del $namespace || fail "ip netns del $namespace"
 done
 namespaces=()
-# A namespace is taken down in the background.
-unload() {
-	rmmod oxtcp 2> "$work/rmmod.log"
-}
-wait_for 10 unload || fail "rmmod oxtcp" "$work/rmmod.log"
+loaded=''
+wait_for unload || fail "rmmod oxtcp" "$work/rmmod.log"
 [ ! -e /proc/net/oxtcp ] && [ ! -e /sys/module/oxtcp ] || fail "rmmod left something behind in /proc or /sys"
 oxtcp run true > "$work/run.log" 2>&1 && fail "oxtcp run goes on without the module"
 ok "rmmod oxtcp; oxtcp run now says: $(head -n 1 "$work/run.log")"

@@ -5,7 +5,10 @@ work=$(mktemp -d /tmp/oxtcp-demo.XXXXXX)
 servers=()
 transfers=()
 namespaces=()
+loaded=''
 checks=0
+# Seconds to wait for anything: emulated machines on busy hosts are slow.
+patience=60
 
 if [ -t 1 ]; then
 	bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
@@ -41,13 +44,18 @@ clean_up() {
 	for namespace in "${namespaces[@]}"; do
 		ip netns del "$namespace" 2> /dev/null
 	done
+	[ -z "$loaded" ] || wait_for unload
 	rm -rf "$work"
 }
 
-# wait_for SECONDS COMMAND...: until COMMAND succeeds.
+# A namespace is taken down in the background, and its sockets hold the module until then.
+unload() {
+	rmmod oxtcp 2> "$work/rmmod.log"
+}
+
+# wait_for COMMAND...: until COMMAND succeeds, or patience ends.
 wait_for() {
-	local limit=$((SECONDS + $1))
-	shift
+	local limit=$((SECONDS + patience))
 	until "$@"; do
 		[ $SECONDS -lt $limit ] || return 1
 		sleep 0.1
@@ -91,26 +99,37 @@ start_server() {
 
 server_is_up() {
 	local namespace=$1 tcp=$2 address=$3 port=$4
-	wait_for 40 is_there "$namespace" '*' "$port" 0 LISTEN ||
+	wait_for is_there "$namespace" '*' "$port" 0 LISTEN ||
 		fail "python3 does not listen on $address port $port" "$work/server-$port.log"
 	[ "${found%% *}" = "$tcp" ] || fail "$address port $port should be $tcp's, but it is: $found"
 }
 
-# stop NAME: ends the background jobs of this list, and what they run.
+# stop NAME: ends the background jobs of this list, and what they have started.
 stop() {
 	local -n jobs=$1
 	local pid
 	for pid in "${jobs[@]}"; do
-		pkill -TERM -P "$pid" 2> /dev/null
-		kill "$pid" 2> /dev/null
+		end_tree "$pid"
 	done
 	wait "${jobs[@]}" 2> /dev/null
 	jobs=()
 }
 
+end_tree() {
+	end_children "$1"
+	kill "$1" 2> /dev/null
+}
+
+end_children() {
+	local child
+	for child in $(pgrep -P "$1"); do
+		end_tree "$child"
+	done
+}
+
 # start_transfer ...: a transfer in the background; finish_transfers shows their outcomes in order.
 start_transfer() {
-	(transfer "$@") > "$work/transfer-${#transfers[@]}" 2>&1 &
+	(trap 'end_children $BASHPID' EXIT && transfer "$@") > "$work/transfer-${#transfers[@]}" 2>&1 &
 	transfers+=($!)
 }
 
@@ -139,11 +158,11 @@ transfer() {
 	inside "$client_namespace" "${wrap[@]}" \
 		curl --silent --show-error --fail --max-time 90 --output "$pipe" "http://$address:$port/random" 2> "$log" &
 	curl=$!
-	wait_for 40 is_there "$client_namespace" "$client_tcp" '*' "$port" ESTABLISHED ||
+	wait_for is_there "$client_namespace" "$client_tcp" '*' "$port" ESTABLISHED ||
 		fail "$label: curl has no connection through the $client_tcp TCP" "$log"
 	client_socket=$found
 	read -r _ client_address _ <<< "$client_socket"
-	wait_for 40 is_there "$namespace" "$tcp" "$port" "${client_address##*:}" ESTABLISHED ||
+	wait_for is_there "$namespace" "$tcp" "$port" "${client_address##*:}" ESTABLISHED ||
 		fail "$label: the server has no connection through the $tcp TCP" "$log"
 	server_socket=$found
 	cat "$pipe" > "$file" {hold}>&- &
