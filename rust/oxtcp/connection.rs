@@ -339,6 +339,10 @@ fn mirror_state(sk: &mut Sk<'_>, state: State) {
     };
     if sk.sock().state() != state {
         sk.set_state(state);
+        if state == tcp_state::FIN_WAIT2 {
+            // Who lingers in close() waits for this.
+            sk.wake_all();
+        }
     }
 }
 

@@ -175,10 +175,12 @@ impl<P: Protocol> Statics<P> {
         ..Self::OPS
     };
 
-    // Callbacks of `struct proto`. SAFETY of all: the kernel calls them with a socket of this
-    // `struct proto`, which is a `Sock<P>`, and a reference on it; which of them have the socket
-    // lock is said in each.
+    // Callbacks of `struct proto`. The kernel calls them with a socket of this `struct proto`, which
+    // is a `Sock<P>`, and a reference on it; which of them have the socket lock is said in each.
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
         // SAFETY: See above; not locked. The reference is the program's, `destroy` gives it up.
         let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
@@ -188,21 +190,27 @@ impl<P: Protocol> Statics<P> {
         P::orphaned(&mut guard);
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn connect(
         sk: *mut bindings::sock,
         address: *mut bindings::sockaddr_unsized,
         len: c_int,
     ) -> c_int {
-        // SAFETY: See above; `inet_stream_connect` holds the lock, the address has `len` bytes.
         kernel::error::from_result(|| {
+            // SAFETY: See above; `inet_stream_connect` holds the lock.
             let mut locked = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
-            // SAFETY: As above.
+            // SAFETY: The address has `len` bytes.
             let to = unsafe { parse_address(address, len, locked.sock().is_v6()) }?;
             P::connect(&mut locked, to)?;
             Ok(0)
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn disconnect(sk: *mut bindings::sock, _flags: c_int) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; the callers hold the lock.
@@ -211,6 +219,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn accept(
         sk: *mut bindings::sock,
         arg: *mut bindings::proto_accept_arg,
@@ -228,6 +239,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ioctl(sk: *mut bindings::sock, command: c_int, arg: *mut c_int) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked.
@@ -239,20 +253,27 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn shutdown(sk: *mut bindings::sock, how: c_int) {
         // SAFETY: See above; `inet_shutdown` holds the lock.
-        P::shutdown(
-            &mut unsafe { Locked::assume(Sock::from_raw(sk)) },
-            how as u8,
-        );
+        let mut locked = unsafe { Locked::assume(Sock::from_raw(sk)) };
+        P::shutdown(&mut locked, how as u8);
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn keepalive(sk: *mut bindings::sock, _on: c_int) {
         // SAFETY: See above; `sk_setsockopt` holds the lock, and sets the flag after this call:
         // `ops_setsockopt` tells the protocol then.
         let _ = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn setsockopt(
         sk: *mut bindings::sock,
         level: c_int,
@@ -278,6 +299,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn getsockopt(
         sk: *mut bindings::sock,
         level: c_int,
@@ -303,6 +327,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn sendmsg(
         sk: *mut bindings::sock,
         msg: *mut bindings::msghdr,
@@ -317,6 +344,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn recvmsg(
         sk: *mut bindings::sock,
         msg: *mut bindings::msghdr,
@@ -331,6 +361,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     pub(super) unsafe extern "C" fn backlog_rcv(
         sk: *mut bindings::sock,
         skb: *mut bindings::sk_buff,
@@ -349,6 +382,9 @@ impl<P: Protocol> Statics<P> {
         0
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn release_cb(sk: *mut bindings::sock) {
         // SAFETY: See above; the spin lock is held and the process that owned the socket lets go.
         unsafe {
@@ -359,6 +395,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn get_port(sk: *mut bindings::sock, port: u16) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; `__inet_bind` holds the lock.
@@ -367,19 +406,33 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn put_port(sk: *mut bindings::sock) {
         // SAFETY: See above; `__inet_bind` holds the lock.
         P::unbind(&mut unsafe { Locked::assume(Sock::from_raw(sk)) });
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn hash(_sk: *mut bindings::sock) -> c_int {
         0
     }
 
     /// The socket layer wants one; ours leave their table by themselves.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn unhash(_sk: *mut bindings::sock) {}
 
     /// `sk_timer` has run out. Softirq context.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     pub(super) unsafe extern "C" fn timer(timer: *mut bindings::timer_list) {
         // SAFETY: The timer is the `sk_timer` of a `Sock<P>`, and a pending timer holds a reference
         // (`sk_reset_timer`), which is ours now.
@@ -398,6 +451,10 @@ impl<P: Protocol> Statics<P> {
     }
 
     /// The last reference has gone, a grace period ago.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     pub(super) unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
         // SAFETY: `__sk_destruct` calls once, when nobody can reach the socket.
         unsafe {
@@ -411,9 +468,12 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
-    // Callbacks of `struct proto_ops`. SAFETY of all: the socket layer calls them with a socket of
-    // this family, whose `sk` is a `Sock<P>`, and holds a reference.
+    // Callbacks of `struct proto_ops`. The socket layer calls them with a socket of this family, whose
+    // `sk` is a `Sock<P>`, and holds a reference.
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn create(
         net: *mut bindings::net,
         socket: *mut bindings::socket,
@@ -449,6 +509,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ops_accept(
         socket: *mut bindings::socket,
         newsock: *mut bindings::socket,
@@ -461,6 +524,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ops_listen(socket: *mut bindings::socket, backlog: c_int) -> c_int {
         const SS_UNCONNECTED: u32 = 1;
         kernel::error::from_result(|| {
@@ -468,7 +534,7 @@ impl<P: Protocol> Statics<P> {
             let (sock, connecting) = unsafe {
                 (
                     Sock::<P>::from_raw((*socket).sk),
-                    (*socket).state as u32 != SS_UNCONNECTED,
+                    (*socket).state != SS_UNCONNECTED,
                 )
             };
             P::listen(&mut sock.lock(), connecting, backlog)?;
@@ -476,6 +542,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ops_poll(
         file: *mut bindings::file,
         socket: *mut bindings::socket,
@@ -492,6 +561,9 @@ impl<P: Protocol> Statics<P> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ops_setsockopt(
         socket: *mut bindings::socket,
         level: c_int,
@@ -516,6 +588,9 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn ops_splice_eof(socket: *mut bindings::socket) {
         // SAFETY: See above.
         let sock = unsafe { Sock::<P>::from_raw((*socket).sk) };

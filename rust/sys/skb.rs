@@ -196,7 +196,7 @@ impl SkBuff {
         skip: u32,
         len: u32,
     ) -> bool {
-        if index >= bindings::MAX_SKB_FRAGS as u32
+        if index >= bindings::MAX_SKB_FRAGS
             || skip.checked_add(len).is_none_or(|end| end > fragment.len())
         {
             return false;

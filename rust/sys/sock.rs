@@ -858,6 +858,9 @@ impl<'a, P: Protocol> Locked<'a, P> {
         exclusive: bool,
         mut done: impl FnMut(&mut Locked<'_, P>) -> bool,
     ) -> Result {
+        /// # Safety
+        ///
+        /// For `oxtcp_helper_sk_wait` to call, with what is given to it below.
         unsafe extern "C" fn ask<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
             sk: *mut bindings::sock,
             arg: *mut kernel::ffi::c_void,

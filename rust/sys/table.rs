@@ -222,6 +222,9 @@ impl<P: Protocol> Mini<P> {
         ManuallyDrop::into_inner(unsafe { core::ptr::read(&(*mini.body.get()).live) })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call with the timer of a `Mini` that is not freed yet.
     unsafe extern "C" fn timer_callback(timer: *mut bindings::timer_list) {
         let _rcu = rcu::read_lock();
         // SAFETY: The timer is in a `Mini`; timers run as RCU readers (softirq), and the object is
@@ -232,6 +235,9 @@ impl<P: Protocol> Mini<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel to call with the head that `retire` gave to `call_rcu`.
     unsafe extern "C" fn free_callback(head: *mut bindings::callback_head) {
         let body: *mut UnsafeCell<Body<P::Mini>> = head.cast();
         // SAFETY: `head` is the first word of the body of a `Mini` that `retire` gave to RCU.
@@ -391,7 +397,7 @@ impl<P: Protocol> FlowTable<P> {
     ) -> Option<Found<'a, P>> {
         // SAFETY: The key is 36 bytes as `helpers.c` wants it, and RCU is read-locked.
         let node = unsafe {
-            bindings::oxtcp_helper_flow_lookup(self.raw.get(), (key as *const FlowKey).cast())
+            bindings::oxtcp_helper_flow_lookup(self.raw.get(), core::ptr::from_ref(key).cast())
         };
         // SAFETY: Found in the table, and RCU keeps it.
         unsafe { Self::found(node) }

@@ -90,10 +90,10 @@ impl<'a> Message<'a> {
     ///
     /// `raw` is a valid msghdr that nobody else uses for `'a`.
     pub(super) unsafe fn from_raw(raw: *mut bindings::msghdr) -> Self {
-        // INVARIANT, SAFETY: Both by the caller's promise.
-        Self {
-            raw: unsafe { &mut *raw },
-        }
+        // SAFETY: Promised by the caller.
+        let raw = unsafe { &mut *raw };
+        // INVARIANT: Promised by the caller.
+        Self { raw }
     }
 
     /// Bytes still to be copied.
