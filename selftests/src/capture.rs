@@ -62,7 +62,11 @@ impl Capture {
         let protocol = (libc::ETH_P_ALL as u16).to_be();
         // SAFETY: plain numbers.
         let fd = check(unsafe {
-            libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+            libc::socket(
+                libc::AF_PACKET,
+                libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                0,
+            )
         });
         let fd = fd.unwrap_or_else(|error| ktap::skip(&format!("no packet sockets: {error}")));
         // SAFETY: new and ours.
@@ -71,7 +75,13 @@ impl Capture {
         let name = CString::new(device).expect("a name");
         // SAFETY: valid pointers; all bytes zero is a sockaddr_ll.
         unsafe {
-            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const size).cast(), 4);
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                (&raw const size).cast(),
+                4,
+            );
             let mut address: libc::sockaddr_ll = std::mem::zeroed();
             address.sll_family = libc::AF_PACKET as u16;
             address.sll_protocol = protocol;
@@ -116,7 +126,11 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
             let header = usize::from(packet[0] & 15) * 4;
             let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
             // An aggregate beyond 64 KB says 0.
-            let end = if total == 0 { packet.len() } else { total.min(packet.len()) };
+            let end = if total == 0 {
+                packet.len()
+            } else {
+                total.min(packet.len())
+            };
             let address = |at: usize| -> IpAddr {
                 Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]).into()
             };
@@ -124,7 +138,11 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
         }
         6 if packet.len() >= 40 && packet[6] == TCP => {
             let total = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-            let end = if total == 0 { packet.len() } else { (40 + total).min(packet.len()) };
+            let end = if total == 0 {
+                packet.len()
+            } else {
+                (40 + total).min(packet.len())
+            };
             let address = |at: usize| -> IpAddr {
                 let bytes: [u8; 16] = packet[at..at + 16].try_into().expect("16 bytes");
                 Ipv6Addr::from(bytes).into()
@@ -155,7 +173,10 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
 fn checksum(source: IpAddr, target: IpAddr, tcp: &[u8]) -> u16 {
     let add = |sum: u64, bytes: &[u8]| {
         bytes.chunks(2).fold(sum, |sum, pair| {
-            sum + u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+            sum + u64::from(u16::from_be_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]))
         })
     };
     let mut sum = 6 + tcp.len() as u64;

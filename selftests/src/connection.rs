@@ -23,7 +23,8 @@ pub fn listening(stack: Stack, backlog: i32) -> (Sock, SocketAddr) {
 #[track_caller]
 pub fn listening_at(stack: Stack, address: &SocketAddr, backlog: i32) -> (Sock, SocketAddr) {
     let sock = Sock::open(stack);
-    sock.bind(address).unwrap_or_else(|error| panic!("bind {address}: {error}"));
+    sock.bind(address)
+        .unwrap_or_else(|error| panic!("bind {address}: {error}"));
     sock.listen(backlog).expect("listen");
     let address = sock.local().expect("getsockname");
     (sock, address)
@@ -44,9 +45,15 @@ pub fn connected_with(pair: Pair, prepare: impl FnOnce(&Sock, &Sock)) -> Connect
     listener.bind(&pair.server.local(0)).expect("bind");
     listener.listen(1).expect("listen");
     let address = listener.local().expect("getsockname");
-    client.connect(&address).unwrap_or_else(|error| panic!("connect {address}: {error}"));
+    client
+        .connect(&address)
+        .unwrap_or_else(|error| panic!("connect {address}: {error}"));
     let (server, from) = listener.accept().expect("accept");
-    assert_eq!(from, client.local().expect("getsockname"), "accept's address");
+    assert_eq!(
+        from,
+        client.local().expect("getsockname"),
+        "accept's address"
+    );
     Connected { client, server }
 }
 

@@ -61,13 +61,21 @@ pub fn expect_one_of<T: Debug>(result: io::Result<T>, errnos: &[i32]) {
     match result {
         Ok(value) => panic!("expected {}, got success ({value:?})", wanted.join(" or ")),
         Err(error) if errnos.contains(&of(&error)) => {}
-        Err(error) => panic!("expected {}, got {} ({error})", wanted.join(" or "), name(of(&error))),
+        Err(error) => panic!(
+            "expected {}, got {} ({error})",
+            wanted.join(" or "),
+            name(of(&error))
+        ),
     }
 }
 
 /// `-1` with `errno`, as the C library returns it, made a result.
 pub fn check(value: libc::c_int) -> io::Result<libc::c_int> {
-    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    if value < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
+    }
 }
 
 /// The same for calls that return a length.

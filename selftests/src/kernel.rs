@@ -24,16 +24,26 @@ pub fn trouble() -> BTreeSet<&'static str> {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0);
-    TROUBLE.iter().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, what)| *what).collect()
+    TROUBLE
+        .iter()
+        .filter(|(bit, _)| bits >> bit & 1 == 1)
+        .map(|(_, what)| *what)
+        .collect()
 }
 
 /// What every thread of a process waits for, for the report on a hung test.
 pub fn stacks_of(pid: i32) -> String {
     let mut text = String::new();
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return text };
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return text;
+    };
     for thread in threads.flatten() {
         let read = |file: &str| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
-        text += &format!("thread {}: syscall {}", thread.file_name().to_string_lossy(), read("syscall"));
+        text += &format!(
+            "thread {}: syscall {}",
+            thread.file_name().to_string_lossy(),
+            read("syscall")
+        );
         text += &read("stack");
     }
     text
@@ -41,7 +51,9 @@ pub fn stacks_of(pid: i32) -> String {
 
 /// The module's file: OXTCP_MODULE, or the newest one where this source tree puts it.
 pub fn module_file() -> Option<PathBuf> {
-    std::env::var_os("OXTCP_MODULE").map(PathBuf::from).filter(|path| path.exists())
+    std::env::var_os("OXTCP_MODULE")
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
 }
 
 pub fn module_loaded() -> bool {
@@ -53,8 +65,14 @@ pub fn load_module(parameters: &str) -> io::Result<()> {
     let file = fs::File::open(module_file().ok_or(io::ErrorKind::NotFound)?)?;
     let parameters = CString::new(parameters)?;
     // SAFETY: an open file and a C string.
-    let result =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    };
     check(result as i32).map(drop)
 }
 
@@ -73,8 +91,10 @@ impl Log {
     pub fn from_here() -> io::Result<Log> {
         use std::io::{Seek, SeekFrom};
         use std::os::unix::fs::OpenOptionsExt;
-        let mut file =
-            fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open("/dev/kmsg")?;
         file.seek(SeekFrom::End(0))?;
         Ok(Log(file))
     }
@@ -104,7 +124,14 @@ impl Log {
 pub fn meminfo(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0)
 }
 
@@ -119,12 +146,18 @@ pub fn slab_objects(cache: &str) -> Option<u64> {
 
 /// An object's size in a slab cache, in bytes, without the allocator's own overhead.
 pub fn slab_object_size(cache: &str) -> Option<u64> {
-    fs::read_to_string(format!("/sys/kernel/slab/{cache}/object_size")).ok()?.trim().parse().ok()
+    fs::read_to_string(format!("/sys/kernel/slab/{cache}/object_size"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Names of the slab caches that begin so.
 pub fn slabs_named(prefix: &str) -> Vec<String> {
-    let Ok(caches) = fs::read_dir("/sys/kernel/slab") else { return Vec::new() };
+    let Ok(caches) = fs::read_dir("/sys/kernel/slab") else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = caches
         .flatten()
         .map(|cache| cache.file_name().to_string_lossy().into_owned())

@@ -53,7 +53,12 @@ pub struct Suite {
 impl Suite {
     /// Reads the command line: `--builtin`, `--list`, and parts of the names of the tests to run.
     pub fn from_args(program: &'static str) -> Suite {
-        let mut suite = Suite { program, filters: Vec::new(), list: false, cases: Vec::new() };
+        let mut suite = Suite {
+            program,
+            filters: Vec::new(),
+            list: false,
+            cases: Vec::new(),
+        };
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--builtin" => stack::use_builtin_only(),
@@ -86,7 +91,10 @@ impl Suite {
     /// A test that runs on ours over IPv4 and over IPv6.
     pub fn stacks(&mut self, name: &str, test: fn(Stack)) {
         for ip in Ip::BOTH {
-            self.push(format!("{}.{name}", ip.name()), Body::OfStack(test, Stack::ours(ip)));
+            self.push(
+                format!("{}.{name}", ip.name()),
+                Body::OfStack(test, Stack::ours(ip)),
+            );
         }
     }
 
@@ -101,8 +109,12 @@ impl Suite {
     pub fn neighbours(&mut self, name: &str, test: fn(Stack, Stack)) {
         for pair in Pair::matrix() {
             let (first, second) = (pair.client, pair.server);
-            let name =
-                format!("{}.{}_then_{}.{name}", first.ip.name(), first.name(), second.name());
+            let name = format!(
+                "{}.{}_then_{}.{name}",
+                first.ip.name(),
+                first.name(),
+                second.name()
+            );
             self.push(name, Body::OfTwo(test, first, second));
         }
     }
@@ -114,7 +126,15 @@ impl Suite {
             return ExitCode::SUCCESS;
         }
         println!("KTAP version 1");
-        println!("# {}: {}", self.program, if stack::builtin_only() { "built-in TCP only" } else { "oxtcp" });
+        println!(
+            "# {}: {}",
+            self.program,
+            if stack::builtin_only() {
+                "built-in TCP only"
+            } else {
+                "oxtcp"
+            }
+        );
         println!("1..{}", self.cases.len() + 1);
         let taint = kernel::trouble();
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
@@ -134,7 +154,11 @@ impl Suite {
                 }
                 SKIP => {
                     skipped += 1;
-                    println!("ok {number} {} # SKIP {}", case.name, text.replace('\n', " "));
+                    println!(
+                        "ok {number} {} # SKIP {}",
+                        case.name,
+                        text.replace('\n', " ")
+                    );
                 }
                 _ => {
                     failed += 1;
@@ -197,9 +221,14 @@ fn finish(code: i32, text: &str) -> ! {
 fn run_in_child(case: &Case) -> (i32, String) {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for the two descriptors.
-    assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0, "pipe2");
+    assert_eq!(
+        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
+        0,
+        "pipe2"
+    );
     // SAFETY: the descriptors were just made and nobody else owns them.
-    let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    let (reader, writer) =
+        unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
     let _ = std::io::stdout().flush();
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
@@ -214,7 +243,10 @@ fn run_in_child(case: &Case) -> (i32, String) {
     unsafe { libc::kill(-child, libc::SIGKILL) };
     match status {
         Some(status) if libc::WIFEXITED(status) => (libc::WEXITSTATUS(status), text),
-        Some(status) => (FAIL, format!("{text}\nkilled by signal {}", libc::WTERMSIG(status))),
+        Some(status) => (
+            FAIL,
+            format!("{text}\nkilled by signal {}", libc::WTERMSIG(status)),
+        ),
         None => (FAIL, format!("{text}\nhung: stopped at the deadline")),
     }
 }
@@ -244,7 +276,9 @@ fn be_the_child(case: &Case, writer: OwnedFd) -> ! {
 
 /// Collects the child's messages until it ends or hangs; `None` for hung.
 fn watch(child: libc::pid_t, reader: OwnedFd) -> (Option<i32>, String) {
-    let seconds = std::env::var("OXTCP_DEADLINE").ok().and_then(|v| v.parse().ok());
+    let seconds = std::env::var("OXTCP_DEADLINE")
+        .ok()
+        .and_then(|v| v.parse().ok());
     let deadline = Instant::now() + seconds.map_or(DEADLINE, Duration::from_secs);
     // SAFETY: the descriptor is ours and open.
     unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
@@ -252,7 +286,11 @@ fn watch(child: libc::pid_t, reader: OwnedFd) -> (Option<i32>, String) {
     let mut text = Vec::new();
     let mut status = 0;
     loop {
-        let mut wanted = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut wanted = libc::pollfd {
+            fd: reader.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one pollfd. The pipe closes when the child ends; a grandchild that holds it costs 50 ms.
         unsafe { libc::poll(&mut wanted, 1, 50) };
         let mut part = [0; 4096];

@@ -7,8 +7,8 @@
 pub mod capture;
 pub mod connection;
 pub mod errno;
-pub mod ktap;
 pub mod kernel;
+pub mod ktap;
 pub mod ns;
 pub mod payload;
 pub mod procnet;

@@ -17,7 +17,10 @@ impl Namespace {
     pub fn enter_new() -> Namespace {
         // SAFETY: a plain number; this thread alone changes its namespace.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            ktap::skip(&format!("cannot make a network namespace: {}", std::io::Error::last_os_error()));
+            ktap::skip(&format!(
+                "cannot make a network namespace: {}",
+                std::io::Error::last_os_error()
+            ));
         }
         sh("ip link set lo up");
         Namespace::current()
@@ -76,11 +79,25 @@ impl Veth {
         let b = Namespace::enter_new();
         let a = Namespace::enter_new();
         let made = Command::new("ip")
-            .args(["link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", &b.path()])
+            .args([
+                "link",
+                "add",
+                "va",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "vb",
+                "netns",
+                &b.path(),
+            ])
             .output()
             .expect("ip");
         if !made.status.success() {
-            ktap::skip(&format!("no veth: {}", String::from_utf8_lossy(&made.stderr).trim()));
+            ktap::skip(&format!(
+                "no veth: {}",
+                String::from_utf8_lossy(&made.stderr).trim()
+            ));
         }
         // Neighbours are fixed: what the tests lose on purpose is TCP, not ARP.
         sh("ip link set va address 02:00:00:00:00:01");
@@ -96,7 +113,8 @@ impl Veth {
             });
         }
         wait::until("the link is up", || {
-            fs::read_to_string("/sys/class/net/va/carrier").map_or_else(|_| link_is_up("va"), |c| c.trim() == "1")
+            fs::read_to_string("/sys/class/net/va/carrier")
+                .map_or_else(|_| link_is_up("va"), |c| c.trim() == "1")
         });
         Veth { a, b }
     }
@@ -119,7 +137,11 @@ impl Veth {
 
     /// An address on the link that nobody has: what is sent there is never answered.
     pub fn address_of_nobody(ip: Ip, port: u16) -> SocketAddr {
-        sh_in_family(ip, "neigh replace", "lladdr 02:00:00:00:00:09 dev va nud permanent");
+        sh_in_family(
+            ip,
+            "neigh replace",
+            "lladdr 02:00:00:00:00:09 dev va nud permanent",
+        );
         SocketAddr::new(Veth::address(ip, 9), port)
     }
 }
@@ -129,7 +151,10 @@ fn sh_in_family(ip: Ip, verb: &str, rest: &str) {
 }
 
 fn link_is_up(device: &str) -> bool {
-    let output = Command::new("ip").args(["-o", "link", "show", device]).output().expect("ip");
+    let output = Command::new("ip")
+        .args(["-o", "link", "show", device])
+        .output()
+        .expect("ip");
     String::from_utf8_lossy(&output.stdout).contains("LOWER_UP")
 }
 
@@ -198,28 +223,41 @@ pub fn nft_clear() {
 #[track_caller]
 pub fn nft_packets(counter: &str) -> u64 {
     let text = sh(&format!("nft list counter inet t {counter}"));
-    let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
-    words.nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+    let mut words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "packets");
+    words
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no count in {text}"))
 }
 
 /// Reads a sysctl of this namespace, by its path under /proc/sys.
 pub fn sysctl(name: &str) -> std::io::Result<String> {
-    Ok(fs::read_to_string(format!("/proc/sys/{name}"))?.trim().to_string())
+    Ok(fs::read_to_string(format!("/proc/sys/{name}"))?
+        .trim()
+        .to_string())
 }
 
 /// Sets a sysctl of this namespace.
 #[track_caller]
 pub fn set_sysctl(name: &str, value: &str) {
-    fs::write(format!("/proc/sys/{name}"), value).unwrap_or_else(|error| panic!("sysctl {name}={value}: {error}"));
+    fs::write(format!("/proc/sys/{name}"), value)
+        .unwrap_or_else(|error| panic!("sysctl {name}={value}: {error}"));
 }
 
 /// The path of a TCP setting (named as under net/ipv4) of this stack, if the stack has it: ours stand under
 /// net/oxtcp, with or without the `tcp_`.
 pub fn find_sysctl(stack: Stack, name: &str) -> Option<String> {
     let paths = if stack.ours {
-        vec![format!("net/oxtcp/{name}"), format!("net/oxtcp/{}", name.trim_start_matches("tcp_"))]
+        vec![
+            format!("net/oxtcp/{name}"),
+            format!("net/oxtcp/{}", name.trim_start_matches("tcp_")),
+        ]
     } else {
         vec![format!("net/ipv4/{name}")]
     };
-    paths.into_iter().find(|path| fs::metadata(format!("/proc/sys/{path}")).is_ok())
+    paths
+        .into_iter()
+        .find(|path| fs::metadata(format!("/proc/sys/{path}")).is_ok())
 }

@@ -14,7 +14,10 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(seed: u64) -> Stream {
-        Stream { seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), at: 0 }
+        Stream {
+            seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            at: 0,
+        }
     }
 
     pub fn position(&self) -> u64 {
@@ -28,7 +31,9 @@ impl Stream {
 
     /// SplitMix64 of the word's index.
     fn word(&self, index: u64) -> [u8; WORD] {
-        let mut z = self.seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut z = self
+            .seed
+            .wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)).to_le_bytes()

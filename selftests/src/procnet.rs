@@ -27,8 +27,18 @@ impl State {
     fn parse(field: &str) -> Option<State> {
         use State::*;
         const ALL: [State; 12] = [
-            Established, SynSent, SynRecv, FinWait1, FinWait2, TimeWait, Close, CloseWait, LastAck, Listen,
-            Closing, NewSynRecv,
+            Established,
+            SynSent,
+            SynRecv,
+            FinWait1,
+            FinWait2,
+            TimeWait,
+            Close,
+            CloseWait,
+            LastAck,
+            Listen,
+            Closing,
+            NewSynRecv,
         ];
         let number = usize::from_str_radix(field, 16).ok()?;
         ALL.get(number.checked_sub(1)?).copied()
@@ -72,13 +82,19 @@ pub fn entries(stack: Stack) -> Vec<Entry> {
     text(stack)
         .lines()
         .skip(1)
-        .map(|line| parse(line).unwrap_or_else(|| panic!("/proc/net/{}: cannot parse {line:?}", stack.proc_name())))
+        .map(|line| {
+            parse(line)
+                .unwrap_or_else(|| panic!("/proc/net/{}: cannot parse {line:?}", stack.proc_name()))
+        })
         .collect()
 }
 
 /// The state of the socket with these ends, if the table has it.
 pub fn state_of(stack: Stack, local: SocketAddr, remote: SocketAddr) -> Option<State> {
-    entries(stack).into_iter().find(|e| e.local == local && e.remote == remote).map(|e| e.state)
+    entries(stack)
+        .into_iter()
+        .find(|e| e.local == local && e.remote == remote)
+        .map(|e| e.state)
 }
 
 fn parse(line: &str) -> Option<Entry> {
@@ -120,7 +136,11 @@ fn address(field: &str) -> Option<SocketAddr> {
     let words: Option<Vec<[u8; 4]>> = ip
         .as_bytes()
         .chunks(8)
-        .map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok().map(u32::to_ne_bytes))
+        .map(|word| {
+            u32::from_str_radix(std::str::from_utf8(word).ok()?, 16)
+                .ok()
+                .map(u32::to_ne_bytes)
+        })
         .collect();
     let bytes = words?.concat();
     let ip: IpAddr = match bytes.len() {

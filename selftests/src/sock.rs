@@ -29,7 +29,9 @@ impl RawAddr {
                 let raw = libc::sockaddr_in {
                     sin_family: libc::AF_INET as u16,
                     sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                    },
                     sin_zero: [0; 8],
                 };
                 // SAFETY: a sockaddr_storage has room and alignment for every sockaddr.
@@ -41,7 +43,9 @@ impl RawAddr {
                     sin6_family: libc::AF_INET6 as u16,
                     sin6_port: v6.port().to_be(),
                     sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: v6.ip().octets(),
+                    },
                     sin6_scope_id: v6.scope_id(),
                 };
                 // SAFETY: as above.
@@ -49,13 +53,19 @@ impl RawAddr {
                 size_of::<libc::sockaddr_in6>()
             }
         };
-        RawAddr { storage, len: len as socklen_t }
+        RawAddr {
+            storage,
+            len: len as socklen_t,
+        }
     }
 
     /// An address of no family: connect(2) with it takes a connection apart.
     pub fn unspecified() -> RawAddr {
         // SAFETY: all bytes zero is a sockaddr_storage (AF_UNSPEC is 0).
-        RawAddr { storage: unsafe { zeroed() }, len: size_of::<libc::sockaddr_in>() as socklen_t }
+        RawAddr {
+            storage: unsafe { zeroed() },
+            len: size_of::<libc::sockaddr_in>() as socklen_t,
+        }
     }
 
     pub fn empty() -> RawAddr {
@@ -74,9 +84,19 @@ impl RawAddr {
             }
             libc::AF_INET6 => {
                 // SAFETY: as above.
-                let raw = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in6>().read() };
+                let raw = unsafe {
+                    (&raw const self.storage)
+                        .cast::<libc::sockaddr_in6>()
+                        .read()
+                };
                 let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-                SocketAddrV6::new(ip, u16::from_be(raw.sin6_port), raw.sin6_flowinfo, raw.sin6_scope_id).into()
+                SocketAddrV6::new(
+                    ip,
+                    u16::from_be(raw.sin6_port),
+                    raw.sin6_flowinfo,
+                    raw.sin6_scope_id,
+                )
+                .into()
             }
             family => panic!("the kernel returned an address of family {family}"),
         }
@@ -113,7 +133,11 @@ impl Sock {
     pub fn open(stack: Stack) -> Sock {
         match Sock::try_open(stack.domain(), libc::SOCK_STREAM, stack.protocol()) {
             Ok(sock) => sock,
-            Err(error) => panic!("socket({}, SOCK_STREAM, {}): {error}", stack.domain(), stack.protocol()),
+            Err(error) => panic!(
+                "socket({}, SOCK_STREAM, {}): {error}",
+                stack.domain(),
+                stack.protocol()
+            ),
         }
     }
 
@@ -225,16 +249,23 @@ impl Sock {
     }
 
     pub fn readv(&self, parts: &mut [&mut [u8]]) -> io::Result<usize> {
-        let mut parts: Vec<io::IoSliceMut<'_>> =
-            parts.iter_mut().map(|part| io::IoSliceMut::new(part)).collect();
+        let mut parts: Vec<io::IoSliceMut<'_>> = parts
+            .iter_mut()
+            .map(|part| io::IoSliceMut::new(part))
+            .collect();
         // SAFETY: IoSliceMut has the layout of iovec, by its documentation.
-        check_len(unsafe { libc::readv(self.fd(), parts.as_mut_ptr().cast(), parts.len() as c_int) })
+        check_len(unsafe {
+            libc::readv(self.fd(), parts.as_mut_ptr().cast(), parts.len() as c_int)
+        })
     }
 
     pub fn sendmsg(&self, parts: &[&[u8]], flags: c_int) -> io::Result<usize> {
         let mut parts: Vec<libc::iovec> = parts
             .iter()
-            .map(|part| libc::iovec { iov_base: part.as_ptr() as *mut c_void, iov_len: part.len() })
+            .map(|part| libc::iovec {
+                iov_base: part.as_ptr() as *mut c_void,
+                iov_len: part.len(),
+            })
             .collect();
         self.sendmsg_raw(&mut parts, flags)
     }
@@ -253,7 +284,10 @@ impl Sock {
     pub fn recvmsg(&self, parts: &mut [&mut [u8]], flags: c_int) -> io::Result<(usize, c_int)> {
         let mut parts: Vec<libc::iovec> = parts
             .iter_mut()
-            .map(|part| libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() })
+            .map(|part| libc::iovec {
+                iov_base: part.as_mut_ptr().cast(),
+                iov_len: part.len(),
+            })
             .collect();
         // SAFETY: all bytes zero is an empty msghdr.
         let mut header: libc::msghdr = unsafe { zeroed() };
@@ -277,7 +311,13 @@ impl Sock {
     pub fn set_bytes(&self, level: c_int, option: c_int, value: &[u8]) -> io::Result<()> {
         // SAFETY: the slice is valid.
         check(unsafe {
-            libc::setsockopt(self.fd(), level, option, value.as_ptr().cast(), value.len() as socklen_t)
+            libc::setsockopt(
+                self.fd(),
+                level,
+                option,
+                value.as_ptr().cast(),
+                value.len() as socklen_t,
+            )
         })
         .map(drop)
     }
@@ -293,14 +333,23 @@ impl Sock {
     pub fn get_bytes(&self, level: c_int, option: c_int, value: &mut [u8]) -> io::Result<usize> {
         let mut len = value.len() as socklen_t;
         // SAFETY: the slice is valid for `len` bytes.
-        check(unsafe { libc::getsockopt(self.fd(), level, option, value.as_mut_ptr().cast(), &mut len) })?;
+        check(unsafe {
+            libc::getsockopt(
+                self.fd(),
+                level,
+                option,
+                value.as_mut_ptr().cast(),
+                &mut len,
+            )
+        })?;
         Ok(len as usize)
     }
 
     /// Takes the pending error (SO_ERROR), 0 for none.
     #[track_caller]
     pub fn take_error(&self) -> c_int {
-        self.get(libc::SOL_SOCKET, libc::SO_ERROR).expect("SO_ERROR")
+        self.get(libc::SOL_SOCKET, libc::SO_ERROR)
+            .expect("SO_ERROR")
     }
 
     /// SO_RCVTIMEO or SO_SNDTIMEO.
@@ -320,13 +369,18 @@ impl Sock {
     /// SO_REUSEADDR.
     #[track_caller]
     pub fn set_reuseaddr(&self) {
-        self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).expect("SO_REUSEADDR");
+        self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)
+            .expect("SO_REUSEADDR");
     }
 
     #[track_caller]
     pub fn set_nonblocking(&self, on: bool) {
         let flags = self.fcntl(libc::F_GETFL, 0).expect("F_GETFL");
-        let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+        let flags = if on {
+            flags | libc::O_NONBLOCK
+        } else {
+            flags & !libc::O_NONBLOCK
+        };
         self.fcntl(libc::F_SETFL, flags).expect("F_SETFL");
     }
 
@@ -380,7 +434,11 @@ impl Sock {
     }
 
     fn poll(&self, events: c_short, milliseconds: c_int) -> c_short {
-        let mut wanted = libc::pollfd { fd: self.fd(), events, revents: 0 };
+        let mut wanted = libc::pollfd {
+            fd: self.fd(),
+            events,
+            revents: 0,
+        };
         // SAFETY: one pollfd.
         check(unsafe { libc::poll(&mut wanted, 1, milliseconds) }).expect("poll");
         wanted.revents

@@ -29,7 +29,11 @@ pub fn family_number() -> i32 {
     std::env::var("OXTCP_FAMILY")
         .ok()
         .and_then(from)
-        .or_else(|| fs::read_to_string("/sys/module/oxtcp/parameters/family").ok().and_then(from))
+        .or_else(|| {
+            fs::read_to_string("/sys/module/oxtcp/parameters/family")
+                .ok()
+                .and_then(from)
+        })
         .unwrap_or(DEFAULT_FAMILY)
 }
 
@@ -60,7 +64,10 @@ pub struct Stack {
 impl Stack {
     /// oxtcp, or the built-in TCP in a `--builtin` run.
     pub fn ours(ip: Ip) -> Stack {
-        Stack { ours: !builtin_only(), ip }
+        Stack {
+            ours: !builtin_only(),
+            ip,
+        }
     }
 
     pub fn builtin(ip: Ip) -> Stack {
@@ -68,7 +75,11 @@ impl Stack {
     }
 
     pub fn name(self) -> &'static str {
-        if self.ours { "ours" } else { "builtin" }
+        if self.ours {
+            "ours"
+        } else {
+            "builtin"
+        }
     }
 
     /// The first argument of socket(2).
@@ -82,7 +93,11 @@ impl Stack {
 
     /// The third argument of socket(2).
     pub fn protocol(self) -> i32 {
-        if self.ours && self.ip == Ip::V6 { PROTOCOL_IPV6 } else { 0 }
+        if self.ours && self.ip == Ip::V6 {
+            PROTOCOL_IPV6
+        } else {
+            0
+        }
     }
 
     pub fn with_ip(self, ip: Ip) -> Stack {
@@ -152,12 +167,24 @@ impl Pair {
             .flat_map(|ip| {
                 let (ours, builtin) = (Stack::ours(ip), Stack::builtin(ip));
                 if builtin_only() {
-                    vec![Pair { client: builtin, server: builtin }]
+                    vec![Pair {
+                        client: builtin,
+                        server: builtin,
+                    }]
                 } else {
                     vec![
-                        Pair { client: ours, server: builtin },
-                        Pair { client: builtin, server: ours },
-                        Pair { client: ours, server: ours },
+                        Pair {
+                            client: ours,
+                            server: builtin,
+                        },
+                        Pair {
+                            client: builtin,
+                            server: ours,
+                        },
+                        Pair {
+                            client: ours,
+                            server: ours,
+                        },
                     ]
                 }
             })
@@ -165,6 +192,11 @@ impl Pair {
     }
 
     pub fn name(self) -> String {
-        format!("{}.{}_to_{}", self.ip().name(), self.client.name(), self.server.name())
+        format!(
+            "{}.{}_to_{}",
+            self.ip().name(),
+            self.client.name(),
+            self.server.name()
+        )
     }
 }

@@ -18,10 +18,15 @@ pub fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Wo
     let (sender, receiver) = mpsc::channel();
     let handle = std::thread::spawn(move || {
         // SAFETY: no arguments.
-        sender.send(unsafe { libc::gettid() }).expect("the spawner waits");
+        sender
+            .send(unsafe { libc::gettid() })
+            .expect("the spawner waits");
         work()
     });
-    Worker { tid: receiver.recv().expect("the thread starts"), handle }
+    Worker {
+        tid: receiver.recv().expect("the thread starts"),
+        handle,
+    }
 }
 
 impl<T> Worker<T> {
@@ -66,6 +71,10 @@ pub fn catch(signal: i32, flags: i32) {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as usize;
         action.sa_flags = flags;
-        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0, "sigaction");
+        assert_eq!(
+            libc::sigaction(signal, &action, std::ptr::null_mut()),
+            0,
+            "sigaction"
+        );
     }
 }

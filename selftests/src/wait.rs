@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 /// How long a condition may take: generous, for the debug kernel is a hundred times slower than a machine.
 /// OXTCP_WAIT (seconds) changes it.
 pub fn limit() -> Duration {
-    let seconds = std::env::var("OXTCP_WAIT").ok().and_then(|v| v.parse().ok()).unwrap_or(30);
+    let seconds = std::env::var("OXTCP_WAIT")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(30);
     Duration::from_secs(seconds)
 }
 

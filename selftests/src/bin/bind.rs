@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::errno::expect_one_of;
 use oxtcp_selftests::sock::RawAddr;
-use oxtcp_selftests::{cases, connected, expect_errno, ktap, listening, ns, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, expect_errno, ktap, listening, ns, Ip, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("bind");
@@ -29,25 +31,33 @@ fn main() -> ExitCode {
 }
 
 fn set_v6only(sock: &Sock, on: bool) {
-    sock.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, i32::from(on)).expect("IPV6_V6ONLY");
+    sock.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, i32::from(on))
+        .expect("IPV6_V6ONLY");
 }
 
 /// A socket bound there, not listening.
 #[track_caller]
 fn bound(stack: Stack, address: &std::net::SocketAddr) -> Sock {
     let sock = Sock::open(stack);
-    sock.bind(address).unwrap_or_else(|error| panic!("bind {address}: {error}"));
+    sock.bind(address)
+        .unwrap_or_else(|error| panic!("bind {address}: {error}"));
     sock
 }
 
 fn bind__port_zero_picks_one(stack: Stack) {
     let range = ns::sysctl("net/ipv4/ip_local_port_range").expect("ip_local_port_range");
-    let range: Vec<u16> = range.split_whitespace().filter_map(|part| part.parse().ok()).collect();
+    let range: Vec<u16> = range
+        .split_whitespace()
+        .filter_map(|part| part.parse().ok())
+        .collect();
     let (low, high) = (range[0], range[1]);
     let socks: Vec<Sock> = (0..50).map(|_| bound(stack, &stack.local(0))).collect();
     let ports: HashSet<u16> = socks.iter().map(Sock::port).collect();
     assert_eq!(ports.len(), socks.len(), "a port was given twice");
-    assert!(ports.iter().all(|port| (low..=high).contains(port)), "{ports:?} outside {low}..={high}");
+    assert!(
+        ports.iter().all(|port| (low..=high).contains(port)),
+        "{ports:?} outside {low}..={high}"
+    );
 }
 
 fn bind__wildcard(stack: Stack) {
@@ -64,7 +74,10 @@ fn bind__twice_is_einval(stack: Stack) {
 }
 
 fn bind__connected_is_einval(stack: Stack) {
-    let ends = connected(Pair { client: stack, server: stack });
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     expect_errno(ends.client.bind(&stack.local(0)), libc::EINVAL);
     expect_errno(ends.server.bind(&stack.local(0)), libc::EINVAL);
 }
@@ -90,7 +103,11 @@ fn bind__wrong_family(stack: Stack) {
     };
     let sock = Sock::open(stack);
     // An IPv4 address is shorter than an IPv6 socket's must be: the length is looked at first.
-    let errno = if stack.ip == Ip::V4 { libc::EAFNOSUPPORT } else { libc::EINVAL };
+    let errno = if stack.ip == Ip::V4 {
+        libc::EAFNOSUPPORT
+    } else {
+        libc::EINVAL
+    };
     expect_errno(sock.bind(&stack.with_ip(other).local(0)), errno);
     let mut raw = RawAddr::new(&stack.local(0));
     raw.storage.ss_family = libc::AF_UNIX as u16;
@@ -112,7 +129,11 @@ fn bind__bad_pointer(stack: Stack) {
     let sock = Sock::open(stack);
     // SAFETY: the kernel refuses the address.
     let result = unsafe {
-        libc::bind(std::os::fd::AsRawFd::as_raw_fd(&sock), 8 as *const libc::sockaddr, 28)
+        libc::bind(
+            std::os::fd::AsRawFd::as_raw_fd(&sock),
+            8 as *const libc::sockaddr,
+            28,
+        )
     };
     expect_errno(oxtcp_selftests::errno::check(result), libc::EFAULT);
 }
@@ -132,7 +153,8 @@ fn bind__low_port_needs_root(stack: Stack) {
     become_nobody();
     let sock = Sock::open(stack);
     expect_errno(sock.bind(&stack.local(81)), libc::EACCES);
-    sock.bind(&stack.local(1024)).expect("bind to an unprivileged port");
+    sock.bind(&stack.local(1024))
+        .expect("bind to an unprivileged port");
 }
 
 fn bind__low_port_as_root(stack: Stack) {
@@ -161,7 +183,9 @@ fn bind__after_failure_is_free(stack: Stack) {
     let second = Sock::open(stack);
     expect_errno(second.bind(&stack.any(5001)), libc::EADDRINUSE);
     drop(first);
-    second.bind(&stack.any(5001)).expect("bind once the port is free");
+    second
+        .bind(&stack.any(5001))
+        .expect("bind once the port is free");
     drop(second);
     bound(Stack::builtin(stack.ip), &stack.any(5001));
 }
@@ -179,7 +203,10 @@ fn bind__reuseaddr_both(stack: Stack) {
     let address = stack.local(5001);
     let _first = reuse_bound(stack, &address).expect("bind");
     let _second = reuse_bound(stack, &address).expect("bind with SO_REUSEADDR on both");
-    expect_errno(reuse_bound(stack, &stack.foreign(5001)), libc::EADDRNOTAVAIL);
+    expect_errno(
+        reuse_bound(stack, &stack.foreign(5001)),
+        libc::EADDRNOTAVAIL,
+    );
 }
 
 fn bind__reuseaddr_not_both(stack: Stack) {
@@ -208,7 +235,11 @@ fn bind__other_loopback_address(stack: Stack) {
     if stack.ip == Ip::V6 {
         ns::sh("ip addr add 2001:db8:7::1/128 dev lo nodad");
     }
-    let other = if stack.ip == Ip::V4 { "127.0.0.2:5001" } else { "[2001:db8:7::1]:5001" };
+    let other = if stack.ip == Ip::V4 {
+        "127.0.0.2:5001"
+    } else {
+        "[2001:db8:7::1]:5001"
+    };
     let other = other.parse().expect("an address");
     let (one, at_one) = listening_at(stack, &stack.local(5001), 1);
     let (two, at_two) = listening_at(stack, &other, 1);
@@ -225,7 +256,8 @@ fn bind__reuseport_works_or_is_refused(stack: Stack) {
     ns::isolate();
     let open = || {
         let sock = Sock::open(stack);
-        sock.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map(|()| sock)
+        sock.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+            .map(|()| sock)
     };
     match open() {
         Err(error) => expect_one_of(Err::<(), _>(error), &[libc::ENOPROTOOPT, libc::EOPNOTSUPP]),
@@ -233,7 +265,9 @@ fn bind__reuseport_works_or_is_refused(stack: Stack) {
             first.bind(&stack.local(5001)).expect("bind");
             first.listen(1).expect("listen");
             let second = open().expect("SO_REUSEPORT");
-            second.bind(&stack.local(5001)).expect("second bind with SO_REUSEPORT");
+            second
+                .bind(&stack.local(5001))
+                .expect("second bind with SO_REUSEPORT");
             second.listen(1).expect("second listen with SO_REUSEPORT");
         }
     }
@@ -262,18 +296,27 @@ fn bind__in_use(first: Stack, second: Stack) {
 
 fn bind__in_use_wildcard_first(first: Stack, second: Stack) {
     let holder = bound(first, &first.any(0));
-    expect_errno(Sock::open(second).bind(&second.local(holder.port())), libc::EADDRINUSE);
+    expect_errno(
+        Sock::open(second).bind(&second.local(holder.port())),
+        libc::EADDRINUSE,
+    );
 }
 
 fn bind__in_use_wildcard_second(first: Stack, second: Stack) {
     let holder = bound(first, &first.local(0));
-    expect_errno(Sock::open(second).bind(&second.any(holder.port())), libc::EADDRINUSE);
+    expect_errno(
+        Sock::open(second).bind(&second.any(holder.port())),
+        libc::EADDRINUSE,
+    );
 }
 
 fn bind__in_use_by_listener(first: Stack, second: Stack) {
     let (_listener, address) = listening(first, 1);
     expect_errno(Sock::open(second).bind(&address), libc::EADDRINUSE);
-    expect_errno(Sock::open(second).bind(&second.any(address.port())), libc::EADDRINUSE);
+    expect_errno(
+        Sock::open(second).bind(&second.any(address.port())),
+        libc::EADDRINUSE,
+    );
 }
 
 fn bind__in_use_by_listener_reuseaddr(first: Stack, second: Stack) {
@@ -289,7 +332,10 @@ fn bind__in_use_across_ip_versions(first: Stack, second: Stack) {
     let other = if first.ip == Ip::V4 { Ip::V6 } else { Ip::V4 };
     let holder = bound(first, &first.any(0));
     let second = second.with_ip(other);
-    expect_errno(Sock::open(second).bind(&second.any(holder.port())), libc::EADDRINUSE);
+    expect_errno(
+        Sock::open(second).bind(&second.any(holder.port())),
+        libc::EADDRINUSE,
+    );
 }
 
 fn bind__v6only_leaves_ipv4_free(first: Stack, second: Stack) {
@@ -319,7 +365,10 @@ fn bind__freed_for_the_other(first: Stack, second: Stack) {
 
 /// A connecting socket's own port is taken too.
 fn bind__in_use_by_connection(first: Stack, second: Stack) {
-    let ends = connected(Pair { client: first, server: first });
+    let ends = connected(Pair {
+        client: first,
+        server: first,
+    });
     let address = ends.client.local().expect("getsockname");
     expect_errno(Sock::open(second).bind(&address), libc::EADDRINUSE);
     ends.check_alive();
@@ -330,38 +379,60 @@ const RANGE: std::ops::RangeInclusive<u16> = 40_000..=40_031;
 /// In a small range the two stacks pick ports in turn: all different, until none is left.
 fn bind__ephemeral_ports_are_shared(first: Stack, second: Stack) {
     ns::isolate();
-    ns::set_sysctl("net/ipv4/ip_local_port_range", &format!("{} {}", RANGE.start(), RANGE.end()));
+    ns::set_sysctl(
+        "net/ipv4/ip_local_port_range",
+        &format!("{} {}", RANGE.start(), RANGE.end()),
+    );
     let mut holders = Vec::new();
     for turn in 0..RANGE.len() {
         let stack = if turn % 2 == 0 { first } else { second };
         let sock = Sock::open(stack);
         // Linux's search tries the half of the range first, then the rest: the last port is found too.
-        sock.bind(&stack.any(0)).unwrap_or_else(|e| panic!("bind {turn} of {}: {e}", RANGE.len()));
+        sock.bind(&stack.any(0))
+            .unwrap_or_else(|e| panic!("bind {turn} of {}: {e}", RANGE.len()));
         holders.push(sock);
     }
     let ports: HashSet<u16> = holders.iter().map(Sock::port).collect();
-    assert_eq!(ports.len(), RANGE.len(), "a port was given twice: {ports:?}");
+    assert_eq!(
+        ports.len(),
+        RANGE.len(),
+        "a port was given twice: {ports:?}"
+    );
     assert!(ports.iter().all(|port| RANGE.contains(port)));
     for stack in [first, second] {
         expect_errno(Sock::open(stack).bind(&stack.any(0)), libc::EADDRINUSE);
     }
     drop(holders.pop());
-    Sock::open(first).bind(&first.any(0)).expect("bind to the one port that is free again");
+    Sock::open(first)
+        .bind(&first.any(0))
+        .expect("bind to the one port that is free again");
 }
 
 /// connect's choice avoids what the other stack has bound.
 fn connect__ephemeral_ports_are_shared(first: Stack, second: Stack) {
     ns::isolate();
-    ns::set_sysctl("net/ipv4/ip_local_port_range", &format!("{} {}", RANGE.start(), RANGE.end()));
-    let held: Vec<Sock> = RANGE.step_by(2).map(|port| bound(first, &first.any(port))).collect();
+    ns::set_sysctl(
+        "net/ipv4/ip_local_port_range",
+        &format!("{} {}", RANGE.start(), RANGE.end()),
+    );
+    let held: Vec<Sock> = RANGE
+        .step_by(2)
+        .map(|port| bound(first, &first.any(port)))
+        .collect();
     let taken: HashSet<u16> = held.iter().map(Sock::port).collect();
     let (listener, address) = listening_at(second, &second.local(5001), 64);
     let mut ports = HashSet::new();
     let mut clients = Vec::new();
     for _ in 0..RANGE.len() - held.len() {
         let client = Sock::open(second);
-        client.connect(&address).expect("connect while ports are left");
-        assert!(ports.insert(client.port()), "port {} was given twice", client.port());
+        client
+            .connect(&address)
+            .expect("connect while ports are left");
+        assert!(
+            ports.insert(client.port()),
+            "port {} was given twice",
+            client.port()
+        );
         clients.push((client, listener.accept().expect("accept")));
     }
     assert!(ports.is_disjoint(&taken), "connect took a bound port");

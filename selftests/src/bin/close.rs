@@ -9,7 +9,9 @@ use oxtcp_selftests::errno;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
-use oxtcp_selftests::{cases, connected, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("close");
@@ -89,7 +91,9 @@ fn shutdown__twice(pair: Pair) {
     ends.server.shutdown(libc::SHUT_WR).expect("shutdown");
     assert_eq!(ends.client.recv(&mut [0; 4], 0).expect("the end"), 0);
     // The connection is over: there is nothing left to shut down.
-    wait::until("the connection is gone", || ends.client.shutdown(libc::SHUT_RD).is_err());
+    wait::until("the connection is gone", || {
+        ends.client.shutdown(libc::SHUT_RD).is_err()
+    });
     expect_errno(ends.client.shutdown(libc::SHUT_RD), libc::ENOTCONN);
 }
 
@@ -107,8 +111,12 @@ fn shutdown__wakes_blocked_recv(pair: Pair) {
 /// What was written before the shutdown arrives, however full the buffers were.
 fn shutdown__flushes_buffered_data(pair: Pair) {
     let ends = connected_with(pair, |listener, client| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192).expect("SO_RCVBUF");
-        client.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 100_000).expect("SO_SNDBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 100_000)
+            .expect("SO_SNDBUF");
     });
     let bytes = Stream::new(2).take(400_000);
     let sent = ends.client.send(&bytes, libc::MSG_DONTWAIT).expect("send");
@@ -133,11 +141,18 @@ fn close__unread_data_resets(pair: Pair) {
     let ends = connected(pair);
     ends.client.send_all(b"unread");
     wait::until("it has come", || ends.server.readable() == 6);
-    let (local, remote) = (ends.server.local().expect("name"), ends.server.peer().expect("name"));
+    let (local, remote) = (
+        ends.server.local().expect("name"),
+        ends.server.peer().expect("name"),
+    );
     drop(ends.server);
     ends.client.poll_until_all(libc::POLLERR | libc::POLLHUP);
     assert_eq!(ends.client.take_error(), libc::ECONNRESET);
-    assert_eq!(procnet::state_of(pair.server, local, remote), None, "a reset leaves no TIME-WAIT");
+    assert_eq!(
+        procnet::state_of(pair.server, local, remote),
+        None,
+        "a reset leaves no TIME-WAIT"
+    );
 }
 
 /// A peer that sends to a closed socket is reset; in CLOSE-WAIT Linux tells it EPIPE.
@@ -145,7 +160,12 @@ fn close__peer_sends_afterwards(pair: Pair) {
     let ends = connected(pair);
     drop(ends.client);
     assert_eq!(ends.server.recv(&mut [0; 4], 0).expect("the end"), 0);
-    assert_eq!(ends.server.send(b"too late", libc::MSG_NOSIGNAL).expect("the first send"), 8);
+    assert_eq!(
+        ends.server
+            .send(b"too late", libc::MSG_NOSIGNAL)
+            .expect("the first send"),
+        8
+    );
     ends.server.poll_until_all(libc::POLLERR | libc::POLLHUP);
     assert_eq!(ends.server.take_error(), libc::EPIPE);
     expect_errno(ends.server.send(b"x", libc::MSG_NOSIGNAL), libc::EPIPE);
@@ -205,7 +225,10 @@ fn close__exit_of_process(pair: Pair) {
         unsafe { libc::pause() };
     });
     drop(ends.client);
-    expect_errno(ends.server.recv(&mut [0; 4], libc::MSG_DONTWAIT), libc::EAGAIN);
+    expect_errno(
+        ends.server.recv(&mut [0; 4], libc::MSG_DONTWAIT),
+        libc::EAGAIN,
+    );
     // SAFETY: our own child.
     unsafe { libc::kill(child, libc::SIGKILL) };
     wait_for_child(child);
@@ -216,7 +239,11 @@ fn close__dup_keeps_it_open(pair: Pair) {
     let ends = connected(pair);
     let copy = ends.client.try_clone();
     drop(ends.client);
-    Connected { client: copy, server: ends.server }.check_alive();
+    Connected {
+        client: copy,
+        server: ends.server,
+    }
+    .check_alive();
 }
 
 fn close__fork_shares_it(pair: Pair) {
@@ -233,7 +260,10 @@ fn close__fork_shares_it(pair: Pair) {
 
 fn linger__zero_resets(pair: Pair) {
     let ends = connected(pair);
-    let (local, remote) = (ends.client.local().expect("name"), ends.client.peer().expect("name"));
+    let (local, remote) = (
+        ends.client.local().expect("name"),
+        ends.client.peer().expect("name"),
+    );
     ends.client.set_linger(true, 0).expect("SO_LINGER");
     drop(ends.client);
     expect_errno(ends.server.recv(&mut [0; 4], 0), libc::ECONNRESET);
@@ -243,13 +273,20 @@ fn linger__zero_resets(pair: Pair) {
 /// A client whose last bytes the peer has no room for.
 fn stuck(pair: Pair) -> (Connected, usize) {
     let ends = connected_with(pair, |listener, client| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192).expect("SO_RCVBUF");
-        client.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 100_000).expect("SO_SNDBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 100_000)
+            .expect("SO_SNDBUF");
     });
     let mut stream = Stream::new(4);
     let mut quiet = 0;
     while quiet < 20 {
-        match ends.client.send(&stream.clone().take(10_000), libc::MSG_DONTWAIT) {
+        match ends
+            .client
+            .send(&stream.clone().take(10_000), libc::MSG_DONTWAIT)
+        {
             Ok(count) => {
                 stream.advance(count);
                 quiet = 0;
@@ -305,7 +342,11 @@ fn listener__closed_resets_queued(pair: Pair) {
     clients[0].send_all(b"unread");
     wait::until("the server's side is complete", || {
         let entries = procnet::entries(pair.server);
-        entries.iter().filter(|e| e.local == address && e.state == State::Established).count() == 5
+        entries
+            .iter()
+            .filter(|e| e.local == address && e.state == State::Established)
+            .count()
+            == 5
     });
     drop(listener);
     for client in &clients {
@@ -319,21 +360,30 @@ fn listener__closed_spares_accepted(pair: Pair) {
     // `connected` closes the listener.
     let ends = connected(pair);
     let address = ends.server.local().expect("name");
-    expect_errno(Sock::open(pair.client).connect(&address), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(pair.client).connect(&address),
+        libc::ECONNREFUSED,
+    );
     ends.check_alive();
 }
 
 fn shutdown__listener(stack: Stack) {
     let (listener, address) = listening(stack, 8);
-    listener.shutdown(libc::SHUT_WR).expect("shutdown of the sending half");
-    Sock::open(stack).connect(&address).expect("a listener has no sending half to lose");
+    listener
+        .shutdown(libc::SHUT_WR)
+        .expect("shutdown of the sending half");
+    Sock::open(stack)
+        .connect(&address)
+        .expect("a listener has no sending half to lose");
     listener.accept().expect("accept");
     listener.shutdown(libc::SHUT_RD).expect("shutdown");
     expect_errno(listener.accept(), libc::EINVAL);
     expect_errno(Sock::open(stack).connect(&address), libc::ECONNREFUSED);
     // A port that the kernel chose is given up with the listening; another one may come.
     listener.listen(8).expect("listen anew");
-    Sock::open(stack).connect(&stack.local(listener.port())).expect("connect");
+    Sock::open(stack)
+        .connect(&stack.local(listener.port()))
+        .expect("connect");
 }
 
 fn shutdown__wakes_blocked_accept(stack: Stack) {
@@ -353,7 +403,10 @@ fn close__connecting_socket_vanishes(stack: Stack) {
     let address = Veth::address_of_nobody(stack.ip, 80);
     expect_errno(sock.connect(&address), libc::EINPROGRESS);
     let local = sock.local().expect("name");
-    assert_eq!(procnet::state_of(stack, local, address), Some(State::SynSent));
+    assert_eq!(
+        procnet::state_of(stack, local, address),
+        Some(State::SynSent)
+    );
     drop(sock);
     assert_eq!(procnet::state_of(stack, local, address), None);
 }
@@ -361,13 +414,23 @@ fn close__connecting_socket_vanishes(stack: Stack) {
 /// A closed socket whose peer never closes does not stay for ever.
 fn fin_wait2__orphan_times_out(stack: Stack) {
     ns::isolate();
-    let Some(setting) = ns::find_sysctl(stack, "tcp_fin_timeout") else { ktap::skip("no tcp_fin_timeout") };
+    let Some(setting) = ns::find_sysctl(stack, "tcp_fin_timeout") else {
+        ktap::skip("no tcp_fin_timeout")
+    };
     ns::set_sysctl(&setting, "1");
-    let ends = connected(Pair { client: stack, server: Stack::builtin(stack.ip) });
-    let (local, remote) = (ends.client.local().expect("name"), ends.client.peer().expect("name"));
+    let ends = connected(Pair {
+        client: stack,
+        server: Stack::builtin(stack.ip),
+    });
+    let (local, remote) = (
+        ends.client.local().expect("name"),
+        ends.client.peer().expect("name"),
+    );
     drop(ends.client);
     assert_eq!(ends.server.recv(&mut [0; 4], 0).expect("the end"), 0);
-    wait::until("the orphan is gone", || procnet::state_of(stack, local, remote).is_none());
+    wait::until("the orphan is gone", || {
+        procnet::state_of(stack, local, remote).is_none()
+    });
     assert_eq!(ends.server.send(b"?", libc::MSG_NOSIGNAL).expect("send"), 1);
     ends.server.poll_until_all(libc::POLLERR | libc::POLLHUP);
 }
@@ -395,7 +458,11 @@ fn time_wait__is_listed(pair: Pair) {
         .into_iter()
         .find(|e| e.local == address && e.remote == from)
         .expect("an entry");
-    assert_eq!((entry.state, entry.timer), (State::TimeWait, 3), "timer 3 is TIME-WAIT's");
+    assert_eq!(
+        (entry.state, entry.timer),
+        (State::TimeWait, 3),
+        "timer 3 is TIME-WAIT's"
+    );
     assert!(entry.timer_ticks > 0);
     assert_eq!(entry.inode, 0);
 }
@@ -404,7 +471,9 @@ fn time_wait__other_side_is_gone(pair: Pair) {
     ns::isolate();
     let (listener, address) = listening(pair.server, 1);
     let from = time_wait_at(pair, &listener, address);
-    wait::until("the client's side is gone", || procnet::state_of(pair.client, from, address).is_none());
+    wait::until("the client's side is gone", || {
+        procnet::state_of(pair.client, from, address).is_none()
+    });
 }
 
 /// RFC 9293 3.6.1, RFC 6191: a new SYN from the same address opens a new connection out of TIME-WAIT.
@@ -412,7 +481,9 @@ fn time_wait__new_syn_reopens(pair: Pair) {
     ns::isolate();
     let (listener, address) = listening(pair.server, 1);
     let from = time_wait_at(pair, &listener, address);
-    wait::until("the client's side is gone", || procnet::state_of(pair.client, from, address).is_none());
+    wait::until("the client's side is gone", || {
+        procnet::state_of(pair.client, from, address).is_none()
+    });
     let client = Sock::open(pair.client);
     client.set_reuseaddr();
     client.bind(&from).expect("bind to the old port");
@@ -447,7 +518,14 @@ fn time_wait__rebind(pair: Pair) {
 fn time_wait__reserves_the_port(first: Stack, second: Stack) {
     ns::isolate();
     let (listener, address) = listening_at(first, &first.local(5001), 1);
-    time_wait_at(Pair { client: first, server: first }, &listener, address);
+    time_wait_at(
+        Pair {
+            client: first,
+            server: first,
+        },
+        &listener,
+        address,
+    );
     drop(listener);
     expect_errno(Sock::open(second).bind(&address), libc::EADDRINUSE);
 }
@@ -461,7 +539,8 @@ fn time_wait__after_simultaneous_close(stack: Stack) {
     client.connect(&address).expect("connect");
     let (server, from) = listener.accept().expect("accept");
     ns::sh_or_skip("tc qdisc add dev va root netem delay 300ms");
-    link.b.run(|| ns::sh("tc qdisc add dev vb root netem delay 300ms"));
+    link.b
+        .run(|| ns::sh("tc qdisc add dev vb root netem delay 300ms"));
     server.shutdown(libc::SHUT_WR).expect("shutdown");
     client.shutdown(libc::SHUT_WR).expect("shutdown");
     if server.poll_now(libc::POLLRDHUP) != 0 || client.poll_now(libc::POLLRDHUP) != 0 {
@@ -471,8 +550,12 @@ fn time_wait__after_simultaneous_close(stack: Stack) {
         assert_eq!(sock.recv(&mut [0; 4], 0).expect("the end"), 0);
     }
     drop((client, server));
-    wait::until("TIME-WAIT here", || procnet::state_of(stack, from, address) == Some(State::TimeWait));
+    wait::until("TIME-WAIT here", || {
+        procnet::state_of(stack, from, address) == Some(State::TimeWait)
+    });
     link.b.run(|| {
-        wait::until("TIME-WAIT there", || procnet::state_of(stack, address, from) == Some(State::TimeWait));
+        wait::until("TIME-WAIT there", || {
+            procnet::state_of(stack, address, from) == Some(State::TimeWait)
+        });
     });
 }

@@ -9,7 +9,9 @@ use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::errno;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::sock::RawAddr;
-use oxtcp_selftests::{cases, connected, expect_errno, ktap, listening, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, expect_errno, ktap, listening, Ip, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("connect");
@@ -71,14 +73,21 @@ fn connect__refused(pair: Pair) {
     let bound = Sock::open(pair.server);
     bound.bind(&pair.server.local(0)).expect("bind");
     let address = bound.local().expect("getsockname");
-    expect_errno(Sock::open(pair.client).connect(&address), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(pair.client).connect(&address),
+        libc::ECONNREFUSED,
+    );
 }
 
 fn connect__refused_by_nobody(stack: Stack) {
     ns::isolate();
     let sock = Sock::open(stack);
     expect_errno(sock.connect(&free_port(stack)), libc::ECONNREFUSED);
-    assert_eq!(sock.take_error(), 0, "connect has returned the error already");
+    assert_eq!(
+        sock.take_error(),
+        0,
+        "connect has returned the error already"
+    );
     expect_errno(sock.peer(), libc::ENOTCONN);
 }
 
@@ -87,7 +96,9 @@ fn connect__refused_then_again(stack: Stack) {
     let client = Sock::open(stack);
     expect_errno(client.connect(&free_port(stack)), libc::ECONNREFUSED);
     let (listener, address) = listening(stack, 1);
-    client.connect(&address).expect("connect on the same socket");
+    client
+        .connect(&address)
+        .expect("connect on the same socket");
     let (server, _) = listener.accept().expect("accept");
     Connected { client, server }.check_alive();
 }
@@ -109,12 +120,18 @@ fn connect__nonblocking_refused(stack: Stack) {
 
 fn connect__port_zero(stack: Stack) {
     ns::isolate();
-    expect_errno(Sock::open(stack).connect(&stack.local(0)), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(stack).connect(&stack.local(0)),
+        libc::ECONNREFUSED,
+    );
 }
 
 fn connect__unreachable(stack: Stack) {
     ns::isolate();
-    expect_errno(Sock::open(stack).connect(&stack.foreign(80)), libc::ENETUNREACH);
+    expect_errno(
+        Sock::open(stack).connect(&stack.foreign(80)),
+        libc::ENETUNREACH,
+    );
 }
 
 fn connect__multicast(stack: Stack) {
@@ -167,7 +184,8 @@ fn connect__send_timeout_is_einprogress(stack: Stack) {
     let _link = Veth::new();
     let address = Veth::address_of_nobody(stack.ip, 80);
     let sock = Sock::open(stack);
-    sock.set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(50)).expect("SO_SNDTIMEO");
+    sock.set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(50))
+        .expect("SO_SNDTIMEO");
     expect_errno(sock.connect(&address), libc::EINPROGRESS);
     sock.set_nonblocking(true);
     expect_errno(sock.connect(&address), libc::EALREADY);
@@ -176,7 +194,10 @@ fn connect__send_timeout_is_einprogress(stack: Stack) {
 fn connect__send_before_established(stack: Stack) {
     let _link = Veth::new();
     let sock = Sock::open_nonblocking(stack);
-    expect_errno(sock.connect(&Veth::address_of_nobody(stack.ip, 80)), libc::EINPROGRESS);
+    expect_errno(
+        sock.connect(&Veth::address_of_nobody(stack.ip, 80)),
+        libc::EINPROGRESS,
+    );
     expect_errno(sock.send(b"early", libc::MSG_NOSIGNAL), libc::EAGAIN);
     expect_errno(sock.recv(&mut [0; 8], 0), libc::EAGAIN);
 }
@@ -187,7 +208,10 @@ fn connect__to_itself(stack: Stack) {
     let sock = Sock::open(stack);
     sock.bind(&stack.local(5001)).expect("bind");
     sock.connect(&stack.local(5001)).expect("connect to itself");
-    assert_eq!(sock.peer().expect("getpeername"), sock.local().expect("getsockname"));
+    assert_eq!(
+        sock.peer().expect("getpeername"),
+        sock.local().expect("getsockname")
+    );
     sock.send_all(b"to myself");
     assert_eq!(sock.recv_exact(9), b"to myself");
 }
@@ -197,8 +221,12 @@ fn connect__to_itself(stack: Stack) {
 fn connect__crossing_syns(stack: Stack) {
     let link = Veth::new();
     ns::sh_or_skip("tc qdisc add dev va root netem delay 50ms");
-    link.b.run(|| ns::sh("tc qdisc add dev vb root netem delay 50ms"));
-    let (a, b) = (Veth::address_a(stack.ip, 5001), Veth::address_b(stack.ip, 5002));
+    link.b
+        .run(|| ns::sh("tc qdisc add dev vb root netem delay 50ms"));
+    let (a, b) = (
+        Veth::address_a(stack.ip, 5001),
+        Veth::address_b(stack.ip, 5002),
+    );
     let one = Sock::open_nonblocking(stack);
     let two = link.b.run(|| Sock::open_nonblocking(stack));
     one.bind(&a).expect("bind");
@@ -214,15 +242,24 @@ fn connect__crossing_syns(stack: Stack) {
         assert_eq!(error, 0);
         sock.set_nonblocking(false);
     }
-    Connected { client: one, server: two }.check_alive();
+    Connected {
+        client: one,
+        server: two,
+    }
+    .check_alive();
 }
 
 fn connect__wildcard_is_loopback(pair: Pair) {
     let (listener, address) = listening(pair.server, 1);
     let client = Sock::open(pair.client);
-    client.connect(&pair.client.any(address.port())).expect("connect to the wildcard");
+    client
+        .connect(&pair.client.any(address.port()))
+        .expect("connect to the wildcard");
     let (server, _) = listener.accept().expect("accept");
-    assert_eq!(client.peer().expect("getpeername").ip(), pair.client.loopback());
+    assert_eq!(
+        client.peer().expect("getpeername").ip(),
+        pair.client.loopback()
+    );
     Connected { client, server }.check_alive();
 }
 
@@ -256,7 +293,9 @@ fn connect__bound_address_used(pair: Pair) {
 fn connect__unspec_disconnects(pair: Pair) {
     let ends = connected(pair);
     match ends.client.connect_raw(&RawAddr::unspecified()) {
-        Err(error) if errno::of(&error) == libc::EOPNOTSUPP => ktap::skip("connect with AF_UNSPEC: EOPNOTSUPP"),
+        Err(error) if errno::of(&error) == libc::EOPNOTSUPP => {
+            ktap::skip("connect with AF_UNSPEC: EOPNOTSUPP")
+        }
         result => result.expect("connect with AF_UNSPEC"),
     }
     expect_errno(ends.client.peer(), libc::ENOTCONN);
@@ -264,13 +303,18 @@ fn connect__unspec_disconnects(pair: Pair) {
     let (listener, address) = listening(pair.server, 1);
     ends.client.connect(&address).expect("connect anew");
     let (server, _) = listener.accept().expect("accept");
-    Connected { client: ends.client, server }.check_alive();
+    Connected {
+        client: ends.client,
+        server,
+    }
+    .check_alive();
 }
 
 fn connect__over_veth(pair: Pair) {
     let link = Veth::new();
-    let (listener, address) =
-        link.b.run(|| listening_at(pair.server, &Veth::address_b(pair.ip(), 5001), 1));
+    let (listener, address) = link
+        .b
+        .run(|| listening_at(pair.server, &Veth::address_b(pair.ip(), 5001), 1));
     let client = Sock::open(pair.client);
     client.connect(&address).expect("connect");
     let (server, from) = listener.accept().expect("accept");
@@ -298,7 +342,9 @@ fn dualstack__mapped_connect(first: Stack, second: Stack) {
     let (v6, v4) = v6_and_v4(first, second);
     let (listener, address) = listening(v4, 1);
     let client = Sock::open(v6);
-    client.connect(&mapped(address)).expect("connect to a mapped address");
+    client
+        .connect(&mapped(address))
+        .expect("connect to a mapped address");
     let (server, from) = listener.accept().expect("accept");
     assert_eq!(from.ip(), v4.loopback());
     assert_eq!(client.peer().expect("getpeername"), mapped(address));
@@ -309,7 +355,10 @@ fn dualstack__mapped_connect(first: Stack, second: Stack) {
 fn dualstack__mapped_bind(first: Stack, second: Stack) {
     let (v6, v4) = v6_and_v4(first, second);
     let (listener, address) = listening_at(v6, &mapped(v4.local(0)), 1);
-    assert_eq!(address.ip(), IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped()));
+    assert_eq!(
+        address.ip(),
+        IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped())
+    );
     let client = Sock::open(v4);
     client.connect(&v4.local(address.port())).expect("connect");
     let (server, from) = listener.accept().expect("accept");
@@ -328,10 +377,15 @@ fn dualstack__accept_names_are_mapped(first: Stack, second: Stack) {
     let (listener, address) = listening_at(v6, &v6.any(0), 2);
     for client_stack in [v4, v6] {
         let client = Sock::open(client_stack);
-        client.connect(&client_stack.local(address.port())).expect("connect");
+        client
+            .connect(&client_stack.local(address.port()))
+            .expect("connect");
         let (server, from) = listener.accept().expect("accept");
         assert_eq!(from, mapped(client.local().expect("getsockname")));
-        assert_eq!(server.local().expect("getsockname"), mapped(client.peer().expect("getpeername")));
+        assert_eq!(
+            server.local().expect("getsockname"),
+            mapped(client.peer().expect("getpeername"))
+        );
         Connected { client, server }.check_alive();
     }
 }
@@ -339,23 +393,45 @@ fn dualstack__accept_names_are_mapped(first: Stack, second: Stack) {
 fn dualstack__v6only_refuses_ipv4(first: Stack, second: Stack) {
     let (v6, v4) = v6_and_v4(first, second);
     let listener = Sock::open(v6);
-    assert_eq!(listener.get(libc::SOL_IPV6, libc::IPV6_V6ONLY).expect("IPV6_V6ONLY"), 0);
-    listener.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 1).expect("IPV6_V6ONLY");
-    assert_eq!(listener.get(libc::SOL_IPV6, libc::IPV6_V6ONLY).expect("IPV6_V6ONLY"), 1);
+    assert_eq!(
+        listener
+            .get(libc::SOL_IPV6, libc::IPV6_V6ONLY)
+            .expect("IPV6_V6ONLY"),
+        0
+    );
+    listener
+        .set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 1)
+        .expect("IPV6_V6ONLY");
+    assert_eq!(
+        listener
+            .get(libc::SOL_IPV6, libc::IPV6_V6ONLY)
+            .expect("IPV6_V6ONLY"),
+        1
+    );
     expect_errno(listener.bind(&mapped(v4.local(0))), libc::EINVAL);
     listener.bind(&v6.any(0)).expect("bind");
     // Once bound it cannot be changed.
-    expect_errno(listener.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 0), libc::EINVAL);
+    expect_errno(
+        listener.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 0),
+        libc::EINVAL,
+    );
     listener.listen(1).expect("listen");
-    expect_errno(Sock::open(v4).connect(&v4.local(listener.port())), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(v4).connect(&v4.local(listener.port())),
+        libc::ECONNREFUSED,
+    );
     let client = Sock::open(v6);
-    client.connect(&v6.local(listener.port())).expect("connect over IPv6");
+    client
+        .connect(&v6.local(listener.port()))
+        .expect("connect over IPv6");
 }
 
 fn dualstack__v6only_connect_mapped(first: Stack, second: Stack) {
     let (v6, v4) = v6_and_v4(first, second);
     let (_listener, address) = listening(v4, 1);
     let client = Sock::open(v6);
-    client.set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 1).expect("IPV6_V6ONLY");
+    client
+        .set(libc::SOL_IPV6, libc::IPV6_V6ONLY, 1)
+        .expect("IPV6_V6ONLY");
     expect_errno(client.connect(&mapped(address)), libc::ENETUNREACH);
 }

@@ -35,7 +35,11 @@ fn main() -> ExitCode {
 
 /// Bytes of a bulk transfer in each direction: OXTCP_BULK_MIB, 16 by default.
 fn bulk_size() -> usize {
-    std::env::var("OXTCP_BULK_MIB").ok().and_then(|v| v.parse().ok()).unwrap_or(16) * MIB
+    std::env::var("OXTCP_BULK_MIB")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(16)
+        * MIB
 }
 
 fn send__all_calls(pair: Pair) {
@@ -81,7 +85,12 @@ fn writev__many_pieces(pair: Pair) {
         }
     });
     Stream::new(1).check(&ends.server.recv_exact(bytes.len()));
-    assert_eq!(sender.join(), bytes.len(), "a blocking writev of {} pieces", pieces.len());
+    assert_eq!(
+        sender.join(),
+        bytes.len(),
+        "a blocking writev of {} pieces",
+        pieces.len()
+    );
 }
 
 fn writev__empty_pieces(pair: Pair) {
@@ -97,14 +106,22 @@ fn readv__pieces(pair: Pair) {
     ends.client.send_all(b"0123456789");
     wait::until("all has come", || ends.server.readable() == 10);
     let (mut a, mut b, mut c) = ([0; 3], [0; 0], [0; 20]);
-    assert_eq!(ends.server.readv(&mut [&mut a, &mut b, &mut c]).expect("readv"), 10);
+    assert_eq!(
+        ends.server
+            .readv(&mut [&mut a, &mut b, &mut c])
+            .expect("readv"),
+        10
+    );
     assert_eq!((&a, &c[..7]), (b"012", &b"3456789"[..]));
 }
 
 /// Memory that is not there: nothing is sent, the connection lives.
 fn sendmsg__bad_memory(pair: Pair) {
     let ends = connected(pair);
-    let mut bad = [libc::iovec { iov_base: 0x1000 as *mut libc::c_void, iov_len: 100 }];
+    let mut bad = [libc::iovec {
+        iov_base: 0x1000 as *mut libc::c_void,
+        iov_len: 100,
+    }];
     expect_errno(ends.client.sendmsg_raw(&mut bad, 0), libc::EFAULT);
     ends.check_alive();
 }
@@ -150,7 +167,10 @@ fn sendmsg__partly_bad_memory(pair: Pair) {
     let edge = Edge::new();
     let bytes = Stream::new(2).take(1000);
     edge.tail(1000).copy_from_slice(&bytes);
-    let mut parts = [libc::iovec { iov_base: edge.tail(1000).as_mut_ptr().cast(), iov_len: 3000 }];
+    let mut parts = [libc::iovec {
+        iov_base: edge.tail(1000).as_mut_ptr().cast(),
+        iov_len: 3000,
+    }];
     let sent = match ends.client.sendmsg_raw(&mut parts, 0) {
         Ok(count) => count,
         Err(error) => {
@@ -166,7 +186,13 @@ fn sendmsg__partly_bad_memory(pair: Pair) {
 
 fn sendmsg__too_many_pieces(pair: Pair) {
     let ends = connected(pair);
-    let mut parts = vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 1025];
+    let mut parts = vec![
+        libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0
+        };
+        1025
+    ];
     expect_errno(ends.client.sendmsg_raw(&mut parts, 0), libc::EMSGSIZE);
     ends.check_alive();
 }
@@ -177,7 +203,10 @@ fn send__from_claimed_gigabyte(pair: Pair) {
     let edge = Edge::new();
     let bytes = Stream::new(3).take(PAGE);
     edge.tail(PAGE).copy_from_slice(&bytes);
-    let mut parts = [libc::iovec { iov_base: edge.tail(PAGE).as_mut_ptr().cast(), iov_len: 1 << 30 }];
+    let mut parts = [libc::iovec {
+        iov_base: edge.tail(PAGE).as_mut_ptr().cast(),
+        iov_len: 1 << 30,
+    }];
     let sent = match ends.client.sendmsg_raw(&mut parts, libc::MSG_DONTWAIT) {
         Ok(count) => count,
         Err(error) => {
@@ -197,7 +226,12 @@ fn recv__into_claimed_gigabyte(pair: Pair) {
     wait::until("all has come", || ends.server.readable() == 9);
     // SAFETY: the kernel writes at most what has come, which the page has room for.
     let got = errno::check_len(unsafe {
-        libc::recv(ends.server.fd(), edge.tail(PAGE).as_mut_ptr().cast(), 1 << 30, 0)
+        libc::recv(
+            ends.server.fd(),
+            edge.tail(PAGE).as_mut_ptr().cast(),
+            1 << 30,
+            0,
+        )
     });
     assert_eq!(got.expect("recv"), 9);
     assert_eq!(&edge.tail(PAGE)[..9], b"few bytes");
@@ -209,7 +243,9 @@ fn recv__bad_memory(pair: Pair) {
     ends.client.send_all(b"keep me");
     wait::until("all has come", || ends.server.readable() == 7);
     // SAFETY: the kernel refuses the address.
-    let got = errno::check_len(unsafe { libc::recv(ends.server.fd(), 0x1000 as *mut libc::c_void, 7, 0) });
+    let got = errno::check_len(unsafe {
+        libc::recv(ends.server.fd(), 0x1000 as *mut libc::c_void, 7, 0)
+    });
     expect_errno(got, libc::EFAULT);
     assert_eq!(ends.server.recv_exact(7), b"keep me");
 }
@@ -271,8 +307,10 @@ fn receive(sock: &Sock, seed: u64, total: usize, piece: usize) {
 fn transfer__both_directions_at_once(pair: Pair) {
     let ends = connected(pair);
     let total = bulk_size();
-    let senders =
-        [spawn_sender(&ends.client, 5, total, |_| 100_000), spawn_sender(&ends.server, 6, total, |_| 65_536)];
+    let senders = [
+        spawn_sender(&ends.client, 5, total, |_| 100_000),
+        spawn_sender(&ends.server, 6, total, |_| 65_536),
+    ];
     let receiver = {
         let client = ends.client.try_clone();
         thread::spawn(move || receive(&client, 6, total, 70_000))
@@ -291,7 +329,9 @@ fn transfer__one_byte_writes(pair: Pair) {
 
 fn transfer__one_byte_writes_nodelay(pair: Pair) {
     let ends = connected(pair);
-    ends.client.set(libc::SOL_TCP, libc::TCP_NODELAY, 1).expect("TCP_NODELAY");
+    ends.client
+        .set(libc::SOL_TCP, libc::TCP_NODELAY, 1)
+        .expect("TCP_NODELAY");
     let sender = spawn_sender(&ends.client, 8, 3000, |_| 1);
     receive(&ends.server, 8, 3000, 1);
     sender.join();
@@ -323,8 +363,10 @@ fn transfer__random_sizes(pair: Pair) {
 fn transfer__small_buffers(pair: Pair) {
     let ends = connected_with(pair, |listener, client| {
         for sock in [listener, client] {
-            sock.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096).expect("SO_RCVBUF");
-            sock.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 4096).expect("SO_SNDBUF");
+            sock.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096)
+                .expect("SO_RCVBUF");
+            sock.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 4096)
+                .expect("SO_SNDBUF");
         }
     });
     let total = MIB / 4;
@@ -344,8 +386,16 @@ fn transfer__nonblocking(pair: Pair) {
     let mut part = vec![0; 50_000];
     while inn.iter().any(|stream| stream.position() < total) {
         let mut wanted = [0, 1].map(|n| {
-            let more = if out[n].position() < total { libc::POLLOUT } else { 0 };
-            libc::pollfd { fd: socks[n].fd(), events: libc::POLLIN | more, revents: 0 }
+            let more = if out[n].position() < total {
+                libc::POLLOUT
+            } else {
+                0
+            };
+            libc::pollfd {
+                fd: socks[n].fd(),
+                events: libc::POLLIN | more,
+                revents: 0,
+            }
         });
         // SAFETY: two pollfds.
         let ready = unsafe { libc::poll(wanted.as_mut_ptr(), 2, wait::limit().as_millis() as i32) };
@@ -358,7 +408,9 @@ fn transfer__nonblocking(pair: Pair) {
             }
             if wanted[n].revents & libc::POLLOUT != 0 {
                 let left = (total - out[n].position()).min(40_000) as usize;
-                let count = socks[n].send(&out[n].clone().take(left), 0).expect("send after POLLOUT");
+                let count = socks[n]
+                    .send(&out[n].clone().take(left), 0)
+                    .expect("send after POLLOUT");
                 out[n].advance(count);
             }
         }
@@ -371,28 +423,43 @@ fn recv__peek(pair: Pair) {
     wait::until("all has come", || ends.server.readable() == 10);
     let mut part = [0; 4];
     for _ in 0..3 {
-        assert_eq!(ends.server.recv(&mut part, libc::MSG_PEEK).expect("peek"), 4);
+        assert_eq!(
+            ends.server.recv(&mut part, libc::MSG_PEEK).expect("peek"),
+            4
+        );
         assert_eq!(&part, b"look");
     }
     assert_eq!(ends.server.readable(), 10);
     assert_eq!(ends.server.recv_exact(10), b"look twice");
-    expect_errno(ends.server.recv(&mut part, libc::MSG_PEEK | libc::MSG_DONTWAIT), libc::EAGAIN);
+    expect_errno(
+        ends.server
+            .recv(&mut part, libc::MSG_PEEK | libc::MSG_DONTWAIT),
+        libc::EAGAIN,
+    );
 }
 
 /// A peek sees over the borders of segments.
 fn recv__peek_longer_than_there_is(pair: Pair) {
     let ends = connected(pair);
-    ends.client.set(libc::SOL_TCP, libc::TCP_NODELAY, 1).expect("TCP_NODELAY");
+    ends.client
+        .set(libc::SOL_TCP, libc::TCP_NODELAY, 1)
+        .expect("TCP_NODELAY");
     let bytes = Stream::new(13).take(300);
     for (count, piece) in bytes.chunks(30).enumerate() {
         ends.client.send_all(piece);
         wait::until("it has come", || ends.server.readable() == 30 * (count + 1));
     }
     let mut all = [0; 1000];
-    assert_eq!(ends.server.recv(&mut all, libc::MSG_PEEK).expect("peek"), 300);
+    assert_eq!(
+        ends.server.recv(&mut all, libc::MSG_PEEK).expect("peek"),
+        300
+    );
     assert_eq!(&all[..300], &bytes);
     assert_eq!(ends.server.recv(&mut all[..45], 0).expect("recv"), 45);
-    assert_eq!(ends.server.recv(&mut all, libc::MSG_PEEK).expect("peek"), 255);
+    assert_eq!(
+        ends.server.recv(&mut all, libc::MSG_PEEK).expect("peek"),
+        255
+    );
     assert_eq!(&all[..255], &bytes[45..]);
 }
 
@@ -420,17 +487,35 @@ fn recv__waitall_until_end(pair: Pair) {
     ends.client.send_all(b"short");
     ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
     let mut bytes = [0; 100];
-    assert_eq!(ends.server.recv(&mut bytes, libc::MSG_WAITALL).expect("recv"), 5);
-    assert_eq!(ends.server.recv(&mut bytes, libc::MSG_WAITALL).expect("recv"), 0);
+    assert_eq!(
+        ends.server
+            .recv(&mut bytes, libc::MSG_WAITALL)
+            .expect("recv"),
+        5
+    );
+    assert_eq!(
+        ends.server
+            .recv(&mut bytes, libc::MSG_WAITALL)
+            .expect("recv"),
+        0
+    );
 }
 
 fn recv__dontwait(pair: Pair) {
     let ends = connected(pair);
     let mut bytes = [0; 10];
-    expect_errno(ends.server.recv(&mut bytes, libc::MSG_DONTWAIT), libc::EAGAIN);
+    expect_errno(
+        ends.server.recv(&mut bytes, libc::MSG_DONTWAIT),
+        libc::EAGAIN,
+    );
     ends.client.send_all(b"now");
     wait::until("it has come", || ends.server.readable() == 3);
-    assert_eq!(ends.server.recv(&mut bytes, libc::MSG_DONTWAIT | libc::MSG_WAITALL).expect("recv"), 3);
+    assert_eq!(
+        ends.server
+            .recv(&mut bytes, libc::MSG_DONTWAIT | libc::MSG_WAITALL)
+            .expect("recv"),
+        3
+    );
 }
 
 /// With MSG_TRUNC, TCP drops the bytes instead of storing them (tcp(7)).
@@ -449,7 +534,9 @@ fn recv__trunc_discards(pair: Pair) {
 
 fn recv__timeout(pair: Pair) {
     let ends = connected(pair);
-    ends.server.set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(30)).expect("SO_RCVTIMEO");
+    ends.server
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(30))
+        .expect("SO_RCVTIMEO");
     expect_errno(ends.server.recv(&mut [0; 8], 0), libc::EAGAIN);
     expect_errno(ends.server.read(&mut [0; 8]), libc::EAGAIN);
     ends.check_alive();
@@ -457,10 +544,17 @@ fn recv__timeout(pair: Pair) {
 
 fn recv__timeout_with_waitall(pair: Pair) {
     let ends = connected(pair);
-    ends.server.set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(30)).expect("SO_RCVTIMEO");
+    ends.server
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(30))
+        .expect("SO_RCVTIMEO");
     ends.client.send_all(b"part");
     wait::until("it has come", || ends.server.readable() == 4);
-    assert_eq!(ends.server.recv(&mut [0; 8], libc::MSG_WAITALL).expect("recv"), 4);
+    assert_eq!(
+        ends.server
+            .recv(&mut [0; 8], libc::MSG_WAITALL)
+            .expect("recv"),
+        4
+    );
 }
 
 /// A stream's recvmsg tells no name and no control data.
@@ -472,20 +566,34 @@ fn recvmsg__no_name(pair: Pair) {
     let mut byte = [0_u8; 1];
     // SAFETY: both buffers are valid for their lengths.
     let got = errno::check_len(unsafe {
-        libc::recvfrom(ends.server.fd(), byte.as_mut_ptr().cast(), 1, 0, name.as_mut_ptr(), &mut len)
+        libc::recvfrom(
+            ends.server.fd(),
+            byte.as_mut_ptr().cast(),
+            1,
+            0,
+            name.as_mut_ptr(),
+            &mut len,
+        )
     });
     assert_eq!(got.expect("recvfrom"), 1);
     assert_eq!(len, 0);
     ends.client.send_all(b"y");
-    assert_eq!(ends.server.recvmsg(&mut [&mut byte], 0).expect("recvmsg"), (1, 0));
+    assert_eq!(
+        ends.server.recvmsg(&mut [&mut byte], 0).expect("recvmsg"),
+        (1, 0)
+    );
 }
 
 /// Urgent data and the error queue: as in Linux, or refused; never taken as ordinary bytes.
 fn recv__bad_flags_are_refused(pair: Pair) {
     let ends = connected(pair);
-    let oob = ends.server.recv(&mut [0; 4], libc::MSG_OOB | libc::MSG_DONTWAIT);
+    let oob = ends
+        .server
+        .recv(&mut [0; 4], libc::MSG_OOB | libc::MSG_DONTWAIT);
     expect_one_of(oob, &[libc::EINVAL, libc::EOPNOTSUPP]);
-    let queue = ends.server.recv(&mut [0; 4], libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT);
+    let queue = ends
+        .server
+        .recv(&mut [0; 4], libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT);
     expect_one_of(queue, &[libc::EAGAIN, libc::EOPNOTSUPP]);
     ends.check_alive();
 }
@@ -526,15 +634,23 @@ fn fill_for_good(sock: &Sock, stream: &mut Stream) {
     let mut quiet = 0;
     while quiet < 20 {
         std::thread::sleep(Duration::from_millis(5));
-        quiet = if fill(sock, stream) == 0 { quiet + 1 } else { 0 };
+        quiet = if fill(sock, stream) == 0 {
+            quiet + 1
+        } else {
+            0
+        };
     }
 }
 
 /// A connection whose buffers have a fixed, small size.
 fn with_small_buffers(pair: Pair) -> Connected {
     connected_with(pair, |listener, client| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384).expect("SO_RCVBUF");
-        client.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 16_384).expect("SO_SNDBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 16_384)
+            .expect("SO_SNDBUF");
     })
 }
 
@@ -553,14 +669,18 @@ fn send__dontwait_fills_up(pair: Pair) {
 fn send__timeout_when_full(pair: Pair) {
     let ends = with_small_buffers(pair);
     fill_for_good(&ends.client, &mut Stream::new(16));
-    ends.client.set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(30)).expect("SO_SNDTIMEO");
+    ends.client
+        .set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(30))
+        .expect("SO_SNDTIMEO");
     expect_errno(ends.client.send(b"no room", 0), libc::EAGAIN);
 }
 
 /// A send that the timeout ends half way tells how much went.
 fn send__timeout_partial(pair: Pair) {
     let ends = with_small_buffers(pair);
-    ends.client.set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(300)).expect("SO_SNDTIMEO");
+    ends.client
+        .set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(300))
+        .expect("SO_SNDTIMEO");
     let bytes = Stream::new(17).take(4 * MIB);
     let sent = ends.client.send(&bytes, 0).expect("send");
     assert!(sent > 0 && sent < bytes.len(), "{sent} of {}", bytes.len());
@@ -594,7 +714,8 @@ fn file_of(seed: u64, size: usize) -> std::fs::File {
         assert!(fd >= 0, "memfd_create");
         std::fs::File::from_raw_fd(fd)
     };
-    file.write_all(&Stream::new(seed).take(size)).expect("write");
+    file.write_all(&Stream::new(seed).take(size))
+        .expect("write");
     file.seek(SeekFrom::Start(0)).expect("seek");
     file
 }
@@ -627,11 +748,21 @@ fn splice__pipe(pair: Pair) {
     let ends = connected(pair);
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
-    assert_eq!(unsafe { libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+    assert_eq!(
+        unsafe { libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC) },
+        0
+    );
     let splice = |from: i32, to: i32, count: usize| {
         // SAFETY: open descriptors, no offsets.
         errno::check_len(unsafe {
-            libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), count, 0)
+            libc::splice(
+                from,
+                std::ptr::null_mut(),
+                to,
+                std::ptr::null_mut(),
+                count,
+                0,
+            )
         })
     };
     let bytes = Stream::new(19).take(20_000);
@@ -654,7 +785,10 @@ fn splice__pipe(pair: Pair) {
         };
         let mut part = vec![0; count];
         // SAFETY: the slice is valid.
-        assert_eq!(unsafe { libc::read(pipe[0], part.as_mut_ptr().cast(), count) }, count as isize);
+        assert_eq!(
+            unsafe { libc::read(pipe[0], part.as_mut_ptr().cast(), count) },
+            count as isize
+        );
         got.extend(part);
     }
     assert_eq!(got, bytes);
@@ -666,7 +800,14 @@ fn sendto__name_ignored(pair: Pair) {
     let name = oxtcp_selftests::sock::RawAddr::new(&pair.client.foreign(9));
     // SAFETY: both buffers are valid.
     let sent = errno::check_len(unsafe {
-        libc::sendto(ends.client.fd(), b"x".as_ptr().cast(), 1, 0, name.as_ptr(), name.len)
+        libc::sendto(
+            ends.client.fd(),
+            b"x".as_ptr().cast(),
+            1,
+            0,
+            name.as_ptr(),
+            name.len,
+        )
     });
     assert_eq!(sent.expect("sendto"), 1);
     assert_eq!(ends.server.recv_exact(1), b"x");
@@ -703,7 +844,9 @@ fn siocoutq__counts(pair: Pair) {
 /// The receiver reads nothing until the sender is stuck; then all of it.
 fn window__closes_and_opens(pair: Pair) {
     let ends = connected_with(pair, |listener, _| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192).expect("SO_RCVBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
     });
     let mut sent = Stream::new(21);
     let mut got = Stream::new(21);
@@ -738,7 +881,9 @@ fn window__shrunken_buffer(pair: Pair) {
     let total = 64 * 1024;
     let sender = spawn_sender(&ends.client, 23, total, |_| 30_000);
     wait::until("some has come", || ends.server.readable() > 20_000);
-    ends.server.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 2048).expect("SO_RCVBUF");
+    ends.server
+        .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 2048)
+        .expect("SO_RCVBUF");
     receive(&ends.server, 23, total, 500);
     sender.join();
 }
@@ -753,7 +898,10 @@ fn send__epipe_and_sigpipe(pair: Pair) {
     // SAFETY: asks only.
     let action = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        assert_eq!(libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action), 0);
+        assert_eq!(
+            libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action),
+            0
+        );
         action.sa_sigaction
     };
     assert_eq!(action, libc::SIG_DFL, "no SIGPIPE was delivered");
@@ -783,6 +931,9 @@ fn recv__after_reset(pair: Pair) {
     let client = reset_client(pair);
     expect_errno(client.recv(&mut [0; 4], 0), libc::ECONNRESET);
     let second: io::Result<usize> = client.recv(&mut [0; 4], 0);
-    assert_eq!(second.expect("the error is told once, then it is the end"), 0);
+    assert_eq!(
+        second.expect("the error is told once, then it is the end"),
+        0
+    );
     assert_eq!(client.take_error(), 0);
 }

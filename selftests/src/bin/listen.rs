@@ -8,7 +8,9 @@ use oxtcp_selftests::connection::Connected;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
-use oxtcp_selftests::{cases, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("listen");
@@ -45,7 +47,10 @@ fn accept__in_order(pair: Pair) {
     let clients: Vec<Sock> = (0..10).map(|_| connect(pair.client, &address)).collect();
     wait::until("all are queued", || queued(pair.server, address) == 10);
     for client in &clients {
-        assert_eq!(listener.accept().expect("accept").1, client.local().expect("name"));
+        assert_eq!(
+            listener.accept().expect("accept").1,
+            client.local().expect("name")
+        );
     }
 }
 
@@ -69,7 +74,9 @@ fn accept__reset_before_it(pair: Pair) {
     wait::until("it is queued", || queued(pair.server, address) == 1);
     client.set_linger(true, 0).expect("SO_LINGER");
     drop(client);
-    wait::until("the reset has come", || procnet::state_of(pair.server, address, from).is_none());
+    wait::until("the reset has come", || {
+        procnet::state_of(pair.server, address, from).is_none()
+    });
     let (server, _) = listener.accept().expect("accept");
     expect_errno(server.recv(&mut [0; 4], 0), libc::ECONNRESET);
 }
@@ -125,12 +132,24 @@ fn accept__two_acceptors(pair: Pair) {
     let acceptors: Vec<_> = (0..2)
         .map(|_| {
             let listener = listener.try_clone();
-            thread::spawn(move || (0..EACH).map(|_| listener.accept().expect("accept").1).collect::<Vec<_>>())
+            thread::spawn(move || {
+                (0..EACH)
+                    .map(|_| listener.accept().expect("accept").1)
+                    .collect::<Vec<_>>()
+            })
         })
         .collect();
-    let clients: Vec<Sock> = (0..2 * EACH).map(|_| connect(pair.client, &address)).collect();
-    let mut accepted: Vec<SocketAddr> = acceptors.into_iter().flat_map(thread::Worker::join).collect();
-    let mut wanted: Vec<SocketAddr> = clients.iter().map(|client| client.local().expect("name")).collect();
+    let clients: Vec<Sock> = (0..2 * EACH)
+        .map(|_| connect(pair.client, &address))
+        .collect();
+    let mut accepted: Vec<SocketAddr> = acceptors
+        .into_iter()
+        .flat_map(thread::Worker::join)
+        .collect();
+    let mut wanted: Vec<SocketAddr> = clients
+        .iter()
+        .map(|client| client.local().expect("name"))
+        .collect();
     accepted.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(accepted, wanted);
@@ -149,8 +168,12 @@ fn overflow(pair: Pair, address: SocketAddr, count: usize, bound: u64) -> (Vec<S
             client
         })
         .collect();
-    wait::until("the queue is full", || queued(pair.server, address) == bound);
-    clients.into_iter().partition(|client| client.poll_now(libc::POLLOUT) == libc::POLLOUT)
+    wait::until("the queue is full", || {
+        queued(pair.server, address) == bound
+    });
+    clients
+        .into_iter()
+        .partition(|client| client.poll_now(libc::POLLOUT) == libc::POLLOUT)
 }
 
 /// A backlog of n holds n + 1 connections, as in Linux. Those beyond wait in SYN-SENT, and come in when there
@@ -186,7 +209,10 @@ fn backlog__queue_is_listed(pair: Pair) {
     let (listener, address) = listening(pair.server, 7);
     let entry = || {
         let entries = procnet::entries(pair.server);
-        entries.into_iter().find(|e| e.local == address && e.state == State::Listen).expect("an entry")
+        entries
+            .into_iter()
+            .find(|e| e.local == address && e.state == State::Listen)
+            .expect("an entry")
     };
     assert_eq!(entry().rx_queue, 0);
     let _clients: Vec<Sock> = (0..3).map(|_| connect(pair.client, &address)).collect();
@@ -199,7 +225,10 @@ fn backlog__somaxconn_bounds_it(stack: Stack) {
     ns::isolate();
     ns::set_sysctl("net/core/somaxconn", "2");
     let (listener, address) = listening(stack, 1000);
-    let pair = Pair { client: Stack::builtin(stack.ip), server: stack };
+    let pair = Pair {
+        client: Stack::builtin(stack.ip),
+        server: stack,
+    };
     let (connected, waiting) = overflow(pair, address, 5, 3);
     assert_eq!((connected.len(), waiting.len()), (3, 2));
     for _ in 0..5 {
@@ -214,10 +243,16 @@ fn connect_through_loss(pair: Pair, matching: &str) {
     let (listener, address) =
         oxtcp_selftests::connection::listening_at(pair.server, &pair.server.local(5001), 8);
     let client = thread::spawn(move || connect(pair.client, &address));
-    wait::until("the rule has dropped two segments", || ns::nft_packets("dropped") >= 2);
+    wait::until("the rule has dropped two segments", || {
+        ns::nft_packets("dropped") >= 2
+    });
     ns::nft_clear();
     let (server, _) = listener.accept().expect("accept");
-    Connected { client: client.join(), server }.check_alive();
+    Connected {
+        client: client.join(),
+        server,
+    }
+    .check_alive();
 }
 
 fn syn__lost_is_sent_again(pair: Pair) {
@@ -235,10 +270,15 @@ fn ack__lost_is_made_good(pair: Pair) {
 
 fn syn__retries_end_in_timeout(stack: Stack) {
     let _link = Veth::new();
-    let Some(setting) = ns::find_sysctl(stack, "tcp_syn_retries") else { ktap::skip("no tcp_syn_retries") };
+    let Some(setting) = ns::find_sysctl(stack, "tcp_syn_retries") else {
+        ktap::skip("no tcp_syn_retries")
+    };
     ns::set_sysctl(&setting, "1");
     let sock = Sock::open(stack);
-    expect_errno(sock.connect(&Veth::address_of_nobody(stack.ip, 80)), libc::ETIMEDOUT);
+    expect_errno(
+        sock.connect(&Veth::address_of_nobody(stack.ip, 80)),
+        libc::ETIMEDOUT,
+    );
     assert_eq!(sock.take_error(), 0);
 }
 
@@ -246,6 +286,7 @@ fn syn__retries_end_in_timeout(stack: Stack) {
 fn syn__reset_by_firewall_is_refused(stack: Stack) {
     ns::isolate();
     ns::nft_input(&["tcp dport 5001 reject with tcp reset"]);
-    let (_listener, address) = oxtcp_selftests::connection::listening_at(stack, &stack.local(5001), 8);
+    let (_listener, address) =
+        oxtcp_selftests::connection::listening_at(stack, &stack.local(5001), 8);
     expect_errno(Sock::open(stack).connect(&address), libc::ECONNREFUSED);
 }

@@ -29,18 +29,34 @@ fn main() -> ExitCode {
         ("unload__refused_while_open", unload__refused_while_open),
         ("unload__refused_while_queued", unload__refused_while_queued),
         ("unload__after_time_wait", unload__after_time_wait),
-        ("unload__after_a_refused_connect", unload__after_a_refused_connect),
+        (
+            "unload__after_a_refused_connect",
+            unload__after_a_refused_connect,
+        ),
         ("unload__leaves_nothing", unload__leaves_nothing),
-        ("unload__with_namespaces_there", unload__with_namespaces_there),
-        ("unload__under_builtin_traffic", unload__under_builtin_traffic),
-        ("unload__while_peers_still_send", unload__while_peers_still_send),
+        (
+            "unload__with_namespaces_there",
+            unload__with_namespaces_there,
+        ),
+        (
+            "unload__under_builtin_traffic",
+            unload__under_builtin_traffic,
+        ),
+        (
+            "unload__while_peers_still_send",
+            unload__while_peers_still_send,
+        ),
         ("unload__many_times", unload__many_times),
     ] {
         suite.once(name, test);
     }
     let result = suite.run();
     if !stack::builtin_only() && was_loaded != kernel::module_loaded() {
-        let _ = if was_loaded { kernel::load_module("") } else { kernel::unload_module() };
+        let _ = if was_loaded {
+            kernel::load_module("")
+        } else {
+            kernel::unload_module()
+        };
     }
     result
 }
@@ -61,7 +77,8 @@ fn ready() {
 
 #[track_caller]
 fn load(parameters: &str) {
-    kernel::load_module(parameters).unwrap_or_else(|error| panic!("insmod oxtcp {parameters}: {error}"));
+    kernel::load_module(parameters)
+        .unwrap_or_else(|error| panic!("insmod oxtcp {parameters}: {error}"));
 }
 
 /// Unloads; TIME-WAITs and orphans do not count, but the last file may still be on its way out.
@@ -87,7 +104,11 @@ fn load__registers() {
     unload();
     load("");
     for stack in both() {
-        connected(Pair { client: stack, server: stack }).check_alive();
+        connected(Pair {
+            client: stack,
+            server: stack,
+        })
+        .check_alive();
         assert!(fs::metadata(format!("/proc/net/{}", stack.proc_name())).is_ok());
     }
     let protocols = fs::read_to_string("/proc/net/protocols").expect("/proc/net/protocols");
@@ -104,12 +125,22 @@ fn load__twice_is_eexist() {
 fn load__family_taken() {
     ready();
     unload();
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_NETLINK, libc::AF_PACKET] {
+    for family in [
+        libc::AF_UNIX,
+        libc::AF_INET,
+        libc::AF_NETLINK,
+        libc::AF_PACKET,
+    ] {
         let mut log = Log::from_here().expect("/dev/kmsg");
-        expect_errno(kernel::load_module(&format!("family={family}")), libc::EEXIST);
+        expect_errno(
+            kernel::load_module(&format!("family={family}")),
+            libc::EEXIST,
+        );
         let lines = log.read().join("\n");
         assert!(
-            lines.contains("oxtcp") && lines.contains("family") && lines.contains(&family.to_string()),
+            lines.contains("oxtcp")
+                && lines.contains("family")
+                && lines.contains(&family.to_string()),
             "the kernel log says: {lines:?}"
         );
         assert!(!kernel::module_loaded());
@@ -138,7 +169,11 @@ fn load__another_family() {
     assert_eq!(stack::family_number(), OTHER);
     for stack in both() {
         assert_eq!(stack.domain(), OTHER);
-        connected(Pair { client: stack, server: stack }).check_alive();
+        connected(Pair {
+            client: stack,
+            server: stack,
+        })
+        .check_alive();
     }
     expect_errno(Sock::try_open(19, libc::SOCK_STREAM, 0), libc::EAFNOSUPPORT);
     unload();
@@ -155,7 +190,11 @@ fn load__with_namespaces_there() {
         namespace.run(|| {
             assert!(fs::metadata("/proc/sys/net/oxtcp").is_ok());
             for stack in both() {
-                connected(Pair { client: stack, server: stack }).check_alive();
+                connected(Pair {
+                    client: stack,
+                    server: stack,
+                })
+                .check_alive();
                 assert!(!procnet::text(stack).is_empty());
             }
         });
@@ -178,14 +217,20 @@ fn unload__refused_while_open() {
         let listener = listening(stack, 1);
         assert_busy();
         drop(listener);
-        let ends = connected(Pair { client: stack, server: stack });
+        let ends = connected(Pair {
+            client: stack,
+            server: stack,
+        });
         assert_busy();
         let Connected { client, server } = ends;
         drop(client);
         assert_busy();
         drop(server);
         let builtin = Stack::builtin(stack.ip);
-        let ends = connected(Pair { client: builtin, server: stack });
+        let ends = connected(Pair {
+            client: builtin,
+            server: stack,
+        });
         assert_busy();
         ends.check_alive();
     }
@@ -218,7 +263,9 @@ fn leave_time_wait(stack: Stack, port: u16) {
     drop(server);
     assert_eq!(client.recv(&mut [0; 1], 0).expect("the end"), 0);
     drop(client);
-    wait::until("TIME-WAIT", || procnet::state_of(stack, address, from) == Some(State::TimeWait));
+    wait::until("TIME-WAIT", || {
+        procnet::state_of(stack, address, from) == Some(State::TimeWait)
+    });
 }
 
 /// TIME-WAIT does not hold the module; when it goes, the ports are the built-in TCP's to bind.
@@ -243,7 +290,10 @@ fn unload__after_a_refused_connect() {
     ready();
     ns::isolate();
     for stack in both() {
-        expect_errno(Sock::open(stack).connect(&stack.local(9)), libc::ECONNREFUSED);
+        expect_errno(
+            Sock::open(stack).connect(&stack.local(9)),
+            libc::ECONNREFUSED,
+        );
     }
     unload();
     load("");
@@ -256,10 +306,22 @@ fn unload__leaves_nothing() {
         leave_time_wait(stack, 0);
     }
     unload();
-    for path in ["/proc/net/oxtcp", "/proc/net/oxtcp6", "/proc/sys/net/oxtcp", "/sys/module/oxtcp", "/sys/kernel/debug/oxtcp"] {
+    for path in [
+        "/proc/net/oxtcp",
+        "/proc/net/oxtcp6",
+        "/proc/sys/net/oxtcp",
+        "/sys/module/oxtcp",
+        "/sys/kernel/debug/oxtcp",
+    ] {
         assert!(fs::metadata(path).is_err(), "{path} is left");
     }
-    for path in ["/proc/net/protocols", "/proc/slabinfo", "/proc/kallsyms", "/proc/timer_list", "/proc/interrupts"] {
+    for path in [
+        "/proc/net/protocols",
+        "/proc/slabinfo",
+        "/proc/kallsyms",
+        "/proc/timer_list",
+        "/proc/interrupts",
+    ] {
         let text = fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.contains("oxtcp"));
         assert_eq!(line, None, "left in {path}");
@@ -290,7 +352,9 @@ fn unload__with_namespaces_there() {
     }
     unload();
     drop(link.b);
-    wait::until("the other namespace is gone", || ns::try_sh("ip link show va").is_err());
+    wait::until("the other namespace is gone", || {
+        ns::try_sh("ip link show va").is_err()
+    });
     load("");
 }
 
@@ -304,7 +368,11 @@ fn unload__under_builtin_traffic() {
             let builtin = Stack::builtin(ip);
             let mut rounds = 0_u64;
             while !stop.load(Ordering::Relaxed) {
-                connected(Pair { client: builtin, server: builtin }).check_alive();
+                connected(Pair {
+                    client: builtin,
+                    server: builtin,
+                })
+                .check_alive();
                 rounds += 1;
             }
             rounds
@@ -317,7 +385,9 @@ fn unload__under_builtin_traffic() {
     stop.store(true, Ordering::Relaxed);
     for worker in workers {
         let rounds = worker.join();
-        ktap::note(&format!("{rounds} connections of the built-in TCP meanwhile"));
+        ktap::note(&format!(
+            "{rounds} connections of the built-in TCP meanwhile"
+        ));
     }
 }
 
@@ -354,7 +424,10 @@ fn unload__many_times() {
     /// The kernel's memory may differ by this for other reasons (KiB).
     const SLACK: u64 = 3 * 1024;
     ready();
-    let rounds: u32 = std::env::var("OXTCP_LOADS").ok().and_then(|v| v.parse().ok()).unwrap_or(20);
+    let rounds: u32 = std::env::var("OXTCP_LOADS")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(20);
     let round = || {
         unload();
         load("");
@@ -365,7 +438,9 @@ fn unload__many_times() {
     let used = || {
         unload();
         let _ = fs::write("/proc/sys/vm/drop_caches", "3");
-        let sum = kernel::meminfo("SUnreclaim") + kernel::meminfo("VmallocUsed") + kernel::meminfo("Percpu");
+        let sum = kernel::meminfo("SUnreclaim")
+            + kernel::meminfo("VmallocUsed")
+            + kernel::meminfo("Percpu");
         load("");
         sum
     };
@@ -384,6 +459,12 @@ fn unload__many_times() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         after = used();
     }
-    ktap::note(&format!("{rounds} loads: kernel memory {before} KiB before, {after} KiB after"));
-    assert!(after <= before + SLACK, "{} KiB more than before", after - before);
+    ktap::note(&format!(
+        "{rounds} loads: kernel memory {before} KiB before, {after} KiB after"
+    ));
+    assert!(
+        after <= before + SLACK,
+        "{} KiB more than before",
+        after - before
+    );
 }

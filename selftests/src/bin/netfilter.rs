@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::{cases, expect_errno, listening, thread, transfer, wait, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, expect_errno, listening, thread, transfer, wait, Ip, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("netfilter");
@@ -36,7 +38,9 @@ fn over_loopback(pair: Pair) -> Connected {
 
 /// A connection over the link to `target`, accepted by a listener at port 5001 of namespace `b`.
 fn over_link(link: &Veth, pair: Pair, target: SocketAddr) -> (Connected, SocketAddr) {
-    let (listener, _) = link.b.run(|| listening_at(pair.server, &pair.server.any(5001), 1));
+    let (listener, _) = link
+        .b
+        .run(|| listening_at(pair.server, &pair.server.any(5001), 1));
     let client = Sock::open(pair.client);
     client.connect(&target).expect("connect");
     let (server, from) = listener.accept().expect("accept");
@@ -71,7 +75,9 @@ fn drop_and_lift(pair: Pair, hook: &str) {
          tcp dport 5001 counter name dropped drop\n }}\n}}"
     ));
     ends.client.send_all(b"held up");
-    wait::until("the rule has dropped it, and a retransmission", || ns::nft_packets("dropped") >= 2);
+    wait::until("the rule has dropped it, and a retransmission", || {
+        ns::nft_packets("dropped") >= 2
+    });
     assert_eq!(ends.server.readable(), 0);
     ns::nft_clear();
     assert_eq!(ends.server.recv_exact(7), b"held up");
@@ -101,7 +107,10 @@ fn filter__unreachable_refuses(pair: Pair) {
     ns::isolate();
     ns::nft_input(&["tcp dport 5001 reject with icmpx type port-unreachable"]);
     let (_listener, address) = listening_at(pair.server, &pair.server.local(5001), 1);
-    expect_errno(Sock::open(pair.client).connect(&address), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(pair.client).connect(&address),
+        libc::ECONNREFUSED,
+    );
 }
 
 /// The lines about TCP of this namespace's connection tracking.
@@ -110,15 +119,22 @@ fn tracked() -> Vec<String> {
         Ok(text) => text,
         Err(_) => {
             ns::need("conntrack");
-            ns::sh_or_skip("conntrack -L -f ipv4 -p tcp 2>/dev/null; conntrack -L -f ipv6 -p tcp 2>/dev/null")
+            ns::sh_or_skip(
+                "conntrack -L -f ipv4 -p tcp 2>/dev/null; conntrack -L -f ipv6 -p tcp 2>/dev/null",
+            )
         }
     };
-    text.lines().filter(|line| line.contains("tcp")).map(str::to_string).collect()
+    text.lines()
+        .filter(|line| line.contains("tcp"))
+        .map(str::to_string)
+        .collect()
 }
 
 /// The values of a field, in the original direction first.
 fn fields<'a>(line: &'a str, name: &str) -> Vec<&'a str> {
-    line.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).collect()
+    line.split_whitespace()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .collect()
 }
 
 /// A rule about states starts the tracking.
@@ -130,7 +146,10 @@ const TRACK: &str = "table inet t {\n counter invalid { }\n counter fresh { }\n\
 /// The one line that tracks our flow.
 fn tracked_flow(client_port: u16) -> Option<String> {
     let port = client_port.to_string();
-    tracked().into_iter().find(|line| fields(line, "sport").contains(&port.as_str()) || fields(line, "dport").contains(&port.as_str()))
+    tracked().into_iter().find(|line| {
+        fields(line, "sport").contains(&port.as_str())
+            || fields(line, "dport").contains(&port.as_str())
+    })
 }
 
 fn conntrack__sees_the_right_direction(pair: Pair) {
@@ -174,9 +193,16 @@ fn conntrack__nothing_invalid(pair: Pair) {
     let (ends, _) = over_link(&link, pair, Veth::address_b(pair.ip(), 5001));
     transfer::both_ways(ends, 1 << 20);
     for namespace in [&link.a, &link.b] {
-        namespace.run(|| assert_eq!(ns::nft_packets("invalid"), 0, "segments that conntrack calls invalid"));
+        namespace.run(|| {
+            assert_eq!(
+                ns::nft_packets("invalid"),
+                0,
+                "segments that conntrack calls invalid"
+            )
+        });
     }
-    link.b.run(|| assert_eq!(ns::nft_packets("fresh"), 1, "one segment opens the flow"));
+    link.b
+        .run(|| assert_eq!(ns::nft_packets("fresh"), 1, "one segment opens the flow"));
 }
 
 /// A host that lets nothing in but answers, and new connections to port 5001.
@@ -205,7 +231,11 @@ fn nft_ip(ip: Ip) -> &'static str {
 
 /// A chain of NAT at a hook with one rule.
 fn nat(hook: &str, rule: &str) {
-    let priority = if ["prerouting", "output"].contains(&hook) { -100 } else { 100 };
+    let priority = if ["prerouting", "output"].contains(&hook) {
+        -100
+    } else {
+        100
+    };
     ns::nft(&format!(
         "table inet t {{\n chain c {{\n type nat hook {hook} priority {priority};\n {rule}\n }}\n}}"
     ));
@@ -213,7 +243,8 @@ fn nat(hook: &str, rule: &str) {
 
 fn nat__redirect(pair: Pair) {
     let link = Veth::new();
-    link.b.run(|| nat("prerouting", "tcp dport 80 redirect to :5001"));
+    link.b
+        .run(|| nat("prerouting", "tcp dport 80 redirect to :5001"));
     let target = Veth::address_b(pair.ip(), 80);
     let (ends, _) = over_link(&link, pair, target);
     assert_eq!(ends.client.peer().expect("getpeername"), target);
@@ -246,10 +277,19 @@ fn nat__destination(pair: Pair) {
         SocketAddr::V4(v4) => v4.to_string(),
         SocketAddr::V6(v6) => v6.to_string(),
     };
-    nat("output", &format!("{family} daddr {} tcp dport 80 dnat {family} to {real}", target.ip()));
+    nat(
+        "output",
+        &format!(
+            "{family} daddr {} tcp dport 80 dnat {family} to {real}",
+            target.ip()
+        ),
+    );
     let route = Veth::address_b(pair.ip(), 0).ip();
     let option = if pair.ip() == Ip::V6 { "-6" } else { "-4" };
-    ns::sh(&format!("ip {option} route add {} via {route}", target.ip()));
+    ns::sh(&format!(
+        "ip {option} route add {} via {route}",
+        target.ip()
+    ));
     let (ends, _) = over_link(&link, pair, target);
     assert_eq!(ends.client.peer().expect("getpeername"), target);
     transfer::both_ways(ends, 1 << 20);
@@ -285,7 +325,11 @@ fn pass__same_port_other_address(stack: Stack) {
     if stack.ip == Ip::V6 {
         ns::sh("ip addr add 2001:db8:7::1/128 dev lo nodad");
     }
-    let other = if stack.ip == Ip::V4 { "127.0.0.2:5001" } else { "[2001:db8:7::1]:5001" };
+    let other = if stack.ip == Ip::V4 {
+        "127.0.0.2:5001"
+    } else {
+        "[2001:db8:7::1]:5001"
+    };
     let other: SocketAddr = other.parse().expect("an address");
     let builtin = Stack::builtin(stack.ip);
     let (ours, our_address) = listening_at(stack, &stack.local(5001), 8);
@@ -303,7 +347,10 @@ fn pass__port_of_nobody_is_reset_once(stack: Stack) {
     ns::nft_input(&["tcp sport 5009 tcp flags & rst == rst counter name dropped"]);
     for client in [stack, Stack::builtin(stack.ip)] {
         let before = ns::nft_packets("dropped");
-        expect_errno(Sock::open(client).connect(&stack.local(5009)), libc::ECONNREFUSED);
+        expect_errno(
+            Sock::open(client).connect(&stack.local(5009)),
+            libc::ECONNREFUSED,
+        );
         assert_eq!(ns::nft_packets("dropped") - before, 1);
     }
 }

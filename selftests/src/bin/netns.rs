@@ -7,7 +7,8 @@ use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{
-    cases, connected, expect_errno, ktap, listening, stack, thread, transfer, wait, Pair, Sock, Stack, Suite,
+    cases, connected, expect_errno, ktap, listening, stack, thread, transfer, wait, Pair, Sock,
+    Stack, Suite,
 };
 
 fn main() -> ExitCode {
@@ -32,7 +33,11 @@ fn netns__tables_are_separate(stack: Stack) {
     let listed = || procnet::entries(stack).iter().any(|e| e.local == address);
     assert!(listed());
     let two = ns::isolate();
-    assert!(procnet::entries(stack).is_empty(), "{}", procnet::text(stack));
+    assert!(
+        procnet::entries(stack).is_empty(),
+        "{}",
+        procnet::text(stack)
+    );
     one.enter();
     assert!(listed());
     two.enter();
@@ -67,9 +72,14 @@ fn netns__socket_stays_where_it_was_made(stack: Stack) {
     client.connect(&stack.local(5001)).expect("connect");
     let (server, _) = listener.accept().expect("accept");
     Connected { client, server }.check_alive();
-    expect_errno(Sock::open(stack).connect(&stack.local(5001)), libc::ECONNREFUSED);
+    expect_errno(
+        Sock::open(stack).connect(&stack.local(5001)),
+        libc::ECONNREFUSED,
+    );
     one.enter();
-    Sock::open(stack).connect(&stack.local(5001)).expect("connect");
+    Sock::open(stack)
+        .connect(&stack.local(5001))
+        .expect("connect");
 }
 
 /// A setting that takes any small number.
@@ -109,7 +119,9 @@ fn netns__settings_are_inherited(stack: Stack) {
 
 /// A namespace's end of the link goes with it, and takes the other end along.
 fn wait_until_the_link_is_gone() {
-    wait::until("the other namespace is gone", || ns::try_sh("ip link show va").is_err());
+    wait::until("the other namespace is gone", || {
+        ns::try_sh("ip link show va").is_err()
+    });
 }
 
 /// A connection over the link: the client in `a`, where this thread is.
@@ -125,11 +137,19 @@ fn over(link: &Veth, pair: Pair) -> (Connected, std::net::SocketAddr) {
 fn netns__deleted_with_time_waits(stack: Stack) {
     let link = Veth::new();
     let address = Veth::address_b(stack.ip, 5001);
-    let (ends, from) = over(&link, Pair { client: stack, server: stack });
+    let (ends, from) = over(
+        &link,
+        Pair {
+            client: stack,
+            server: stack,
+        },
+    );
     drop(ends.server);
     drop(ends.client);
     link.b.run(|| {
-        wait::until("TIME-WAIT", || procnet::state_of(stack, address, from) == Some(State::TimeWait));
+        wait::until("TIME-WAIT", || {
+            procnet::state_of(stack, address, from) == Some(State::TimeWait)
+        });
     });
     drop(link.b);
     wait_until_the_link_is_gone();
@@ -137,7 +157,13 @@ fn netns__deleted_with_time_waits(stack: Stack) {
 
 fn netns__open_socket_keeps_it(stack: Stack) {
     let link = Veth::new();
-    let (ends, _) = over(&link, Pair { client: stack, server: stack });
+    let (ends, _) = over(
+        &link,
+        Pair {
+            client: stack,
+            server: stack,
+        },
+    );
     drop(link.b);
     for _ in 0..10 {
         ends.check_alive();
@@ -158,7 +184,10 @@ fn netns__deleted_with_everything(stack: Stack) {
         let (listener, address) = listening(stack, 8);
         let queued = Sock::open(stack);
         queued.connect(&address).expect("connect");
-        let ends = connected(Pair { client: stack, server: stack });
+        let ends = connected(Pair {
+            client: stack,
+            server: stack,
+        });
         ends.client.send_all(b"unread");
         let refused = Sock::open(stack);
         expect_errno(refused.connect(&stack.local(9)), libc::ECONNREFUSED);
@@ -175,7 +204,10 @@ fn netns__many_come_and_go(stack: Stack) {
     let home = Namespace::current();
     for _ in 0..30 {
         ns::isolate();
-        let ends = connected(Pair { client: stack, server: stack });
+        let ends = connected(Pair {
+            client: stack,
+            server: stack,
+        });
         ends.check_alive();
     }
     home.enter();
@@ -217,7 +249,11 @@ fn netem__corrupt(pair: Pair) {
 }
 
 fn netem__all_at_once(pair: Pair) {
-    transfer_over(pair, "delay 5ms 3ms loss 1% duplicate 1% corrupt 0.5% reorder 20% limit 10000", 1 << 18);
+    transfer_over(
+        pair,
+        "delay 5ms 3ms loss 1% duplicate 1% corrupt 0.5% reorder 20% limit 10000",
+        1 << 18,
+    );
 }
 
 /// A queue of few packets drops from every burst.
@@ -266,7 +302,9 @@ fn link__down_and_up(pair: Pair) {
     ends.check_alive();
     link.b.run(|| ns::sh("ip link set vb down"));
     ends.client.send_all(b"into the void");
-    wait::until("it is sent and not acknowledged", || ends.client.unacked() == 13);
+    wait::until("it is sent and not acknowledged", || {
+        ends.client.unacked() == 13
+    });
     link.b.run(|| {
         ns::sh("ip link set vb up");
         // IPv6 addresses and fixed neighbours go with the link.

@@ -62,8 +62,16 @@ fn mtu(link: &Veth, size: u32) {
 
 /// The handshake's first two segments.
 fn syns(segments: &[Segment]) -> (Segment, Segment) {
-    let find = |flags| segments.iter().find(|s| s.flags & (SYN | ACK) == flags).cloned();
-    (find(SYN).expect("a SYN"), find(SYN | ACK).expect("a SYN-ACK"))
+    let find = |flags| {
+        segments
+            .iter()
+            .find(|s| s.flags & (SYN | ACK) == flags)
+            .cloned()
+    };
+    (
+        find(SYN).expect("a SYN"),
+        find(SYN | ACK).expect("a SYN-ACK"),
+    )
 }
 
 /// MSS by the device's MTU, window scaling, SACK and timestamps: what Linux offers, and grants.
@@ -74,11 +82,23 @@ fn syn__options(pair: Pair) {
     let (syn, syn_ack) = syns(&capture.segments());
     let mss: u16 = if pair.ip() == Ip::V4 { 1460 } else { 1440 };
     for segment in [&syn, &syn_ack] {
-        assert_eq!(segment.option(MSS), Some(&mss.to_be_bytes()[..]), "MSS in {segment:?}");
+        assert_eq!(
+            segment.option(MSS),
+            Some(&mss.to_be_bytes()[..]),
+            "MSS in {segment:?}"
+        );
         let scale = segment.option(WINDOW_SCALE).expect("window scale")[0];
         assert!((1..=14).contains(&scale), "window scale {scale}");
-        assert_eq!(segment.option(SACK_PERMITTED), Some(&[][..]), "SACK permitted");
-        assert_eq!(segment.option(TIMESTAMPS).map(<[u8]>::len), Some(8), "timestamps");
+        assert_eq!(
+            segment.option(SACK_PERMITTED),
+            Some(&[][..]),
+            "SACK permitted"
+        );
+        assert_eq!(
+            segment.option(TIMESTAMPS).map(<[u8]>::len),
+            Some(8),
+            "timestamps"
+        );
         assert!(segment.window >= 1000, "window {}", segment.window);
         assert_eq!(segment.payload, 0);
         // Linux's order and padding: 20 bytes.
@@ -104,16 +124,38 @@ fn wire__handshake_and_close(pair: Pair) {
     wait::until("both FINs and the last ACK", || {
         segments.extend(capture.segments());
         let fins: Vec<&Segment> = segments.iter().filter(|s| s.flags & FIN != 0).collect();
-        let Some(last) = fins.last() else { return false };
-        fins.len() == 2 && segments.iter().any(|s| s.outgoing && s.ack == last.seq.wrapping_add(1))
+        let Some(last) = fins.last() else {
+            return false;
+        };
+        fins.len() == 2
+            && segments
+                .iter()
+                .any(|s| s.outgoing && s.ack == last.seq.wrapping_add(1))
     });
     let (syn, syn_ack) = syns(&segments);
     assert!(syn.outgoing && !syn_ack.outgoing);
-    assert!(segments.iter().all(|s| s.flags & RST == 0), "a reset: {segments:#?}");
-    assert_eq!(segments.iter().filter(|s| s.flags & SYN != 0).count(), 2, "a SYN came twice");
-    let bytes = |outgoing| segments.iter().filter(|s| s.outgoing == outgoing).map(|s| s.payload).sum::<usize>();
+    assert!(
+        segments.iter().all(|s| s.flags & RST == 0),
+        "a reset: {segments:#?}"
+    );
+    assert_eq!(
+        segments.iter().filter(|s| s.flags & SYN != 0).count(),
+        2,
+        "a SYN came twice"
+    );
+    let bytes = |outgoing| {
+        segments
+            .iter()
+            .filter(|s| s.outgoing == outgoing)
+            .map(|s| s.payload)
+            .sum::<usize>()
+    };
     assert_eq!((bytes(true), bytes(false)), (1, 1), "a byte came twice");
-    assert!(segments.len() <= 14, "{} segments: {segments:#?}", segments.len());
+    assert!(
+        segments.len() <= 14,
+        "{} segments: {segments:#?}",
+        segments.len()
+    );
 }
 
 fn wire__timestamps_on_every_segment(pair: Pair) {
@@ -123,7 +165,10 @@ fn wire__timestamps_on_every_segment(pair: Pair) {
     let segments = capture.segments();
     assert!(segments.len() > 10);
     for segment in segments.iter().filter(|s| s.flags & RST == 0) {
-        assert!(segment.option(TIMESTAMPS).is_some(), "no timestamps in {segment:?}");
+        assert!(
+            segment.option(TIMESTAMPS).is_some(),
+            "no timestamps in {segment:?}"
+        );
     }
 }
 
@@ -153,7 +198,10 @@ fn largest_of_both_ways(segments: &[Segment], least: usize) {
             .map(|s| s.payload)
             .max()
             .unwrap_or(0);
-        ktap::note(&format!("largest burst {}: {largest} bytes", if to_server { "sent" } else { "received" }));
+        ktap::note(&format!(
+            "largest burst {}: {largest} bytes",
+            if to_server { "sent" } else { "received" }
+        ));
         assert!(largest >= least, "the largest burst has {largest} bytes");
     }
 }
@@ -223,7 +271,11 @@ fn transfer_at_mtu(pair: Pair, size: u32) {
     let (syn, syn_ack) = syns(&segments);
     let headers = if pair.ip() == Ip::V4 { 40 } else { 60 };
     for segment in [syn, syn_ack] {
-        assert_eq!(segment.option(MSS), Some(&(size as u16 - headers).to_be_bytes()[..]), "MSS");
+        assert_eq!(
+            segment.option(MSS),
+            Some(&(size as u16 - headers).to_be_bytes()[..]),
+            "MSS"
+        );
     }
     for segment in segments.iter().filter(|s| s.outgoing) {
         assert!(segment.length <= size as usize, "{segment:?}");

@@ -9,7 +9,9 @@ use oxtcp_selftests::connection::{connected_with, Connected};
 use oxtcp_selftests::errno;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
-use oxtcp_selftests::{cases, connected, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite,
+};
 
 const ALL: i16 = POLLIN | POLLOUT | POLLRDHUP | libc::POLLPRI | libc::POLLRDNORM | libc::POLLWRNORM;
 const READABLE: i16 = POLLIN | libc::POLLRDNORM;
@@ -79,7 +81,10 @@ fn poll__listener_wakes_blocked_poll(stack: Stack) {
 fn poll__syn_sent(stack: Stack) {
     let _link = Veth::new();
     let sock = Sock::open_nonblocking(stack);
-    expect_errno(sock.connect(&Veth::address_of_nobody(stack.ip, 80)), libc::EINPROGRESS);
+    expect_errno(
+        sock.connect(&Veth::address_of_nobody(stack.ip, 80)),
+        libc::EINPROGRESS,
+    );
     assert_events(&sock, 0);
 }
 
@@ -146,7 +151,10 @@ fn poll__reset(pair: Pair) {
     ends.server.set_linger(true, 0).expect("SO_LINGER");
     drop(ends.server);
     ends.client.poll_until_all(POLLERR);
-    assert_events(&ends.client, READABLE | WRITABLE | POLLRDHUP | POLLERR | POLLHUP);
+    assert_events(
+        &ends.client,
+        READABLE | WRITABLE | POLLRDHUP | POLLERR | POLLHUP,
+    );
     assert_eq!(ends.client.take_error(), libc::ECONNRESET);
     assert_events(&ends.client, READABLE | WRITABLE | POLLRDHUP | POLLHUP);
 }
@@ -173,8 +181,12 @@ fn fill(ends: &Connected) -> usize {
 
 fn with_small_buffers(pair: Pair) -> Connected {
     connected_with(pair, |listener, client| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384).expect("SO_RCVBUF");
-        client.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 16_384).expect("SO_SNDBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 16_384)
+            .expect("SO_SNDBUF");
     })
 }
 
@@ -207,13 +219,20 @@ struct Epoll(i32);
 impl Epoll {
     fn new() -> Epoll {
         // SAFETY: a plain number.
-        Epoll(errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).expect("epoll_create1"))
+        Epoll(
+            errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+                .expect("epoll_create1"),
+        )
     }
 
     fn control(&self, operation: i32, sock: &Sock, events: i32, data: u64) {
-        let mut event = libc::epoll_event { events: events as u32, u64: data };
+        let mut event = libc::epoll_event {
+            events: events as u32,
+            u64: data,
+        };
         // SAFETY: `event` is ours.
-        errno::check(unsafe { libc::epoll_ctl(self.0, operation, sock.fd(), &mut event) }).expect("epoll_ctl");
+        errno::check(unsafe { libc::epoll_ctl(self.0, operation, sock.fd(), &mut event) })
+            .expect("epoll_ctl");
     }
 
     fn add(&self, sock: &Sock, events: i32, data: u64) {
@@ -224,9 +243,14 @@ impl Epoll {
     fn events(&self, milliseconds: i32) -> Vec<(u64, i32)> {
         let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 64];
         // SAFETY: room for 64 events.
-        let count = errno::check(unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), 64, milliseconds) });
+        let count = errno::check(unsafe {
+            libc::epoll_wait(self.0, events.as_mut_ptr(), 64, milliseconds)
+        });
         events.truncate(count.expect("epoll_wait") as usize);
-        events.into_iter().map(|event| (event.u64, event.events as i32)).collect()
+        events
+            .into_iter()
+            .map(|event| (event.u64, event.events as i32))
+            .collect()
     }
 
     /// Waits for events.
@@ -278,11 +302,18 @@ fn epoll__edge_out_after_full(pair: Pair) {
 fn epoll__edge_rdhup(pair: Pair) {
     let ends = connected(pair);
     let epoll = Epoll::new();
-    epoll.add(&ends.server, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET, 1);
+    epoll.add(
+        &ends.server,
+        libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET,
+        1,
+    );
     ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
     let mut seen = 0;
     wait::until("both events", || {
-        seen |= epoll.events(100).iter().fold(0, |all, (_, events)| all | events);
+        seen |= epoll
+            .events(100)
+            .iter()
+            .fold(0, |all, (_, events)| all | events);
         seen == libc::EPOLLIN | libc::EPOLLRDHUP
     });
 }
@@ -296,7 +327,12 @@ fn epoll__oneshot(pair: Pair) {
     ends.client.send_all(b"y");
     wait::until("it has come", || ends.server.readable() == 2);
     assert_eq!(epoll.events(0), []);
-    epoll.control(libc::EPOLL_CTL_MOD, &ends.server, libc::EPOLLIN | libc::EPOLLONESHOT, 2);
+    epoll.control(
+        libc::EPOLL_CTL_MOD,
+        &ends.server,
+        libc::EPOLLIN | libc::EPOLLONESHOT,
+        2,
+    );
     assert_eq!(epoll.wait(), [(2, libc::EPOLLIN)]);
 }
 
@@ -319,7 +355,11 @@ fn epoll__many_connections(pair: Pair) {
                 Ok(()) => {}
                 result => expect_errno(result, libc::EINPROGRESS),
             }
-            epoll.add(&client, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET, n as u64);
+            epoll.add(
+                &client,
+                libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET,
+                n as u64,
+            );
             client
         })
         .collect();
@@ -417,7 +457,11 @@ fn blocked_send(ends: &Connected) -> thread::Worker<std::io::Result<usize>> {
 fn wake__blocked_send_by_room(pair: Pair) {
     let ends = with_small_buffers(pair);
     let sender = blocked_send(&ends);
-    assert!(ends.server.recv_exact(1 << 20).iter().all(|byte| *byte == 3));
+    assert!(ends
+        .server
+        .recv_exact(1 << 20)
+        .iter()
+        .all(|byte| *byte == 3));
     assert_eq!(sender.join().expect("send"), 1 << 20);
 }
 
@@ -485,7 +529,11 @@ fn wake__two_readers_share(pair: Pair) {
     let mut wanted = bytes;
     got.sort_unstable();
     wanted.sort_unstable();
-    assert!(got == wanted, "{} bytes of {total}, or not the same", got.len());
+    assert!(
+        got == wanted,
+        "{} bytes of {total}, or not the same",
+        got.len()
+    );
 }
 
 /// Four threads write to the same socket, each its own byte.
@@ -526,7 +574,10 @@ fn signal__restarts_accept(stack: Stack) {
     acceptor.wait_blocked_in(libc::SYS_accept4);
     let client = Sock::open(stack);
     client.connect(&address).expect("connect");
-    assert_eq!(acceptor.join().expect("accept"), client.local().expect("name"));
+    assert_eq!(
+        acceptor.join().expect("accept"),
+        client.local().expect("name")
+    );
 }
 
 /// An interrupted connect goes on behind EINTR.
@@ -556,10 +607,17 @@ fn signal__interrupts_connect(stack: Stack) {
 
 fn signal__interrupts_poll(stack: Stack) {
     thread::catch(libc::SIGUSR1, libc::SA_RESTART);
-    let ends = connected(Pair { client: stack, server: stack });
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     let fd = ends.server.fd();
     let waiter = thread::spawn(move || {
-        let mut wanted = libc::pollfd { fd, events: POLLIN, revents: 0 };
+        let mut wanted = libc::pollfd {
+            fd,
+            events: POLLIN,
+            revents: 0,
+        };
         // SAFETY: one pollfd.
         errno::check(unsafe { libc::poll(&mut wanted, 1, -1) })
     });
@@ -593,7 +651,9 @@ fn signal__restarts_recv(pair: Pair) {
 fn signal__recv_with_timeout_is_eintr(pair: Pair) {
     thread::catch(libc::SIGUSR1, libc::SA_RESTART);
     let ends = connected(pair);
-    ends.server.set_timeout(libc::SO_RCVTIMEO, Duration::from_secs(3600)).expect("SO_RCVTIMEO");
+    ends.server
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_secs(3600))
+        .expect("SO_RCVTIMEO");
     let reader = blocked_recv(&ends.server);
     reader.kill(libc::SIGUSR1);
     expect_errno(reader.join(), libc::EINTR);

@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use oxtcp_selftests::connection::connected_with;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::procnet::{self, Entry, State};
-use oxtcp_selftests::{cases, connected, errno, ktap, listening, stack, thread, wait, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, errno, ktap, listening, stack, thread, wait, Ip, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("procfs");
@@ -32,20 +34,32 @@ fn main() -> ExitCode {
 /// The one entry with this local address and state.
 #[track_caller]
 fn entry(stack: Stack, local: std::net::SocketAddr, state: State) -> Entry {
-    let mut found: Vec<Entry> =
-        procnet::entries(stack).into_iter().filter(|e| e.local == local && e.state == state).collect();
-    assert_eq!(found.len(), 1, "{local} {state:?} in:\n{}", procnet::text(stack));
+    let mut found: Vec<Entry> = procnet::entries(stack)
+        .into_iter()
+        .filter(|e| e.local == local && e.state == state)
+        .collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "{local} {state:?} in:\n{}",
+        procnet::text(stack)
+    );
     found.remove(0)
 }
 
 fn inode(sock: &Sock) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata(format!("/proc/self/fd/{}", sock.as_raw_fd())).expect("the descriptor").ino()
+    fs::metadata(format!("/proc/self/fd/{}", sock.as_raw_fd()))
+        .expect("the descriptor")
+        .ino()
 }
 
 /// The IPv4 table's lines are padded to one length; IPv6's heading has other spaces.
 fn proc__heading(stack: Stack) {
-    assert_eq!(procnet::heading(stack).trim_end(), procnet::heading(Stack::builtin(stack.ip)).trim_end());
+    assert_eq!(
+        procnet::heading(stack).trim_end(),
+        procnet::heading(Stack::builtin(stack.ip)).trim_end()
+    );
 }
 
 /// The columns begin where those of the built-in TCP's table begin, and lines are as long.
@@ -54,13 +68,24 @@ fn proc__columns(stack: Stack) {
     let builtin = Stack::builtin(stack.ip);
     let _ours = listening(stack, 1);
     let _theirs = listening(builtin, 1);
-    let _connection = connected(Pair { client: stack, server: stack });
+    let _connection = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     let line_of = |stack: Stack| {
-        procnet::text(stack).lines().skip(1).find(|line| line.contains(" 0A ")).expect("a listener").to_string()
+        procnet::text(stack)
+            .lines()
+            .skip(1)
+            .find(|line| line.contains(" 0A "))
+            .expect("a listener")
+            .to_string()
     };
     let columns = |line: &str| -> Vec<usize> {
         let bytes = line.as_bytes();
-        (1..bytes.len()).filter(|n| bytes[n - 1] == b' ' && bytes[*n] != b' ').take(9).collect()
+        (1..bytes.len())
+            .filter(|n| bytes[n - 1] == b' ' && bytes[*n] != b' ')
+            .take(9)
+            .collect()
     };
     let (ours, theirs) = (line_of(stack), line_of(builtin));
     assert_eq!(columns(&ours), columns(&theirs), "\n{ours}\n{theirs}");
@@ -79,7 +104,11 @@ fn proc__listener(stack: Stack) {
     assert_eq!((entry.tx_queue, entry.rx_queue), (0, 0));
     assert_eq!(entry.inode, inode(&listener));
     assert_eq!((entry.timer, entry.retransmits), (0, 0));
-    assert_eq!(entry.rest.len(), 5, "what follows the address of the socket");
+    assert_eq!(
+        entry.rest.len(),
+        5,
+        "what follows the address of the socket"
+    );
     drop(listener);
     assert!(procnet::entries(stack).iter().all(|e| e.local != address));
 }
@@ -100,9 +129,16 @@ fn proc__established(pair: Pair) {
         assert_eq!(entry.inode, inode(sock));
         assert_eq!(entry.uid, 0);
         assert!(entry.refs >= 1);
-        assert_eq!(entry.rest.len(), 5, "what follows the address of the socket");
+        assert_eq!(
+            entry.rest.len(),
+            5,
+            "what follows the address of the socket"
+        );
         let cwnd: u64 = entry.rest[3].parse().expect("the congestion window");
-        assert!((1..10_000).contains(&cwnd), "the congestion window is {cwnd}");
+        assert!(
+            (1..10_000).contains(&cwnd),
+            "the congestion window is {cwnd}"
+        );
     }
 }
 
@@ -122,41 +158,68 @@ fn proc__syn_sent(stack: Stack) {
 fn proc__retransmission_is_seen(stack: Stack) {
     let _link = Veth::new();
     let sock = Sock::open_nonblocking(stack);
-    assert!(sock.connect(&Veth::address_of_nobody(stack.ip, 80)).is_err());
+    assert!(sock
+        .connect(&Veth::address_of_nobody(stack.ip, 80))
+        .is_err());
     let local = sock.local().expect("name");
-    wait::until("a retransmission", || entry(stack, local, State::SynSent).retransmits >= 1);
+    wait::until("a retransmission", || {
+        entry(stack, local, State::SynSent).retransmits >= 1
+    });
     assert_eq!(entry(stack, local, State::SynSent).timer, 1);
 }
 
 fn proc__queues(pair: Pair) {
     let ends = connected_with(pair, |listener, client| {
-        listener.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192).expect("SO_RCVBUF");
-        client.set(libc::SOL_SOCKET, libc::SO_SNDBUF, 50_000).expect("SO_SNDBUF");
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 50_000)
+            .expect("SO_SNDBUF");
     });
-    let (client, server) = (ends.client.local().expect("name"), ends.server.local().expect("name"));
+    let (client, server) = (
+        ends.client.local().expect("name"),
+        ends.server.local().expect("name"),
+    );
     ends.client.send_all(&[1; 100]);
     wait::until("100 bytes in the receive queue", || {
         entry(pair.server, server, State::Established).rx_queue == 100
     });
-    wait::until("all acknowledged", || entry(pair.client, client, State::Established).tx_queue == 0);
-    let more = ends.client.send(&[1; 40_000], libc::MSG_DONTWAIT).expect("send") as u64;
+    wait::until("all acknowledged", || {
+        entry(pair.client, client, State::Established).tx_queue == 0
+    });
+    let more = ends
+        .client
+        .send(&[1; 40_000], libc::MSG_DONTWAIT)
+        .expect("send") as u64;
     wait::until("the window is full, and the probe's timer runs", || {
         let sender = entry(pair.client, client, State::Established);
         let receiver = entry(pair.server, server, State::Established);
-        sender.tx_queue > 0 && sender.tx_queue + receiver.rx_queue == more + 100 && sender.timer != 0
+        sender.tx_queue > 0
+            && sender.tx_queue + receiver.rx_queue == more + 100
+            && sender.timer != 0
     });
 }
 
 fn proc__states_of_a_close(pair: Pair) {
     ns::isolate();
     let ends = connected(pair);
-    let (client, server) = (ends.client.local().expect("name"), ends.server.local().expect("name"));
+    let (client, server) = (
+        ends.client.local().expect("name"),
+        ends.server.local().expect("name"),
+    );
     let state = |stack, local, remote| procnet::state_of(stack, local, remote);
     ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
-    wait::until("FIN-WAIT-2", || state(pair.client, client, server) == Some(State::FinWait2));
-    wait::until("CLOSE-WAIT", || state(pair.server, server, client) == Some(State::CloseWait));
+    wait::until("FIN-WAIT-2", || {
+        state(pair.client, client, server) == Some(State::FinWait2)
+    });
+    wait::until("CLOSE-WAIT", || {
+        state(pair.server, server, client) == Some(State::CloseWait)
+    });
     ends.server.shutdown(libc::SHUT_WR).expect("shutdown");
-    wait::until("TIME-WAIT", || state(pair.client, client, server) == Some(State::TimeWait));
+    wait::until("TIME-WAIT", || {
+        state(pair.client, client, server) == Some(State::TimeWait)
+    });
     wait::until("gone", || state(pair.server, server, client).is_none());
 }
 
@@ -173,7 +236,10 @@ fn proc__mapped_addresses(pair: Pair) {
     let (server, _) = listener.accept().expect("accept");
     let name = server.local().expect("name");
     assert_eq!(name.ip().to_string(), "::ffff:127.0.0.1");
-    assert_eq!(entry(pair.server, name, State::Established).remote, server.peer().expect("name"));
+    assert_eq!(
+        entry(pair.server, name, State::Established).remote,
+        server.peer().expect("name")
+    );
 }
 
 fn proc__uid_of_owner(stack: Stack) {
@@ -191,7 +257,9 @@ fn proc__many_sockets(stack: Stack) {
     let listeners: Vec<_> = (0..COUNT).map(|_| listening(stack, 1)).collect();
     let listed: HashSet<_> = procnet::entries(stack).iter().map(|e| e.local).collect();
     assert_eq!(procnet::entries(stack).len(), COUNT);
-    assert!(listeners.iter().all(|(_, address)| listed.contains(address)));
+    assert!(listeners
+        .iter()
+        .all(|(_, address)| listed.contains(address)));
 }
 
 fn proc__slots_count_up(stack: Stack) {
@@ -206,7 +274,8 @@ fn proc__small_reads(stack: Stack) {
     ns::isolate();
     let _listeners: Vec<_> = (0..40).map(|_| listening(stack, 1)).collect();
     let whole = procnet::text(stack);
-    let mut file = fs::File::open(format!("/proc/thread-self/net/{}", stack.proc_name())).expect("the table");
+    let mut file =
+        fs::File::open(format!("/proc/thread-self/net/{}", stack.proc_name())).expect("the table");
     let mut pieces = Vec::new();
     let mut part = [0; 61];
     while let Ok(count @ 1..) = file.read(&mut part) {
@@ -221,12 +290,18 @@ fn proc__read_under_change(stack: Stack) {
     let (_stays, address) = listening(stack, 1);
     let worker = thread::spawn(move || {
         for _ in 0..300 {
-            connected(Pair { client: stack, server: stack });
+            connected(Pair {
+                client: stack,
+                server: stack,
+            });
         }
     });
     while !worker.is_finished() {
         let listed = procnet::entries(stack);
-        assert!(listed.iter().any(|e| e.local == address), "a socket that stays is missing");
+        assert!(
+            listed.iter().any(|e| e.local == address),
+            "a socket that stays is missing"
+        );
     }
     worker.join();
 }
@@ -253,16 +328,26 @@ fn settings() -> Vec<(String, String)> {
 
 /// Linux's setting of this name.
 fn linux_setting(name: &str) -> Option<String> {
-    [format!("net/ipv4/{name}"), format!("net/ipv4/tcp_{name}"), format!("net/core/{name}")]
-        .iter()
-        .find_map(|path| ns::sysctl(path).ok())
+    [
+        format!("net/ipv4/{name}"),
+        format!("net/ipv4/tcp_{name}"),
+        format!("net/core/{name}"),
+    ]
+    .iter()
+    .find_map(|path| ns::sysctl(path).ok())
 }
 
 fn sysctl__names_are_linuxs() {
-    let strange: Vec<String> =
-        settings().into_iter().map(|(name, _)| name).filter(|name| linux_setting(name).is_none()).collect();
+    let strange: Vec<String> = settings()
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| linux_setting(name).is_none())
+        .collect();
     if !strange.is_empty() {
-        ktap::note(&format!("without a namesake in net/ipv4: {}", strange.join(", ")));
+        ktap::note(&format!(
+            "without a namesake in net/ipv4: {}",
+            strange.join(", ")
+        ));
     }
     assert!(strange.len() < settings().len(), "no name is Linux's");
 }
@@ -274,7 +359,11 @@ fn sysctl__defaults_are_linuxs() {
             continue;
         }
         if let Some(wanted) = linux_setting(&name) {
-            let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+            let words = |text: &str| {
+                text.split_whitespace()
+                    .map(str::to_string)
+                    .collect::<Vec<_>>()
+            };
             assert_eq!(words(&value), words(&wanted), "net.oxtcp.{name}");
         }
     }
@@ -284,9 +373,17 @@ fn sysctl__refuses_nonsense() {
     for (name, value) in settings() {
         let path = format!("/proc/sys/net/oxtcp/{name}");
         let result = fs::write(&path, "nonsense\n");
-        let error = result.err().unwrap_or_else(|| panic!("{name} took nonsense"));
-        assert!([libc::EINVAL, libc::EACCES, libc::EPERM].contains(&errno::of(&error)), "{name}: {error}");
-        assert_eq!(ns::sysctl(&format!("net/oxtcp/{name}")).expect("the setting"), value);
+        let error = result
+            .err()
+            .unwrap_or_else(|| panic!("{name} took nonsense"));
+        assert!(
+            [libc::EINVAL, libc::EACCES, libc::EPERM].contains(&errno::of(&error)),
+            "{name}: {error}"
+        );
+        assert_eq!(
+            ns::sysctl(&format!("net/oxtcp/{name}")).expect("the setting"),
+            value
+        );
     }
 }
 
@@ -298,6 +395,9 @@ fn sysctl__needs_root() {
     }
     for (name, value) in settings {
         let error = fs::write(format!("/proc/sys/net/oxtcp/{name}"), &value).expect_err(&name);
-        assert!([libc::EACCES, libc::EPERM].contains(&errno::of(&error)), "{name}: {error}");
+        assert!(
+            [libc::EACCES, libc::EPERM].contains(&errno::of(&error)),
+            "{name}: {error}"
+        );
     }
 }

@@ -17,10 +17,18 @@ struct Thing {
     budget: u64,
 }
 
-const CONNECTION: Thing =
-    Thing { name: "connection", ours: &["oxtcp", "OXTCP", "oxtcp_sock"], builtin: "TCP", budget: 1600 };
-const CONNECTION_IPV6: Thing =
-    Thing { name: "connection, IPv6", ours: &["oxtcp6", "OXTCPv6", "oxtcp", "OXTCP"], builtin: "TCPv6", budget: 1600 };
+const CONNECTION: Thing = Thing {
+    name: "connection",
+    ours: &["oxtcp", "OXTCP", "oxtcp_sock"],
+    builtin: "TCP",
+    budget: 1600,
+};
+const CONNECTION_IPV6: Thing = Thing {
+    name: "connection, IPv6",
+    ours: &["oxtcp6", "OXTCPv6", "oxtcp", "OXTCP"],
+    builtin: "TCPv6",
+    budget: 1600,
+};
 const HALF_OPEN: Thing = Thing {
     name: "half-open",
     ours: &["oxtcp_request", "oxtcp_req", "request_sock_oxtcp"],
@@ -29,7 +37,12 @@ const HALF_OPEN: Thing = Thing {
 };
 const TIME_WAIT: Thing = Thing {
     name: "TIME-WAIT",
-    ours: &["oxtcp_time_wait", "oxtcp_timewait", "oxtcp_tw", "tw_sock_oxtcp"],
+    ours: &[
+        "oxtcp_time_wait",
+        "oxtcp_timewait",
+        "oxtcp_tw",
+        "tw_sock_oxtcp",
+    ],
     builtin: "tw_sock_TCP",
     budget: 128,
 };
@@ -47,19 +60,33 @@ fn check(thing: &Thing) {
     let builtin = kernel::slab_object_size(thing.builtin);
     let builtin_text = builtin.map_or("?".to_string(), |size| size.to_string());
     if stack::builtin_only() {
-        ktap::note(&format!("{}: built-in TCP {builtin_text} bytes", thing.name));
+        ktap::note(&format!(
+            "{}: built-in TCP {builtin_text} bytes",
+            thing.name
+        ));
         if builtin.is_none() {
             ktap::skip("no /sys/kernel/slab");
         }
         return;
     }
-    let Some(ours) = thing.ours.iter().find_map(|cache| kernel::slab_object_size(cache)) else {
+    let Some(ours) = thing
+        .ours
+        .iter()
+        .find_map(|cache| kernel::slab_object_size(cache))
+    else {
         let there = kernel::slabs_named("oxtcp").join(", ");
-        ktap::skip(&format!("none of the caches {:?}; there are: {there}", thing.ours));
+        ktap::skip(&format!(
+            "none of the caches {:?}; there are: {there}",
+            thing.ours
+        ));
     };
     ktap::note(&format!(
         "{}: ours {ours} bytes (at most {}), built-in TCP {builtin_text} bytes",
         thing.name, thing.budget
     ));
-    assert!(ours <= thing.budget, "{ours} bytes are more than the budget of {}", thing.budget);
+    assert!(
+        ours <= thing.budget,
+        "{ours} bytes are more than the budget of {}",
+        thing.budget
+    );
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use oxtcp_selftests::errno::expect_one_of;
 use oxtcp_selftests::sock::RawAddr;
-use oxtcp_selftests::{cases, connected, expect_errno, ktap, listening, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{
+    cases, connected, expect_errno, ktap, listening, Ip, Pair, Sock, Stack, Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("socket_api");
@@ -29,13 +31,19 @@ fn main() -> ExitCode {
         accept__inherits_no_flags, accept4__flags, accept__without_address, accept__addresses_agree,
         getpeername__agrees_with_peers_sockname,
     );
-    suite.once("socket__protocol_chooses_ip_version", socket__protocol_chooses_ip_version);
+    suite.once(
+        "socket__protocol_chooses_ip_version",
+        socket__protocol_chooses_ip_version,
+    );
     suite.run()
 }
 
 fn socket__stream(stack: Stack) {
     let sock = Sock::open(stack);
-    assert_eq!(sock.get(libc::SOL_SOCKET, libc::SO_TYPE).expect("SO_TYPE"), libc::SOCK_STREAM);
+    assert_eq!(
+        sock.get(libc::SOL_SOCKET, libc::SO_TYPE).expect("SO_TYPE"),
+        libc::SOCK_STREAM
+    );
     assert_eq!(sock.take_error(), 0);
 }
 
@@ -44,27 +52,42 @@ fn socket__protocol_tcp(stack: Stack) {
     if stack.ours && stack.ip == Ip::V6 {
         ktap::skip("protocol 6 is IPv4 here");
     }
-    let sock = Sock::try_open(stack.domain(), libc::SOCK_STREAM, libc::IPPROTO_TCP).expect("socket");
+    let sock =
+        Sock::try_open(stack.domain(), libc::SOCK_STREAM, libc::IPPROTO_TCP).expect("socket");
     sock.bind(&stack.local(0)).expect("bind");
 }
 
 fn socket__protocol_chooses_ip_version() {
     for ip in Ip::BOTH {
         let sock = Sock::open(Stack::ours(ip));
-        assert_eq!(sock.local().expect("getsockname").is_ipv4(), ip == Ip::V4, "{ip:?}");
+        assert_eq!(
+            sock.local().expect("getsockname").is_ipv4(),
+            ip == Ip::V4,
+            "{ip:?}"
+        );
     }
 }
 
 fn socket__flags(stack: Stack) {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    let sock = Sock::try_open(stack.domain(), libc::SOCK_STREAM | flags, stack.protocol()).expect("socket");
-    assert_ne!(sock.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK, 0);
-    assert_ne!(sock.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC, 0);
+    let sock = Sock::try_open(stack.domain(), libc::SOCK_STREAM | flags, stack.protocol())
+        .expect("socket");
+    assert_ne!(
+        sock.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK,
+        0
+    );
+    assert_ne!(
+        sock.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC,
+        0
+    );
 }
 
 fn socket__wrong_type(stack: Stack) {
     for kind in [libc::SOCK_SEQPACKET, libc::SOCK_RDM] {
-        expect_errno(Sock::try_open(stack.domain(), kind, stack.protocol()), libc::ESOCKTNOSUPPORT);
+        expect_errno(
+            Sock::try_open(stack.domain(), kind, stack.protocol()),
+            libc::ESOCKTNOSUPPORT,
+        );
     }
 }
 
@@ -77,7 +100,10 @@ fn socket__datagram(stack: Stack) {
 
 fn socket__unknown_protocol(stack: Stack) {
     for protocol in [2, 17, 200, 255] {
-        expect_errno(Sock::try_open(stack.domain(), libc::SOCK_STREAM, protocol), libc::EPROTONOSUPPORT);
+        expect_errno(
+            Sock::try_open(stack.domain(), libc::SOCK_STREAM, protocol),
+            libc::EPROTONOSUPPORT,
+        );
     }
 }
 
@@ -85,7 +111,12 @@ fn socket__no_pairs(stack: Stack) {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for two descriptors.
     let result = unsafe {
-        libc::socketpair(stack.domain(), libc::SOCK_STREAM, stack.protocol(), ends.as_mut_ptr())
+        libc::socketpair(
+            stack.domain(),
+            libc::SOCK_STREAM,
+            stack.protocol(),
+            ends.as_mut_ptr(),
+        )
     };
     expect_errno(oxtcp_selftests::errno::check(result), libc::EOPNOTSUPP);
 }
@@ -98,7 +129,9 @@ fn listen__unbound_picks_port(stack: Stack) {
     assert_eq!(address.ip(), stack.unspecified());
     assert_ne!(address.port(), 0);
     let client = Sock::open(Stack::builtin(stack.ip));
-    client.connect(&stack.local(address.port())).expect("connect");
+    client
+        .connect(&stack.local(address.port()))
+        .expect("connect");
 }
 
 fn listen__again_changes_backlog(stack: Stack) {
@@ -117,7 +150,10 @@ fn listen__again_changes_backlog(stack: Stack) {
 }
 
 fn listen__connected_is_einval(stack: Stack) {
-    let ends = connected(Pair { client: stack, server: stack });
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     expect_errno(ends.client.listen(1), libc::EINVAL);
     expect_errno(ends.server.listen(1), libc::EINVAL);
     ends.check_alive();
@@ -138,7 +174,9 @@ fn accept__nonblocking_is_eagain(stack: Stack) {
 
 fn accept__timeout_is_eagain(stack: Stack) {
     let (listener, _) = listening(stack, 1);
-    listener.set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(50)).expect("SO_RCVTIMEO");
+    listener
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(50))
+        .expect("SO_RCVTIMEO");
     expect_errno(listener.accept(), libc::EAGAIN);
 }
 
@@ -155,17 +193,31 @@ fn accept__inherits_no_flags(pair: Pair) {
     listener.poll_wait(libc::POLLIN);
     listener.set_nonblocking(true);
     let (server, _) = listener.accept4(0).expect("accept");
-    assert_eq!(server.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK, 0);
-    assert_eq!(server.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC, 0);
+    assert_eq!(
+        server.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK,
+        0
+    );
+    assert_eq!(
+        server.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC,
+        0
+    );
 }
 
 fn accept4__flags(pair: Pair) {
     let (listener, address) = listening(pair.server, 1);
     let client = Sock::open(pair.client);
     client.connect(&address).expect("connect");
-    let (server, _) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).expect("accept4");
-    assert_ne!(server.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK, 0);
-    assert_ne!(server.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC, 0);
+    let (server, _) = listener
+        .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+        .expect("accept4");
+    assert_ne!(
+        server.fcntl(libc::F_GETFL, 0).expect("F_GETFL") & libc::O_NONBLOCK,
+        0
+    );
+    assert_ne!(
+        server.fcntl(libc::F_GETFD, 0).expect("F_GETFD") & libc::FD_CLOEXEC,
+        0
+    );
     expect_errno(server.recv(&mut [0], 0), libc::EAGAIN);
 }
 
@@ -175,7 +227,11 @@ fn accept__without_address(pair: Pair) {
     client.connect(&address).expect("connect");
     // SAFETY: no address is asked for.
     let fd = unsafe {
-        libc::accept(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut())
+        libc::accept(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
     };
     assert!(fd >= 0, "accept: {}", std::io::Error::last_os_error());
 }
@@ -200,7 +256,10 @@ fn getpeername__agrees_with_peers_sockname(pair: Pair) {
 }
 
 fn getsockname__unbound(stack: Stack) {
-    assert_eq!(Sock::open(stack).local().expect("getsockname"), stack.any(0));
+    assert_eq!(
+        Sock::open(stack).local().expect("getsockname"),
+        stack.any(0)
+    );
 }
 
 /// A short buffer gets the beginning, and the length tells how much there was.
@@ -211,10 +270,14 @@ fn getsockname__truncates(stack: Stack) {
     let mut bytes = [0xaa_u8; 64];
     let mut len: libc::socklen_t = 4;
     // SAFETY: the buffer is longer than `len`.
-    let result = unsafe { libc::getsockname(sock.as_raw_fd(), bytes.as_mut_ptr().cast(), &mut len) };
+    let result =
+        unsafe { libc::getsockname(sock.as_raw_fd(), bytes.as_mut_ptr().cast(), &mut len) };
     assert_eq!(result, 0);
     assert_eq!(len, whole);
-    assert!(bytes[4..].iter().all(|byte| *byte == 0xaa), "written beyond the given length");
+    assert!(
+        bytes[4..].iter().all(|byte| *byte == 0xaa),
+        "written beyond the given length"
+    );
     let port = sock.port().to_be_bytes();
     assert_eq!(bytes[2..4], port);
 }
@@ -274,7 +337,10 @@ fn getsockopt__types(stack: Stack) {
 fn setsockopt__unknown_level(stack: Stack) {
     let sock = Sock::open(stack);
     for level in [77, 254, 4000] {
-        expect_one_of(sock.set(level, 1, 1), &[libc::ENOPROTOOPT, libc::EOPNOTSUPP]);
+        expect_one_of(
+            sock.set(level, 1, 1),
+            &[libc::ENOPROTOOPT, libc::EOPNOTSUPP],
+        );
         expect_one_of(sock.get(level, 1), &[libc::ENOPROTOOPT, libc::EOPNOTSUPP]);
     }
 }
@@ -296,23 +362,38 @@ fn setsockopt__nothing_silently_accepted(stack: Stack) {
     /// Write-only, or given back in another form, in the built-in TCP itself: REPAIR and its parts,
     /// MD5SIG, ULP, FASTOPEN's keys, ZEROCOPY_RECEIVE, AO, QUICKACK (a mode that ends by itself),
     /// WINDOW_CLAMP (bounded by the buffer), DEFER_ACCEPT (rounded), LINGER2, IS_MPTCP, and others.
-    const NOT_PLAIN: &[i32] = &[2, 8, 9, 10, 11, 12, 13, 14, 17, 19, 20, 21, 22, 26, 28, 29, 31, 32, 33, 34, 35, 38, 39, 40, 41, 42, 43];
+    const NOT_PLAIN: &[i32] = &[
+        2, 8, 9, 10, 11, 12, 13, 14, 17, 19, 20, 21, 22, 26, 28, 29, 31, 32, 33, 34, 35, 38, 39,
+        40, 41, 42, 43,
+    ];
     let sock = Sock::open(stack);
     for option in (1..=LAST).filter(|option| !NOT_PLAIN.contains(option)) {
         match sock.get(libc::SOL_TCP, option) {
             Err(error) => {
-                assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT), "getsockopt of TCP option {option}");
+                assert_eq!(
+                    error.raw_os_error(),
+                    Some(libc::ENOPROTOOPT),
+                    "getsockopt of TCP option {option}"
+                );
                 // Nothing is to be read: then nothing may be set without an error.
                 expect_one_of(
                     sock.set(libc::SOL_TCP, option, 1),
-                    &[libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::EINVAL, libc::EPERM],
+                    &[
+                        libc::ENOPROTOOPT,
+                        libc::EOPNOTSUPP,
+                        libc::EINVAL,
+                        libc::EPERM,
+                    ],
                 );
             }
             Ok(before) => {
                 for value in [1, before] {
                     if sock.set(libc::SOL_TCP, option, value).is_ok() {
                         let after = sock.get(libc::SOL_TCP, option).expect("getsockopt");
-                        assert_eq!(after, value, "TCP option {option} (was {before}) after setsockopt");
+                        assert_eq!(
+                            after, value,
+                            "TCP option {option} (was {before}) after setsockopt"
+                        );
                     }
                 }
             }
@@ -324,8 +405,12 @@ fn setsockopt__nothing_silently_accepted(stack: Stack) {
 fn buffer_doubles(stack: Stack, option: i32) {
     let sock = Sock::open(stack);
     for size in [20_000, 50_000, 100_000] {
-        sock.set(libc::SOL_SOCKET, option, size).expect("setsockopt");
-        assert_eq!(sock.get(libc::SOL_SOCKET, option).expect("getsockopt"), 2 * size);
+        sock.set(libc::SOL_SOCKET, option, size)
+            .expect("setsockopt");
+        assert_eq!(
+            sock.get(libc::SOL_SOCKET, option).expect("getsockopt"),
+            2 * size
+        );
     }
     // One too small becomes the least that there is.
     sock.set(libc::SOL_SOCKET, option, 1).expect("setsockopt");
@@ -341,7 +426,10 @@ fn setsockopt__sndbuf_doubles(stack: Stack) {
 }
 
 fn setsockopt__nodelay(stack: Stack) {
-    let ends = connected(Pair { client: stack, server: stack });
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     for sock in [&Sock::open(stack), &ends.client, &ends.server] {
         assert_eq!(sock.get(libc::SOL_TCP, libc::TCP_NODELAY).expect("get"), 0);
         sock.set(libc::SOL_TCP, libc::TCP_NODELAY, 5).expect("set");
@@ -354,21 +442,35 @@ fn setsockopt__nodelay(stack: Stack) {
 
 fn setsockopt__reuseaddr(stack: Stack) {
     let sock = Sock::open(stack);
-    assert_eq!(sock.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).expect("get"), 0);
+    assert_eq!(
+        sock.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).expect("get"),
+        0
+    );
     sock.set_reuseaddr();
-    assert_eq!(sock.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).expect("get"), 1);
+    assert_eq!(
+        sock.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).expect("get"),
+        1
+    );
 }
 
 fn setsockopt__timeouts(stack: Stack) {
     let sock = Sock::open(stack);
     for option in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO] {
-        sock.set_timeout(option, Duration::from_secs(3)).expect("setsockopt");
+        sock.set_timeout(option, Duration::from_secs(3))
+            .expect("setsockopt");
         let mut bytes = [0; 16];
-        assert_eq!(sock.get_bytes(libc::SOL_SOCKET, option, &mut bytes).expect("getsockopt"), 16);
+        assert_eq!(
+            sock.get_bytes(libc::SOL_SOCKET, option, &mut bytes)
+                .expect("getsockopt"),
+            16
+        );
         assert_eq!(bytes[..8], 3_i64.to_ne_bytes());
         assert_eq!(bytes[8..], 0_i64.to_ne_bytes());
         // Microseconds beyond a second are a mistake (EDOM).
-        let wrong: Vec<u8> = [0_i64, 1_000_000].iter().flat_map(|part| part.to_ne_bytes()).collect();
+        let wrong: Vec<u8> = [0_i64, 1_000_000]
+            .iter()
+            .flat_map(|part| part.to_ne_bytes())
+            .collect();
         expect_errno(sock.set_bytes(libc::SOL_SOCKET, option, &wrong), libc::EDOM);
     }
 }
@@ -377,17 +479,25 @@ fn setsockopt__linger(stack: Stack) {
     let sock = Sock::open(stack);
     sock.set_linger(true, 7).expect("SO_LINGER");
     let mut bytes = [0; 8];
-    sock.get_bytes(libc::SOL_SOCKET, libc::SO_LINGER, &mut bytes).expect("SO_LINGER");
+    sock.get_bytes(libc::SOL_SOCKET, libc::SO_LINGER, &mut bytes)
+        .expect("SO_LINGER");
     assert_eq!(bytes, [1, 0, 0, 0, 7, 0, 0, 0]);
     sock.set_linger(false, 0).expect("SO_LINGER");
 }
 
 fn setsockopt__short_value(stack: Stack) {
     let sock = Sock::open(stack);
-    expect_errno(sock.set_bytes(libc::SOL_TCP, libc::TCP_NODELAY, &[1]), libc::EINVAL);
+    expect_errno(
+        sock.set_bytes(libc::SOL_TCP, libc::TCP_NODELAY, &[1]),
+        libc::EINVAL,
+    );
     // getsockopt cuts the value to the room that there is.
     let mut one = [0xaa; 1];
-    assert_eq!(sock.get_bytes(libc::SOL_TCP, libc::TCP_NODELAY, &mut one).expect("get"), 1);
+    assert_eq!(
+        sock.get_bytes(libc::SOL_TCP, libc::TCP_NODELAY, &mut one)
+            .expect("get"),
+        1
+    );
     assert_eq!(one, [0]);
 }
 
@@ -401,10 +511,15 @@ fn ioctl__fionread_on_listener(stack: Stack) {
 }
 
 fn fcntl__nonblock(stack: Stack) {
-    let ends = connected(Pair { client: stack, server: stack });
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
     ends.client.set_nonblocking(true);
     expect_errno(ends.client.recv(&mut [0; 4], 0), libc::EAGAIN);
     ends.client.set_nonblocking(false);
-    ends.client.set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(20)).expect("SO_RCVTIMEO");
+    ends.client
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_millis(20))
+        .expect("SO_RCVTIMEO");
     expect_errno(ends.client.recv(&mut [0; 4], 0), libc::EAGAIN);
 }

@@ -17,7 +17,10 @@ fn main() -> ExitCode {
 
 /// All connections of the matrix's six cells together.
 fn total() -> u32 {
-    std::env::var("OXTCP_STRESS_CONNECTIONS").ok().and_then(|v| v.parse().ok()).unwrap_or(10_000)
+    std::env::var("OXTCP_STRESS_CONNECTIONS")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(10_000)
 }
 
 /// Opens, uses and closes; one in four ends by a reset, and the sides take turns in closing first.
@@ -51,8 +54,14 @@ fn connections(pair: Pair, count: u32) {
 
 /// The kernel's memory that connections could have kept (KiB), and our objects.
 fn used() -> (u64, u64) {
-    let objects = kernel::slabs_named("oxtcp").iter().filter_map(|cache| kernel::slab_objects(cache)).sum();
-    (kernel::meminfo("SUnreclaim") + kernel::meminfo("VmallocUsed"), objects)
+    let objects = kernel::slabs_named("oxtcp")
+        .iter()
+        .filter_map(|cache| kernel::slab_objects(cache))
+        .sum();
+    (
+        kernel::meminfo("SUnreclaim") + kernel::meminfo("VmallocUsed"),
+        objects,
+    )
 }
 
 fn stress__connections_leave_no_memory(pair: Pair) {
@@ -79,5 +88,8 @@ fn stress__connections_leave_no_memory(pair: Pair) {
         last = used();
         last.0 <= before + SLACK && last.1 <= objects + AT_HAND
     });
-    ktap::note(&format!("{count} connections: {before} KiB before, {} KiB after; {} objects of ours", last.0, last.1));
+    ktap::note(&format!(
+        "{count} connections: {before} KiB before, {} KiB after; {} objects of ours",
+        last.0, last.1
+    ));
 }
