@@ -4,7 +4,7 @@
 //! end as they should; nobody sends beyond a window; whoever owes something has a timer.
 //!
 //! A failing run names its seed. `OXTCP_SEED=<seed> cargo test --test simulation <name>` runs that
-//! one alone, and `OXTCP_TRACE=1` prints every segment.
+//! one alone, `OXTCP_TRACE=1` prints every segment, and `OXTCP_TIMES=20` runs twenty times as many.
 // Tests are named function__case, and may panic.
 #![allow(
     non_snake_case,
@@ -34,6 +34,10 @@ fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
     let only = std::env::var("OXTCP_SEED")
         .ok()
         .and_then(|seed| seed.parse::<u64>().ok());
+    let times = std::env::var("OXTCP_TIMES")
+        .ok()
+        .and_then(|times| times.parse::<u64>().ok());
+    let count = count * times.unwrap_or(1);
     let range = only.map_or(1..count + 1, |seed| seed..seed + 1);
     let mut outcomes = Vec::new();
     let mut failed = Vec::new();
@@ -105,6 +109,13 @@ fn random_setup(rng: &mut Rng) -> Setup {
         path_mss: rng.pick(&[mss, mss, mss, 1200]),
         send_buffer: rng.between(2_000, 200_000) as usize,
         recv_buffer: rng.between(3_000, 300_000) as usize,
+        recv_most: if rng.chance(300) { 1 << 20 } else { 0 },
+        pressure: if rng.chance(100) {
+            rng.below(100) as u32
+        } else {
+            0
+        },
+        payload_share: rng.pick(&[1000, 1000, 1000, 700]),
         burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
         reassembly: true,
         relisten: false,

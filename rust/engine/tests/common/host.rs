@@ -30,6 +30,12 @@ pub struct Setup {
     /// Bytes of the send and of the receive buffer.
     pub send_buffer: usize,
     pub recv_buffer: usize,
+    /// The receive buffer may grow so far, when the program reads fast enough; 0 for a fixed one.
+    pub recv_most: usize,
+    /// Chance per mille that a segment finds no memory, or not enough, although the window allows it.
+    pub pressure: u32,
+    /// Of the free receive buffer so many per mille are told to the engine: the rest goes for overhead.
+    pub payload_share: usize,
     /// Bytes per burst.
     pub burst: u32,
     /// Whether there is memory for out-of-order ranges.
@@ -51,6 +57,9 @@ impl Default for Setup {
             path_mss: 1460,
             send_buffer: 1 << 16,
             recv_buffer: 1 << 16,
+            recv_most: 0,
+            pressure: 0,
+            payload_share: 1000,
             burst: 65_000,
             reassembly: true,
             accept_full: 0,
@@ -157,7 +166,7 @@ impl Host {
             advertised_mss: self.setup.mss,
             path_mss: self.setup.path_mss,
             recv_space: self.setup.recv_buffer as u32,
-            recv_limit: self.setup.recv_buffer as u32,
+            recv_limit: self.setup.recv_buffer.max(self.setup.recv_most) as u32,
             options: self.options(),
         };
         let conn = Connection::connect(&cx, &open);
@@ -233,7 +242,7 @@ impl Host {
                         ts_offset: self.setup.ts_offset,
                         advertised_mss: self.setup.mss,
                         recv_space: self.setup.recv_buffer as u32,
-                        recv_limit: self.setup.recv_buffer as u32,
+                        recv_limit: self.setup.recv_buffer.max(self.setup.recv_most) as u32,
                     };
                     let request = Request::new(&cx, &segment, &open);
                     self.emit(&request.syn_ack(&cx), &[], out, now);
@@ -317,7 +326,10 @@ impl Host {
         };
         let kept: u32 = socket.reassembly.iter().map(|range| range.len).sum();
         let room = recv_buffer.saturating_sub(socket.queue.len()) as u32;
-        let room = room.saturating_sub(kept);
+        let mut room = room.saturating_sub(kept);
+        if self.rng.chance(self.setup.pressure) {
+            room = self.rng.below(u64::from(room) + 1).min(3_000) as u32;
+        }
         let verdict = socket.conn.on_segment(
             cx,
             segment,
@@ -371,6 +383,11 @@ impl Host {
         }
         socket.take_kept();
         socket.check_next(name);
+        if self.setup.payload_share < 1000 {
+            let free = recv_buffer.saturating_sub(socket.queue.len());
+            let free = free * self.setup.payload_share / 1000;
+            socket.conn.set_recv_space(cx, free as u32);
+        }
         assert!(
             socket.queue.len() <= recv_buffer,
             "{name}: {} bytes for a buffer of {recv_buffer}",
@@ -466,7 +483,6 @@ impl Host {
 
     /// Writes, reads, shuts down, closes.
     fn run_app(&mut self, cx: &Context<'_>) -> bool {
-        let recv_buffer = self.setup.recv_buffer;
         let send_buffer = self.setup.send_buffer;
         let Slot::Open(socket) = &mut self.slot else {
             return false;
@@ -511,9 +527,18 @@ impl Host {
             );
             app.read += len as u64;
             app.next_read = cx.now + app.plan.read_every;
-            socket
-                .conn
-                .set_recv_space(cx, (recv_buffer - socket.queue.len()) as u32);
+            if self.setup.recv_most != 0 {
+                let most = self.setup.recv_most as u32;
+                if let Some(larger) = socket.conn.on_consumed(cx, len as u32, most) {
+                    let share = self.setup.payload_share;
+                    assert!(larger <= most);
+                    assert!(larger as usize > self.setup.recv_buffer * share / 1000);
+                    self.setup.recv_buffer = larger as usize * 1000 / share + 1;
+                }
+            }
+            let free = self.setup.recv_buffer - socket.queue.len();
+            let free = free * self.setup.payload_share / 1000;
+            socket.conn.set_recv_space(cx, free as u32);
             moved = true;
         }
         if socket.fin && socket.queue.is_empty() && !app.end_of_file {
