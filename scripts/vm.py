@@ -26,6 +26,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 CACHE = os.environ["OXTCP_CACHE"]
 OUT_MB = 256
+FSTAB = b"".join(f"{what} {where} {what} {how},X-mount.mkdir 0 0\n".encode() for what, where, how in (
+    ("devpts", "/dev/pts", "ptmxmode=666"), ("tmpfs", "/dev/shm", "mode=1777"), ("tmpfs", "/run", "mode=755"),
+    ("tmpfs", "/tmp", "mode=1777"), ("debugfs", "/sys/kernel/debug", "rw"), ("tracefs", "/sys/kernel/tracing", "rw"),
+    ("bpf", "/sys/fs/bpf", "rw"), ("cgroup2", "/sys/fs/cgroup", "rw")))
 
 
 def chosen():
@@ -78,6 +82,9 @@ def cpio_tree(job, extra):
                     with open(path, "rb") as f:
                         parts.append(cpio_entry(name, 0o100000 | (os.stat(path).st_mode & 0o777), f.read()))
     parts.append(cpio_entry("job/.vm", 0o40755))
+    parts.append(cpio_entry("job/.vm/dev", 0o40755))
+    for name, to in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        parts.append(cpio_entry(f"job/.vm/dev/{name}", 0o120777, f"/proc/self/{to}".encode()))
     for name, (mode, data) in extra.items():
         parts.append(cpio_entry(name, 0o100000 | mode, data))
     parts.append(cpio_entry("TRAILER!!!", 0))
@@ -88,7 +95,10 @@ def qemu_command(kernel, run, mode, smp, mem, interactive, append, accel):
     cmdline = ["console=ttyS0,115200", "panic=-1", "oops=panic", "loglevel=7", "printk.time=1",
                "rdinit=/init", "nokaslr", "mitigations=off", "random.trust_cpu=on", "net.ifnames=0"]
     cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-           "-machine", "q35", "-m", str(mem), "-kernel", kernel.image, "-initrd", f"{run}/initrd"]
+           # The old machine, without hot plugging: a fifth of the ACPI code for the debug kernel to run.
+           "-machine", "pc,smm=off,vmport=off,hpet=off",
+           "-global", "PIIX4_PM.acpi-pci-hotplug-with-bridge-support=off", "-global", "PIIX4_PM.acpi-root-pci-hotplug=off",
+           "-m", str(mem), "-kernel", kernel.image, "-initrd", f"{run}/initrd"]
     if mode == "icount":
         # Virtual time: one instruction is one nanosecond, idle time is skipped. A `rep movs` would
         # count per byte, so memcpy is made to take the other way.
@@ -139,7 +149,7 @@ def kvm_works():
         pass
     kernel = Kernel("stock")
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="probe.") as run:
-        cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35",
+        cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "pc",
                "-accel", "kvm", "-cpu", "host", "-smp", "2", "-m", "512", "-kernel", kernel.image, "-initrd", kernel.initrd,
                "-serial", "null", "-chardev", f"file,id=p,path={run}/probe", "-serial", "chardev:p",
                "-append", "rdinit=/init oxtcp.probe panic=-1 quiet"]
@@ -161,7 +171,7 @@ def main():
     parser.add_argument("--mode", choices=("fast", "icount"), default="fast",
                         help="fast: as quick as can be; icount: virtual time that counts instructions, one CPU")
     parser.add_argument("--smp", type=int, default=2, help="processors (default 2)")
-    parser.add_argument("--mem", type=int, help="memory in MB (default 2048, debug kernel 4096)")
+    parser.add_argument("--mem", type=int, help="memory in MB (default 2048)")
     parser.add_argument("--timeout", type=float, default=600, help="seconds (default 600)")
     parser.add_argument("--job", help="folder that becomes /job (default build/job/KERNEL; 'none': an empty one)")
     parser.add_argument("--out", help="folder that gets what is in /job/out (default: nothing is kept)")
@@ -184,7 +194,7 @@ def main():
         parser.error("no command; put it after --")
 
     kernel = Kernel(args.kernel)
-    mem = args.mem or (2048 if args.kernel == "stock" else 4096)
+    mem = args.mem or 2048
     job = args.job or f"{REPO}/build/job/{args.kernel}"
     if job == "none":
         job = None
@@ -208,6 +218,7 @@ def main():
     extra = {
         "job/.vm/command": (0o644, (command[0] if len(command) == 1 else shlex.join(command)).encode()),
         "job/.vm/env": (0o644, "".join(f"{k}={shlex.quote(v)}\n" for k, v in env.items()).encode()),
+        "job/.vm/fstab": (0o644, FSTAB),
         "job/.vm/bashrc": (0o644, b"PS1='oxtcp:\\w# '\n"),
         "job/.vm/start": (0o755, open(f"{HERE}/guest/start", "rb").read()),
     }
