@@ -175,8 +175,9 @@ fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
 /// never more than memory is left.
 pub(crate) fn update_receive_space(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let space = receive_space(sk);
+    let full = window_of(sk.sock().rcvbuf());
     if let Some(connection) = sk.state().connection() {
-        connection.set_recv_space(cx, space);
+        connection.set_recv_space(cx, space, full);
     }
 }
 

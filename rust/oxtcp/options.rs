@@ -72,7 +72,8 @@ pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
         }
         bindings::SO_RCVBUF | bindings::SO_RCVBUFFORCE => {
             let space = connection::receive_space(sk);
-            connection::with(sk, |connection, cx| connection.set_recv_space(cx, space));
+            let full = connection::window_of(sk.sock().rcvbuf());
+            connection::with(sk, |connection, cx| connection.set_recv_space(cx, space, full));
         }
         _ => {}
     }

@@ -15,8 +15,9 @@ mod common;
 
 use common::rng::Rng;
 use common::stand::{Stand, Way, PEER_TS, RECV_SPACE};
+use oxtcp_engine::request::RequestVerdict;
 use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
-use oxtcp_engine::{Duration, Segment, SeqNum, SeqRange, SocketOptions, State};
+use oxtcp_engine::{Context, Duration, Segment, SeqNum, SeqRange, SocketOptions, State};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 /// Where a segment begins, from RCV.NXT.
@@ -187,7 +188,7 @@ fn call(stand: &mut Stand, number: u64, rng: &mut Rng) {
         }
         14 => {
             let space = rng.pick(&[0, 1, 1000, RECV_SPACE, 1 << 20, u32::MAX]);
-            stand.call(|conn, cx| conn.set_recv_space(cx, space));
+            stand.call(|conn, cx| conn.set_recv_space(cx, space, space.max(3)));
         }
         15 => {
             let options = SocketOptions {
@@ -321,6 +322,55 @@ fn random_segment(stand: &Stand, rng: &mut Rng) -> Segment {
         },
         payload_len,
     }
+}
+
+/// Whatever completes a request completes the connection that is made of it: none is left in SYN-RECEIVED, where no
+/// timer of the listener's would find it.
+#[test]
+fn what_completes_a_request_establishes_the_connection() {
+    let mut completed = 0;
+    for stamps in [true, false] {
+        let stand = Stand::new(Way::SynReceived, stamps, true);
+        for bits in 0..64u8 {
+            for place in PLACES
+                .into_iter()
+                .chain([8_000, 15_999, 16_000, 16_001, 19_984])
+            {
+                for ack in acks(&stand) {
+                    for payload_len in LENGTHS {
+                        for options in options(&stand) {
+                            let flags = Flags::from_bits(bits);
+                            let segment = Segment {
+                                header: Header {
+                                    seq: stand.conn.rcv_nxt().add(place as u32),
+                                    ack,
+                                    flags,
+                                    window: 1_000,
+                                    options,
+                                    ..Header::default()
+                                },
+                                payload_len,
+                            };
+                            let mut request = stand.request.expect("after a passive open");
+                            let cx = Context {
+                                now: stand.now,
+                                config: &stand.config,
+                            };
+                            let verdict = request.on_segment(&cx, &segment);
+                            if matches!(verdict, RequestVerdict::Complete) {
+                                let mut stand = stand.clone();
+                                stand.put(&segment);
+                                assert_ne!(stand.conn.state(), State::SynReceived, "{segment:?}");
+                                assert_ne!(stand.conn.state(), State::Closed, "{segment:?}");
+                                completed += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(completed > 1_000, "{completed}");
 }
 
 /// Walks of a hundred random steps from every state.

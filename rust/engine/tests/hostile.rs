@@ -534,7 +534,7 @@ impl Pair {
                 Payload::None => {}
                 other => panic!("{other:?}"),
             }
-            self.server.set_recv_space(&cx, 1 << 20);
+            self.server.set_recv_space(&cx, 1 << 20, 1 << 20);
         }
         for conn in [&mut self.client, &mut self.server] {
             if conn.poll_timeout().is_some_and(|at| at <= cx.now) {

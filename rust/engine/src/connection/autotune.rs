@@ -74,7 +74,9 @@ impl Autotune {
                 self.last_echo = theirs.ecr;
                 // Less than a tick tells nothing: another measurement is finer.
                 let same_tick = link.echo(cx).is_some_and(|ours| ours.val == theirs.ecr);
-                if let (true, false, Some(rtt)) = (full_sized, same_tick, link.stamp_rtt(cx, segment)) {
+                if let (true, false, Some(rtt)) =
+                    (full_sized, same_tick, link.stamp_rtt(cx, segment))
+                {
                     let rtt = rtt.as_micros().min(1 << 28) as u32;
                     self.sample(rtt, self.unread == 0);
                 }
@@ -131,7 +133,9 @@ impl Autotune {
         // "DRS is always one RTT late."
         let window = u64::from(read).saturating_mul(2);
         let grow = if rtt < LOW_RTT {
-            window.saturating_mul(u64::from(rtt)).checked_div(u64::from(LOW_RTT))
+            window
+                .saturating_mul(u64::from(rtt))
+                .checked_div(u64::from(LOW_RTT))
         } else {
             // "Slow start: allow the sender to double its rate."
             let more = u64::from(read.saturating_sub(before));

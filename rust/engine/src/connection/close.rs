@@ -35,7 +35,10 @@ impl Connection {
     /// [`Config::fin_timeout`]: crate::context::Config::fin_timeout
     pub fn close(&mut self, cx: &Context<'_>, unread: bool) {
         self.orphan = true;
-        let mortal = !matches!(self.phase, Phase::Closed(_) | Phase::SynSent(_) | Phase::TimeWait(_));
+        let mortal = !matches!(
+            self.phase,
+            Phase::Closed(_) | Phase::SynSent(_) | Phase::TimeWait(_)
+        );
         if unread && mortal {
             self.reset(None);
             return;

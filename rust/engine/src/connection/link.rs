@@ -153,7 +153,8 @@ impl Link {
     /// Takes TS.Recent from an acceptable segment (RFC 7323 section 4.3, rule 2).
     pub(super) fn take_stamp(&mut self, cx: &Context<'_>, segment: &Segment) {
         let last_ack = self.last_ack;
-        if let (Some(stamps), Some(theirs)) = (&mut self.stamps, segment.header.options.timestamps) {
+        if let (Some(stamps), Some(theirs)) = (&mut self.stamps, segment.header.options.timestamps)
+        {
             if segment.seq().before_eq(last_ack) {
                 stamps.recent = theirs.val;
                 stamps.recent_at = cx.now.as_secs32();

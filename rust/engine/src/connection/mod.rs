@@ -225,10 +225,10 @@ impl Connection {
     }
 
     /// The user has read, or the buffer has changed: `free` bytes of receive buffer can take what comes next in the
-    /// stream. Out-of-order bytes already kept are part of it: they are not to be subtracted. The engine
+    /// stream; an empty buffer could take `full`. Out-of-order bytes already kept are part of it: they are not to be subtracted. The engine
     /// counts down by itself as data comes in order. An update of the window may become due (RFC 9293 section
     /// 3.8.6.2.2).
-    pub fn set_recv_space(&mut self, _cx: &Context<'_>, free: u32) {
+    pub fn set_recv_space(&mut self, _cx: &Context<'_>, free: u32, full: u32) {
         if let Phase::SynSent(open) = &mut self.phase {
             open.set_space(free);
         }
@@ -238,13 +238,13 @@ impl Connection {
             ..
         }) = self.phase.parts()
         {
-            rcv.set_space(link, free);
+            rcv.set_space(link, free, full);
         }
     }
 
     /// The user has read `bytes`. About once per round trip, when the user reads faster than ever: the receive window, in
     /// bytes of payload and at most `limit`, that the buffer should be able to offer from now on. Always more than
-    /// the largest `free` of [`set_recv_space`](Connection::set_recv_space) so far; the caller enlarges
+    /// the `full` of [`set_recv_space`](Connection::set_recv_space) so far; the caller enlarges
     /// its buffer and calls that. `None`: the buffer is large enough.
     pub fn on_consumed(&mut self, cx: &Context<'_>, bytes: u32, limit: u32) -> Option<u32> {
         match self.phase.parts() {

@@ -173,7 +173,13 @@ impl SynSent {
             owed: Owed::NONE,
             probes: 0,
         };
-        let mut snd = Sender::new(cx, &link, u32::from(syn.header.window), syn.seq(), self.resent);
+        let mut snd = Sender::new(
+            cx,
+            &link,
+            u32::from(syn.header.window),
+            syn.seq(),
+            self.resent,
+        );
         snd.write(self.queued);
         Duplex {
             link,
@@ -308,7 +314,12 @@ impl Connection {
     }
 
     /// A segment in SYN-SENT (RFC 9293 section 3.10.7.3).
-    pub(super) fn on_syn_sent(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+    pub(super) fn on_syn_sent(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rx: Rx<'_>,
+    ) -> Payload {
         let Phase::SynSent(open) = self.phase else {
             return Payload::None;
         };

@@ -100,7 +100,10 @@ impl Phase {
 
     /// Whether a FIN of ours follows the last byte of data, sent or not.
     pub(super) fn fin(&self) -> bool {
-        matches!(self, Phase::FinWait1(_) | Phase::Closing(_) | Phase::LastAck(_))
+        matches!(
+            self,
+            Phase::FinWait1(_) | Phase::Closing(_) | Phase::LastAck(_)
+        )
     }
 
     pub(super) fn parts(&mut self) -> Option<Parts<'_>> {
@@ -116,7 +119,12 @@ impl Phase {
             }
             Phase::TimeWait(link) => (link, None, None),
         };
-        Some(Parts { link, snd, rcv, fin })
+        Some(Parts {
+            link,
+            snd,
+            rcv,
+            fin,
+        })
     }
 
     pub(super) fn link(&self) -> Option<&Link> {

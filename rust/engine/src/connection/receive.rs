@@ -51,7 +51,7 @@ pub enum Payload {
 pub(super) struct Receiver {
     /// Bytes of the stream, from RCV.NXT on, for which there is buffer.
     space: u32,
-    /// The most that `space` has ever been: the buffer's size.
+    /// What `space` is when the buffer is empty.
     full: u32,
     /// The SACK blocks for the next acknowledgments.
     sack: SackBlocks,
@@ -151,7 +151,10 @@ impl Receiver {
         }
         match taken {
             // Duplicate, beyond the window, or refused: RFC 5681 section 4.2, an immediate ACK.
-            Payload::None | Payload::OutOfOrder { .. } => link.owed.insert(Owed::ACK),
+            Payload::None | Payload::OutOfOrder { .. } => {
+                self.hurry();
+                link.owed.insert(Owed::ACK);
+            }
             Payload::InOrder { len, .. } => {
                 let filled = before.distance_to(link.rcv_nxt) != len;
                 let hole = rx.reassembly.as_ref().is_some_and(|r| !r.is_empty());
@@ -285,7 +288,11 @@ impl Receiver {
         hole: bool,
     ) {
         self.measure(segment);
-        let idle = self.data_at.elapsed(cx.now).as_millis().min(u64::from(u16::MAX)) as u16;
+        let idle = self
+            .data_at
+            .elapsed(cx.now)
+            .as_millis()
+            .min(u64::from(u16::MAX)) as u16;
         self.data_at = Tick::new(cx.now);
         let rto = rto.as_millis().min(u64::from(u16::MAX)) as u16;
         if self.ato == 0 {
@@ -311,6 +318,13 @@ impl Receiver {
             let delay = Duration::from_millis(u64::from(self.ato.clamp(ATO_MIN, ATO_MAX)));
             timers.set(TimerKind::DelayedAck, cx.now + delay);
         }
+    }
+
+    /// The peer repairs a loss: it waits for every acknowledgment (Linux's `tcp_enter_quickack_mode`).
+    fn hurry(&mut self) {
+        self.quick = QUICK_ACKS;
+        self.interactive = false;
+        self.ato = ATO_MIN;
     }
 
     /// Linux's `tcp_measure_rcv_mss`.
@@ -356,11 +370,11 @@ impl Receiver {
         self.pushed = 0;
     }
 
-    /// The user has read, or the buffer has changed: there is room for `space` bytes from RCV.NXT on.
-    pub(super) fn set_space(&mut self, link: &mut Link, space: u32) {
-        let grown = space > self.space;
+    /// The user has read, or the buffer has changed: there is room for `space` bytes from RCV.NXT on, of `full` in all.
+    pub(super) fn set_space(&mut self, link: &mut Link, space: u32, full: u32) {
+        let grown = space > self.space || full < self.full;
         self.space = space;
-        self.full = self.full.max(space);
+        self.full = full.max(space);
         if !grown {
             return;
         }

@@ -19,6 +19,8 @@ pub(super) struct Evidence {
     pub(super) sacked: u32,
     /// The lowest of these blocks: what lies before it is a hole. Empty when there is none.
     pub(super) first: SeqRange,
+    /// SACK was agreed: the peer says what it has, so it has nothing beyond a hole when it says nothing.
+    pub(super) agreed: bool,
 }
 
 /// What is known to be lost.
@@ -41,6 +43,9 @@ pub(super) enum Recovery {
         /// What is to be sent again next, up to `end`, where the hole is known to end.
         next: SeqNum,
         end: SeqNum,
+        /// How much may be sent again now: twice what arrived, as in slow start, so that a large hole makes no burst
+        /// (as RFC 6937's reduction bound).
+        credit: u32,
         /// Partial acknowledgments that have come, at most two.
         partial: u8,
     },
@@ -123,6 +128,7 @@ impl Recovery {
                 next,
                 end,
                 partial,
+                ..
             } => {
                 // RFC 6582 section 3.2 step 3, partial acknowledgment: "deflate the congestion window by the amount of
                 // new data acknowledged [...] if at least one SMSS, add back SMSS bytes".
@@ -131,6 +137,8 @@ impl Recovery {
                 // "Retransmit the first unacknowledged segment", unless it is part of a hole that is being
                 // sent again already.
                 let (next, end) = match ack.after_eq(end) {
+                    // With SACK, silence says that all that was sent before the loss was found is lost.
+                    true if evidence.agreed && evidence.first.is_empty() => (ack, recover),
                     true => (ack, hole_end(ack, size, evidence)),
                     false => (SeqNum::max(next, ack), end),
                 };
@@ -139,6 +147,7 @@ impl Recovery {
                     inflation: inflation.max(evidence.sacked),
                     next,
                     end,
+                    credit: acked.saturating_mul(2).max(size),
                     partial: partial.saturating_add(1).min(2),
                 };
                 Progress::Partial
@@ -193,12 +202,16 @@ impl Recovery {
                     inflation: threshold.max(evidence.sacked),
                     next: una,
                     end: hole_end(una, size, evidence),
+                    credit: threshold.max(evidence.sacked),
                     partial: 0,
                 };
                 Duplicate::Lost
             }
-            Recovery::Fast { inflation, .. } => {
+            Recovery::Fast {
+                inflation, credit, ..
+            } => {
                 *inflation = inflation.saturating_add(size).max(evidence.sacked);
+                *credit = credit.saturating_add(size);
                 Duplicate::Counted
             }
             Recovery::Loss { first, .. } => {
@@ -233,6 +246,7 @@ impl Recovery {
                 inflation,
                 next,
                 end,
+                credit,
                 ..
             } => {
                 let end = SeqNum::min(end, snd_nxt);
@@ -245,7 +259,7 @@ impl Recovery {
                     .distance_to(snd_nxt)
                     .saturating_sub(inflation)
                     .saturating_sub(next.distance_to(end));
-                let room = cwnd.saturating_sub(pipe);
+                let room = cwnd.saturating_sub(pipe).min(credit);
                 // The first segment of a hole goes at once.
                 let budget = if next == una { room.max(size) } else { room };
                 Some(Again {
@@ -277,7 +291,10 @@ impl Recovery {
     pub(super) fn on_sent_again(&mut self, end: SeqNum, sent: u32) {
         match self {
             Recovery::Open { .. } => {}
-            Recovery::Fast { next, .. } => *next = end,
+            Recovery::Fast { next, credit, .. } => {
+                *next = end;
+                *credit = credit.saturating_sub(sent);
+            }
             Recovery::Loss { next, out, .. } => {
                 *next = end;
                 *out = out.saturating_add(sent);
@@ -351,6 +368,7 @@ mod tests {
     const NONE: Evidence = Evidence {
         sacked: 0,
         first: SeqRange::new(SeqNum::new(0), 0),
+        agreed: false,
     };
 
     const fn s(n: u32) -> SeqNum {
@@ -361,6 +379,7 @@ mod tests {
         Evidence {
             sacked: len,
             first: SeqRange::new(s(start), len),
+            agreed: true,
         }
     }
 

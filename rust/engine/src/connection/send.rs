@@ -677,6 +677,7 @@ fn evidence(link: &Link, segment: &Segment) -> Evidence {
     if !link.sack {
         return evidence;
     }
+    evidence.agreed = true;
     let floor = SeqNum::max(link.snd_una, segment.header.ack);
     for block in segment.header.options.sack.iter() {
         if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt)

@@ -194,17 +194,15 @@ mod tests {
         for state in State::ALL {
             assert_eq!(state.next(Input::Die), Some(State::Closed));
         }
-        let reach = |mut seen: std::vec::Vec<State>| {
-            loop {
-                let more: std::vec::Vec<_> = TRANSITIONS
-                    .iter()
-                    .filter(|r| seen.contains(&r.0) && !seen.contains(&r.2))
-                    .map(|r| r.2)
-                    .collect();
-                match more.first() {
-                    Some(&s) => seen.push(s),
-                    None => return seen.len(),
-                }
+        let reach = |mut seen: std::vec::Vec<State>| loop {
+            let more: std::vec::Vec<_> = TRANSITIONS
+                .iter()
+                .filter(|r| seen.contains(&r.0) && !seen.contains(&r.2))
+                .map(|r| r.2)
+                .collect();
+            match more.first() {
+                Some(&s) => seen.push(s),
+                None => return seen.len(),
             }
         };
         assert_eq!(reach(std::vec![State::Closed]), State::ALL.len());

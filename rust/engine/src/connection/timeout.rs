@@ -52,9 +52,8 @@ impl Connection {
         }
         // A peer that has shrunk its window to nothing, but answers, is alive: it is probed by retransmission for as
         // long as it answers (RFC 9293 section 3.8.6.1; Linux's tcp_retransmit_timer).
-        let shrunk = snd.wnd() == 0
-            && !orphan
-            && link.heard.elapsed(cx.now) <= cx.config.rto_max.times(2);
+        let shrunk =
+            snd.wnd() == 0 && !orphan && link.heard.elapsed(cx.now) <= cx.config.rto_max.times(2);
         let patience = match options.user_timeout {
             Some(user) => Duration::from_millis(u64::from(user.get())),
             None => patience(cx.config, retries),
@@ -92,7 +91,10 @@ impl Connection {
         // RFC 9293 section 3.8.6.1: the connection stays as long as the peer answers; `probes` counts those that it
         // did not answer. A user's timeout is another matter (RFC 5482 section 3).
         let given_up = match user {
-            Some(user) => snd.persisted() != 0 && snd.waited(cx) >= Duration::from_millis(u64::from(user.get())),
+            Some(user) => {
+                snd.persisted() != 0
+                    && snd.waited(cx) >= Duration::from_millis(u64::from(user.get()))
+            }
             None => link.probes >= retries,
         };
         if given_up {
@@ -104,7 +106,10 @@ impl Connection {
     }
 
     fn on_delayed_ack(&mut self, cx: &Context<'_>) {
-        let rto = self.phase.sender().map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
+        let rto = self
+            .phase
+            .sender()
+            .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         if let Some(Parts {
             link,
             rcv: Some(rcv),

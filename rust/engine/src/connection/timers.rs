@@ -102,7 +102,10 @@ impl Timers {
     /// The timer that expires first.
     pub(super) fn next(&self) -> Option<(TimerKind, Instant)> {
         let mut first = (self.output_kind, self.output);
-        for other in [(TimerKind::DelayedAck, self.ack), (self.life_kind, self.life)] {
+        for other in [
+            (TimerKind::DelayedAck, self.ack),
+            (self.life_kind, self.life),
+        ] {
             if other.1 < first.1 {
                 first = other;
             }

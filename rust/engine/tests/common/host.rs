@@ -386,7 +386,8 @@ impl Host {
         if self.setup.payload_share < 1000 {
             let free = recv_buffer.saturating_sub(socket.queue.len());
             let free = free * self.setup.payload_share / 1000;
-            socket.conn.set_recv_space(cx, free as u32);
+            let full = self.setup.recv_buffer * self.setup.payload_share / 1000;
+            socket.conn.set_recv_space(cx, free as u32, full as u32);
         }
         assert!(
             socket.queue.len() <= recv_buffer,
@@ -538,7 +539,8 @@ impl Host {
             }
             let free = self.setup.recv_buffer - socket.queue.len();
             let free = free * self.setup.payload_share / 1000;
-            socket.conn.set_recv_space(cx, free as u32);
+            let full = self.setup.recv_buffer * self.setup.payload_share / 1000;
+            socket.conn.set_recv_space(cx, free as u32, full as u32);
             moved = true;
         }
         if socket.fin && socket.queue.is_empty() && !app.end_of_file {

@@ -91,6 +91,8 @@ pub struct Stand {
     pub with_reassembly: bool,
     /// With timestamps.
     pub stamps: bool,
+    /// What the connection was made of, after a passive open.
+    pub request: Option<Request>,
     seen: Seen,
 }
 
@@ -115,6 +117,7 @@ impl Stand {
             now,
             config: &config,
         };
+        let mut half_open = None;
         let conn = match way {
             Way::SynReceived => {
                 let open = RequestOpen {
@@ -125,6 +128,7 @@ impl Stand {
                     recv_limit: 1 << 20,
                 };
                 let request = Request::new(&cx, &Self::syn(Flags::SYN, stamps), &open);
+                half_open = Some(request);
                 let passive = PassiveOpen {
                     path_mss: MSS,
                     recv_space: RECV_SPACE,
@@ -159,6 +163,7 @@ impl Stand {
             room: RECV_SPACE,
             with_reassembly: true,
             stamps,
+            request: half_open,
             seen,
         };
         stand.drain();

@@ -40,7 +40,11 @@ fn rst__in_every_state() {
             let mut peer = in_state(state);
             peer.advance(1000);
             let _ = peer.give(seg(Flags::RST, nxt.add(offset), SeqNum::new(0), 0));
-            assert_eq!(peer.conn.state() == State::Closed, dies, "{state:?} {offset}");
+            assert_eq!(
+                peer.conn.state() == State::Closed,
+                dies,
+                "{state:?} {offset}"
+            );
             assert_eq!(kinds(&mut peer), reply, "{state:?} {offset}");
             if dies {
                 let error = match state {
@@ -87,7 +91,12 @@ fn syn__in_every_state() {
 #[test]
 fn unacceptable__gets_an_ack_and_nothing_else() {
     for state in SYNCHRONIZED {
-        for (offset, len) in [(50_001, 1), (100_000, 10), (u32::MAX - 50, 10), (1 << 31, 100)] {
+        for (offset, len) in [
+            (50_001, 1),
+            (100_000, 10),
+            (u32::MAX - 50, 10),
+            (1 << 31, 100),
+        ] {
             let mut peer = in_state(state);
             let seq = peer.conn.rcv_nxt().add(offset);
             let una = peer.conn.snd_una();
@@ -113,7 +122,11 @@ fn ack__never_sent_or_too_old() {
             let taken = peer.give(seg(Flags::ACK, seq, ack, 10));
             assert_eq!(taken, Payload::None, "{state:?} {offset}");
             assert_eq!(peer.conn.state(), state);
-            assert_eq!(kinds(&mut peer), [TransmitKind::ChallengeAck], "{state:?} {offset}");
+            assert_eq!(
+                kinds(&mut peer),
+                [TransmitKind::ChallengeAck],
+                "{state:?} {offset}"
+            );
         }
     }
 }
@@ -138,7 +151,10 @@ fn no_ack_bit__is_dropped() {
         let mut peer = in_state(state);
         let seq = peer.conn.rcv_nxt();
         for flags in [Flags::NONE, Flags::FIN, Flags::PSH, Flags::URG] {
-            assert_eq!(peer.give(seg(flags, seq, SeqNum::new(0), 50)), Payload::None);
+            assert_eq!(
+                peer.give(seg(flags, seq, SeqNum::new(0), 50)),
+                Payload::None
+            );
             assert_eq!(peer.conn.state(), state);
             peer.quiet();
         }
@@ -159,7 +175,10 @@ fn fin__in_every_state() {
     ];
     for (state, next) in table {
         let mut peer = in_state(state);
-        let first = matches!(state, State::Established | State::FinWait1 | State::FinWait2);
+        let first = matches!(
+            state,
+            State::Established | State::FinWait1 | State::FinWait2
+        );
         let at = match first {
             true => peer.rcv(),
             false => peer.rcv() - 1,
@@ -167,7 +186,11 @@ fn fin__in_every_state() {
         let ack = u32::from(matches!(state, State::FinWait2 | State::TimeWait));
         let _ = peer.data(at, 0, ack, Flags::FIN);
         assert_eq!(peer.conn.state(), next);
-        assert_eq!(peer.events().contains(Event::PeerClosed), first, "{state:?}");
+        assert_eq!(
+            peer.events().contains(Event::PeerClosed),
+            first,
+            "{state:?}"
+        );
         assert!(!peer.conn.can_receive());
         assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?}");
         // Once more: acknowledged again.

@@ -18,7 +18,10 @@ fn shutdown__the_fin_goes_with_the_last_data() {
     let sent = peer.sent();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0].header.flags, Flags::ACK);
-    assert_eq!(sent[1].header.flags, Flags::ACK.union(Flags::PSH).union(Flags::FIN));
+    assert_eq!(
+        sent[1].header.flags,
+        Flags::ACK.union(Flags::PSH).union(Flags::FIN)
+    );
     assert_eq!(peer.conn.snd_nxt(), ISS.add(1502));
     // Data without the FIN, then the FIN.
     peer.ack(1500);
@@ -44,7 +47,13 @@ fn write__after_shutdown_is_nothing() {
 
 #[test]
 fn shutdown__twice_is_once() {
-    for state in [State::FinWait1, State::FinWait2, State::Closing, State::LastAck, State::TimeWait] {
+    for state in [
+        State::FinWait1,
+        State::FinWait2,
+        State::Closing,
+        State::LastAck,
+        State::TimeWait,
+    ] {
         let mut peer = in_state(state);
         peer.shutdown();
         assert_eq!(peer.conn.state(), state);
@@ -91,7 +100,12 @@ fn close__simultaneous() {
 /// RFC 2525 section 2.17: data that nobody will read is answered with a reset.
 #[test]
 fn close__with_unread_data_resets() {
-    for state in [State::Established, State::FinWait1, State::FinWait2, State::CloseWait] {
+    for state in [
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+    ] {
         let mut peer = in_state(state);
         peer.close(true);
         assert_eq!(peer.conn.state(), State::Closed);
@@ -159,7 +173,10 @@ fn orphan__new_data_is_answered_with_a_reset() {
 fn orphan__fin_wait_2_ends() {
     let table = [
         (Linger2::Default, Some(60_000)),
-        (Linger2::Seconds(core::num::NonZeroU8::new(7).unwrap()), Some(7000)),
+        (
+            Linger2::Seconds(core::num::NonZeroU8::new(7).unwrap()),
+            Some(7000),
+        ),
         (Linger2::Skip, None),
     ];
     for (linger2, millis) in table {
@@ -177,7 +194,10 @@ fn orphan__fin_wait_2_ends() {
             }
             let _ = peer.sent();
             peer.ack(1);
-            assert_eq!(peer.conn.poll_timeout().is_some(), !late && millis.is_some());
+            assert_eq!(
+                peer.conn.poll_timeout().is_some(),
+                !late && millis.is_some()
+            );
             if late {
                 peer.close(false);
             }

@@ -16,7 +16,11 @@ const ZERO: SeqNum = SeqNum::new(0);
 
 #[test]
 fn connect__the_syn_offers_what_the_settings_allow() {
-    for (scale, sack, stamps) in [(true, true, true), (false, true, false), (false, false, true)] {
+    for (scale, sack, stamps) in [
+        (true, true, true),
+        (false, true, false),
+        (false, false, true),
+    ] {
         let config = Config {
             window_scaling: scale,
             sack,
@@ -44,26 +48,80 @@ fn syn_sent__table() {
     // (flags, ack) -> (state, kind of the reply, error)
     let table = [
         // An ACK of something never sent: a reset of its number, and nothing changes.
-        (Flags::ACK, ISS, State::SynSent, Some(TransmitKind::Reset), None),
-        (Flags::ACK, ISS.add(2), State::SynSent, Some(TransmitKind::Reset), None),
-        (Flags::SYN_ACK, ISS, State::SynSent, Some(TransmitKind::Reset), None),
-        (Flags::SYN_ACK, ISS.sub(1), State::SynSent, Some(TransmitKind::Reset), None),
-        (Flags::SYN_ACK, ISS.add(1 << 31), State::SynSent, Some(TransmitKind::Reset), None),
+        (
+            Flags::ACK,
+            ISS,
+            State::SynSent,
+            Some(TransmitKind::Reset),
+            None,
+        ),
+        (
+            Flags::ACK,
+            ISS.add(2),
+            State::SynSent,
+            Some(TransmitKind::Reset),
+            None,
+        ),
+        (
+            Flags::SYN_ACK,
+            ISS,
+            State::SynSent,
+            Some(TransmitKind::Reset),
+            None,
+        ),
+        (
+            Flags::SYN_ACK,
+            ISS.sub(1),
+            State::SynSent,
+            Some(TransmitKind::Reset),
+            None,
+        ),
+        (
+            Flags::SYN_ACK,
+            ISS.add(1 << 31),
+            State::SynSent,
+            Some(TransmitKind::Reset),
+            None,
+        ),
         // ... unless it is itself a reset.
         (Flags::RST_ACK, ISS, State::SynSent, None, None),
         (Flags::RST_ACK, ISS.add(2), State::SynSent, None, None),
         // A reset counts with the ACK of our SYN only.
         (Flags::RST, ZERO, State::SynSent, None, None),
-        (Flags::RST.union(Flags::SYN), ZERO, State::SynSent, None, None),
-        (Flags::RST_ACK, good, State::Closed, None, Some(Error::Refused)),
+        (
+            Flags::RST.union(Flags::SYN),
+            ZERO,
+            State::SynSent,
+            None,
+            None,
+        ),
+        (
+            Flags::RST_ACK,
+            good,
+            State::Closed,
+            None,
+            Some(Error::Refused),
+        ),
         // Neither SYN nor RST.
         (Flags::ACK, good, State::SynSent, None, None),
         (Flags::FIN_ACK, good, State::SynSent, None, None),
         (Flags::NONE, ZERO, State::SynSent, None, None),
         (Flags::FIN, ZERO, State::SynSent, None, None),
         // The peer's SYN.
-        (Flags::SYN_ACK, good, State::Established, Some(TransmitKind::Ack), None),
-        (Flags::SYN, ZERO, State::SynReceived, Some(TransmitKind::SynAck), None),
+        (
+            Flags::SYN_ACK,
+            good,
+            State::Established,
+            Some(TransmitKind::Ack),
+            None,
+        ),
+        (
+            Flags::SYN,
+            ZERO,
+            State::SynReceived,
+            Some(TransmitKind::SynAck),
+            None,
+        ),
     ];
     for (flags, ack, state, reply, error) in table {
         let mut peer = in_state(State::SynSent);
@@ -111,7 +169,10 @@ fn syn_sent__options_are_agreed_only_when_both_offer() {
         // The timestamps' 12 bytes are taken from every segment.
         assert_eq!(peer.conn.mss(), if both { 688 } else { 700 });
         let ack = peer.next();
-        assert_eq!(ack.header.options.timestamps.map(|t| t.ecr), both.then_some(9));
+        assert_eq!(
+            ack.header.options.timestamps.map(|t| t.ecr),
+            both.then_some(9)
+        );
         // The window of a SYN is never scaled (RFC 7323 section 2.2).
         assert_eq!(peer.conn.snd_wnd(), 60_000);
     }
@@ -233,21 +294,55 @@ fn syn_received__table() {
     let next = IRS.add(1);
     let table = [
         (Flags::ACK, next, good, State::Established, None),
-        (Flags::ACK, next, ISS, State::SynReceived, Some(TransmitKind::Reset)),
-        (Flags::ACK, next, ISS.add(2), State::SynReceived, Some(TransmitKind::Reset)),
+        (
+            Flags::ACK,
+            next,
+            ISS,
+            State::SynReceived,
+            Some(TransmitKind::Reset),
+        ),
+        (
+            Flags::ACK,
+            next,
+            ISS.add(2),
+            State::SynReceived,
+            Some(TransmitKind::Reset),
+        ),
         (Flags::RST, next, ZERO, State::Closed, None),
-        (Flags::RST, next.add(1), ZERO, State::SynReceived, Some(TransmitKind::ChallengeAck)),
+        (
+            Flags::RST,
+            next.add(1),
+            ZERO,
+            State::SynReceived,
+            Some(TransmitKind::ChallengeAck),
+        ),
         (Flags::RST, next.sub(1000), ZERO, State::SynReceived, None),
-        (Flags::SYN, next.add(5), ZERO, State::SynReceived, Some(TransmitKind::ChallengeAck)),
+        (
+            Flags::SYN,
+            next.add(5),
+            ZERO,
+            State::SynReceived,
+            Some(TransmitKind::ChallengeAck),
+        ),
         (Flags::NONE, next, ZERO, State::SynReceived, None),
-        (Flags::FIN_ACK, next, good, State::CloseWait, Some(TransmitKind::Ack)),
+        (
+            Flags::FIN_ACK,
+            next,
+            good,
+            State::CloseWait,
+            Some(TransmitKind::Ack),
+        ),
     ];
     for (flags, seq, ack, state, reply) in table {
         let mut peer = in_state(State::SynReceived);
         let _ = peer.give(seg(flags, seq, ack, 0));
         assert_eq!(peer.conn.state(), state, "{flags:?} {seq:?} {ack:?}");
         let sent = peer.sent();
-        assert_eq!(sent.first().map(|t| t.kind), reply, "{flags:?} {seq:?} {ack:?}");
+        assert_eq!(
+            sent.first().map(|t| t.kind),
+            reply,
+            "{flags:?} {seq:?} {ack:?}"
+        );
     }
 }
 
@@ -306,7 +401,10 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
         val: 107,
         ecr: syn_ack.header.options.timestamps.unwrap().val,
     });
-    assert!(matches!(request.on_segment(&cx, &ack), RequestVerdict::Complete));
+    assert!(matches!(
+        request.on_segment(&cx, &ack),
+        RequestVerdict::Complete
+    ));
     let passive = PassiveOpen {
         path_mss: 1400,
         recv_space: 100_000,
@@ -329,6 +427,12 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     assert_eq!(conn.cwnd(), 13_880);
     let reply = conn.poll_transmit(&cx, BurstLimit(0)).unwrap();
     assert_eq!(reply.header.ack, IRS.add(502));
-    assert_eq!(reply.header.options.timestamps, Some(Timestamps { val: 10_035, ecr: 107 }));
+    assert_eq!(
+        reply.header.options.timestamps,
+        Some(Timestamps {
+            val: 10_035,
+            ecr: 107
+        })
+    );
     assert_eq!(conn.poll_timeout(), None);
 }

@@ -21,7 +21,9 @@ fn with_sack() -> Peer {
 /// The SACK blocks as offsets (start, end).
 fn blocks(sack: &[SeqRange]) -> Vec<(u32, u32)> {
     let offset = |seq: SeqNum| IRS.add(1).distance_to(seq);
-    sack.iter().map(|b| (offset(b.start), offset(b.end()))).collect()
+    sack.iter()
+        .map(|b| (offset(b.start), offset(b.end())))
+        .collect()
 }
 
 fn in_order(skip: u32, len: u32) -> Payload {
@@ -85,7 +87,10 @@ fn payload__without_reassembly_only_in_order() {
 fn sack__blocks() {
     let mut peer = with_sack();
     let _ = peer.data(100, 100, 0, Flags::NONE);
-    assert_eq!(blocks(peer.next().header.options.sack.as_slice()), [(100, 200)]);
+    assert_eq!(
+        blocks(peer.next().header.options.sack.as_slice()),
+        [(100, 200)]
+    );
     let _ = peer.data(300, 100, 0, Flags::NONE);
     assert_eq!(
         blocks(peer.next().header.options.sack.as_slice()),
@@ -113,7 +118,10 @@ fn sack__blocks() {
     assert_eq!(peer.rcv(), 510);
     let _ = peer.data(400, 50, 0, Flags::NONE);
     // Below RCV.NXT: a D-SACK alone.
-    assert_eq!(blocks(peer.next().header.options.sack.as_slice()), [(400, 450)]);
+    assert_eq!(
+        blocks(peer.next().header.options.sack.as_slice()),
+        [(400, 450)]
+    );
 }
 
 #[test]
@@ -319,7 +327,10 @@ fn window__probes_are_answered() {
     let taken = peer.give(seg(Flags::ACK, IRS.add(1 + edge), ISS.add(1), 1));
     assert_eq!(taken, Payload::None);
     let answer = peer.next();
-    assert_eq!((answer.header.ack, answer.header.window), (IRS.add(1 + edge), 0));
+    assert_eq!(
+        (answer.header.ack, answer.header.window),
+        (IRS.add(1 + edge), 0)
+    );
 }
 
 /// Data that comes into a closed window still brings its acknowledgment (RFC 9293 section 3.10.7.4: "special allowance
@@ -334,4 +345,21 @@ fn window__closed_acks_count() {
     assert_eq!(peer.data(edge, 10, 100, Flags::NONE), Payload::None);
     assert_eq!(peer.conn.unacked(), 0);
     assert_eq!(peer.conn.state(), State::Established);
+}
+
+/// The buffer is made small in mid-stream: what counts is what it is now.
+#[test]
+fn window__opens_in_a_buffer_that_became_small() {
+    let mut peer = established();
+    let edge = peer.edge();
+    let _ = peer.data(0, edge, 0, Flags::NONE);
+    let _ = peer.sent();
+    // 2048 bytes, all taken.
+    peer.read_of(0, 900);
+    peer.quiet();
+    peer.read_of(449, 900);
+    peer.quiet();
+    peer.read_of(900, 900);
+    let update = peer.next();
+    assert_eq!((update.kind, update.header.window), (TransmitKind::WindowUpdate, 900));
 }

@@ -90,12 +90,20 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
 
 /// A connection in ESTABLISHED, nothing sent or received, nothing owed.
 pub fn established() -> Peer {
-    established_with(Config::default(), SocketOptions::default(), Offer::default())
+    established_with(
+        Config::default(),
+        SocketOptions::default(),
+        Offer::default(),
+    )
 }
 
 pub fn established_with(config: Config, options: SocketOptions, offer: Offer) -> Peer {
     // With scaling, windows of ours count in units of 64.
-    let limit = if offer.scale.is_some() { 4_000_000 } else { 50_000 };
+    let limit = if offer.scale.is_some() {
+        4_000_000
+    } else {
+        50_000
+    };
     let mut peer = syn_sent_limit(config, options, limit);
     let syn = peer.next();
     assert_eq!(syn.kind, TransmitKind::Syn);
@@ -277,11 +285,16 @@ impl Peer {
     }
 
     pub fn read(&mut self, free: u32) {
+        self.read_of(free, 50_000);
+    }
+
+    /// `free` bytes of a receive buffer of `full`.
+    pub fn read_of(&mut self, free: u32, full: u32) {
         let cx = Context {
             now: self.now,
             config: &self.config,
         };
-        self.conn.set_recv_space(&cx, free);
+        self.conn.set_recv_space(&cx, free, full);
     }
 
     pub fn shutdown(&mut self) {
@@ -327,13 +340,7 @@ impl Peer {
     pub fn sent_short(&mut self) -> Vec<(TransmitKind, u32, u32)> {
         self.sent()
             .iter()
-            .map(|t| {
-                (
-                    t.kind,
-                    ISS.add(1).distance_to(t.header.seq),
-                    t.payload.len,
-                )
-            })
+            .map(|t| (t.kind, ISS.add(1).distance_to(t.header.seq), t.payload.len))
             .collect()
     }
 

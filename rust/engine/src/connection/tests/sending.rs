@@ -39,7 +39,10 @@ fn segments__are_cut_at_the_mss() {
     peer.write(2500);
     let sent = peer.sent();
     let flags: std::vec::Vec<_> = sent.iter().map(|t| t.header.flags).collect();
-    assert_eq!(flags, [Flags::ACK, Flags::ACK, Flags::ACK.union(Flags::PSH)]);
+    assert_eq!(
+        flags,
+        [Flags::ACK, Flags::ACK, Flags::ACK.union(Flags::PSH)]
+    );
     assert!(sent.iter().all(|t| t.header.ack == IRS.add(1)));
     let lens: std::vec::Vec<_> = sent.iter().map(|t| t.payload.len).collect();
     assert_eq!(lens, [1000, 1000, 500]);
@@ -51,7 +54,10 @@ fn segments__go_out_in_bursts_of_whole_segments() {
     let mut peer = established();
     peer.limit = BurstLimit(4500);
     peer.write(9_300);
-    assert_eq!(peer.sent_short(), [(Data, 0, 4000), (Data, 4000, 4000), (Data, 8000, 1300)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Data, 0, 4000), (Data, 4000, 4000), (Data, 8000, 1300)]
+    );
     let mut peer = established();
     peer.limit = BurstLimit(65_536);
     peer.write(30_000);
@@ -131,7 +137,10 @@ fn window__bounds_what_is_sent() {
     peer.ack_window(0, 3500);
     peer.write(10_000);
     // RFC 9293 section 3.8.6.2.1: no silly segment of 500.
-    assert_eq!(peer.sent_short(), [(Data, 0, 1000), (Data, 1000, 1000), (Data, 2000, 1000)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Data, 0, 1000), (Data, 1000, 1000), (Data, 2000, 1000)]
+    );
     // The window stays where it is.
     peer.ack_window(1000, 2500);
     peer.quiet();
@@ -398,7 +407,10 @@ fn timeout__goes_back() {
     // SND.NXT has not moved.
     assert_eq!(peer.conn.snd_nxt(), ISS.add(10_001));
     peer.ack(1000);
-    assert_eq!(peer.sent_short(), [(Retransmission, 1000, 1000), (Retransmission, 2000, 1000)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Retransmission, 1000, 1000), (Retransmission, 2000, 1000)]
+    );
     // The peer had nearly all: only the rest is sent again.
     peer.ack(9000);
     assert_eq!(peer.sent_short(), [(Retransmission, 9000, 1000)]);
@@ -440,7 +452,10 @@ fn timeout__everything_acknowledged_at_once() {
     let _ = peer.sent();
     peer.write(2000);
     peer.ack(10_000);
-    assert_eq!(peer.sent_short(), [(Data, 10_000, 1000), (Data, 11_000, 1000)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Data, 10_000, 1000), (Data, 11_000, 1000)]
+    );
     peer.ack(12_000);
     peer.quiet();
 }
@@ -462,7 +477,10 @@ fn path_mss__falls() {
     peer.expire();
     assert_eq!(peer.sent_short(), [(Retransmission, 0, 600)]);
     peer.ack(600);
-    assert_eq!(peer.sent_short(), [(Retransmission, 600, 600), (Retransmission, 1200, 600)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Retransmission, 600, 600), (Retransmission, 1200, 600)]
+    );
     let nxt = SeqNum::new(ISS.get().wrapping_add(3001));
     assert_eq!(peer.conn.snd_nxt(), nxt);
 }

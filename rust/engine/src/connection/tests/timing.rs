@@ -102,7 +102,10 @@ fn rtt__by_timestamps_after_a_retransmission() {
     let val = again.header.options.timestamps.unwrap().val;
     peer.advance(50);
     let mut ack = seg(Flags::ACK, peer.conn.rcv_nxt(), ISS.add(989), 0);
-    ack.header.options.timestamps = Some(Timestamps { val: 5001, ecr: val });
+    ack.header.options.timestamps = Some(Timestamps {
+        val: 5001,
+        ecr: val,
+    });
     let _ = peer.give(ack);
     // 7/8 of 10 ms and 1/8 of 50 ms.
     assert_eq!(peer.conn.srtt(), Some(Duration::from_millis(15)));
@@ -242,14 +245,22 @@ fn keepalive__not_while_data_is_in_flight() {
     let _ = peer.sent();
     for _ in 0..12 {
         peer.expire();
-        assert!(peer.sent().iter().all(|t| t.kind == TransmitKind::Retransmission));
+        assert!(peer
+            .sent()
+            .iter()
+            .all(|t| t.kind == TransmitKind::Retransmission));
     }
 }
 
 /// A peer probes us: every probe is answered (RFC 9293 section 3.8.4), in every state.
 #[test]
 fn keepalive__of_the_peer_is_answered() {
-    for state in [State::Established, State::CloseWait, State::FinWait2, State::FinWait1] {
+    for state in [
+        State::Established,
+        State::CloseWait,
+        State::FinWait2,
+        State::FinWait1,
+    ] {
         let mut peer = in_state(state);
         for _ in 0..3 {
             peer.advance(1000);

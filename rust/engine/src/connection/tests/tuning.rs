@@ -29,7 +29,10 @@ fn transfer(stamps: bool, rtt: u64, share: u32, rounds: usize) -> std::vec::Vec<
         for _ in 0..8 {
             let mut segment = seg(Flags::ACK, IRS.add(1).add(at), ISS.add(1), window / 8);
             if stamps {
-                segment.header.options.timestamps = Some(Timestamps { val: 5000, ecr: echo });
+                segment.header.options.timestamps = Some(Timestamps {
+                    val: 5000,
+                    ecr: echo,
+                });
             }
             let before = peer.rcv();
             let _ = peer.give(segment);
@@ -46,7 +49,7 @@ fn transfer(stamps: bool, rtt: u64, share: u32, rounds: usize) -> std::vec::Vec<
                 assert!(space > buffer && space <= LIMIT);
                 buffer = space;
             }
-            peer.read(buffer.saturating_sub(unread));
+            peer.read_of(buffer.saturating_sub(unread), buffer);
             let _ = peer.sent();
         }
         windows.push(peer.conn.rcv_wnd());
@@ -74,7 +77,10 @@ fn on_consumed__loopback() {
 #[test]
 fn on_consumed__a_slow_reader_gets_nothing() {
     let windows = transfer(true, 100_000, 40, 20);
-    assert!(windows.iter().all(|&window| window <= 70_000), "{windows:?}");
+    assert!(
+        windows.iter().all(|&window| window <= 70_000),
+        "{windows:?}"
+    );
 }
 
 #[test]
