@@ -193,6 +193,15 @@ fn destination(sk: &mut Sk<'_>, to: &PeerAddress) -> Result<Endpoint> {
     Ok(end)
 }
 
+fn is_loopback(key: &FlowKey) -> bool {
+    const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let of = |end: Endpoint| match end.v4() {
+        Some([net, ..]) => net == 127,
+        None => end.ip == LOOPBACK6,
+    };
+    of(key.local()) || of(key.remote())
+}
+
 /// Makes way for a new connection between the same ends as one in TIME-WAIT, when that is safe (RFC
 /// 6191); returns the sequence number to begin with then.
 fn reuse_time_wait(
@@ -208,9 +217,11 @@ fn reuse_time_wait(
             let Some(guard) = mini.lock() else {
                 return Ok(None);
             };
+            // tw_reuse 2: over loopback only.
+            let allowed = cx.config.tw_reuse != 2 || is_loopback(key);
             let iss = match &*guard {
-                Mini::TimeWait { time_wait, .. } => time_wait.reuse(cx),
-                Mini::HalfOpen { .. } => None,
+                Mini::TimeWait { time_wait, .. } if allowed => time_wait.reuse(cx),
+                _ => None,
             };
             let iss = iss.ok_or(eaddrnotavail())?;
             half_open::remove(guard, namespace);

@@ -13,9 +13,9 @@ use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, S
 
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
-use crate::protocol::{tcp_state, Reorder, Role, Sk};
+use crate::protocol::{tcp_state, Reorder, Role, Sk, Unreachable};
 use crate::sys::bindings;
-use crate::sys::errno::{econnrefused, econnreset, ehostunreach};
+use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
 use crate::sys::skb::{SkBuff, Unread};
 use crate::sys::table;
 use crate::sys::time::Jiffies;
@@ -291,19 +291,25 @@ fn grow_send_buffer(sk: &mut Sk<'_>) {
 }
 
 fn report(sk: &mut Sk<'_>, error: EngineError) {
-    sk.report_error(match error {
+    let error = match error {
         EngineError::Refused => econnrefused(),
         EngineError::Reset => econnreset(),
         EngineError::ResetAfterFin => EPIPE,
         EngineError::TimedOut => ETIMEDOUT,
-        EngineError::Unreachable => ehostunreach(),
-    });
+        EngineError::Unreachable => match sk.state().unreachable {
+            Unreachable::Host => ehostunreach(),
+            Unreachable::Net => enetunreach(),
+            Unreachable::Refused => econnrefused(),
+        },
+    };
+    sk.report_error(error);
 }
 
 /// Leaves a small object in the connection's place for 2 MSL.
 fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let namespace: &Namespace = output::namespace(sk.sock());
     let key = sk.sock().flow();
+    let v6 = sk.sock().is_v6();
     let state = sk.state();
     let (Role::Connection(connection), Some(port)) = (&state.role, &state.port) else {
         return;
@@ -315,7 +321,15 @@ fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if !namespace.admit_time_wait() {
         return;
     }
-    let placed = table::Mini::new(key, Mini::TimeWait { time_wait, port }).and_then(|mini| {
+    let placed = table::Mini::new(
+        key,
+        Mini::TimeWait {
+            time_wait,
+            port,
+            v6,
+        },
+    )
+    .and_then(|mini| {
         namespace
             .table
             .replace(sk, mini, half_open::time_wait_end())

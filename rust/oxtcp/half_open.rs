@@ -11,7 +11,7 @@ use kernel::sync::rcu;
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::{Segment, Transmit, TransmitKind};
+use oxtcp_engine::{reply, Segment, Transmit, TransmitKind};
 
 use crate::input::{find_listener, Arrival};
 use crate::listener;
@@ -32,7 +32,12 @@ pub(crate) enum Mini {
         listener: ARef<Socket>,
     },
     /// Both sides have closed.
-    TimeWait { time_wait: TimeWait, port: PortRef },
+    TimeWait {
+        time_wait: TimeWait,
+        port: PortRef,
+        /// The socket was an IPv6 one (which may have spoken IPv4).
+        v6: bool,
+    },
 }
 
 /// The design allows 128 bytes, with a timer of 40 (which lockdep makes larger).
@@ -132,6 +137,10 @@ pub(crate) fn segment(
             TimeWaitVerdict::Reopen { iss_after } => {
                 let rcu = rcu::read_lock();
                 let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu) else {
+                    drop(guard);
+                    if let Some(reset) = reply::closed(segment) {
+                        send(net, namespace, &key, scope_of(&key, arrival), 0, reset);
+                    }
                     return;
                 };
                 remove(guard, namespace);

@@ -11,6 +11,7 @@ use oxtcp_engine::SeqNum;
 use crate::connection;
 use crate::namespace::{context, Namespace};
 use crate::output;
+use crate::protocol::Unreachable;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route;
@@ -23,7 +24,7 @@ enum Error {
     TooBig(u32),
     /// The peer cannot be reached, or does not want to be. As in Linux, every such error ends an open that is
     /// under way, and none ends a connection (RFC 1122 section 4.2.3.9, RFC 5461).
-    Unreachable,
+    Unreachable(Unreachable),
 }
 
 /// Takes notice of the ICMP message that begins `offset` bytes into `skb`.
@@ -68,7 +69,8 @@ pub(crate) fn look(
             // What was too big is lost; the retransmission is cut anew.
             connection::settle(sk, &cx);
         }
-        Error::Unreachable => {
+        Error::Unreachable(why) => {
+            sk.state().unreachable = why;
             if let Some(connection) = sk.state().connection() {
                 connection.on_unreachable(&cx, seq, true);
             }
@@ -90,9 +92,13 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
     };
     let error = match (family, kind, code) {
         (Family::V4, 3, 4) => Error::TooBig(word(icmp, 4)? & 0xffff),
-        (Family::V4, 3, _) => Error::Unreachable,
+        (Family::V4, 3, 2 | 3) => Error::Unreachable(Unreachable::Refused),
+        (Family::V4, 3, 0 | 6 | 11) => Error::Unreachable(Unreachable::Net),
+        (Family::V4, 3, _) => Error::Unreachable(Unreachable::Host),
         (Family::V6, 2, _) => Error::TooBig(word(icmp, 4)?),
-        (Family::V6, 1, _) => Error::Unreachable,
+        (Family::V6, 1, 0) => Error::Unreachable(Unreachable::Net),
+        (Family::V6, 1, 4) => Error::Unreachable(Unreachable::Refused),
+        (Family::V6, 1, _) => Error::Unreachable(Unreachable::Host),
         _ => return None,
     };
     let (local, remote, tcp) = match family {

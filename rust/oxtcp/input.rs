@@ -85,6 +85,13 @@ impl LocalIn for Tcp {
         if confirm_conntrack(&skb) == Confirm::Drop {
             return Ok(());
         }
+        let allowed = match &owner {
+            Owner::Connection(sock) | Owner::Listener(sock) => sock.allows(&mut skb, family),
+            Owner::Mini(_) => skb.is_allowed(family),
+        };
+        if !allowed {
+            return Ok(());
+        }
         skb.detach();
         match owner {
             Owner::Connection(sock) => sock.receive(skb),

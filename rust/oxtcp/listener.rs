@@ -10,8 +10,9 @@ use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Relaxed;
 
 use oxtcp_engine::connection::PassiveOpen;
+use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
-use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum};
+use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
 use crate::half_open::{self, Mini};
 use crate::input::Arrival;
@@ -28,41 +29,34 @@ use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
 use crate::sys::time::Jiffies;
 use crate::{closing, connect, connection};
 
-/// Connections that wait for accept(). Protected by its lock in `Shared`.
+/// A listener's connections that wait for accept(). Made when it begins to listen; protected by the
+/// lock around it in `Shared`.
 pub(crate) struct AcceptQueue {
     queue: SockQueue<Tcp>,
-    /// The hold on the port that each connection gets one of too; `None` when not listening.
-    port: Option<PortRef>,
+    /// The hold on the port that each connection gets one of too.
+    port: PortRef,
     /// The most that may wait.
     backlog: u32,
     /// What the listener's connections begin with.
-    options: oxtcp_engine::SocketOptions,
+    options: SocketOptions,
 }
 
 impl AcceptQueue {
-    pub(crate) fn new() -> Self {
-        Self {
-            queue: SockQueue::new(),
-            port: None,
-            backlog: 0,
-            options: oxtcp_engine::SocketOptions::default(),
-        }
-    }
-
     /// Whether one more is one too many; as in Linux a backlog of n lets n + 1 wait.
     fn is_full(&self) -> bool {
         self.queue.len() > self.backlog
     }
 
-    /// How many wait, and the most that may.
-    pub(crate) fn lengths(&self) -> (u32, u32) {
-        (self.queue.len(), self.backlog)
-    }
-
     /// Connections made from now on begin with `options`.
-    pub(crate) fn set_options(&mut self, options: oxtcp_engine::SocketOptions) {
+    pub(crate) fn set_options(&mut self, options: SocketOptions) {
         self.options = options;
     }
+}
+
+/// How many connections wait for accept(). Any context.
+pub(crate) fn waiting(sock: &Socket) -> u32 {
+    let accept = sock.shared().accept.lock();
+    accept.as_ref().map_or(0, |accept| accept.queue.len())
 }
 
 /// listen(2). Process context.
@@ -77,7 +71,9 @@ pub(crate) fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result 
     }
     match (sock.state(), &sk.state().role) {
         (tcp_state::LISTEN, Role::Listener) => {
-            sock.shared().accept.lock().backlog = backlog;
+            if let Some(accept) = &mut *sock.shared().accept.lock() {
+                accept.backlog = backlog;
+            }
             return Ok(());
         }
         (tcp_state::CLOSE, Role::Idle) => {}
@@ -100,13 +96,21 @@ fn begin(sk: &mut Sk<'_>, namespace: &Namespace, backlog: u32) -> Result {
     let options = state.options;
     let port = state.port.as_ref().ok_or(EINVAL)?;
     port.start_listen()?;
-    let (child, number) = (port.child(), port.port());
-    {
-        let mut accept = sock.shared().accept.lock();
-        accept.port = Some(child);
-        accept.backlog = backlog;
-        accept.options = options;
-    }
+    let number = port.port();
+    let accept = AcceptQueue {
+        queue: SockQueue::new(),
+        port: port.child(),
+        backlog,
+        options,
+    };
+    let accept = match KBox::new(accept, GFP_KERNEL) {
+        Ok(accept) => accept,
+        Err(error) => {
+            port.stop_listen();
+            return Err(error.into());
+        }
+    };
+    *sock.shared().accept.lock() = Some(accept);
     sk.set_state(tcp_state::LISTEN);
     sk.state().role = Role::Listener;
     let local = Endpoint {
@@ -131,11 +135,7 @@ pub(crate) fn end(sk: &mut Sk<'_>) {
     if let Some(port) = &sk.state().port {
         port.stop_listen();
     }
-    let mut waiting = {
-        let mut accept = sock.shared().accept.lock();
-        accept.port = None;
-        core::mem::replace(&mut accept.queue, SockQueue::new())
-    };
+    let accept = sock.shared().accept.lock().take();
     if sock.shared().half_open.load(Relaxed) > 0 {
         let this: *const Socket = sock;
         namespace.table.purge(|mini| {
@@ -147,7 +147,10 @@ pub(crate) fn end(sk: &mut Sk<'_>) {
             ours
         });
     }
-    while let Some(child) = waiting.pop() {
+    let Some(mut accept) = accept else {
+        return;
+    };
+    while let Some(child) = accept.queue.pop() {
         let reference = child.clone();
         // The queue's reference is `destroy`'s to give up.
         let _ = ARef::into_raw(child);
@@ -163,12 +166,15 @@ pub(crate) fn accept(sk: &mut Sk<'_>, nonblock: bool) -> Result<ARef<Socket>> {
     }
     let mut timeo = sock.rcvtimeo(nonblock);
     loop {
-        if let Some(child) = sock.shared().accept.lock().queue.pop() {
+        let first = match &mut *sock.shared().accept.lock() {
+            Some(accept) => accept.queue.pop(),
+            None => None,
+        };
+        if let Some(child) = first {
             return Ok(child);
         }
         sk.wait(&mut timeo, true, |sk| {
-            sk.sock().state() != tcp_state::LISTEN
-                || sk.sock().shared().accept.lock().queue.len() > 0
+            sk.sock().state() != tcp_state::LISTEN || waiting(sk.sock()) > 0
         })?;
         if sock.state() != tcp_state::LISTEN {
             return Err(EINVAL);
@@ -187,9 +193,9 @@ pub(crate) fn segment(
     iss: Option<SeqNum>,
 ) {
     let shared = listener.shared();
-    let (advertised_max, full, backlog) = {
-        let accept = shared.accept.lock();
-        (accept.options.max_seg, accept.is_full(), accept.backlog)
+    let (advertised_max, full, backlog) = match &*shared.accept.lock() {
+        Some(accept) => (accept.options.max_seg, accept.is_full(), accept.backlog),
+        None => return,
     };
     let half_open_max = i32::try_from(backlog)
         .unwrap_or(i32::MAX)
@@ -201,6 +207,10 @@ pub(crate) fn segment(
     }
     let config = namespace.config();
     let cx = context(&config);
+    // SYN with FIN, and the like.
+    if !matches!(listen::on_segment(&cx, segment), ListenVerdict::Syn) {
+        return;
+    }
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
         return;
@@ -248,10 +258,16 @@ pub(crate) fn complete(
     };
     let request = *request;
     let key = guard.key();
-    let (port, options) = {
-        let accept = listener.shared().accept.lock();
-        if accept.is_full() {
-            drop(accept);
+    let room = match &*listener.shared().accept.lock() {
+        Some(accept) if accept.is_full() => Room::Full,
+        Some(accept) => Room::For(accept.port.child(), accept.options),
+        None => Room::Closed,
+    };
+    let (port, options) = match room {
+        Room::For(port, options) => (port, options),
+        Room::Full => {
+            // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
+            // namespace has it so, the peer is told.
             if cx.config.abort_on_overflow {
                 half_open::remove(guard, namespace);
                 if let Some(reset) = reply::closed(segment) {
@@ -259,15 +275,12 @@ pub(crate) fn complete(
                     let _ = output::reply(listener.net(), &key, oif, mark, reset);
                 }
             }
-            // Else the ACK is dropped: the SYN-ACK goes out again, and the peer's data too.
             return;
         }
-        let Some(port) = &accept.port else {
-            drop(accept);
+        Room::Closed => {
             half_open::remove(guard, namespace);
             return;
-        };
-        (port.child(), accept.options)
+        }
     };
     let Ok(child) = NewChild::new(listener) else {
         return;
@@ -314,14 +327,12 @@ pub(crate) fn complete(
     connection::segment(sk, cx, segment, skb, header_len);
     // The queue takes the socket in whatever state it is by now: accept() returns even one that the
     // peer has reset, as Linux's does.
-    let refused = {
-        let mut accept = listener.shared().accept.lock();
-        if accept.port.is_some() {
+    let refused = match &mut *listener.shared().accept.lock() {
+        Some(accept) => {
             accept.queue.push(child);
             None
-        } else {
-            Some(child)
         }
+        None => Some(child),
     };
     match refused {
         None => {
@@ -336,12 +347,19 @@ pub(crate) fn complete(
     }
 }
 
+/// Whether an accept queue takes one more.
+enum Room {
+    For(PortRef, SocketOptions),
+    Full,
+    Closed,
+}
+
 /// The options that a new connection of this socket begins with.
-pub(crate) fn options_of(sk: &mut Sk<'_>) -> oxtcp_engine::SocketOptions {
+pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
     let keepalive = sk
         .sock()
         .flag(crate::sys::bindings::sock_flags_SOCK_KEEPOPEN);
-    oxtcp_engine::SocketOptions {
+    SocketOptions {
         keepalive,
         ..sk.state().options
     }

@@ -66,7 +66,7 @@ impl kernel::Module for Oxtcp {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let family = sys::proto::family_parameter();
         let namespaces = sys::net::PerNetRegistration::new()?;
-        let protocol = sys::proto::Registration::new(module, family).inspect_err(|&error| {
+        let registration = sys::proto::Registration::new(module, family).inspect_err(|&error| {
             if error == EEXIST {
                 pr_err!(
                     "socket family {} is taken by another module; choose a free number with \
@@ -83,9 +83,17 @@ impl kernel::Module for Oxtcp {
                 );
             }
         })?;
-        pr_info!("socket family {}\n", family);
+        let [v4, v6, mini] = protocol::object_sizes();
+        pr_info!(
+            "socket family {}; bytes of a connection {} (IPv6 {}), half-open {}, TIME-WAIT {}\n",
+            family,
+            v4,
+            v6,
+            mini,
+            mini
+        );
         Ok(Self {
-            _protocol: protocol,
+            _protocol: registration,
             _namespaces: namespaces,
         })
     }

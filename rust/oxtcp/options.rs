@@ -60,6 +60,28 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
     )
 }
 
+/// SOL_IP and SOL_IPV6: those options that the INET layer's code implements for any socket whose packets it
+/// sends, or that connect() and bind() honour.
+pub(crate) fn allows_ip_option(level: u32, name: u32) -> bool {
+    match level {
+        bindings::SOL_IP => matches!(
+            name,
+            bindings::IP_TOS
+                | bindings::IP_TTL
+                | bindings::IP_MTU_DISCOVER
+                | bindings::IP_BIND_ADDRESS_NO_PORT
+        ),
+        bindings::SOL_IPV6 => matches!(
+            name,
+            bindings::IPV6_V6ONLY
+                | bindings::IPV6_TCLASS
+                | bindings::IPV6_UNICAST_HOPS
+                | bindings::IPV6_MTU_DISCOVER
+        ),
+        _ => false,
+    }
+}
+
 /// A SOL_SOCKET option has been set: what depends on it follows.
 pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
     match name {
@@ -73,7 +95,9 @@ pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
         bindings::SO_RCVBUF | bindings::SO_RCVBUFFORCE => {
             let space = connection::receive_space(sk);
             let full = connection::window_of(sk.sock().rcvbuf());
-            connection::with(sk, |connection, cx| connection.set_recv_space(cx, space, full));
+            connection::with(sk, |connection, cx| {
+                connection.set_recv_space(cx, space, full)
+            });
         }
         _ => {}
     }
@@ -172,7 +196,9 @@ pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
 fn apply(sk: &mut Sk<'_>) {
     let options = crate::listener::options_of(sk);
     if sk.sock().state() == tcp_state::LISTEN {
-        sk.sock().shared().accept.lock().set_options(options);
+        if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
+            accept.set_options(options);
+        }
         return;
     }
     connection::with(sk, |connection, cx| connection.set_options(cx, options));

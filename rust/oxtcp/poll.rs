@@ -4,6 +4,7 @@
 
 use kernel::sync::atomic::Relaxed;
 
+use crate::listener;
 use crate::protocol::{tcp_state, Socket};
 use crate::sys::bindings;
 
@@ -18,8 +19,7 @@ const RDHUP: u32 = 0x2000;
 pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
     let state = sk.state();
     if state == tcp_state::LISTEN {
-        let (waiting, _) = sk.shared().accept.lock().lengths();
-        return if waiting > 0 { IN } else { 0 };
+        return if listener::waiting(sk) > 0 { IN } else { 0 };
     }
     let shutdown = u32::from(sk.shutdown());
     let mut mask = 0;

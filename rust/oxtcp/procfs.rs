@@ -9,6 +9,7 @@ use kernel::seq_print;
 use kernel::sync::atomic::Relaxed;
 
 use crate::half_open::Mini;
+use crate::listener;
 use crate::namespace::Namespace;
 use crate::output::unscoped;
 use crate::protocol::{tcp_state, Socket, Tcp};
@@ -122,9 +123,7 @@ impl Row {
         let shared = sock.shared();
         let count = |word: i32| u32::try_from(word).unwrap_or(0);
         let (tx, rx) = if state == tcp_state::LISTEN {
-            let (waiting, backlog) = shared.accept.lock().lengths();
-            let _ = backlog;
-            (0, waiting)
+            (0, listener::waiting(&sock))
         } else {
             (
                 count(shared.tx_bytes.load(Relaxed)),
@@ -147,7 +146,7 @@ impl Row {
         let guard = mini.lock()?;
         let (state, timer, is_v6) = match &*guard {
             Mini::HalfOpen { listener, .. } => (tcp_state::SYN_RECV, 1, listener.is_v6()),
-            Mini::TimeWait { .. } => (tcp_state::TIME_WAIT, 3, key.remote().v4().is_none()),
+            Mini::TimeWait { v6, .. } => (tcp_state::TIME_WAIT, 3, *v6),
         };
         (is_v6 == v6).then_some(Row {
             key,

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     /// A listener's connections that wait for accept(). Has a lock of its own, taken last: after any
     /// socket lock. Any context.
     #[pin]
-    pub(crate) accept: SpinLockBh<AcceptQueue>,
+    pub(crate) accept: SpinLockBh<Option<KBox<AcceptQueue>>>,
     /// Half-open connections of a listener.
     pub(crate) half_open: Atomic<i32>,
     /// Copies for poll() and `/proc`, written under the socket lock: bytes to read,
@@ -65,8 +65,19 @@ pub(crate) struct State {
     pub(crate) timer_at: Option<Jiffies>,
     /// Bytes in the receive queue.
     pub(crate) rx_bytes: u32,
+    /// What the last ICMP error about the connection said.
+    pub(crate) unreachable: Unreachable,
     /// [`Locked::destroy`] was called.
     pub(crate) destroyed: bool,
+}
+
+/// Why a peer cannot be reached, for the error that connect() tells.
+#[derive(Clone, Copy)]
+pub(crate) enum Unreachable {
+    Host,
+    Net,
+    /// The port or the protocol is not served there.
+    Refused,
 }
 
 /// What a socket is at a time.
@@ -109,6 +120,13 @@ impl State {
 
 static STATICS: Statics<Tcp> = Statics::new();
 
+/// Bytes of an IPv4 socket with all that belongs to its connection, of an IPv6 one, and of a half-open
+/// connection or a TIME-WAIT.
+pub(crate) fn object_sizes() -> [usize; 3] {
+    let [v4, v6] = Statics::<Tcp>::SOCKET_SIZES;
+    [v4, v6, core::mem::size_of::<crate::sys::table::Mini<Tcp>>()]
+}
+
 impl Protocol for Tcp {
     const NAME: &'static CStr = c"OXTCP";
     const SK_TYPE: u32 = 1; // SOCK_STREAM
@@ -126,7 +144,7 @@ impl Protocol for Tcp {
 
     fn new_shared() -> impl PinInit<Shared> {
         pin_init!(Shared {
-            accept <- new_spinlock_bh!(AcceptQueue::new(), "oxtcp_accept_queue"),
+            accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
             half_open: Atomic::new(0),
             rx_bytes: Atomic::new(0),
             tx_bytes: Atomic::new(0),
@@ -144,6 +162,7 @@ impl Protocol for Tcp {
             options: SocketOptions::default(),
             timer_at: None,
             rx_bytes: 0,
+            unreachable: Unreachable::Host,
             destroyed: false,
         }
     }
@@ -219,6 +238,10 @@ impl Protocol for Tcp {
 
     fn allows_socket_option(name: u32) -> bool {
         options::allows_socket_option(name)
+    }
+
+    fn allows_ip_option(level: u32, name: u32) -> bool {
+        options::allows_ip_option(level, name)
     }
 
     fn socket_option_set(sk: &mut Sk<'_>, name: u32) {

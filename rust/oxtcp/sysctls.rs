@@ -102,7 +102,8 @@ settings! {
         max_tw_buckets = 262_144, 0, i32::MAX;
         /// As `retries2`, without a program; 0 means 8.
         orphan_retries = 0, 0, 255;
-        /// Retransmissions before the route is looked at again (RFC 1122's R1).
+        /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
+        /// R1).
         retries1 = 3, 0, 255;
         /// Retransmissions before the connection is given up (RFC 1122's R2).
         retries2 = 15, 0, 255;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers.h. */
 #include <linux/bottom_half.h>
+#include <linux/filter.h>
 #include <linux/hash.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
@@ -16,6 +17,7 @@
 #include <net/ipv6.h>
 #include <net/route.h>
 #include <net/tcp.h>
+#include <net/xfrm.h>
 
 #include "helpers.h"
 
@@ -394,6 +396,22 @@ bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
 			return true;
 	}
 	return skb_checksum_complete(skb);
+}
+
+/*
+ * What tcp_v4_rcv() asks before a socket (or, for sk NULL, an object that has
+ * none) gets a packet: IPsec's inbound policies, and the socket's filter, the
+ * LSM's and the cgroup's. skb->data is at the TCP header, which is linear.
+ */
+bool oxtcp_helper_rx_allowed(struct sock *sk, struct sk_buff *skb, bool v6)
+{
+	if (v6 ? !xfrm6_policy_check(sk, XFRM_POLICY_IN, skb) :
+		 !xfrm4_policy_check(sk, XFRM_POLICY_IN, skb))
+		return false;
+	if (!sk)
+		return true;
+	nf_reset_ct(skb);
+	return !sk_filter_trim_cap(sk, skb, __tcp_hdrlen((struct tcphdr *)skb->data));
 }
 
 /* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. */

@@ -82,6 +82,7 @@ bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len);
 bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6);
+bool oxtcp_helper_rx_allowed(struct sock *sk, struct sk_buff *skb, bool v6);
 void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb);
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk);
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6);

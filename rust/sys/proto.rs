@@ -105,6 +105,8 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     fn ioctl(sk: &mut Locked<'_, Self>, command: u32) -> Result<i32>;
     /// SOL_SOCKET: whether the option may be set by the generic code.
     fn allows_socket_option(name: u32) -> bool;
+    /// SOL_IP and SOL_IPV6: whether the option may be set by the INET layer's code.
+    fn allows_ip_option(level: u32, name: u32) -> bool;
     /// SOL_SOCKET options have been set by the generic code.
     fn socket_option_set(sk: &mut Locked<'_, Self>, name: u32);
     /// Options of the protocol's own level.
@@ -138,6 +140,12 @@ impl<P: Protocol> Statics<P> {
             _protocol: core::marker::PhantomData,
         }
     }
+
+    /// Bytes of an IPv4 and of an IPv6 socket.
+    pub(crate) const SOCKET_SIZES: [usize; 2] = [
+        Sock::<P>::SIZE,
+        Self::V6_OFFSET + core::mem::size_of::<bindings::ipv6_pinfo>(),
+    ];
 
     /// Where `struct ipv6_pinfo` lies in IPv6 sockets.
     pub(super) const V6_OFFSET: usize = Sock::<P>::SIZE.next_multiple_of(8);
@@ -290,6 +298,9 @@ impl<P: Protocol> Statics<P> {
                     P::set_option(&mut sock.lock(), name as u32, OptionValue { raw, len })?;
                     Ok(0)
                 }),
+                level_of_ip if !P::allows_ip_option(level_of_ip, name as u32) => {
+                    enoprotoopt().to_errno()
+                }
                 bindings::SOL_IP => bindings::ip_setsockopt(sk, level, name, raw, len),
                 bindings::SOL_IPV6 if sock.is_v6() => {
                     bindings::ipv6_setsockopt(sk, level, name, raw, len)

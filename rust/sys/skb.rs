@@ -133,6 +133,18 @@ impl SkBuff {
         unsafe { bindings::oxtcp_helper_skb_iif(self.as_ptr(), family == Family::V6) }
     }
 
+    /// Whether IPsec's policies let in a packet that no socket gets. Softirq context.
+    pub(crate) fn is_allowed(&mut self, family: Family) -> bool {
+        // SAFETY: Valid by the invariant; without a socket the header is not looked at.
+        unsafe {
+            bindings::oxtcp_helper_rx_allowed(
+                core::ptr::null_mut(),
+                self.as_ptr(),
+                family == Family::V6,
+            )
+        }
+    }
+
     /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,
     /// device. Clears the control block.
     pub(crate) fn detach(&mut self) {

@@ -287,6 +287,19 @@ impl<P: Protocol> Sock<P> {
         }
     }
 
+    /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
+    /// whose data pointer is at the TCP header. A filter may cut the packet. Softirq context.
+    pub(crate) fn allows(&self, skb: &mut SkBuff, family: Family) -> bool {
+        const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
+        if skb.header(FIXED).is_none() {
+            return false;
+        }
+        // SAFETY: Both are valid; the fixed header is linear.
+        unsafe {
+            bindings::oxtcp_helper_rx_allowed(self.as_ptr(), skb.as_ptr(), family == Family::V6)
+        }
+    }
+
     /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket.
     ///
     /// Softirq context. The packet has been detached.
