@@ -8,10 +8,10 @@
 //! the user keeps up, and does not grow for a user who does not.
 
 use super::link::Link;
+use super::timers::Mark;
 use crate::context::Context;
 use crate::segment::Segment;
-use crate::seq::SeqNum;
-use crate::wire::SackBlocks;
+use crate::seq::{SeqNum, SeqRange};
 
 /// Linux's tcp_rcvbuf_low_rtt, in microseconds: below this round trip the window grows gently, for the sake of the caches.
 const LOW_RTT: u32 = 1000;
@@ -23,7 +23,7 @@ pub(super) struct Autotune {
     rtt_x8: u32,
     /// When data up to here has come, a window's worth has come since `window_at`.
     window_end: SeqNum,
-    window_at: u32,
+    window_at: Option<Mark>,
     /// The last timestamp echo that was looked at.
     last_echo: u32,
     /// What the user read in the best round trip so far.
@@ -33,8 +33,6 @@ pub(super) struct Autotune {
     read_at: u32,
     /// What has come in order and is not read.
     unread: u32,
-    /// `window_end` is set.
-    measuring: bool,
 }
 
 /// Microseconds modulo 2^32 (71 minutes).
@@ -47,7 +45,7 @@ impl Autotune {
         Autotune {
             rtt_x8: 0,
             window_end: SeqNum::new(0),
-            window_at: 0,
+            window_at: None,
             last_echo: 0,
             // Linux: TCP_INIT_CWND segments. An MSS of 64 KB, over loopback, does not count as such: the first window
             // has barely one of them.
@@ -55,7 +53,6 @@ impl Autotune {
             read: 0,
             read_at: micros(cx),
             unread: 0,
-            measuring: false,
         }
     }
 
@@ -88,15 +85,15 @@ impl Autotune {
     pub(super) fn on_data(&mut self, cx: &Context<'_>, link: &Link, len: u32) {
         self.unread = self.unread.saturating_add(len);
         // A window's worth takes a round trip, or more when the sender does not fill the window.
-        if self.measuring {
+        if let Some(began) = self.window_at {
             if link.rcv_nxt.before(self.window_end) {
                 return;
             }
-            self.sample(micros(cx).wrapping_sub(self.window_at).max(1), false);
+            let micros = began.elapsed(cx.now).as_micros().clamp(1, 1 << 28) as u32;
+            self.sample(micros, false);
         }
-        self.measuring = true;
         self.window_end = link.rcv_edge;
-        self.window_at = micros(cx);
+        self.window_at = Some(Mark::new(cx.now));
     }
 
     /// A sample: the smallest counts; larger ones only where they are trusted, and smoothed.
@@ -157,10 +154,10 @@ impl Autotune {
 }
 
 /// How far beyond RCV.NXT out-of-order data has come: room for it comes on top.
-pub(super) fn ahead(link: &Link, sack: &SackBlocks) -> u32 {
+pub(super) fn ahead(link: &Link, sack: &[SeqRange]) -> u32 {
     let mut ahead = 0;
     for block in sack.iter() {
-        if block.start.after(link.rcv_nxt) {
+        if !block.is_empty() && block.start.after(link.rcv_nxt) {
             ahead = u32::max(ahead, link.rcv_nxt.distance_to(block.end()));
         }
     }

@@ -3,6 +3,8 @@
 //! What every synchronized connection holds: the numbers that both sides agree on, what they have
 //! negotiated, and which segments without data are owed.
 
+use core::num::NonZeroU32;
+
 use super::receive::Receiver;
 use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
@@ -20,7 +22,23 @@ pub(super) struct Stamps {
     /// TS.Recent.
     pub(super) recent: u32,
     /// When TS.Recent was taken, in seconds.
-    pub(super) recent_at: u32,
+    recent_at: NonZeroU32,
+}
+
+impl Stamps {
+    /// `recent` has just come.
+    pub(super) fn new(cx: &Context<'_>, offset: u32, recent: u32) -> Self {
+        Stamps {
+            offset,
+            recent,
+            recent_at: seconds(cx),
+        }
+    }
+}
+
+/// Now, in seconds; never zero, so that `Option` costs nothing.
+fn seconds(cx: &Context<'_>) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(cx.now.as_secs32())
 }
 
 /// Segments without data that are to be sent.
@@ -144,7 +162,7 @@ impl Link {
         match (self.stamps, segment.header.options.timestamps) {
             (Some(stamps), Some(theirs)) => {
                 is_older(theirs.val, stamps.recent)
-                    && cx.now.as_secs32().wrapping_sub(stamps.recent_at) < STAMP_LIFE
+                    && seconds(cx).get().wrapping_sub(stamps.recent_at.get()) < STAMP_LIFE
             }
             _ => false,
         }
@@ -157,7 +175,7 @@ impl Link {
         {
             if segment.seq().before_eq(last_ack) {
                 stamps.recent = theirs.val;
-                stamps.recent_at = cx.now.as_secs32();
+                stamps.recent_at = seconds(cx);
             }
         }
     }

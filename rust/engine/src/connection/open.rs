@@ -158,11 +158,7 @@ impl SynSent {
             rcv_nxt,
             rcv_edge: rcv_nxt.add(u32::from(self.window())),
             last_ack: rcv_nxt,
-            stamps: stamps.map(|theirs| Stamps {
-                offset: self.ts_offset,
-                recent: theirs.val,
-                recent_at: cx.now.as_secs32(),
-            }),
+            stamps: stamps.map(|theirs| Stamps::new(cx, self.ts_offset, theirs.val)),
             heard: Tick::new(cx.now),
             challenged: Link::never_challenged(cx),
             peer_mss,
@@ -279,11 +275,9 @@ impl Connection {
             rcv_nxt: request.rcv_nxt(),
             rcv_edge: request.rcv_nxt().add(request.rcv_wnd()),
             last_ack: request.rcv_nxt(),
-            stamps: request.ts_recent().map(|recent| Stamps {
-                offset: request.ts_offset(),
-                recent,
-                recent_at: cx.now.as_secs32(),
-            }),
+            stamps: request
+                .ts_recent()
+                .map(|recent| Stamps::new(cx, request.ts_offset(), recent)),
             heard: Tick::new(cx.now),
             challenged: Link::never_challenged(cx),
             peer_mss: request.peer_mss(),

@@ -53,8 +53,8 @@ pub(super) struct Receiver {
     space: u32,
     /// What `space` is when the buffer is empty.
     full: u32,
-    /// The SACK blocks for the next acknowledgments.
-    sack: SackBlocks,
+    /// The SACK blocks for the next acknowledgments, then empty ones. As many as fit beside timestamps.
+    sack: [SeqRange; 3],
     /// Where the peer's FIN stands, when it came before data that it follows.
     fin: Option<SeqNum>,
     /// When data last came.
@@ -97,7 +97,7 @@ impl Receiver {
         Receiver {
             space,
             full: space,
-            sack: SackBlocks::default(),
+            sack: [SeqRange::default(); 3],
             fin: None,
             data_at: Tick::new(cx.now),
             advertised_mss,
@@ -245,35 +245,38 @@ impl Receiver {
             return;
         }
         self.dsack = duplicate.is_some();
-        self.sack = match &rx.reassembly {
-            Some(reassembly) => reassembly.sack_blocks(duplicate),
+        let mut blocks = SackBlocks::default();
+        match &rx.reassembly {
+            Some(reassembly) => blocks = reassembly.sack_blocks(duplicate),
             None => {
-                let mut blocks = SackBlocks::default();
                 if let Some(range) = duplicate {
                     blocks.push(range);
                 }
-                blocks
             }
-        };
+        }
+        self.sack = [SeqRange::default(); 3];
+        for (kept, block) in self.sack.iter_mut().zip(blocks.iter()) {
+            *kept = block;
+        }
     }
 
     /// The SACK blocks for a segment that is sent now.
     pub(super) fn take_sack(&mut self) -> SackBlocks {
-        let now = self.sack;
+        let mut blocks = SackBlocks::default();
+        for block in self.sack.iter().filter(|block| !block.is_empty()) {
+            blocks.push(*block);
+        }
         if self.dsack {
             self.dsack = false;
-            let mut rest = SackBlocks::default();
-            for block in now.iter().skip(1) {
-                rest.push(block);
-            }
-            self.sack = rest;
+            let [_, second, third] = self.sack;
+            self.sack = [second, third, SeqRange::default()];
         }
-        now
+        blocks
     }
 
     /// How many SACK blocks the next segment carries.
     pub(super) fn sack_len(&self) -> usize {
-        self.sack.len()
+        self.sack.iter().filter(|block| !block.is_empty()).count()
     }
 
     /// Decides when in-order data is acknowledged (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2, and Linux's

@@ -5,7 +5,7 @@
 use super::link::{Body, Link, Owed};
 use super::receive::Receiver;
 use super::recovery::{Duplicate, Evidence, Progress, Recovery};
-use super::timers::{Tick, TimerKind, Timers};
+use super::timers::{Mark, Tick, TimerKind, Timers};
 use crate::congestion::{restart_after_idle, Ack, CongestionControl, Controller, Loss, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::rtt::{RtoLimits, RttEstimator};
@@ -33,9 +33,8 @@ pub(super) struct Sender {
     rtt: RttEstimator,
     /// The segment whose round trip is being measured ends here; Karn: none that was sent again.
     timed_end: SeqNum,
-    /// When that segment was sent, in microseconds modulo 2^32.
-    timed_at: u32,
-    timed: bool,
+    /// When that segment was sent.
+    timed_at: Option<Mark>,
     recovery: Recovery,
     /// When data was last sent.
     sent_at: Tick,
@@ -106,8 +105,7 @@ impl Sender {
             controller: Controller::default(),
             rtt,
             timed_end: link.snd_una,
-            timed_at: 0,
-            timed: false,
+            timed_at: None,
             recovery: Recovery::new(),
             sent_at: Tick::new(cx.now),
             waiting_since: Tick::new(cx.now),
@@ -445,10 +443,9 @@ impl Sender {
             // Without the FIN: it is no data.
             self.small = SeqNum::min(end, self.write_seq);
         }
-        if !self.timed {
-            self.timed = true;
+        if self.timed_at.is_none() {
             self.timed_end = end;
-            self.timed_at = cx.now.as_micros() as u32;
+            self.timed_at = Some(Mark::new(cx.now));
         }
         link.snd_nxt = end;
         self.force = false;
@@ -457,8 +454,8 @@ impl Sender {
 
     fn on_sent_again(&mut self, link: &Link, start: SeqNum, len: u32, end: SeqNum, size: u32) {
         // Karn: what is sent again measures nothing.
-        if self.timed && self.timed_end.after(start) {
-            self.timed = false;
+        if self.timed_end.after(start) {
+            self.timed_at = None;
         }
         let segments = len.saturating_add(size.saturating_sub(1)).checked_div(size);
         self.resent_total = self
@@ -577,7 +574,7 @@ impl Sender {
                 mss: size.min(u32::from(u16::MAX)) as u16,
             };
             self.controller.on_loss(&mut self.window, &loss);
-            self.timed = false;
+            self.timed_at = None;
         }
     }
 
@@ -621,11 +618,10 @@ impl Sender {
     /// A round trip, if this acknowledgment tells one. Segments sent once are timed in microseconds, one per
     /// window; when that one was sent again, the timestamp echo tells (RFC 7323 section 4).
     fn measure(&mut self, cx: &Context<'_>, link: &Link, segment: &Segment) {
-        if self.timed {
+        if let Some(sent) = self.timed_at {
             if segment.header.ack.after_eq(self.timed_end) {
-                self.timed = false;
-                let micros = (cx.now.as_micros() as u32).wrapping_sub(self.timed_at);
-                self.rtt.sample(Duration::from_micros(u64::from(micros)));
+                self.timed_at = None;
+                self.rtt.sample(sent.elapsed(cx.now));
             }
         } else if let Some(rtt) = link.stamp_rtt(cx, segment) {
             self.rtt.sample(rtt);
@@ -647,7 +643,7 @@ impl Sender {
         self.recovery.on_timeout(link.snd_una, link.snd_nxt);
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
-        self.timed = false;
+        self.timed_at = None;
         self.force = true;
     }
 

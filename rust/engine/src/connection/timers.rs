@@ -2,6 +2,8 @@
 
 //! The timers of a connection: a small table with one deadline.
 
+use core::num::NonZeroU32;
+
 use crate::time::{Duration, Instant};
 
 /// What a timer is for.
@@ -32,6 +34,15 @@ enum Slot {
 }
 
 impl TimerKind {
+    const ALL: [TimerKind; 6] = [
+        TimerKind::Retransmit,
+        TimerKind::Persist,
+        TimerKind::DelayedAck,
+        TimerKind::KeepAlive,
+        TimerKind::FinWait2,
+        TimerKind::TimeWait,
+    ];
+
     const fn slot(self) -> Slot {
         match self {
             TimerKind::Retransmit | TimerKind::Persist => Slot::Output,
@@ -44,15 +55,39 @@ impl TimerKind {
 /// The timers that run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timers {
-    output: Instant,
-    ack: Instant,
-    life: Instant,
-    output_kind: TimerKind,
-    life_kind: TimerKind,
+    output: Running,
+    ack: Running,
+    life: Running,
 }
 
+/// A timer of one slot: its expiry and its kind in one word. The smaller expires first; [`OFF`] never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Running(u64);
+
 /// A slot with no timer running.
-const OFF: Instant = Instant::from_micros(u64::MAX);
+const OFF: Running = Running(u64::MAX);
+
+impl Running {
+    /// The lowest bits tell a slot's kinds apart; the rest is the expiry in microseconds, good for 70,000 years.
+    const KIND_BITS: u32 = 3;
+    const LAST: u64 = (u64::MAX >> Running::KIND_BITS) - 1;
+
+    fn new(kind: TimerKind, at: Instant) -> Self {
+        let micros = at.as_micros().min(Running::LAST);
+        Running((micros << Running::KIND_BITS) | kind as u64)
+    }
+
+    fn get(self) -> Option<(TimerKind, Instant)> {
+        if self == OFF {
+            return None;
+        }
+        let code = self.0 & ((1 << Running::KIND_BITS) - 1);
+        let kind = TimerKind::ALL
+            .into_iter()
+            .find(|kind| *kind as u64 == code)?;
+        Some((kind, Instant::from_micros(self.0 >> Running::KIND_BITS)))
+    }
+}
 
 impl Timers {
     pub(super) const fn new() -> Self {
@@ -60,28 +95,26 @@ impl Timers {
             output: OFF,
             ack: OFF,
             life: OFF,
-            output_kind: TimerKind::Retransmit,
-            life_kind: TimerKind::KeepAlive,
+        }
+    }
+
+    fn slot(&mut self, slot: Slot) -> &mut Running {
+        match slot {
+            Slot::Output => &mut self.output,
+            Slot::Ack => &mut self.ack,
+            Slot::Life => &mut self.life,
         }
     }
 
     /// Starts or restarts the timer; it takes the place of one that it excludes.
     pub(super) fn set(&mut self, kind: TimerKind, at: Instant) {
-        match kind.slot() {
-            Slot::Output => (self.output, self.output_kind) = (at, kind),
-            Slot::Ack => self.ack = at,
-            Slot::Life => (self.life, self.life_kind) = (at, kind),
-        }
+        *self.slot(kind.slot()) = Running::new(kind, at);
     }
 
     /// Stops the timer, if it is the one that runs in its slot.
     pub(super) fn clear(&mut self, kind: TimerKind) {
         if self.get(kind).is_some() {
-            match kind.slot() {
-                Slot::Output => self.output = OFF,
-                Slot::Ack => self.ack = OFF,
-                Slot::Life => self.life = OFF,
-            }
+            *self.slot(kind.slot()) = OFF;
         }
     }
 
@@ -91,26 +124,18 @@ impl Timers {
 
     /// When the timer expires, if it runs.
     pub(super) fn get(&self, kind: TimerKind) -> Option<Instant> {
-        let (at, running) = match kind.slot() {
-            Slot::Output => (self.output, self.output_kind),
-            Slot::Ack => (self.ack, TimerKind::DelayedAck),
-            Slot::Life => (self.life, self.life_kind),
+        let running = match kind.slot() {
+            Slot::Output => self.output,
+            Slot::Ack => self.ack,
+            Slot::Life => self.life,
         };
-        (running == kind && at != OFF).then_some(at)
+        let (what, at) = running.get()?;
+        (what == kind).then_some(at)
     }
 
     /// The timer that expires first.
     pub(super) fn next(&self) -> Option<(TimerKind, Instant)> {
-        let mut first = (self.output_kind, self.output);
-        for other in [
-            (TimerKind::DelayedAck, self.ack),
-            (self.life_kind, self.life),
-        ] {
-            if other.1 < first.1 {
-                first = other;
-            }
-        }
-        (first.1 != OFF).then_some(first)
+        self.output.min(self.ack).min(self.life).get()
     }
 
     /// Stops and names a timer that has expired by `now`.
@@ -121,6 +146,23 @@ impl Timers {
         }
         self.clear(kind);
         Some(kind)
+    }
+}
+
+/// An instant in microseconds modulo 2^32 (71 minutes), for what is over soon. Never zero, so that `Option` costs
+/// nothing; that makes it inexact by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(NonZeroU32);
+
+impl Mark {
+    pub(super) fn new(now: Instant) -> Self {
+        Mark(NonZeroU32::MIN | now.as_micros() as u32)
+    }
+
+    /// How long ago this was.
+    pub(super) fn elapsed(self, now: Instant) -> Duration {
+        let micros = (now.as_micros() as u32 | 1).wrapping_sub(self.0.get());
+        Duration::from_micros(u64::from(micros))
     }
 }
 
@@ -175,6 +217,27 @@ mod tests {
         assert_eq!(timers.get(TimerKind::Retransmit), None);
         timers.clear(TimerKind::Retransmit);
         assert_eq!(timers.get(TimerKind::Persist), Some(at(20)));
+    }
+
+    #[test]
+    fn every_kind_comes_back() {
+        for kind in TimerKind::ALL {
+            for micros in [0, 1, 123_456_789, u64::MAX] {
+                let mut timers = Timers::new();
+                timers.set(kind, Instant::from_micros(micros));
+                let (what, at) = timers.next().unwrap();
+                assert_eq!(what, kind);
+                assert!(at.as_micros() == micros || micros == u64::MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn mark__across_the_wrap() {
+        let mark = Mark::new(Instant::from_micros((1 << 32) - 5));
+        let later = Instant::from_micros((1 << 32) + 5);
+        assert_eq!(mark.elapsed(later), Duration::from_micros(10));
+        assert_eq!(Mark::new(later).elapsed(later), Duration::ZERO);
     }
 
     #[test]

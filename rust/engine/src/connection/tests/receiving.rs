@@ -361,5 +361,8 @@ fn window__opens_in_a_buffer_that_became_small() {
     peer.quiet();
     peer.read_of(900, 900);
     let update = peer.next();
-    assert_eq!((update.kind, update.header.window), (TransmitKind::WindowUpdate, 900));
+    assert_eq!(
+        (update.kind, update.header.window),
+        (TransmitKind::WindowUpdate, 900)
+    );
 }
