@@ -17,7 +17,8 @@ use common::app::{App, Finish, Plan};
 use common::host::{Host, Setup, Slot};
 use common::rng::Rng;
 use common::world::{Scenario, World};
-use oxtcp_engine::{Config, Duration, Error, SocketOptions, State};
+use oxtcp_engine::wire::{Flags, Header};
+use oxtcp_engine::{Config, Duration, Error, SeqNum, SocketOptions, State};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 fn secs(seconds: u64) -> Duration {
@@ -326,4 +327,66 @@ fn close_while_the_peer_sends__reset() {
         Some(Error::Reset | Error::ResetAfterFin)
     ));
     assert!(world.server.is_gone());
+}
+
+/// Somebody who sees nothing, and guesses: resets and SYNs within the window but not at its edge, data and FINs with
+/// acknowledgments that cannot be. The conversation does not notice (RFC 5961).
+#[test]
+fn blind_attacker() {
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let mut scenario = stream();
+        scenario.seed = seed;
+        scenario.client.config.timestamps = seed % 2 == 0;
+        scenario.client.iss = rng.next() as u32;
+        scenario.server.iss = rng.next() as u32;
+        scenario.to_server.loss = 10;
+        scenario.server_plan = Plan {
+            stream: 9,
+            bytes: 100_000,
+            ..Plan::default()
+        };
+        let mut world = World::new(&scenario);
+        let mut attacks = 0;
+        while world.step() {
+            let at_server = rng.chance(500);
+            let host = if at_server {
+                &world.server
+            } else {
+                &world.client
+            };
+            let Some(socket) = host.socket() else {
+                continue;
+            };
+            let conn = &socket.conn;
+            // A handshake is open to guesses until the window is known.
+            if matches!(
+                conn.state(),
+                State::SynSent | State::SynReceived | State::Closed
+            ) {
+                continue;
+            }
+            let inside = rng.between(1, u64::from(conn.rcv_wnd().max(2)) - 1) as u32;
+            let mut header = Header {
+                seq: conn.rcv_nxt().add(inside),
+                ack: conn.snd_nxt().add(1 + rng.below(1 << 30) as u32),
+                flags: rng.pick(&[Flags::RST, Flags::SYN, Flags::SYN_ACK, Flags::RST_ACK]),
+                window: rng.next() as u16,
+                ..Header::default()
+            };
+            let mut payload = Vec::new();
+            if rng.chance(500) {
+                header.seq = SeqNum::new(rng.next() as u32);
+                header.flags = rng.pick(&[Flags::ACK, Flags::FIN_ACK, Flags::NONE]);
+                payload = vec![0xbd; rng.below(2_000) as usize];
+            }
+            world.inject(at_server, &header, &payload);
+            attacks += 1;
+            if world.client.app.is_done() && world.server.app.is_done() {
+                break;
+            }
+        }
+        world.finish(secs(3600));
+        assert!(attacks > 100, "{attacks}");
+    }
 }

@@ -4,7 +4,9 @@
 use super::app::{App, Plan};
 use super::host::{earliest, Host, Setup, Slot};
 use super::link::{Link, Path};
+use super::packet;
 use super::rng::Rng;
+use oxtcp_engine::wire::Header;
 use oxtcp_engine::{Connection, Duration, Instant, State};
 
 /// One run.
@@ -117,6 +119,21 @@ impl World {
         self.client.check_rest(now);
         self.server.check_rest(now);
         true
+    }
+
+    /// A segment from somebody else arrives.
+    pub fn inject(&mut self, at_server: bool, header: &Header, payload: &[u8]) {
+        let bytes = packet::build(header, payload);
+        let mut out = Vec::new();
+        if at_server {
+            self.server.receive(self.now, &bytes, &mut out);
+            self.server.run(self.now, &mut out, self.client.offered);
+            dispatch(self.now, &mut out, &mut self.server, &mut self.to_client);
+        } else {
+            self.client.receive(self.now, &bytes, &mut out);
+            self.client.run(self.now, &mut out, self.server.offered);
+            dispatch(self.now, &mut out, &mut self.client, &mut self.to_server);
+        }
     }
 
     /// Goes on for so long.
