@@ -88,7 +88,8 @@ impl Reassembly {
 
     /// The ranges, the one that grew last first.
     pub fn iter(&self) -> impl Iterator<Item = SeqRange> + '_ {
-        self.ranges.iter().take(self.len).copied()
+        let used = self.ranges.get(..self.len).unwrap_or(&[]);
+        used.iter().copied()
     }
 
     /// Whether every octet of `range` has come.

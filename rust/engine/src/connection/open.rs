@@ -104,7 +104,7 @@ impl SynSent {
     /// the first scaled one can offer the same right edge.
     fn window(&self) -> u16 {
         let bytes = self.recv_space.min(u32::from(u16::MAX));
-        let unit = 1u32 << self.rcv_scale.get();
+        let unit = self.rcv_scale.unit();
         let rounded = bytes & !unit.wrapping_sub(1);
         (if rounded == 0 { bytes } else { rounded }) as u16
     }

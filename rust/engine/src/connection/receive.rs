@@ -424,7 +424,7 @@ impl Receiver {
         let now = link.rcv_wnd();
         let grain = (self.full / 2).min(u32::from(self.advertised_mss)).max(1);
         // One unit of the scale is kept back, for rounding up later.
-        let unit = (1u32 << link.rcv_scale.get()).wrapping_sub(1);
+        let unit = link.rcv_scale.unit().wrapping_sub(1);
         let space = match self.space > unit.saturating_mul(4) {
             true => self.space.saturating_sub(unit),
             false => self.space,
@@ -442,7 +442,7 @@ impl Receiver {
     /// RCV.NXT came closer, is rounded up as long as there is room, so that the edge does not move back;
     /// without room it is rounded down, which RFC 7323 section 2.4 foresees: what was offered once is still accepted.
     pub(super) fn offer(&mut self, link: &mut Link) -> u16 {
-        let unit = 1u32 << link.rcv_scale.get();
+        let unit = link.rcv_scale.unit();
         let down = |bytes: u32| bytes & !unit.wrapping_sub(1);
         let now = link.rcv_wnd();
         let new = self.window(link);

@@ -161,15 +161,19 @@ impl Input {
 pub fn draw(out: &mut dyn fmt::Write) -> fmt::Result {
     writeln!(out, "stateDiagram-v2")?;
     for (from, input, to) in TRANSITIONS {
-        // Mermaid takes a hyphen in an identifier for part of an arrow.
-        for (i, part) in from.name().split('-').enumerate() {
-            write!(out, "{}{part}", if i == 0 { "    " } else { "_" })?;
-        }
+        write!(out, "    ")?;
+        draw_name(out, from)?;
         write!(out, " --> ")?;
-        for (i, part) in to.name().split('-').enumerate() {
-            write!(out, "{}{part}", if i == 0 { "" } else { "_" })?;
-        }
+        draw_name(out, to)?;
         writeln!(out, " : {}", input.label())?;
+    }
+    Ok(())
+}
+
+/// Mermaid takes a hyphen in an identifier for part of an arrow.
+fn draw_name(out: &mut dyn fmt::Write, state: State) -> fmt::Result {
+    for letter in state.name().chars() {
+        out.write_char(if letter == '-' { '_' } else { letter })?;
     }
     Ok(())
 }

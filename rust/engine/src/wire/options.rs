@@ -80,16 +80,23 @@ impl WindowScale {
         self.0
     }
 
+    /// What a window field counts in, in bytes.
+    #[inline]
+    pub const fn unit(self) -> u32 {
+        1u32.wrapping_shl(self.0 as u32)
+    }
+
     /// The bytes that a window field stands for.
     #[inline]
     pub const fn widen(self, field: u16) -> u32 {
-        (field as u32) << self.0
+        // At most 14, but a plain shift would be checked, and be a panic in the object file.
+        (field as u32).wrapping_shl(self.0 as u32)
     }
 
     /// The window field for `bytes`: rounded down, so that no more is promised than there is.
     #[inline]
     pub const fn narrow(self, bytes: u32) -> u16 {
-        let field = bytes >> self.0;
+        let field = bytes.wrapping_shr(self.0 as u32);
         if field > u16::MAX as u32 {
             u16::MAX
         } else {
@@ -344,7 +351,10 @@ impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) {
         let end = self.written.saturating_add(bytes.len());
         if let Some(slot) = self.out.get_mut(self.written..end) {
-            slot.copy_from_slice(bytes);
+            // Not copy_from_slice: it panics when lengths differ, and the compiler does not see that they never do.
+            for (to, from) in slot.iter_mut().zip(bytes) {
+                *to = *from;
+            }
             self.written = end;
         }
     }
