@@ -84,10 +84,19 @@ pub fn unload_module() -> io::Result<()> {
     check(result as i32).map(drop)
 }
 
-/// The kernel log from now on.
+/// The kernel log, from some message on.
 pub struct Log(fs::File);
 
 impl Log {
+    /// The log from its oldest message on.
+    pub fn whole() -> io::Result<Log> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file =
+            fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        Ok(Log(file))
+    }
+
+    /// The log from now on.
     pub fn from_here() -> io::Result<Log> {
         use std::io::{Seek, SeekFrom};
         use std::os::unix::fs::OpenOptionsExt;
