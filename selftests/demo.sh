@@ -11,7 +11,7 @@ begin=${EPOCHREALTIME/./}
 
 [ "$(id -u)" = 0 ] || fail "not root: a module is to be loaded and namespaces are to be made"
 [ ! -e /sys/module/oxtcp ] || fail "the module is loaded already: rmmod oxtcp first"
-for tool in oxtcp python3 curl ip tc tcpdump sha256sum; do
+for tool in oxtcp python3 curl ip tc tcpdump nsenter pgrep awk cmp sha256sum; do
 	command -v "$tool" > /dev/null || fail "$tool is not installed"
 done
 
@@ -85,7 +85,7 @@ detail "$(tc -n $east -s qdisc show dev wire | grep -o 'dropped [0-9]*') by $eas
 step "A connection on the wire, from its first segment to its last (both sides oxtcp, 20 ms, no loss)"
 tc -n $east qdisc replace dev wire root netem delay 20ms && tc -n $west qdisc del dev wire root || fail "tc qdisc"
 inside $west tcpdump -i wire -U --immediate-mode -w "$work/wire.pcap" tcp port 8004 2> "$work/tcpdump.log" &
-tcpdump=$!
+captures=($!)
 wait_for grep -q 'listening on' "$work/tcpdump.log" || fail "tcpdump does not start" "$work/tcpdump.log"
 inside $west oxtcp run curl --silent --show-error --fail --max-time 20 --output "$work/small" http://192.0.2.1:8004/small \
 	2> "$work/curl.log" || fail "curl ended with code $?" "$work/curl.log"
@@ -94,8 +94,7 @@ ladder() {
 	oxtcp ladder --client curl --server python3 "$work/wire.pcap" > "$work/ladder" 2>&1 && grep -q "$@" "$work/ladder"
 }
 wait_for ladder '  CLOSED .*TIME-WAIT$' || fail "the connection does not come to its end" "$work/ladder"
-kill $tcpdump
-wait $tcpdump
+stop captures
 client=$(sed -n '1s/.*192.0.2.2:\([0-9]*\) .*/\1/p' "$work/ladder")
 sed 's/^/  /' "$work/ladder"
 echo

@@ -4,6 +4,7 @@
 work=$(mktemp -d /tmp/oxtcp-demo.XXXXXX)
 servers=()
 transfers=()
+captures=()
 namespaces=()
 loaded=''
 checks=0
@@ -41,6 +42,7 @@ fail() {
 clean_up() {
 	stop servers
 	stop transfers
+	stop captures
 	for namespace in "${namespaces[@]}"; do
 		ip netns del "$namespace" 2> /dev/null
 	done
@@ -108,6 +110,7 @@ server_is_up() {
 stop() {
 	local -n jobs=$1
 	local pid
+	[ ${#jobs[@]} -gt 0 ] || return 0
 	for pid in "${jobs[@]}"; do
 		end_tree "$pid"
 	done

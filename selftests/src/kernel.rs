@@ -26,7 +26,7 @@ pub fn trouble() -> BTreeSet<&'static str> {
         .unwrap_or(0);
     TROUBLE
         .iter()
-        .filter(|(bit, _)| bits >> bit & 1 == 1)
+        .filter(|(bit, _)| (bits >> bit) & 1 == 1)
         .map(|(_, what)| *what)
         .collect()
 }
@@ -91,8 +91,10 @@ impl Log {
     /// The log from its oldest message on.
     pub fn whole() -> io::Result<Log> {
         use std::os::unix::fs::OpenOptionsExt;
-        let file =
-            fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open("/dev/kmsg")?;
         Ok(Log(file))
     }
 

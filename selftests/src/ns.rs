@@ -75,7 +75,7 @@ pub struct Veth {
 
 impl Veth {
     /// Makes both and leaves this thread in `a`.
-    pub fn new() -> Veth {
+    pub fn make() -> Veth {
         let b = Namespace::enter_new();
         let a = Namespace::enter_new();
         let made = Command::new("ip")

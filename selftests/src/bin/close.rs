@@ -398,7 +398,7 @@ fn shutdown__wakes_blocked_accept(stack: Stack) {
 }
 
 fn close__connecting_socket_vanishes(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let sock = Sock::open_nonblocking(stack);
     let address = Veth::address_of_nobody(stack.ip, 80);
     expect_errno(sock.connect(&address), libc::EINPROGRESS);
@@ -532,7 +532,7 @@ fn time_wait__reserves_the_port(first: Stack, second: Stack) {
 
 /// Both FINs under way at once: both sides end in TIME-WAIT.
 fn time_wait__after_simultaneous_close(stack: Stack) {
-    let link = Veth::new();
+    let link = Veth::make();
     let address = Veth::address_b(stack.ip, 5001);
     let (listener, _) = link.b.run(|| listening_at(stack, &address, 1));
     let client = Sock::open(stack);

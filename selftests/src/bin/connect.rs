@@ -135,7 +135,7 @@ fn connect__unreachable(stack: Stack) {
 }
 
 fn connect__multicast(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let group: SocketAddr = match stack.ip {
         Ip::V4 => "224.0.0.1:80".parse().expect("an address"),
         Ip::V6 => SocketAddr::new("ff05::1".parse().expect("an address"), 80),
@@ -168,7 +168,7 @@ fn connect__listener_is_eisconn(stack: Stack) {
 }
 
 fn connect__in_progress_then_ealready(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let address = Veth::address_of_nobody(stack.ip, 80);
     let sock = Sock::open_nonblocking(stack);
     expect_errno(sock.connect(&address), libc::EINPROGRESS);
@@ -181,7 +181,7 @@ fn connect__in_progress_then_ealready(stack: Stack) {
 
 /// A blocking connect that SO_SNDTIMEO ends says EINPROGRESS, and goes on behind it.
 fn connect__send_timeout_is_einprogress(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let address = Veth::address_of_nobody(stack.ip, 80);
     let sock = Sock::open(stack);
     sock.set_timeout(libc::SO_SNDTIMEO, Duration::from_millis(50))
@@ -192,7 +192,7 @@ fn connect__send_timeout_is_einprogress(stack: Stack) {
 }
 
 fn connect__send_before_established(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let sock = Sock::open_nonblocking(stack);
     expect_errno(
         sock.connect(&Veth::address_of_nobody(stack.ip, 80)),
@@ -219,7 +219,7 @@ fn connect__to_itself(stack: Stack) {
 /// Two sockets that connect to each other at once. What is sure: both connect and talk, or each hears
 /// of a refusal, when its SYN came before the other had connected; it then tries again.
 fn connect__crossing_syns(stack: Stack) {
-    let link = Veth::new();
+    let link = Veth::make();
     ns::sh_or_skip("tc qdisc add dev va root netem delay 50ms");
     link.b
         .run(|| ns::sh("tc qdisc add dev vb root netem delay 50ms"));
@@ -311,7 +311,7 @@ fn connect__unspec_disconnects(pair: Pair) {
 }
 
 fn connect__over_veth(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let (listener, address) = link
         .b
         .run(|| listening_at(pair.server, &Veth::address_b(pair.ip(), 5001), 1));

@@ -152,19 +152,16 @@ impl Edge {
     }
 
     /// The last `count` bytes of the page.
-    fn tail(&self, count: usize) -> &mut [u8] {
+    fn tail(&mut self, count: usize) -> &mut [u8] {
         // SAFETY: within the mapped page; the test uses one slice at a time.
-        #[allow(clippy::mut_from_ref)]
-        unsafe {
-            std::slice::from_raw_parts_mut(self.page.add(PAGE - count), count)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.page.add(PAGE - count), count) }
     }
 }
 
 /// What could be read before the bad memory may be sent; the count returned is what arrives.
 fn sendmsg__partly_bad_memory(pair: Pair) {
     let ends = connected(pair);
-    let edge = Edge::new();
+    let mut edge = Edge::new();
     let bytes = Stream::new(2).take(1000);
     edge.tail(1000).copy_from_slice(&bytes);
     let mut parts = [libc::iovec {
@@ -200,7 +197,7 @@ fn sendmsg__too_many_pieces(pair: Pair) {
 /// A length of a gigabyte over memory that ends soon: some of it is sent, or EFAULT.
 fn send__from_claimed_gigabyte(pair: Pair) {
     let ends = connected(pair);
-    let edge = Edge::new();
+    let mut edge = Edge::new();
     let bytes = Stream::new(3).take(PAGE);
     edge.tail(PAGE).copy_from_slice(&bytes);
     let mut parts = [libc::iovec {
@@ -221,7 +218,7 @@ fn send__from_claimed_gigabyte(pair: Pair) {
 
 fn recv__into_claimed_gigabyte(pair: Pair) {
     let ends = connected(pair);
-    let edge = Edge::new();
+    let mut edge = Edge::new();
     ends.client.send_all(b"few bytes");
     wait::until("all has come", || ends.server.readable() == 9);
     // SAFETY: the kernel writes at most what has come, which the page has room for.
@@ -341,7 +338,7 @@ fn transfer__one_byte_writes_nodelay(pair: Pair) {
 fn some_size(position: u64) -> usize {
     let bytes = Stream::new(position).take(4);
     let bits = u32::from(bytes[0]) % 17;
-    1 + (usize::from(bytes[1]) | usize::from(bytes[2]) << 8) % (1 << bits)
+    1 + (usize::from(bytes[1]) | (usize::from(bytes[2]) << 8)) % (1 << bits)
 }
 
 fn transfer__random_sizes(pair: Pair) {

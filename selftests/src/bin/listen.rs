@@ -269,7 +269,7 @@ fn ack__lost_is_made_good(pair: Pair) {
 }
 
 fn syn__retries_end_in_timeout(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let Some(setting) = ns::find_sysctl(stack, "tcp_syn_retries") else {
         ktap::skip("no tcp_syn_retries")
     };

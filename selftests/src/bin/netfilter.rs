@@ -153,7 +153,7 @@ fn tracked_flow(client_port: u16) -> Option<String> {
 }
 
 fn conntrack__sees_the_right_direction(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     link.a.run(|| ns::nft(TRACK));
     link.b.run(|| ns::nft(TRACK));
     let (ends, from) = over_link(&link, pair, Veth::address_b(pair.ip(), 5001));
@@ -171,7 +171,7 @@ fn conntrack__sees_the_right_direction(pair: Pair) {
 }
 
 fn conntrack__sees_the_end(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     link.a.run(|| ns::nft(TRACK));
     link.b.run(|| ns::nft(TRACK));
     let (ends, from) = over_link(&link, pair, Veth::address_b(pair.ip(), 5001));
@@ -187,7 +187,7 @@ fn conntrack__sees_the_end(pair: Pair) {
 }
 
 fn conntrack__nothing_invalid(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     link.a.run(|| ns::nft(TRACK));
     link.b.run(|| ns::nft(TRACK));
     let (ends, _) = over_link(&link, pair, Veth::address_b(pair.ip(), 5001));
@@ -207,7 +207,7 @@ fn conntrack__nothing_invalid(pair: Pair) {
 
 /// A host that lets nothing in but answers, and new connections to port 5001.
 fn conntrack__stateful_firewall(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let rules = |open: &str| {
         format!(
             "table inet t {{\n counter dropped {{ }}\n chain in {{\n type filter hook input priority 0; policy drop;\n \
@@ -242,7 +242,7 @@ fn nat(hook: &str, rule: &str) {
 }
 
 fn nat__redirect(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     link.b
         .run(|| nat("prerouting", "tcp dport 80 redirect to :5001"));
     let target = Veth::address_b(pair.ip(), 80);
@@ -262,7 +262,7 @@ fn nat__redirect_of_local_client(pair: Pair) {
 }
 
 fn nat__masquerade(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     nat("postrouting", "tcp dport 5001 masquerade to :61000-61100");
     let (ends, from) = over_link(&link, pair, Veth::address_b(pair.ip(), 5001));
     assert!((61_000..=61_100).contains(&from.port()), "{from}");
@@ -270,7 +270,7 @@ fn nat__masquerade(pair: Pair) {
 }
 
 fn nat__destination(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let target = pair.client.foreign(80);
     let family = nft_ip(pair.ip());
     let real = match Veth::address_b(pair.ip(), 5001) {

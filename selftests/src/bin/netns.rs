@@ -135,7 +135,7 @@ fn over(link: &Veth, pair: Pair) -> (Connected, std::net::SocketAddr) {
 }
 
 fn netns__deleted_with_time_waits(stack: Stack) {
-    let link = Veth::new();
+    let link = Veth::make();
     let address = Veth::address_b(stack.ip, 5001);
     let (ends, from) = over(
         &link,
@@ -156,7 +156,7 @@ fn netns__deleted_with_time_waits(stack: Stack) {
 }
 
 fn netns__open_socket_keeps_it(stack: Stack) {
-    let link = Veth::new();
+    let link = Veth::make();
     let (ends, _) = over(
         &link,
         Pair {
@@ -176,7 +176,7 @@ fn netns__open_socket_keeps_it(stack: Stack) {
 
 /// Sockets in every kind of state are closed at once, with their namespace.
 fn netns__deleted_with_everything(stack: Stack) {
-    let link = Veth::new();
+    let link = Veth::make();
     link.b.run(|| {
         let fresh = Sock::open(stack);
         let bound = Sock::open(stack);
@@ -222,7 +222,7 @@ fn netem(link: &Veth, what: &str) {
 
 /// Sends `total` bytes each way over a link that does `what`.
 fn transfer_over(pair: Pair, what: &str, total: usize) {
-    let link = Veth::new();
+    let link = Veth::make();
     netem(&link, what);
     let (ends, _) = over(&link, pair);
     transfer::both_ways(ends, total);
@@ -262,7 +262,7 @@ fn netem__short_queue(pair: Pair) {
 }
 
 fn netem__handshakes_and_ends_under_loss(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     netem(&link, "loss 10%");
     let address = Veth::address_b(pair.ip(), 5001);
     let (listener, _) = link.b.run(|| listening_at(pair.server, &address, 64));
@@ -287,7 +287,7 @@ fn netem__handshakes_and_ends_under_loss(pair: Pair) {
 }
 
 fn netem__requests_under_loss(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     netem(&link, "delay 1ms loss 2%");
     let (ends, _) = over(&link, pair);
     for _ in 0..100 {
@@ -297,7 +297,7 @@ fn netem__requests_under_loss(pair: Pair) {
 
 /// The link fails in mid-stream; retransmission goes on when it is back.
 fn link__down_and_up(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let (ends, _) = over(&link, pair);
     ends.check_alive();
     link.b.run(|| ns::sh("ip link set vb down"));

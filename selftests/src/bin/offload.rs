@@ -76,7 +76,7 @@ fn syns(segments: &[Segment]) -> (Segment, Segment) {
 
 /// MSS by the device's MTU, window scaling, SACK and timestamps: what Linux offers, and grants.
 fn syn__options(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let capture = Capture::on("va");
     over_link(&link, pair).check_alive();
     let (syn, syn_ack) = syns(&capture.segments());
@@ -111,7 +111,7 @@ fn syn__options(pair: Pair) {
 
 /// The segments of a connection that carries one byte each way, in order, and no others.
 fn wire__handshake_and_close(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let capture = Capture::on("va");
     let ends = over_link(&link, pair);
     ends.check_alive();
@@ -159,7 +159,7 @@ fn wire__handshake_and_close(pair: Pair) {
 }
 
 fn wire__timestamps_on_every_segment(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let capture = Capture::on("va");
     transfer::both_ways(over_link(&link, pair), 200_000);
     let segments = capture.segments();
@@ -182,7 +182,7 @@ fn gso__bursts_on_loopback(pair: Pair) {
 }
 
 fn gso__bursts_on_veth(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let capture = Capture::on("va");
     transfer::both_ways(over_link(&link, pair), 4 << 20);
     largest_of_both_ways(&capture.segments(), 32_000);
@@ -208,7 +208,7 @@ fn largest_of_both_ways(segments: &[Segment], least: usize) {
 
 /// With the devices' offloads off, each segment stands alone, within the MTU, with its checksum.
 fn checksum__right_without_offloads(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     ethtool("va", NO_SENDING_OFFLOADS);
     link.b.run(|| ethtool("vb", NO_SENDING_OFFLOADS));
     let capture = Capture::on("va");
@@ -236,7 +236,7 @@ fn checksum__right_with_offloads_off_on_loopback(pair: Pair) {
 
 /// Segments made single by the sender's device come as aggregates out of GRO, and are taken.
 fn gro__aggregates_reach_us(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     ethtool("va", "tso off, gso off");
     link.b.run(|| {
         ethtool("vb", "gro on");
@@ -252,7 +252,7 @@ fn gro__aggregates_reach_us(pair: Pair) {
 }
 
 fn transfer__no_offloads_at_all(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let off = "gro off, tso off, gso off, tx off, rx off, sg off";
     ethtool("va", off);
     link.b.run(|| ethtool("vb", off));
@@ -261,7 +261,7 @@ fn transfer__no_offloads_at_all(pair: Pair) {
 
 /// A transfer over a link of this MTU; no packet on it is longer once offloads are off.
 fn transfer_at_mtu(pair: Pair, size: u32) {
-    let link = Veth::new();
+    let link = Veth::make();
     mtu(&link, size);
     ethtool("va", "tso off, gso off");
     link.b.run(|| ethtool("vb", "tso off, gso off"));
@@ -296,7 +296,7 @@ fn mtu__9000(pair: Pair) {
 }
 
 fn mtu__65535(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     mtu(&link, 65_535);
     transfer::both_ways(over_link(&link, pair), 4 << 20);
 }
@@ -309,7 +309,7 @@ fn mtu__loopback_1500(pair: Pair) {
 
 /// The own device's MTU shrinks under an open connection: what is sent from then on fits.
 fn mtu__lowered_in_mid_stream(pair: Pair) {
-    let link = Veth::new();
+    let link = Veth::make();
     let ends = over_link(&link, pair);
     ends.check_alive();
     ns::sh("ip link set va mtu 1300");

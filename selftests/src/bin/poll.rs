@@ -79,7 +79,7 @@ fn poll__listener_wakes_blocked_poll(stack: Stack) {
 }
 
 fn poll__syn_sent(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let sock = Sock::open_nonblocking(stack);
     expect_errno(
         sock.connect(&Veth::address_of_nobody(stack.ip, 80)),

@@ -143,7 +143,7 @@ fn proc__established(pair: Pair) {
 }
 
 fn proc__syn_sent(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let sock = Sock::open_nonblocking(stack);
     let address = Veth::address_of_nobody(stack.ip, 80);
     assert!(sock.connect(&address).is_err());
@@ -156,7 +156,7 @@ fn proc__syn_sent(stack: Stack) {
 
 /// Retransmissions and the timer of the next one.
 fn proc__retransmission_is_seen(stack: Stack) {
-    let _link = Veth::new();
+    let _link = Veth::make();
     let sock = Sock::open_nonblocking(stack);
     assert!(sock
         .connect(&Veth::address_of_nobody(stack.ip, 80))
