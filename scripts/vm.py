@@ -12,6 +12,7 @@ any makes the run fail (exit code 99). Other codes of our own: 124 time-out, 125
 """
 
 import argparse
+import fcntl
 import os
 import shlex
 import shutil
@@ -96,7 +97,7 @@ def qemu_command(kernel, run, mode, smp, mem, interactive, append, accel):
                "rdinit=/init", "nokaslr", "mitigations=off", "random.trust_cpu=on", "net.ifnames=0"]
     cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
            # The old machine, without hot plugging: a fifth of the ACPI code for the debug kernel to run.
-           "-machine", "pc,smm=off,vmport=off,hpet=off",
+           "-machine", "pc,smm=off,vmport=off",
            "-global", "PIIX4_PM.acpi-pci-hotplug-with-bridge-support=off", "-global", "PIIX4_PM.acpi-root-pci-hotplug=off",
            "-m", str(mem), "-kernel", kernel.image, "-initrd", f"{run}/initrd"]
     if mode == "icount":
@@ -164,6 +165,25 @@ def kvm_works():
     return ok
 
 
+def take_slot():
+    """Waits until fewer virtual machines run than there are processors; the lock is held until we end.
+    More at once are slower than one after the other, and run into their time-outs."""
+    os.makedirs(f"{CACHE}/slots", exist_ok=True)
+    slots = [open(f"{CACHE}/slots/{n}", "w") for n in range(max(2, os.cpu_count() or 2))]
+    said = False
+    while True:
+        for slot in slots:
+            try:
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return slot
+            except BlockingIOError:
+                pass
+        if not said:
+            print("vm: waiting for other virtual machines to end", file=sys.stderr)
+            said = True
+        time.sleep(0.5)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="vm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "shell"))
@@ -223,6 +243,7 @@ def main():
         "job/.vm/start": (0o755, open(f"{HERE}/guest/start", "rb").read()),
     }
 
+    slot = None if interactive else take_slot()  # noqa: F841 (held until the process ends)
     accel = "kvm" if args.mode == "fast" and kvm_works() else "tcg"
     run = tempfile.mkdtemp(dir=CACHE, prefix="run.")
     code = 125
