@@ -14,7 +14,7 @@
 mod common;
 
 use common::rng::Rng;
-use common::stand::{Stand, Way, IRS, ISS, MSS, RECV_SPACE, WINDOW};
+use common::stand::{Stand, Way, IRS, ISS, MSS, PEER_TS, RECV_SPACE, WINDOW};
 use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps};
 use oxtcp_engine::{
     Config, Connection, Duration, Error, Segment, SeqNum, SeqRange, State, Transmit, TransmitKind,
@@ -121,6 +121,50 @@ fn syn_ack__with_a_wrong_acknowledgment() {
         stand.put(&syn_ack);
         assert_eq!(stand.conn.state(), State::Established);
     }
+}
+
+/// RFC 7323 section 2.2: "The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be
+/// scaled."
+#[test]
+fn window__of_a_syn_is_not_scaled() {
+    // Every one of these has a window of 8000 and a scale of one.
+    let mut stand = Stand::new(Way::SynSent, true, true);
+    let mut syn_ack = Stand::syn(Flags::SYN_ACK, true);
+    syn_ack.header.ack = ISS.add(1);
+    stand.put(&syn_ack);
+    assert_eq!(stand.conn.snd_wnd(), u32::from(WINDOW));
+    let ack = stand.ack();
+    stand.put(&ack);
+    assert_eq!(stand.conn.snd_wnd(), OFFERED);
+
+    let mut stand = Stand::new(Way::SynCrossed, true, true);
+    stand.put(&syn_ack);
+    assert_eq!(stand.conn.state(), State::Established);
+    assert_eq!(stand.conn.snd_wnd(), u32::from(WINDOW));
+
+    let mut stand = Stand::new(Way::SynReceived, true, true);
+    let ack = stand.ack();
+    stand.put(&ack);
+    assert_eq!(stand.conn.snd_wnd(), OFFERED);
+}
+
+/// RFC 5681 section 3.2: the third duplicate acknowledgment brings a retransmission, and half the window.
+#[test]
+fn duplicate_acks__the_third_retransmits() {
+    let mut stand = Stand::new(Way::Established, false, false);
+    let ack = stand.ack();
+    stand.put(&ack);
+    stand.write(10_000);
+    let una = stand.conn.snd_una();
+    let flight = stand.conn.unacked();
+    let mut sent = Vec::new();
+    for duplicates in 1..=3 {
+        sent.extend(stand.put(&with_window(&stand, WINDOW, una)));
+        let again = sent.iter().any(|t| t.kind == TransmitKind::Retransmission);
+        assert_eq!(again, duplicates == 3, "after {duplicates}");
+    }
+    assert!(stand.conn.in_recovery());
+    assert!(stand.conn.ssthresh() <= flight / 2 + u32::from(MSS));
 }
 
 /// An MSS of one byte would have us send a header per byte (CVE-2019-11479).
@@ -351,6 +395,50 @@ fn options__with_odd_lengths() {
         });
         stand.expire();
     }
+}
+
+/// RFC 7323 section 5: a segment of a time when the numbers were the same, four gigabytes ago, is known by its
+/// timestamp.
+#[test]
+fn timestamps__from_the_past_are_dropped_and_answered() {
+    for (val, taken) in [
+        (PEER_TS, true),
+        (PEER_TS.wrapping_add(1), true),
+        (PEER_TS - 1, false),
+    ] {
+        for way in [
+            Way::Established,
+            Way::FinWait1,
+            Way::FinWait2,
+            Way::InFlight,
+        ] {
+            let mut stand = Stand::new(way, true, true);
+            let nxt = stand.conn.rcv_nxt();
+            let mut segment = stand.ack();
+            segment.header.options.timestamps = Some(Timestamps { val, ecr: 0 });
+            segment.payload_len = 100;
+            let sent = stand.put(&segment);
+            assert_eq!(
+                stand.conn.rcv_nxt(),
+                nxt.add(if taken { 100 } else { 0 }),
+                "{way:?}"
+            );
+            assert!(
+                sent.iter().any(|t| t.header.flags.ack()),
+                "{way:?} {sent:?}"
+            );
+        }
+    }
+    // But a reset needs no timestamp.
+    let mut stand = Stand::new(Way::Established, true, true);
+    let mut reset = stand.ack();
+    reset.header.flags = Flags::RST;
+    reset.header.options.timestamps = Some(Timestamps {
+        val: PEER_TS - 1,
+        ecr: 0,
+    });
+    stand.put(&reset);
+    assert_eq!(stand.conn.state(), State::Closed);
 }
 
 /// A timestamp from the far future must not lock the true peer out for ever (RFC 7323 section 5.3 takes it only from

@@ -533,7 +533,7 @@ impl Host {
                 if let Some(larger) = socket.conn.on_consumed(cx, len as u32, most) {
                     let share = self.setup.payload_share;
                     assert!(larger <= most);
-                    assert!(larger as usize > self.setup.recv_buffer * share / 1000);
+                    assert!(larger as usize >= self.setup.recv_buffer * share / 1000);
                     self.setup.recv_buffer = larger as usize * 1000 / share + 1;
                 }
             }

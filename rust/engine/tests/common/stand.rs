@@ -304,6 +304,11 @@ impl Stand {
         };
         let start = segment.payload().start;
         let nxt = self.conn.rcv_nxt();
+        // What was ever offered; before the handshake, what the SYN offered.
+        let offered = match self.seen.state {
+            State::SynSent => RECV_SPACE,
+            _ => self.conn.rcv_wnd(),
+        };
         let verdict = self.conn.on_segment(&cx, segment, rx);
         match verdict {
             Payload::None => {}
@@ -312,6 +317,7 @@ impl Stand {
                 assert!(skip
                     .checked_add(len)
                     .is_some_and(|end| end <= segment.payload_len));
+                assert!(len <= offered, "{len} bytes for a window of {offered}");
                 if self.seen.state != State::SynSent {
                     assert_eq!(start.add(skip), nxt, "{segment:?} {verdict:?}");
                 }
@@ -324,6 +330,8 @@ impl Stand {
                     .checked_add(len)
                     .is_some_and(|end| end <= segment.payload_len));
                 assert!(start.add(skip).after(nxt), "{segment:?} {verdict:?}");
+                let end = nxt.distance_to(start.add(skip).add(len));
+                assert!(end <= offered, "{end} bytes on, for a window of {offered}");
             }
         }
         let answers = self.settle();
