@@ -30,27 +30,18 @@ impl Connection {
         segment: &Segment,
         rx: Rx<'_>,
     ) -> Payload {
-        let flags = segment.header.flags;
-        let mut segment = *segment;
-        if let Phase::SynReceived(s) = &self.phase {
-            // The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the
-            // SYN that we know, and brings the ACK.
-            let link = &s.duplex.link;
-            if flags.contains(Flags::SYN_ACK)
-                && !flags.rst()
-                && segment.seq().add(1) == link.rcv_nxt
-                && segment.header.ack == link.snd_nxt
-            {
-                segment.header.flags.remove(Flags::SYN);
-                segment.header.seq = link.rcv_nxt;
-                // The window of a SYN is not scaled (RFC 7323 section 2.2), that of what it now looks like is.
-                segment.header.window = link.snd_scale.narrow(u32::from(segment.header.window));
+        let crossing;
+        let segment = match self.without_crossing_syn(segment) {
+            Some(stripped) => {
+                crossing = stripped;
+                &crossing
             }
-        }
-        let segment = &segment;
+            None => segment,
+        };
         let flags = segment.header.flags;
         let state = self.phase.state();
         let repeats_syn = self.repeats_syn(segment);
+        let after_fin = self.resets_after_fin(segment);
         let Some(Parts { link, .. }) = self.phase.parts() else {
             return Payload::None;
         };
@@ -64,7 +55,7 @@ impl Connection {
             _ => Place::Outside,
         };
         let stale = !flags.rst() && link.is_stale(cx, segment);
-        if stale || matches!(place, Place::Outside) {
+        if (stale || matches!(place, Place::Outside)) && !after_fin {
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."
             if !flags.rst() {
@@ -81,9 +72,6 @@ impl Connection {
 
         // Second, RST (RFC 5961 section 3.2).
         if flags.rst() {
-            // macOS sends a RST with the number of its FIN (Linux's tcp_reset_check).
-            let after_fin = matches!(state, State::CloseWait | State::Closing | State::LastAck)
-                && segment.seq().add(1) == link.rcv_nxt;
             if segment.seq() == link.rcv_nxt || after_fin {
                 let error = match state {
                     State::SynReceived => Some(Error::Refused),
@@ -141,10 +129,10 @@ impl Connection {
                 AckVerdict::Old
             }
         };
-        link.heard = Tick::new(cx.now);
         if verdict != AckVerdict::Invalid {
             // Not from a segment that only guesses: a timestamp of the far future would shut the true peer out.
             link.take_stamp(cx, segment);
+            link.heard = Tick::new(cx.now);
         }
         match verdict {
             AckVerdict::Invalid => return Payload::None,
@@ -158,6 +146,29 @@ impl Connection {
 
         // Seventh and eighth, the text and the FIN.
         self.on_text(cx, segment, rx)
+    }
+
+    /// The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the SYN that we know, and
+    /// brings the ACK, which is what is returned.
+    fn without_crossing_syn(&self, segment: &Segment) -> Option<Segment> {
+        let Phase::SynReceived(s) = &self.phase else {
+            return None;
+        };
+        let link = &s.duplex.link;
+        let flags = segment.header.flags;
+        if !flags.contains(Flags::SYN_ACK)
+            || flags.rst()
+            || segment.seq().add(1) != link.rcv_nxt
+            || segment.header.ack != link.snd_nxt
+        {
+            return None;
+        }
+        let mut segment = *segment;
+        segment.header.flags.remove(Flags::SYN);
+        segment.header.seq = link.rcv_nxt;
+        // The window of a SYN is not scaled (RFC 7323 section 2.2), that of what it now looks like is.
+        segment.header.window = link.snd_scale.narrow(u32::from(segment.header.window));
+        Some(segment)
     }
 
     /// SYN-RECEIVED: the ACK of our SYN, or not. Says whether to go on.
@@ -184,6 +195,16 @@ impl Connection {
             self.phase.advance(Input::Finish);
         }
         true
+    }
+
+    /// A RST with the number of the peer's FIN: what macOS sends (Linux's `tcp_reset_check`).
+    fn resets_after_fin(&self, segment: &Segment) -> bool {
+        match &self.phase {
+            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {
+                segment.has(Flags::RST) && segment.seq().add(1) == o.link.rcv_nxt
+            }
+            _ => false,
+        }
     }
 
     /// A SYN that the peer sends again because it lacks our SYN-ACK.

@@ -213,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn draw__is_what_the_documentation_shows() {
+        let mut text = String::new();
+        draw(&mut text).unwrap();
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../Documentation/architecture.md"
+        );
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains(&text), "put this there:\n{text}");
+    }
+
+    #[test]
     fn draw__has_a_line_for_each_row() {
         let mut text = String::new();
         draw(&mut text).unwrap();

@@ -81,11 +81,16 @@ impl Running {
         if self == OFF {
             return None;
         }
-        let code = self.0 & ((1 << Running::KIND_BITS) - 1);
-        let kind = TimerKind::ALL
-            .into_iter()
-            .find(|kind| *kind as u64 == code)?;
-        Some((kind, Instant::from_micros(self.0 >> Running::KIND_BITS)))
+        let kind = TimerKind::ALL.into_iter().find(|kind| self.is(*kind))?;
+        Some((kind, self.at()))
+    }
+
+    fn is(self, kind: TimerKind) -> bool {
+        self.0 & ((1 << Running::KIND_BITS) - 1) == kind as u64
+    }
+
+    fn at(self) -> Instant {
+        Instant::from_micros(self.0 >> Running::KIND_BITS)
     }
 }
 
@@ -129,8 +134,8 @@ impl Timers {
             Slot::Ack => self.ack,
             Slot::Life => self.life,
         };
-        let (what, at) = running.get()?;
-        (what == kind).then_some(at)
+        // OFF has the bits of no kind.
+        running.is(kind).then(|| running.at())
     }
 
     /// The timer that expires first.

@@ -60,6 +60,23 @@ fn rst__in_every_state() {
     }
 }
 
+/// macOS resets with the number of its FIN.
+#[test]
+fn rst__with_the_number_of_the_fin() {
+    for state in [State::CloseWait, State::Closing, State::LastAck] {
+        let mut peer = in_state(state);
+        let seq = peer.conn.rcv_nxt().sub(1);
+        let _ = peer.give(seg(Flags::RST, seq, SeqNum::new(0), 0));
+        assert_eq!(peer.conn.state(), State::Closed, "{state:?}");
+    }
+    for state in [State::Established, State::FinWait1, State::FinWait2] {
+        let mut peer = in_state(state);
+        let seq = peer.conn.rcv_nxt().sub(1);
+        let _ = peer.give(seg(Flags::RST, seq, SeqNum::new(0), 0));
+        assert_eq!(peer.conn.state(), state);
+    }
+}
+
 /// RFC 5961 section 4.2: a SYN never resets, wherever it stands.
 #[test]
 fn syn__in_every_state() {
