@@ -256,6 +256,43 @@ fn a_clean_path() {
     }
 }
 
+/// Nothing is sent in vain: full segments, no retransmission, an ACK for every second segment, no probe.
+#[test]
+fn bulk__wastes_nothing() {
+    for (bursts, buffer) in [
+        (false, 1 << 16),
+        (false, 1 << 20),
+        (true, 1 << 16),
+        (true, 1 << 20),
+    ] {
+        let mut scenario = plain(3);
+        scenario.client_plan.bytes = 4 << 20;
+        scenario.server_plan.bytes = 0;
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.whole_bursts = bursts;
+            path.delay = ms(if bursts { 0 } else { 5 });
+        }
+        scenario.client.send_buffer = 2 * buffer;
+        scenario.server.recv_buffer = buffer;
+        let outcome = run(&scenario, LIMIT);
+        let (data, acks) = (outcome.client.packets, outcome.server.packets);
+        println!(
+            "bursts {bursts}, buffer {buffer}: {data} packets of data, {acks} acknowledgments"
+        );
+        let segments = (4 << 20) / 1448;
+        assert_eq!(outcome.client.retransmissions, 0);
+        assert_eq!(outcome.client.probes, 0);
+        assert!(
+            data <= segments + segments / 20 + 20,
+            "{data} packets for {segments} segments"
+        );
+        assert!(
+            acks <= segments / 2 + segments / 20 + 40,
+            "{acks} acknowledgments of {segments}"
+        );
+    }
+}
+
 #[test]
 fn anything() {
     let outcomes = seeds(2_000, random);
