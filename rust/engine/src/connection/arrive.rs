@@ -245,7 +245,7 @@ impl Connection {
             .phase
             .sender()
             .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
-        let orphan = self.orphan;
+        let orphan = self.is_orphan();
         let state = self.phase.state();
         let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
             return Payload::None;

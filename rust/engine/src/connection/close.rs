@@ -6,7 +6,7 @@ use super::event::{Error, Event};
 use super::phase::Phase;
 use super::state::{Input, State};
 use super::timers::TimerKind;
-use super::Connection;
+use super::{Connection, Status};
 use crate::context::{Context, Linger2};
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
@@ -16,6 +16,7 @@ use crate::wire::{Flags, Header};
 impl Connection {
     /// The user has no more to send: a FIN follows what is written. In SYN-SENT the open is abandoned.
     pub fn shutdown_write(&mut self, _cx: &Context<'_>) {
+        self.status.clear(Status::IDLE);
         match &mut self.phase {
             Phase::SynSent(_) => self.die(None),
             Phase::SynReceived(s) => s.finished = true,
@@ -34,7 +35,8 @@ impl Connection {
     /// [`Config::orphan_retries`]: crate::context::Config::orphan_retries
     /// [`Config::fin_timeout`]: crate::context::Config::fin_timeout
     pub fn close(&mut self, cx: &Context<'_>, unread: bool) {
-        self.orphan = true;
+        self.status.set(Status::ORPHAN);
+        self.status.clear(Status::IDLE);
         let mortal = !matches!(
             self.phase,
             Phase::Closed(_) | Phase::SynSent(_) | Phase::TimeWait(_)
@@ -51,13 +53,14 @@ impl Connection {
 
     /// Ends the connection with a reset (RFC 9293 section 3.10.5), as `close` with a linger time of 0.
     pub fn abort(&mut self, _cx: &Context<'_>) {
-        self.orphan = true;
+        self.status.set(Status::ORPHAN);
+        self.status.clear(Status::IDLE);
         self.reset(None);
     }
 
     /// Our FIN is acknowledged: without a user, the peer's is not awaited forever.
     pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>) {
-        if !self.orphan {
+        if !self.is_orphan() {
             return;
         }
         let limit = match self.options.linger2 {

@@ -78,8 +78,30 @@ pub struct Connection {
     error: Option<Error>,
     /// An ICMP error that did not end the connection; it explains a timeout.
     soft_error: Option<Error>,
+    status: Status,
+}
+
+/// Two facts in one byte.
+#[derive(Clone, Copy, Debug)]
+struct Status(u8);
+
+impl Status {
     /// The user has closed.
-    orphan: bool,
+    const ORPHAN: Status = Status(1);
+    /// Nothing is to be sent, and nothing has happened since that was found out.
+    const IDLE: Status = Status(2);
+
+    fn has(self, other: Status) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn set(&mut self, other: Status) {
+        self.0 |= other.0;
+    }
+
+    fn clear(&mut self, other: Status) {
+        self.0 &= !other.0;
+    }
 }
 
 impl Connection {
@@ -92,7 +114,7 @@ impl Connection {
             events: Events::NONE,
             error: None,
             soft_error: None,
-            orphan: false,
+            status: Status(0),
         }
     }
 
@@ -103,6 +125,7 @@ impl Connection {
     /// Afterwards the caller moves kept out-of-order bytes before [`rcv_nxt`](Connection::rcv_nxt) to its receive
     /// queue. In CLOSED nothing happens: the answer to such a segment is [`crate::reply::closed`].
     pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+        self.status.clear(Status::IDLE);
         match self.phase {
             Phase::Closed(_) => Payload::None,
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
@@ -113,7 +136,19 @@ impl Connection {
     /// The next segment, or burst of segments, to send; `None` when there is nothing to send now.
     ///
     /// What is returned counts as sent: a caller that cannot send it drops it, and retransmission repairs that.
+    #[inline]
     pub fn poll_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
+        if self.status.has(Status::IDLE) {
+            return None;
+        }
+        let transmit = self.find_transmit(cx, limit);
+        if transmit.is_none() {
+            self.status.set(Status::IDLE);
+        }
+        transmit
+    }
+
+    fn find_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
         if let Some(reset) = self.poll_reset() {
             return Some(reset);
         }
@@ -157,7 +192,10 @@ impl Connection {
         // Each timer at most once: one that restarts itself in the past waits for the next call.
         for _ in 0..3 {
             match self.timers.expire(cx.now) {
-                Some(kind) => self.on_expired(cx, kind),
+                Some(kind) => {
+                    self.status.clear(Status::IDLE);
+                    self.on_expired(cx, kind);
+                }
                 None => break,
             }
         }
@@ -166,6 +204,7 @@ impl Connection {
     /// The path's MSS has changed, by routing or by an ICMP "too big" that
     /// [`icmp_sequence_in_flight`](Connection::icmp_sequence_in_flight) has found genuine: bytes without options.
     pub fn set_path_mss(&mut self, _cx: &Context<'_>, mss: u16) {
+        self.status.clear(Status::IDLE);
         let options = self.options;
         if let Phase::SynSent(open) = &mut self.phase {
             open.set_path_mss(mss);
@@ -192,6 +231,7 @@ impl Connection {
         if !self.icmp_sequence_in_flight(seq) {
             return;
         }
+        self.status.clear(Status::IDLE);
         let opening = matches!(self.phase, Phase::SynSent(_) | Phase::SynReceived(_));
         if opening && hard {
             self.die(Some(Error::Unreachable));
@@ -208,6 +248,7 @@ impl Connection {
         if !self.can_send() {
             return;
         }
+        self.status.clear(Status::IDLE);
         if let Phase::SynSent(open) = &mut self.phase {
             open.write(len);
         }
@@ -219,6 +260,7 @@ impl Connection {
     /// MSG_MORE: whether the user has said that more follows what is written. A segment smaller than the MSS waits, for
     /// 200 ms at most.
     pub fn set_more(&mut self, more: bool) {
+        self.status.clear(Status::IDLE);
         if let Some(Parts { snd: Some(snd), .. }) = self.phase.parts() {
             snd.set_more(more);
         }
@@ -229,6 +271,7 @@ impl Connection {
     /// counts down by itself as data comes in order. An update of the window may become due (RFC 9293 section
     /// 3.8.6.2.2).
     pub fn set_recv_space(&mut self, _cx: &Context<'_>, free: u32, full: u32) {
+        self.status.clear(Status::IDLE);
         if let Phase::SynSent(open) = &mut self.phase {
             open.set_space(free);
         }
@@ -259,11 +302,13 @@ impl Connection {
 
     /// TCP_NODELAY. Switching it on lets waiting data go.
     pub fn set_nodelay(&mut self, on: bool) {
+        self.status.clear(Status::IDLE);
         self.options.nodelay = on;
     }
 
     /// TCP_CORK. Switching it off lets waiting data go.
     pub fn set_cork(&mut self, on: bool) {
+        self.status.clear(Status::IDLE);
         self.options.cork = on;
         if !on {
             self.set_more(false);
@@ -275,6 +320,7 @@ impl Connection {
         let keepalive = (options.keepalive, options.keepidle)
             != (self.options.keepalive, self.options.keepidle);
         let uncorked = self.options.cork && !options.cork;
+        self.status.clear(Status::IDLE);
         self.options = options;
         if uncorked {
             self.set_more(false);

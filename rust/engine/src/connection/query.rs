@@ -4,7 +4,7 @@
 
 use super::phase::Phase;
 use super::recovery::Recovery;
-use super::{Connection, Error, Events, State, TimerKind};
+use super::{Connection, Error, Events, State, Status, TimerKind};
 use crate::context::{Config, Context, SocketOptions};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -108,7 +108,7 @@ impl Connection {
 
     /// Whether the user has closed.
     pub fn is_orphan(&self) -> bool {
-        self.orphan
+        self.status.has(Status::ORPHAN)
     }
 
     /// Sequence numbers sent and not acknowledged.

@@ -38,7 +38,7 @@ impl Connection {
         }
         let retries = self.retries(cx);
         let options = self.options;
-        let orphan = self.orphan;
+        let orphan = self.is_orphan();
         let Some(Parts {
             link,
             snd: Some(snd),
@@ -187,7 +187,7 @@ impl Connection {
 
     /// How many retransmissions a peer may leave unanswered.
     fn retries(&self, cx: &Context<'_>) -> u8 {
-        match (self.orphan, cx.config.orphan_retries) {
+        match (self.is_orphan(), cx.config.orphan_retries) {
             (false, _) => cx.config.retries2,
             (true, 0) => ORPHAN_RETRIES,
             (true, retries) => retries,
