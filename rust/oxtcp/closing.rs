@@ -89,9 +89,8 @@ fn release(sk: &mut Sk<'_>) {
         sk.forget_local_port();
     }
     let shared = sock.shared();
-    for word in [&shared.tx_bytes, &shared.timer_kind, &shared.retransmits] {
-        word.store(0, kernel::sync::atomic::Relaxed);
-    }
+    shared.tx_bytes.store(0, kernel::sync::atomic::Relaxed);
+    shared.figures.clear();
     if sock.state() != tcp_state::CLOSE {
         sk.set_state(tcp_state::CLOSE);
     }
@@ -101,9 +100,7 @@ fn release(sk: &mut Sk<'_>) {
 pub(crate) fn discard(sk: &mut Sk<'_>) {
     release(sk);
     drop(sk.state().port.take());
-    if !core::mem::replace(&mut sk.state().destroyed, true) {
-        sk.destroy();
-    }
+    sk.destroy();
 }
 
 /// Resets a connection that nobody will accept. Process context; the socket goes with it.

@@ -8,7 +8,7 @@
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
-use oxtcp_engine::connection::{Event, Payload, Rx, TimerKind};
+use oxtcp_engine::connection::{Event, Payload, Rx};
 use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, State};
 
 use crate::half_open::{self, Mini};
@@ -249,7 +249,7 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
         }
         State::Closed => closing::finish(sk),
         _ => {
-            publish(sk);
+            publish(sk, cx);
             arm_timer(sk, cx);
         }
     }
@@ -382,25 +382,16 @@ fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
 }
 
 /// Copies for those who look without the lock.
-fn publish(sk: &mut Sk<'_>) {
-    let sock = sk.sock();
-    let state = sk.state();
-    let Role::Connection(connection) = &state.role else {
+fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let shared = sk.sock().shared();
+    let Role::Connection(connection) = &sk.state().role else {
         return;
     };
-    let unacked = connection.snd_una().distance_to(connection.write_seq());
-    let kind = match connection.timer() {
-        None => 0,
-        Some((TimerKind::Retransmit, _)) => 1,
-        Some((TimerKind::Persist, _)) => 4,
-        Some((_, _)) => 2,
-    };
-    let shared = sock.shared();
+    let unacked = connection
+        .first_unacked_byte()
+        .distance_to(connection.write_seq());
     shared.tx_bytes.store(unacked as i32, Relaxed);
-    shared.timer_kind.store(kind, Relaxed);
-    shared
-        .retransmits
-        .store(i32::from(connection.retransmits()), Relaxed);
+    shared.figures.store(cx, connection);
 }
 
 /// Copies the receive queue's length for poll().

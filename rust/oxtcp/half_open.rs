@@ -83,10 +83,19 @@ pub(crate) fn time_wait_end() -> Jiffies {
 /// Takes an object out of its table, and out of the counts.
 pub(crate) fn remove(this: MiniGuard<'_, Tcp>, namespace: &Namespace) {
     match this.remove(&namespace.table) {
-        Mini::HalfOpen { listener, .. } => {
+        Some(Mini::HalfOpen { listener, .. }) => {
             listener.shared().half_open.fetch_sub(1, Relaxed);
         }
-        Mini::TimeWait { .. } => namespace.release_time_wait(),
+        Some(Mini::TimeWait { .. }) => namespace.release_time_wait(),
+        None => {}
+    }
+}
+
+/// Whose a half-open connection is; `None` for a TIME-WAIT.
+pub(crate) fn listener_of(mini: &table::Mini<Tcp>) -> Option<ARef<Socket>> {
+    match &*mini.lock()? {
+        Mini::HalfOpen { listener, .. } => Some(listener.clone()),
+        Mini::TimeWait { .. } => None,
     }
 }
 

@@ -87,7 +87,10 @@ impl LocalIn for Tcp {
         }
         let allowed = match &owner {
             Owner::Connection(sock) | Owner::Listener(sock) => sock.allows(&mut skb, family),
-            Owner::Mini(_) => skb.is_allowed(family),
+            Owner::Mini(mini) => match half_open::listener_of(mini) {
+                Some(listener) => listener.allows(&mut skb, family),
+                None => skb.is_allowed(family),
+            },
         };
         if !allowed {
             return Ok(());

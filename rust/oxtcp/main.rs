@@ -15,7 +15,8 @@
 //! | `connect`, `listener`, `half_open`, `closing` | how connections begin and end |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
-//! | `ports`, `sysctls`, `procfs` | ports, settings, listings |
+//! | `ports`, `sysctls` | ports, settings |
+//! | `procfs`, `figures` | listings |
 
 #![deny(unsafe_code)]
 
@@ -24,6 +25,7 @@ use kernel::prelude::*;
 mod closing;
 mod connect;
 mod connection;
+mod figures;
 mod half_open;
 mod icmp;
 mod input;
@@ -65,6 +67,16 @@ struct Oxtcp {
 impl kernel::Module for Oxtcp {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let family = sys::proto::family_parameter();
+        // Number 0 is AF_UNSPEC.
+        if family <= 0 || family >= sys::proto::FAMILIES as i32 {
+            pr_err!(
+                "family={} is no socket family's number; choose one from 1 to {}, for instance `insmod \
+                 oxtcp.ko family=19`\n",
+                family,
+                sys::proto::FAMILIES - 1
+            );
+            return Err(EINVAL);
+        }
         let namespaces = sys::net::PerNetRegistration::new()?;
         let registration = sys::proto::Registration::new(module, family).inspect_err(|&error| {
             if error == EEXIST {

@@ -104,7 +104,7 @@ pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
 }
 
 /// setsockopt() at SOL_TCP.
-pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
+pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue<'_>) -> Result {
     let value = match name {
         bindings::TCP_NODELAY
         | bindings::TCP_CORK
@@ -155,7 +155,7 @@ pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
 }
 
 /// getsockopt() at SOL_TCP.
-pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
+pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();
     let options: SocketOptions = state.options;

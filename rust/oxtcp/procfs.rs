@@ -3,11 +3,14 @@
 //! `/proc/net/oxtcp` and `/proc/net/oxtcp6`: what exists, in the layout of `/proc/net/tcp` and
 //! `/proc/net/tcp6`.
 
+use core::fmt::Write;
+
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
 use kernel::sync::atomic::Relaxed;
 
+use crate::figures::{Figures, Timer};
 use crate::half_open::Mini;
 use crate::listener;
 use crate::namespace::Namespace;
@@ -27,7 +30,11 @@ impl SeqRows for Rows4 {
     type Walk<'n> = Rows<'n>;
 
     fn header(seq: &SeqFile) {
-        header(seq, "local_address rem_address  ");
+        let mut line = Line::new();
+        let _ = line.write_fmt(format_args!(
+            "  sl  local_address rem_address   {REST_OF_HEADER}"
+        ));
+        line.pad(seq);
     }
 
     fn walk<'n>(net: &'n Net) -> impl PinInit<Rows<'n>, Error> {
@@ -39,9 +46,12 @@ impl SeqRows for Rows6 {
     type Walk<'n> = Rows<'n>;
 
     fn header(seq: &SeqFile) {
-        header(
+        seq_print!(
             seq,
-            "local_address                         remote_address                        ",
+            "  sl  {:<38}{:<38}{}\n",
+            "local_address",
+            "remote_address",
+            REST_OF_HEADER
         );
     }
 
@@ -50,12 +60,43 @@ impl SeqRows for Rows6 {
     }
 }
 
-fn header(seq: &SeqFile, addresses: &str) {
-    seq_print!(
-        seq,
-        "  sl  {} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
-        addresses
-    );
+const REST_OF_HEADER: &str = "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+
+/// Lines for IPv4 are as long as those of `/proc/net/tcp` (`TMPSZ` of `tcp_ipv4.c`, less the line's end).
+const WIDTH: usize = 149;
+
+/// A line that is made whole before it is shown, so that it can be padded.
+struct Line {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self {
+            bytes: [0; 256],
+            len: 0,
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or(&[]);
+        core::str::from_utf8(bytes).unwrap_or("")
+    }
+
+    fn pad(&self, seq: &SeqFile) {
+        seq_print!(seq, "{:<WIDTH$}\n", self.as_str());
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(core::fmt::Error)?;
+        let to = self.bytes.get_mut(self.len..end).ok_or(core::fmt::Error)?;
+        to.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
 }
 
 /// A way through the table; one row at a time is taken out of it as plain numbers.
@@ -74,9 +115,8 @@ struct Row {
     state: u8,
     tx: u32,
     rx: u32,
-    timer: i32,
-    retransmits: i32,
-    socket: Option<kernel::sync::aref::ARef<Socket>>,
+    timer: Timer,
+    socket: Option<(kernel::sync::aref::ARef<Socket>, Figures)>,
 }
 
 impl<'n> Rows<'n> {
@@ -130,21 +170,25 @@ impl Row {
                 count(shared.rx_bytes.load(Relaxed)),
             )
         };
+        let (timer, mut figures) = shared.figures.load();
+        if state == tcp_state::LISTEN {
+            figures.ssthresh = 0;
+        }
         Row {
             key: sock.flow(),
             state,
             tx,
             rx,
-            timer: shared.timer_kind.load(Relaxed),
-            retransmits: shared.retransmits.load(Relaxed),
-            socket: Some(sock),
+            timer,
+            socket: Some((sock, figures)),
         }
     }
 
     fn of_mini(mini: &table::Mini<Tcp>, v6: bool) -> Option<Self> {
         let key = mini.key();
         let guard = mini.lock()?;
-        let (state, timer, is_v6) = match &*guard {
+        let ticks = guard.timer_left().ticks();
+        let (state, kind, is_v6) = match &*guard {
             Mini::HalfOpen { listener, .. } => (tcp_state::SYN_RECV, 1, listener.is_v6()),
             Mini::TimeWait { v6, .. } => (tcp_state::TIME_WAIT, 3, *v6),
         };
@@ -153,45 +197,69 @@ impl Row {
             state,
             tx: 0,
             rx: 0,
-            timer,
-            retransmits: 0,
+            timer: Timer {
+                kind,
+                ticks,
+                retransmits: 0,
+            },
             socket: None,
         })
     }
 
     fn show(&self, seq: &SeqFile, number: u32, v6: bool) {
+        let mut line = Line::new();
+        // A line that is too long for `Line` (none is) would be cut.
+        let _ = self.write(&mut line, seq, number, v6);
+        if v6 {
+            seq_print!(seq, "{}\n", line.as_str());
+        } else {
+            line.pad(seq);
+        }
+    }
+
+    fn write(&self, line: &mut Line, seq: &SeqFile, number: u32, v6: bool) -> core::fmt::Result {
+        write!(line, "{number:>4}: ")?;
+        write_end(line, self.key.local(), v6)?;
+        line.write_str(" ")?;
+        write_end(line, self.key.remote(), v6)?;
         let (uid, inode, references) = match &self.socket {
-            Some(sock) => (sock.uid(seq), sock.inode(), sock.references()),
+            Some((sock, _)) => (sock.uid(seq), sock.inode(), sock.references()),
             None => (0, 0, 0),
         };
-        seq_print!(seq, "{:>4}: ", number);
-        show_end(seq, self.key.local(), v6);
-        seq_print!(seq, " ");
-        show_end(seq, self.key.remote(), v6);
-        seq_print!(
-            seq,
-            " {:02X} {:08X}:{:08X} {:02X}:{:08X} {:08X} {:>5} {:>8} {} {} 0\n",
+        write!(
+            line,
+            " {:02X} {:08X}:{:08X} {:02X}:{:08X} {:08X} {:>5} {:>8} {} {} {:016x}",
             self.state,
             self.tx,
             self.rx,
-            self.timer,
-            0,
-            self.retransmits,
+            self.timer.kind,
+            self.timer.ticks,
+            self.timer.retransmits,
             uid,
             0,
             inode,
-            references
-        );
+            references,
+            // Where the kernel's TCP shows the socket's address, hashed or, to most readers, as zeroes.
+            0
+        )?;
+        if let Some((_, figures)) = &self.socket {
+            write!(
+                line,
+                " {} {} {} {} {}",
+                figures.rto_ticks, 0, 0, figures.cwnd, figures.ssthresh
+            )?;
+        }
+        Ok(())
     }
 }
 
 /// An address as the kernel's TCP prints it: words in host byte order.
-fn show_end(seq: &SeqFile, end: Endpoint, v6: bool) {
+fn write_end(line: &mut Line, end: Endpoint, v6: bool) -> core::fmt::Result {
     let end = unscoped(end);
     let words = end.ip.chunks_exact(4).skip(if v6 { 0 } else { 3 });
     for word in words {
         let word = word.try_into().map_or(0, u32::from_ne_bytes);
-        seq_print!(seq, "{:08X}", word);
+        write!(line, "{word:08X}")?;
     }
-    seq_print!(seq, ":{:04X}", end.port);
+    write!(line, ":{:04X}", end.port)
 }

@@ -9,6 +9,7 @@ use kernel::sync::atomic::Atomic;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{Connection, SocketOptions};
 
+use crate::figures::Published;
 use crate::half_open::Mini;
 use crate::listener::AcceptQueue;
 use crate::ports::PortRef;
@@ -45,10 +46,8 @@ pub(crate) struct Shared {
     pub(crate) rx_bytes: Atomic<i32>,
     /// bytes not acknowledged,
     pub(crate) tx_bytes: Atomic<i32>,
-    /// kind of the timer that runs, as `/proc/net/tcp` numbers it,
-    pub(crate) timer_kind: Atomic<i32>,
-    /// retransmissions of the oldest segment.
-    pub(crate) retransmits: Atomic<i32>,
+    /// and the rest.
+    pub(crate) figures: Published,
 }
 
 /// What the socket lock protects.
@@ -67,8 +66,6 @@ pub(crate) struct State {
     pub(crate) rx_bytes: u32,
     /// What the last ICMP error about the connection said.
     pub(crate) unreachable: Unreachable,
-    /// [`Locked::destroy`] was called.
-    pub(crate) destroyed: bool,
 }
 
 /// Why a peer cannot be reached, for the error that connect() tells.
@@ -148,8 +145,7 @@ impl Protocol for Tcp {
             half_open: Atomic::new(0),
             rx_bytes: Atomic::new(0),
             tx_bytes: Atomic::new(0),
-            timer_kind: Atomic::new(0),
-            retransmits: Atomic::new(0),
+            figures: Published::new(),
         })
     }
 
@@ -163,7 +159,6 @@ impl Protocol for Tcp {
             timer_at: None,
             rx_bytes: 0,
             unreachable: Unreachable::Host,
-            destroyed: false,
         }
     }
 
@@ -248,11 +243,11 @@ impl Protocol for Tcp {
         options::socket_option_set(sk, name);
     }
 
-    fn set_option(sk: &mut Sk<'_>, name: u32, value: OptionValue) -> Result {
+    fn set_option(sk: &mut Sk<'_>, name: u32, value: OptionValue<'_>) -> Result {
         options::set(sk, name, value)
     }
 
-    fn get_option(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer) -> Result {
+    fn get_option(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
         options::get(sk, name, answer)
     }
 

@@ -19,6 +19,7 @@ macro_rules! declare {
 }
 
 declare! {
+    edeadlk = EDEADLK;
     eaddrinuse = EADDRINUSE;
     eaddrnotavail = EADDRNOTAVAIL;
     eafnosupport = EAFNOSUPPORT;

@@ -268,6 +268,17 @@ void oxtcp_helper_inet_init_flags(struct sock *sk)
 	}
 }
 
+bool oxtcp_helper_sk_reuse(const struct sock *sk)
+{
+	return sk->sk_reuse;
+}
+
+void oxtcp_helper_sk_copy_flags(const struct sock *sk, struct sock *child)
+{
+	child->sk_reuse = sk->sk_reuse;
+	child->sk_ipv6only = sk->sk_ipv6only;
+}
+
 bool oxtcp_helper_sk_ipv6only(const struct sock *sk)
 {
 	return sk->sk_ipv6only;
@@ -389,6 +400,8 @@ void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len)
 bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
 {
 	if (v6) {
+		/* An IPv4 header sums up to 0; an IPv6 one has to be taken out. */
+		skb_postpull_rcsum(skb, skb_network_header(skb), -skb_network_offset(skb));
 		if (skb_checksum_init(skb, IPPROTO_TCP, ip6_compute_pseudo))
 			return true;
 	} else {
@@ -723,6 +736,11 @@ void oxtcp_helper_mini_unlock(const void *obj)
 void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *))
 {
 	timer_setup(t, fn, 0);
+}
+
+long oxtcp_helper_jiffies_to_clock_t(long delta)
+{
+	return jiffies_delta_to_clock_t(delta);
 }
 
 unsigned long oxtcp_helper_jiffies(void)

@@ -12,6 +12,7 @@
 //! | [`PerNet::new`] | process context, may sleep | the value is being made; nobody can see it |
 //! | [`PerNet::open`] | process context, may sleep | [`PerNet::get`] works; the outside is let in |
 //! | drop of [`PerNet::Doors`] | process context, may sleep (`pre_exit`) | the outside is shut out |
+//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`PerNet::get`] works; no sockets are left |
 //! | an RCU grace period | | readers that came in through a door have left |
 //! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
 //!
@@ -108,6 +109,10 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
 
     /// Opens the doors.
     fn open(&self, net: &Net) -> Result<Self::Doors>;
+
+    /// Stops what goes on by itself, such as timers: what of it runs already must be RCU readers, as a
+    /// grace period passes before the value is dropped.
+    fn shut(&self) {}
 
     /// `net`'s value, or `None` before the end of [`PerNet::new`] and after the registration's end.
     ///
@@ -331,6 +336,9 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
         if cell.has_doors.get().replace(false) {
             (*cell.doors.get()).assume_init_drop();
         }
+    }
+    if let Some(value) = T::try_get(net) {
+        value.shut();
     }
 }
 

@@ -180,13 +180,14 @@ unsafe fn local_in<H: LocalIn>(
     // waits for RCU readers like us before it goes on.
     let net = unsafe { Net::from_raw((*state).net) };
     // SAFETY: The caller vouches for it; the skb is ours until we give it back below.
-    let skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
-    match H::local_in(net, family, skb) {
-        Ok(()) => bindings::NF_STOLEN,
-        Err(skb) => {
-            // The caller goes on with the pointer that it has.
-            let _ = skb.into_raw();
+    let ours = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
+    match H::local_in(net, family, ours) {
+        // The caller goes on with the pointer that it has.
+        Err(back) if back.as_ptr() == skb => {
+            let _ = back.into_raw();
             bindings::NF_ACCEPT
         }
+        // Taken; or another packet came back, and the caller's is gone all the same.
+        _ => bindings::NF_STOLEN,
     }
 }

@@ -110,9 +110,9 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// SOL_SOCKET options have been set by the generic code.
     fn socket_option_set(sk: &mut Locked<'_, Self>, name: u32);
     /// Options of the protocol's own level.
-    fn set_option(sk: &mut Locked<'_, Self>, name: u32, value: OptionValue) -> Result;
+    fn set_option(sk: &mut Locked<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
     /// Options of the protocol's own level.
-    fn get_option(sk: &mut Locked<'_, Self>, name: u32, answer: OptionAnswer) -> Result;
+    fn get_option(sk: &mut Locked<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
     /// A packet for the socket, detached. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
     /// The timer has run out. Softirq, or the process that owned the socket.
@@ -295,7 +295,15 @@ impl<P: Protocol> Statics<P> {
         unsafe {
             match level as u32 {
                 bindings::SOL_TCP => kernel::error::from_result(|| {
-                    P::set_option(&mut sock.lock(), name as u32, OptionValue { raw, len })?;
+                    P::set_option(
+                        &mut sock.lock(),
+                        name as u32,
+                        OptionValue {
+                            raw,
+                            len,
+                            _call: core::marker::PhantomData,
+                        },
+                    )?;
                     Ok(0)
                 }),
                 level_of_ip if !P::allows_ip_option(level_of_ip, name as u32) => {
@@ -326,7 +334,15 @@ impl<P: Protocol> Statics<P> {
         unsafe {
             match level as u32 {
                 bindings::SOL_TCP => kernel::error::from_result(|| {
-                    P::get_option(&mut sock.lock(), name as u32, OptionAnswer { value, len })?;
+                    P::get_option(
+                        &mut sock.lock(),
+                        name as u32,
+                        OptionAnswer {
+                            value,
+                            len,
+                            _call: core::marker::PhantomData,
+                        },
+                    )?;
                     Ok(0)
                 }),
                 bindings::SOL_IP => bindings::ip_getsockopt(sk, level, name, value, len),

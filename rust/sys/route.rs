@@ -228,11 +228,18 @@ pub(crate) fn current_mtu<P: Protocol>(sk: &mut Locked<'_, P>) -> Option<u32> {
 /// Tells routing that the path of `flow` takes no more than `mtu` bytes, as an ICMP error in `skb`
 /// says; the packet that it quotes begins `inner` bytes behind the data pointer. Softirq context.
 pub(crate) fn lower_mtu(net: &Net, skb: &mut SkBuff, inner: u32, family: Family, mtu: u32) {
-    if skb.header(inner).is_none() {
+    let quoted = match family {
+        Family::V4 => 20,
+        Family::V6 => 40,
+    };
+    let Some(whole) = inner.checked_add(quoted) else {
+        return;
+    };
+    if skb.header(whole).is_none() {
         return;
     }
-    // SAFETY: The packet is ours; `inner` bytes are linear, so that the data pointer may go there and
-    // come back. The quoted header was looked at by the caller, so it is linear too.
+    // SAFETY: The packet is ours; it is linear to the end of the quoted header, so that the data pointer
+    // may go there and come back, and C may read the header.
     unsafe {
         bindings::oxtcp_helper_skb_pull(skb.as_ptr(), inner);
         let oif = 0;

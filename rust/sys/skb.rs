@@ -107,14 +107,15 @@ impl SkBuff {
 
     /// For IPv6: where the transport header begins and which protocol it is, extension headers
     /// skipped; `None` for a fragment or a chain that cannot be followed.
-    pub(crate) fn ipv6_transport(&self) -> Option<(u32, u8)> {
-        const FIXED: i32 = core::mem::size_of::<bindings::ipv6hdr>() as i32;
+    pub(crate) fn ipv6_transport(&mut self) -> Option<(u32, u8)> {
+        const FIXED: u32 = core::mem::size_of::<bindings::ipv6hdr>() as u32;
+        const NEXT_HEADER: usize = 6;
         let mut fragment: u16 = 0;
-        // SAFETY: The network header of a packet at LOCAL_IN is linear, 40 bytes, at `data`.
-        let mut next = unsafe { *(*self.as_ptr()).data.add(6) };
+        let mut next = *self.header(FIXED)?.get(NEXT_HEADER)?;
         // SAFETY: Valid by the invariant; the out-parameters are locals.
-        let offset =
-            unsafe { bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED, &mut next, &mut fragment) };
+        let offset = unsafe {
+            bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED as i32, &mut next, &mut fragment)
+        };
         if fragment != 0 {
             return None;
         }

@@ -16,7 +16,7 @@ use kernel::sync::aref::{ARef, AlwaysRefCounted};
 use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
-use super::errno::enobufs;
+use super::errno::{edeadlk, enobufs};
 use super::net::Net;
 use super::netfilter::Family;
 use super::page::PageFragment;
@@ -32,7 +32,7 @@ use super::user::Message;
 ///
 /// * It lies in an object of one of `P`'s slab caches, after `sk_alloc()`, and is freed by
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
-/// * `state`, `deferred` and `entry.hashed` are protected by the socket lock.
+/// * `state`, `deferred`, `destroyed` and `entry.hashed` are protected by the socket lock.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
@@ -42,6 +42,7 @@ pub(crate) struct Sock<P: Protocol> {
     shared: P::Shared,
     state: UnsafeCell<P::State>,
     deferred: UnsafeCell<bool>,
+    destroyed: UnsafeCell<bool>,
 }
 
 // SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
@@ -95,7 +96,7 @@ impl<P: Protocol> Sock<P> {
             (*child).sk_lingertime = (*parent).sk_lingertime;
             (*child).sk_userlocks = (*parent).sk_userlocks;
             (*child).__sk_common.skc_bound_dev_if = (*parent).__sk_common.skc_bound_dev_if;
-            (*child).__sk_common._bitfield_1 = (*parent).__sk_common._bitfield_1;
+            bindings::oxtcp_helper_sk_copy_flags(parent, child);
             (*child).sk_allocation = (*parent).sk_allocation;
             for flag in [
                 bindings::sock_flags_SOCK_LINGER,
@@ -155,6 +156,7 @@ impl<P: Protocol> Sock<P> {
             (&raw mut (*at).entry).write(Entry::new(true));
             (&raw mut (*at).next).write(UnsafeCell::new(None));
             (&raw mut (*at).deferred).write(UnsafeCell::new(false));
+            (&raw mut (*at).destroyed).write(UnsafeCell::new(false));
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
             (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
 
@@ -164,6 +166,9 @@ impl<P: Protocol> Sock<P> {
             (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
             (*sk).sk_write_space = Some(bindings::oxtcp_helper_sk_write_space);
             (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
+            // A page of its own: what a socket's writers write lies one behind the other, so a send
+            // buffer has few fragments however small the writes are.
+            (*sk).sk_use_task_frag = false;
             // The callbacks of `sock_wfree` would wake writers for each packet that leaves the host;
             // our writers wait for acknowledgements.
             for flag in [
@@ -389,8 +394,8 @@ impl<P: Protocol> Sock<P> {
 
     /// `SO_REUSEADDR`.
     pub(crate) fn reuse(&self) -> bool {
-        // SAFETY: As in `state`; the bitfield is read as one byte.
-        unsafe { (*self.as_ptr()).__sk_common.skc_reuse() != 0 }
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_reuse(self.as_ptr()) }
     }
 
     /// One of `sock_flags_SOCK_*`.
@@ -634,7 +639,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     fn timer(&self) -> *mut bindings::timer_list {
         // SAFETY: Valid; only the address is taken.
-        unsafe { (&raw mut (*self.sk()).__bindgen_anon_3).cast() }
+        unsafe { (&raw mut (*self.sk()).__bindgen_anon_3.sk_timer).cast() }
     }
 
     /// The buffer sizes, in bytes; those that the user did not set may be changed by the protocol.
@@ -840,14 +845,26 @@ impl<'a, P: Protocol> Locked<'a, P> {
         unsafe { bindings::oxtcp_helper_sk_stream_memory_free(self.sk()) }
     }
 
+    /// Only who owns the socket as a process may sleep and let the lock go.
+    fn must_be_owner(&self) -> Result {
+        // SAFETY: Valid and locked, so the word does not change.
+        if unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.sk()) } {
+            Ok(())
+        } else {
+            Err(edeadlk())
+        }
+    }
+
     /// Waits for a connection to come up. Process context; lets the lock go meanwhile.
     pub(crate) fn wait_connected(&mut self, timeo: &mut isize) -> Result {
+        self.must_be_owner()?;
         // SAFETY: Valid, and owned by this process.
         kernel::error::to_result(unsafe { bindings::sk_stream_wait_connect(self.sk(), timeo) })
     }
 
     /// Waits for room in the send buffer. Process context; lets the lock go meanwhile.
     pub(crate) fn wait_send_room(&mut self, timeo: &mut isize) -> Result {
+        self.must_be_owner()?;
         // SAFETY: Valid, and owned by this process.
         kernel::error::to_result(unsafe { bindings::sk_stream_wait_memory(self.sk(), timeo) })
     }
@@ -891,6 +908,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
             ask::<P, F>
         }
         let callback = pointer_of::<P, _>(&done);
+        self.must_be_owner()?;
         // SAFETY: Valid, and owned by this process; `done` outlives the call.
         kernel::error::to_result(unsafe {
             bindings::oxtcp_helper_sk_wait(
@@ -918,9 +936,17 @@ impl<'a, P: Protocol> Locked<'a, P> {
         }
     }
 
-    /// Forgets the local port's number; the port is given back already.
+    /// The port is given back: the socket is not bound any more. getsockname() still tells the number, as the
+    /// kernel's TCP has it.
     pub(crate) fn forget_local_port(&mut self) {
-        self.set_local_port(0);
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_num = 0
+        };
     }
 
     /// Sets both ends, as connect() and accept() leave them.
@@ -1032,8 +1058,12 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     /// Lets go of the socket's own reference: it is closed and no program has it.
     ///
-    /// The protocol calls it once in a socket's life, out of every table, state `TCP_CLOSE`.
+    /// For a socket out of every table, in state `TCP_CLOSE`. A second time nothing happens.
     pub(crate) fn destroy(&mut self) {
+        // SAFETY: The lock is held.
+        if unsafe { core::mem::replace(&mut *self.sk.destroyed.get(), true) } {
+            return;
+        }
         self.stop_timer();
         self.purge();
         // SAFETY: Valid and locked.

@@ -176,17 +176,16 @@ impl<P: Protocol> Mini<P> {
     pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<KBox<Self>> {
         let mut entry = Entry::new(false);
         *entry.key.get_mut() = key;
-        let mini = KBox::new(
-            Self {
-                entry,
-                timer: Opaque::uninit(),
-                // INVARIANT: Not hashed, and live already: `insert` hashes it as it is.
-                body: UnsafeCell::new(Body {
-                    live: ManuallyDrop::new(body),
-                }),
-            },
-            GFP_ATOMIC,
-        )?;
+        // Memory first: a body that finds none is dropped as such, not with the union that drops nothing.
+        let memory = KBox::<Self>::new_uninit(GFP_ATOMIC)?;
+        let mini = memory.write(Self {
+            entry,
+            timer: Opaque::uninit(),
+            // INVARIANT: Not hashed, and live already: `insert` hashes it as it is.
+            body: UnsafeCell::new(Body {
+                live: ManuallyDrop::new(body),
+            }),
+        });
         // SAFETY: The box does not move what is in it from here on.
         unsafe { bindings::oxtcp_helper_timer_setup(mini.timer.get(), Some(Self::timer_callback)) };
         Ok(mini)
@@ -268,11 +267,19 @@ impl<P: Protocol> MiniGuard<'_, P> {
         unsafe { bindings::mod_timer(self.mini.timer.get(), at.0) };
     }
 
-    /// Takes the object out of `table`, which it must be in, and hands its body over.
-    pub(crate) fn remove(self, table: &FlowTable<P>) -> P::Mini {
-        // SAFETY: The entry is hashed by the invariant.
-        unsafe { bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get()) };
-        self.retire()
+    /// When the timer goes off.
+    pub(crate) fn timer_left(&self) -> Jiffies {
+        // SAFETY: The timer is set up; a single word.
+        Jiffies(unsafe { (&raw const (*self.mini.timer.get()).expires).read_volatile() })
+    }
+
+    /// Takes the object out of `table` and hands its body over; nothing if it is in another table.
+    pub(crate) fn remove(self, table: &FlowTable<P>) -> Option<P::Mini> {
+        // SAFETY: The entry is valid; one that is not in this table makes the C function fail.
+        let err = unsafe {
+            bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get())
+        };
+        (err == 0).then(|| self.retire())
     }
 
     /// Puts `sock` into the table in the object's place, at once for every reader.
@@ -450,11 +457,17 @@ impl<P: Protocol> FlowTable<P> {
     pub(crate) fn remove(&self, sock: &mut super::sock::Locked<'_, P>) {
         let sock = sock.sock();
         // SAFETY: The socket lock is held.
-        if !unsafe { core::mem::replace(&mut *sock.entry.hashed.get(), false) } {
+        if !unsafe { *sock.entry.hashed.get() } {
             return;
         }
-        // SAFETY: Hashed, in this table: a socket has one namespace, which has one table.
-        unsafe { bindings::oxtcp_helper_flow_remove(self.raw.get(), sock.entry.node.get()) };
+        // SAFETY: Hashed; in another table than this one it stays, as the C function fails then.
+        let err =
+            unsafe { bindings::oxtcp_helper_flow_remove(self.raw.get(), sock.entry.node.get()) };
+        if err != 0 {
+            return;
+        }
+        // SAFETY: The socket lock is held.
+        unsafe { *sock.entry.hashed.get() = false };
         // SAFETY: The reference that `insert` left behind; the caller's lock needs one of its own,
         // so this is not the last.
         drop(unsafe { ARef::from_raw(NonNull::from(sock)) });
@@ -464,7 +477,7 @@ impl<P: Protocol> FlowTable<P> {
     ///
     /// # Errors
     ///
-    /// ENOENT when the socket is not in the table, or the kernel's error; the socket stays then.
+    /// ENOENT when the socket is not in the table under the key of `mini`, or the kernel's error; the socket stays then.
     pub(crate) fn replace(
         &self,
         sock: &mut super::sock::Locked<'_, P>,
@@ -473,7 +486,8 @@ impl<P: Protocol> FlowTable<P> {
     ) -> Result {
         let sock = sock.sock();
         // SAFETY: The socket lock is held.
-        if !unsafe { *sock.entry.hashed.get() } {
+        let hashed = unsafe { *sock.entry.hashed.get() };
+        if !hashed || mini.entry.key() != sock.entry.key() {
             drop(Mini::into_body(mini));
             return Err(ENOENT);
         }
@@ -482,8 +496,8 @@ impl<P: Protocol> FlowTable<P> {
         let shared = unsafe { &*mini };
         // SAFETY: Unlocked below.
         unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
-        // SAFETY: Both nodes are valid, the keys equal by the caller's making of `mini`: a
-        // different key makes the C function fail.
+        // SAFETY: Both nodes are valid and the keys are equal; a socket of another table makes the C
+        // function fail.
         let err = unsafe {
             bindings::oxtcp_helper_flow_replace(
                 self.raw.get(),

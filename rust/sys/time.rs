@@ -32,6 +32,14 @@ impl Jiffies {
         Self(Self::now().0.wrapping_add(delta))
     }
 
+    /// How long until then, in ticks of `/proc` (`USER_HZ`), 0 when it has passed.
+    pub(crate) fn ticks(self) -> u32 {
+        let left = self.0.wrapping_sub(Self::now().0) as isize;
+        // SAFETY: No conditions.
+        let ticks = unsafe { bindings::oxtcp_helper_jiffies_to_clock_t(left.max(0)) };
+        u32::try_from(ticks).unwrap_or(u32::MAX)
+    }
+
     /// Whether this is before `other`, by the kernel's wrapping comparison.
     pub(crate) fn before(self, other: Self) -> bool {
         (self.0.wrapping_sub(other.0) as isize) < 0

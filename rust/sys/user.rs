@@ -2,18 +2,21 @@
 
 //! Values that cross to and from user space: socket options and messages.
 
+use core::marker::PhantomData;
+
 use kernel::prelude::*;
 
 use super::bindings;
 
 /// The value that setsockopt() brought, of `len` bytes. It may point into the kernel.
-#[derive(Clone, Copy)]
-pub(crate) struct OptionValue {
+pub(crate) struct OptionValue<'a> {
     pub(super) raw: bindings::sockptr_t,
     pub(super) len: u32,
+    /// The value is there for the time of the call.
+    pub(super) _call: PhantomData<&'a ()>,
 }
 
-impl OptionValue {
+impl OptionValue<'_> {
     /// Reads an `int`.
     ///
     /// # Errors
@@ -41,13 +44,14 @@ impl OptionValue {
 }
 
 /// Where getsockopt() wants its answer: a user buffer and the user's length word.
-#[derive(Clone, Copy)]
-pub(crate) struct OptionAnswer {
+pub(crate) struct OptionAnswer<'a> {
     pub(super) value: *mut kernel::ffi::c_char,
     pub(super) len: *mut kernel::ffi::c_int,
+    /// The addresses are the caller's for the time of the call.
+    pub(super) _call: PhantomData<&'a ()>,
 }
 
-impl OptionAnswer {
+impl OptionAnswer<'_> {
     /// Answers with an int, cut to the length that the user gave, as the kernel's TCP does.
     ///
     /// # Errors

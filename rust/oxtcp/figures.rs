@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection's figures for those who look without the socket lock (`/proc`).
+
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use oxtcp_engine::connection::TimerKind;
+use oxtcp_engine::{Connection, Context};
+
+/// Microseconds of a tick of `/proc` (`USER_HZ` is 100).
+pub(crate) const TICK: u64 = 10_000;
+
+/// The timer that runs.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Timer {
+    /// As `/proc/net/tcp` numbers them: 0 none, 1 retransmission, 2 keepalive and the like, 3
+    /// TIME-WAIT, 4 zero-window probe.
+    pub(crate) kind: u8,
+    /// Ticks of 10 ms that are left.
+    pub(crate) ticks: u32,
+    /// Retransmissions of the oldest segment.
+    pub(crate) retransmits: u8,
+}
+
+/// Recovery and congestion control.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Figures {
+    /// Retransmission timeout in ticks.
+    pub(crate) rto_ticks: i32,
+    /// Congestion window in segments.
+    pub(crate) cwnd: i32,
+    /// Slow start threshold in segments, -1 as long as there is none.
+    pub(crate) ssthresh: i32,
+}
+
+/// The copies. Written under the socket lock, one word after the other: a reader may see some of now and
+/// some of before.
+pub(crate) struct Published {
+    /// Kind and, above it, retransmissions.
+    timer: Atomic<i32>,
+    /// When the timer goes off, in ticks of the monotonic clock.
+    expires: Atomic<i32>,
+    rto_ticks: Atomic<i32>,
+    cwnd: Atomic<i32>,
+    ssthresh: Atomic<i32>,
+}
+
+impl Published {
+    pub(crate) fn new() -> Self {
+        let zero = || Atomic::new(0);
+        Self {
+            timer: zero(),
+            expires: zero(),
+            rto_ticks: zero(),
+            cwnd: Atomic::new(10),
+            ssthresh: Atomic::new(-1),
+        }
+    }
+
+    /// Takes the connection's figures.
+    pub(crate) fn store(&self, cx: &Context<'_>, connection: &Connection) {
+        let ticks = |micros: u64| (micros / TICK) as i32;
+        let (kind, at) = match connection.timer() {
+            None => (0, 0),
+            Some((TimerKind::Retransmit, at)) => (1, at.as_micros()),
+            Some((TimerKind::Persist, at)) => (4, at.as_micros()),
+            Some((_, at)) => (2, at.as_micros()),
+        };
+        let mss = u32::from(connection.mss()).max(1);
+        let ssthresh = connection.ssthresh();
+        self.timer
+            .store(kind | i32::from(connection.retransmits()) << 8, Relaxed);
+        self.expires.store(ticks(at), Relaxed);
+        self.rto_ticks
+            .store(ticks(connection.rto(cx.config).as_micros()), Relaxed);
+        self.cwnd.store((connection.cwnd() / mss) as i32, Relaxed);
+        let threshold = if ssthresh > i32::MAX as u32 {
+            -1
+        } else {
+            (ssthresh / mss) as i32
+        };
+        self.ssthresh.store(threshold, Relaxed);
+    }
+
+    /// There is no timer any more.
+    pub(crate) fn clear(&self) {
+        self.timer.store(0, Relaxed);
+    }
+
+    /// The figures, and the timer as it is at this time.
+    pub(crate) fn load(&self) -> (Timer, Figures) {
+        let now = (crate::sys::time::now_micros() / TICK) as i32;
+        let timer = self.timer.load(Relaxed);
+        let left = self.expires.load(Relaxed).wrapping_sub(now).max(0);
+        let kind = (timer & 0xff) as u8;
+        (
+            Timer {
+                kind,
+                ticks: if kind == 0 { 0 } else { left as u32 },
+                retransmits: (timer >> 8 & 0xff) as u8,
+            },
+            Figures {
+                rto_ticks: self.rto_ticks.load(Relaxed),
+                cwnd: self.cwnd.load(Relaxed),
+                ssthresh: self.ssthresh.load(Relaxed),
+            },
+        )
+    }
+}
