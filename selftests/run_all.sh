@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs the selftests, in a virtual machine or on a real one, and ends with `N passed, N failed`.
 #
-#   run_all.sh [--builtin] [PROGRAM...]
+#   run_all.sh [--builtin] [PROGRAM | PROGRAM/PART-OF-A-TEST-NAME ...]
 #
 # --builtin runs them on the built-in TCP alone, which checks the tests. Without PROGRAM all are run.
 # Needs root. When the module is not loaded it is loaded (OXTCP_MODULE names the file; else ../oxtcp.ko,
@@ -68,8 +68,11 @@ passed=0 failed=0 skipped=0 report=()
 for program in "${programs[@]}"; do
 	start=$SECONDS
 	output=$(mktemp)
+	part=()
+	[[ $program == */* ]] && part=("${program#*/}")
+	program=${program%%/*}
 	# shellcheck disable=SC2046 # the command is of words
-	$(command_of "$program") "${options[@]}" 2>&1 | tee "$output" | sed -u "s/^/$program: /"
+	$(command_of "$program") "${options[@]}" "${part[@]}" 2>&1 | tee "$output" | sed -u "s/^/$program: /"
 	status=${PIPESTATUS[0]}
 	skip=$(grep -c '^ok .*# SKIP' "$output")
 	ok=$(($(grep -c '^ok ' "$output") - skip))
