@@ -121,6 +121,8 @@ class Link:
         self.next_port = 20000
         self.sent = 0
         self.waiting = []
+        # Addresses and routes are ready a moment after the device is.
+        self.replies()
 
     def new_port(self):
         self.next_port += 1
