@@ -57,6 +57,12 @@ done
 # A connection on loopback costs two descriptors.
 ulimit -n "$(ulimit -Hn)" 2> /dev/null
 
+# A debug kernel is many times slower: more patience, smaller transfers.
+if [ -e /proc/lockdep ]; then
+	export OXTCP_WAIT=${OXTCP_WAIT:-120} OXTCP_DEADLINE=${OXTCP_DEADLINE:-400}
+	export OXTCP_BULK_MIB=${OXTCP_BULK_MIB:-1} OXTCP_SHRINK=${OXTCP_SHRINK:-8}
+fi
+
 command_of() {
 	case $1 in
 	hostile) echo python3 hostile/hostile.py ;;
