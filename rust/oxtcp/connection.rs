@@ -53,7 +53,7 @@ pub(crate) fn segment(
     let rcv_nxt = connection.rcv_nxt();
     let start = segment.payload().start;
     match payload {
-        Payload::None => drop(skb),
+        Payload::None => skb.consume(),
         Payload::InOrder { skip, len } => {
             skb.set_unread(Unread {
                 seq: start.add(skip).get(),

@@ -39,6 +39,9 @@ pub(crate) fn look(
     let Some((error, inner, key, seq)) = parse(skb, offset, family) else {
         return;
     };
+    if skb.icmp_checksum_is_bad(offset, family) {
+        return;
+    }
     let key = FlowKey::new(
         output::scoped(key.local(), ifindex),
         output::scoped(key.remote(), ifindex),
@@ -87,6 +90,8 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
     let inner = offset.checked_add(ICMP_HEADER)?;
     let icmp = skb.header(inner)?.get(offset as usize..)?;
     let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
+    let icmp: [u8; ICMP_HEADER as usize] = icmp.try_into().ok()?;
+    let icmp = &icmp[..];
     let word = |bytes: &[u8], at: usize| -> Option<u32> {
         Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
     };

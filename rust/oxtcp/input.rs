@@ -170,7 +170,7 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
             (offset, local, remote)
         }
     };
-    if !skb.is_to_us() {
+    if !skb.is_to_us(family) {
         return None;
     }
     let tcp = skb
@@ -191,9 +191,9 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
     Some(Packet::Tcp { offset, key, flags })
 }
 
-/// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or, for a SYN, a listener's.
+/// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or a listener's.
 ///
-/// What else comes to a listener's port (an ACK of a connection that is gone, say) goes on to the
+/// What comes to a listener's port with ACK or RST (of a connection that is gone, say) goes on to the
 /// built-in TCP: it may have a connection of its own there (from before we listened), and otherwise
 /// answers with the same reset.
 fn find_owner<'a>(
@@ -210,7 +210,7 @@ fn find_owner<'a>(
         Some(Found::Mini(mini)) => return Some(Owner::Mini(mini)),
         None => {}
     }
-    if !flags.contains(Flags::SYN) || flags.intersects(Flags::ACK.union(Flags::RST)) {
+    if flags.intersects(Flags::ACK.union(Flags::RST)) {
         return None;
     }
     find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener)

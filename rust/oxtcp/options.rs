@@ -54,6 +54,10 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
             | bindings::SO_SNDTIMEO_OLD
             | bindings::SO_SNDTIMEO_NEW
             | bindings::SO_RCVLOWAT
+            // Without effect on the kernel's TCP too: a stream has no broadcasts, and urgent data are in line.
+            | bindings::SO_BROADCAST
+            | bindings::SO_OOBINLINE
+            | bindings::SO_DONTROUTE
             | bindings::SO_MARK
             | bindings::SO_BINDTODEVICE
             | bindings::SO_BINDTOIFINDEX
@@ -92,15 +96,38 @@ pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
                 port.set_reuse(reuse);
             }
         }
+        bindings::SO_RCVLOWAT => {
+            // No more than the buffer can ever hold, and a buffer that can (tcp_set_rcvlowat()).
+            let [_, _, most] = output::namespace(sk.sock()).sysctls.rmem();
+            let most = if sk.sock().user_locked(bindings::SOCK_RCVBUF_LOCK) {
+                sk.sock().rcvbuf()
+            } else {
+                u32::try_from(most).unwrap_or(0)
+            };
+            let wanted =
+                u32::try_from(sk.sock().rcvlowat(false, i32::MAX as usize)).unwrap_or(u32::MAX);
+            let lowat = wanted.min(connection::window_of(most)).max(1);
+            sk.set_rcvlowat(lowat);
+            let rcvbuf = connection::buffer_for(lowat);
+            if rcvbuf > sk.sock().rcvbuf() {
+                sk.set_rcvbuf(rcvbuf);
+                update_window(sk);
+            }
+        }
         bindings::SO_RCVBUF | bindings::SO_RCVBUFFORCE => {
-            let space = connection::receive_space(sk);
-            let full = connection::window_of(sk.sock().rcvbuf());
-            connection::with(sk, |connection, cx| {
-                connection.set_recv_space(cx, space, full)
-            });
+            update_window(sk);
         }
         _ => {}
     }
+}
+
+/// The receive buffer has another size.
+fn update_window(sk: &mut Sk<'_>) {
+    let space = connection::receive_space(sk);
+    let full = connection::window_of(sk.sock().rcvbuf());
+    connection::with(sk, |connection, cx| {
+        connection.set_recv_space(cx, space, full)
+    });
 }
 
 /// setsockopt() at SOL_TCP.

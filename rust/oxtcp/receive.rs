@@ -64,6 +64,9 @@ pub(crate) fn receive(
                     }
                 }
             };
+            if got == 0 {
+                break;
+            }
             if !peek {
                 take(sk, got);
                 taken += got;

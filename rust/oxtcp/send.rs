@@ -100,11 +100,16 @@ fn append(sk: &mut Sk<'_>, fragment: crate::sys::page::PageFragment) -> Result {
         sk.uncharge_sent(len);
         return Err(EPIPE);
     };
-    if let Err(error) = state.send.append(connection.write_seq(), fragment) {
-        sk.uncharge_sent(len);
-        return Err(error);
+    match state.send.append(connection.write_seq(), fragment) {
+        Ok(upkeep) => {
+            connection.write(&cx, len);
+            sk.charge_sent(upkeep);
+        }
+        Err(error) => {
+            sk.uncharge_sent(len);
+            return Err(error);
+        }
     }
-    connection.write(&cx, len);
     Ok(())
 }
 

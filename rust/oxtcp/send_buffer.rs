@@ -9,6 +9,10 @@ use oxtcp_engine::{SeqNum, SeqRange};
 use crate::sys::page::PageFragment;
 use crate::sys::skb::SkBuff;
 
+/// What a fragment is charged beside its bytes. Writes that cannot be joined (a program that writes to several
+/// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP.
+const UPKEEP: u32 = 512;
+
 /// Bytes in pages.
 ///
 /// # Invariants
@@ -32,12 +36,13 @@ impl SendBuffer {
         }
     }
 
-    /// Puts bytes behind all others; `seq` is the sequence number that they begin at. Process context.
+    /// Puts bytes behind all others; `seq` is the sequence number that they begin at. Returns what they cost
+    /// beside their number. Process context.
     ///
     /// # Errors
     ///
     /// ENOMEM, with the fragment given up.
-    pub(crate) fn append(&mut self, seq: SeqNum, fragment: PageFragment) -> Result {
+    pub(crate) fn append(&mut self, seq: SeqNum, fragment: PageFragment) -> Result<u32> {
         let len = fragment.len();
         if self.len == 0 {
             self.start = seq;
@@ -47,14 +52,18 @@ impl SendBuffer {
             Some(last) => last.join(fragment).err(),
             None => Some(fragment),
         };
-        if let Some(fragment) = fragment {
-            self.fragments.push(fragment, GFP_KERNEL)?;
-        }
+        let cost = match fragment {
+            Some(fragment) => {
+                self.fragments.push(fragment, GFP_KERNEL)?;
+                UPKEEP
+            }
+            None => 0,
+        };
         self.len += len;
-        Ok(())
+        Ok(cost)
     }
 
-    /// Lets go of all bytes before `seq`; returns how many.
+    /// Lets go of all bytes before `seq`; returns what they cost, their number included.
     pub(crate) fn release(&mut self, seq: SeqNum) -> u32 {
         if self.len == 0 || !self.start.before(seq) {
             return 0;
@@ -72,20 +81,23 @@ impl SendBuffer {
             self.skip = 0;
             done += 1;
         }
-        for _ in 0..done {
-            // Few and small: a send buffer's bytes fill pages of 32 KB.
-            let _ = self.fragments.remove(0);
-        }
+        let mut index = 0;
+        // One pass, however many go.
+        self.fragments.retain(|_| {
+            index += 1;
+            index > done
+        });
         self.start = self.start.add(released);
         self.len -= released;
-        released
+        released + done * UPKEEP
     }
 
-    /// Lets go of everything; returns how many bytes.
+    /// Lets go of everything; returns what it cost.
     pub(crate) fn clear(&mut self) -> u32 {
+        let fragments = self.fragments.len() as u32;
         self.fragments.clear();
         self.skip = 0;
-        core::mem::take(&mut self.len)
+        core::mem::take(&mut self.len) + fragments * UPKEEP
     }
 
     /// Adds as much of `range` to `skb` as its fragment table takes; returns how many bytes.

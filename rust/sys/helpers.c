@@ -5,6 +5,9 @@
 #include <linux/hash.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
 #include <linux/poll.h>
 #include <linux/sockptr.h>
 #include <linux/tcp.h>
@@ -273,10 +276,12 @@ bool oxtcp_helper_sk_reuse(const struct sock *sk)
 	return sk->sk_reuse;
 }
 
-void oxtcp_helper_sk_copy_flags(const struct sock *sk, struct sock *child)
+void oxtcp_helper_sk_sockets_allocated(struct sock *sk, bool more)
 {
-	child->sk_reuse = sk->sk_reuse;
-	child->sk_ipv6only = sk->sk_ipv6only;
+	if (more)
+		sk_sockets_allocated_inc(sk);
+	else
+		sk_sockets_allocated_dec(sk);
 }
 
 bool oxtcp_helper_sk_ipv6only(const struct sock *sk)
@@ -379,6 +384,19 @@ struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size,
 void oxtcp_helper_kfree_skb(struct sk_buff *skb)
 {
 	kfree_skb(skb);
+}
+
+void oxtcp_helper_consume_skb(struct sk_buff *skb)
+{
+	consume_skb(skb);
+}
+
+bool oxtcp_helper_icmp_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6)
+{
+	if (v6)
+		return nf_ip6_checksum(skb, NF_INET_LOCAL_IN, offset, IPPROTO_ICMPV6);
+	/* No pseudo header: protocol 0, as conntrack's icmp_error() has it. */
+	return nf_ip_checksum(skb, NF_INET_LOCAL_IN, offset, 0);
 }
 
 bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
@@ -490,9 +508,13 @@ int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6)
 	return v6 ? inet6_iif(skb) : inet_iif(skb);
 }
 
-bool oxtcp_helper_skb_is_host(const struct sk_buff *skb)
+bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6)
 {
-	return skb->pkt_type == PACKET_HOST;
+	if (skb->pkt_type != PACKET_HOST)
+		return false;
+	if (v6)
+		return ipv6_unicast_destination(skb);
+	return skb_rtable(skb) && skb_rtable(skb)->rt_type == RTN_LOCAL;
 }
 
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb)

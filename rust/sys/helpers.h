@@ -62,7 +62,7 @@ void oxtcp_helper_sk_timer_setup(struct sock *sk, void (*fn)(struct timer_list *
 struct sock *oxtcp_helper_sk_from_timer(struct timer_list *t);
 void oxtcp_helper_inet_init_flags(struct sock *sk);
 bool oxtcp_helper_sk_reuse(const struct sock *sk);
-void oxtcp_helper_sk_copy_flags(const struct sock *sk, struct sock *child);
+void oxtcp_helper_sk_sockets_allocated(struct sock *sk, bool more);
 bool oxtcp_helper_sk_ipv6only(const struct sock *sk);
 void oxtcp_helper_sk_set_ipv6only(struct sock *sk, bool on);
 bool oxtcp_helper_bindv6only(const struct net *net);
@@ -80,6 +80,8 @@ int oxtcp_helper_copy_to_user(void __user *dst, const void *src, size_t n);
 /* struct sk_buff */
 struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size, gfp_t gfp);
 void oxtcp_helper_kfree_skb(struct sk_buff *skb);
+void oxtcp_helper_consume_skb(struct sk_buff *skb);
+bool oxtcp_helper_icmp_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6);
 bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len);
@@ -95,7 +97,7 @@ void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
 void oxtcp_helper_skb_add_frag(struct sk_buff *skb, int i, struct page *page, int off, int size);
 void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst);
 int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6);
-bool oxtcp_helper_skb_is_host(const struct sk_buff *skb);
+bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6);
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb);
 void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb);
 void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb);

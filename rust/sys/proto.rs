@@ -124,6 +124,8 @@ pub(crate) struct Statics<P: Protocol> {
     pub(super) v4: Opaque<bindings::proto>,
     pub(super) v6: Opaque<bindings::proto>,
     family: Opaque<bindings::net_proto_family>,
+    ops_v4: Opaque<bindings::proto_ops>,
+    ops_v6: Opaque<bindings::proto_ops>,
     _protocol: core::marker::PhantomData<fn(P)>,
 }
 
@@ -137,6 +139,8 @@ impl<P: Protocol> Statics<P> {
             v4: Opaque::zeroed(),
             v6: Opaque::zeroed(),
             family: Opaque::zeroed(),
+            ops_v4: Opaque::zeroed(),
+            ops_v6: Opaque::zeroed(),
             _protocol: core::marker::PhantomData,
         }
     }
@@ -486,6 +490,7 @@ impl<P: Protocol> Statics<P> {
         // SAFETY: `__sk_destruct` calls once, when nobody can reach the socket.
         unsafe {
             let v6 = Sock::<P>::from_raw(sk).is_v6();
+            bindings::oxtcp_helper_sk_sockets_allocated(sk, false);
             Sock::<P>::drop_parts(sk);
             if v6 {
                 bindings::inet6_sock_destruct(sk);
@@ -514,10 +519,11 @@ impl<P: Protocol> Statics<P> {
                     return Err(esocktnosupport());
                 }
                 let v6 = P::family_of(protocol)?;
+                let statics = P::statics();
                 (*socket).ops = if v6 {
-                    &const { Self::OPS_V6 }
+                    statics.ops_v6.get()
                 } else {
-                    &const { Self::OPS }
+                    statics.ops_v4.get()
                 };
                 let sock = Sock::<P>::alloc(
                     P::statics(),
@@ -704,6 +710,14 @@ impl<P: Protocol> Registration<P> {
         for (proto, v6) in [(statics.v4.get(), false), (statics.v6.get(), true)] {
             // SAFETY: Not registered yet, and modules are loaded one at a time: ours to write.
             unsafe { Self::fill(&mut *proto, module, v6) };
+        }
+        for (ops, mut with) in [
+            (statics.ops_v4.get(), Statics::<P>::OPS),
+            (statics.ops_v6.get(), Statics::<P>::OPS_V6),
+        ] {
+            with.owner = module.as_ptr().cast();
+            // SAFETY: As above.
+            unsafe { ops.write(with) };
         }
         let undo = kernel::types::ScopeGuard::new(|| {
             // SAFETY: Initialised above.

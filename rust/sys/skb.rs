@@ -70,10 +70,10 @@ impl SkBuff {
         unsafe { (*self.as_ptr()).truesize }
     }
 
-    /// Whether the packet was sent to this host's link address.
-    pub(crate) fn is_to_us(&self) -> bool {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_is_host(self.as_ptr()) }
+    /// Whether the packet was sent to this host alone: no broadcast or multicast, by link or by address.
+    pub(crate) fn is_to_us(&self, family: Family) -> bool {
+        // SAFETY: Valid by the invariant; at LOCAL_IN it has a route.
+        unsafe { bindings::oxtcp_helper_skb_is_host(self.as_ptr(), family == Family::V6) }
     }
 
     /// The first `len` bytes as a slice; `None` when the packet is shorter or memory is short.
@@ -105,13 +105,17 @@ impl SkBuff {
         unsafe { bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr()) };
     }
 
-    /// For IPv6: where the transport header begins and which protocol it is, extension headers
-    /// skipped; `None` for a fragment or a chain that cannot be followed.
+    /// For IPv6: where the header behind the fixed one and a hop-by-hop one begins, and which it is; `None` for a
+    /// chain that cannot be followed.
     pub(crate) fn ipv6_transport(&mut self) -> Option<(u32, u8)> {
         const FIXED: u32 = core::mem::size_of::<bindings::ipv6hdr>() as u32;
         const NEXT_HEADER: usize = 6;
         let mut fragment: u16 = 0;
         let mut next = *self.header(FIXED)?.get(NEXT_HEADER)?;
+        // Other headers in front of the transport's (AH, routing, fragments) are the kernel's to work off.
+        if next != bindings::NEXTHDR_HOP as u8 {
+            return Some((FIXED, next));
+        }
         // SAFETY: Valid by the invariant; the out-parameters are locals.
         let offset = unsafe {
             bindings::ipv6_skip_exthdr(self.as_ptr(), FIXED as i32, &mut next, &mut fragment)
@@ -236,6 +240,22 @@ impl SkBuff {
         };
         // SAFETY: Valid by the invariant.
         unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
+    }
+}
+
+impl SkBuff {
+    /// Frees a packet that has done its work; a plain drop counts it as lost (`skb:kfree_skb`).
+    pub(crate) fn consume(self) {
+        // SAFETY: The packet is given up, and the one user was us.
+        unsafe { bindings::oxtcp_helper_consume_skb(self.into_raw().as_ptr()) };
+    }
+
+    /// Whether the checksum of the ICMP message `offset` bytes behind the data pointer is wrong.
+    pub(crate) fn icmp_checksum_is_bad(&mut self, offset: u32, family: Family) -> bool {
+        // SAFETY: Valid by the invariant; at LOCAL_IN the network header is set and linear.
+        unsafe {
+            bindings::oxtcp_helper_icmp_checksum_bad(self.as_ptr(), offset, family == Family::V6)
+        }
     }
 }
 

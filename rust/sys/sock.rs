@@ -67,63 +67,70 @@ impl<P: Protocol> Sock<P> {
     pub(super) const SIZE: usize = core::mem::size_of::<Self>();
 
     /// Makes a socket without a `struct socket`: a connection that a listener made. Any context.
+    ///
+    /// It begins as a copy of the listener's `struct sock`, as those of the kernel's TCP do: with its
+    /// cgroup, filters and settings.
     fn new_child(listener: &Sock<P>) -> Result<ARef<Self>> {
-        let statics = P::statics();
-        // SAFETY: The network namespace lives as long as the listener, the caches as long as the
-        // module.
-        let sk = unsafe {
-            Self::alloc(
-                statics,
-                listener.net().as_ptr().cast(),
-                core::ptr::null_mut(),
-                listener.is_v6(),
-                false,
-                kernel::bindings::GFP_ATOMIC,
-            )
-        }?;
-        let child = sk.as_ptr();
-        let parent = listener.as_ptr();
-        // SAFETY: Both are valid; the child is known to nobody else. The parent's words are read as
-        // they are: each is a word of its own that setsockopt() may be changing.
+        // SAFETY: The listener is valid; what is copied of our part of it is written over below and
+        // never dropped.
+        let sk =
+            unsafe { bindings::sk_clone(listener.as_ptr(), kernel::bindings::GFP_ATOMIC, false) };
+        let this: NonNull<Self> = NonNull::new(sk).ok_or(ENOMEM)?.cast();
+        // SAFETY: The clone is new and known to nobody. It has two references, of which we keep one.
+        // Pointers that the copy must not share with the original are cleared.
         unsafe {
-            (*child).sk_rcvbuf = (*parent).sk_rcvbuf;
-            (*child).sk_sndbuf = (*parent).sk_sndbuf;
-            (*child).sk_rcvlowat = (*parent).sk_rcvlowat;
-            (*child).sk_rcvtimeo = (*parent).sk_rcvtimeo;
-            (*child).sk_sndtimeo = (*parent).sk_sndtimeo;
-            (*child).sk_priority = (*parent).sk_priority;
-            (*child).sk_mark = (*parent).sk_mark;
-            (*child).sk_lingertime = (*parent).sk_lingertime;
-            (*child).sk_userlocks = (*parent).sk_userlocks;
-            (*child).__sk_common.skc_bound_dev_if = (*parent).__sk_common.skc_bound_dev_if;
-            bindings::oxtcp_helper_sk_copy_flags(parent, child);
-            (*child).sk_allocation = (*parent).sk_allocation;
-            for flag in [
-                bindings::sock_flags_SOCK_LINGER,
-                bindings::sock_flags_SOCK_KEEPOPEN,
-                bindings::sock_flags_SOCK_LOCALROUTE,
-                bindings::sock_flags_SOCK_DBG,
-            ] {
-                if listener.flag(flag) {
-                    bindings::oxtcp_helper_sock_set_flag(child, flag as i32);
-                }
-            }
-            let child_inet: *mut bindings::inet_sock = child.cast();
-            let parent_inet: *mut bindings::inet_sock = parent.cast();
-            (*child_inet).tos = (*parent_inet).tos;
-            (*child_inet).uc_ttl = (*parent_inet).uc_ttl;
-            (*child_inet).min_ttl = (*parent_inet).min_ttl;
-            (*child_inet).pmtudisc = (*parent_inet).pmtudisc;
-            (*child_inet).inet_flags = (*parent_inet).inet_flags;
+            bindings::oxtcp_helper_sock_put(sk);
+            (*sk).__sk_common.skc_state = bindings::TCP_CLOSE as u8;
+            (*sk).sk_frag = core::mem::zeroed();
+            (*sk).sk_ino = 0;
+            let inet: *mut bindings::inet_sock = sk.cast();
+            (*inet).inet_opt = core::ptr::null_mut();
+            (*inet).mc_list = core::ptr::null_mut();
             if listener.is_v6() {
-                let (to, from) = ((*child_inet).pinet6, (*parent_inet).pinet6);
-                (*to).hop_limit = (*from).hop_limit;
-                (*to).tclass = (*from).tclass;
-                (*to).pmtudisc = (*from).pmtudisc;
+                (*inet).ipv6_fl_list = core::ptr::null_mut();
+                let np = Self::pinfo6(sk);
+                (*inet).pinet6 = np;
+                (*np).opt = core::ptr::null_mut();
+                (*np).ipv6_mc_list = core::ptr::null_mut();
+                (*np).ipv6_ac_list = core::ptr::null_mut();
+                (*np).pktoptions = core::ptr::null_mut();
             }
-            bindings::oxtcp_helper_security_sk_clone(parent, child);
+            bindings::oxtcp_helper_security_sk_clone(listener.as_ptr(), sk);
+            Self::set_up(sk);
         }
-        Ok(sk)
+        // SAFETY: The reference that was kept.
+        Ok(unsafe { ARef::from_raw(this) })
+    }
+
+    /// `struct ipv6_pinfo` of an IPv6 socket, behind our part.
+    ///
+    /// # Safety
+    ///
+    /// `sk` lies in an object of `P`'s cache for IPv6.
+    unsafe fn pinfo6(sk: *mut bindings::sock) -> *mut bindings::ipv6_pinfo {
+        // SAFETY: The objects are that large, promised by the caller.
+        unsafe { sk.byte_add(Statics::<P>::V6_OFFSET).cast() }
+    }
+
+    /// Makes our part of a new socket; from then on `sk_free` runs our destructor.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a new socket of our size that nobody knows; nothing of our part in it is live.
+    unsafe fn set_up(sk: *mut bindings::sock) {
+        let at: *mut Self = sk.cast();
+        // SAFETY: Promised by the caller.
+        unsafe {
+            bindings::oxtcp_helper_sock_lock_init(sk);
+            (&raw mut (*at).entry).write(Entry::new(true));
+            (&raw mut (*at).next).write(UnsafeCell::new(None));
+            (&raw mut (*at).deferred).write(UnsafeCell::new(false));
+            (&raw mut (*at).destroyed).write(UnsafeCell::new(false));
+            let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
+            (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
+            bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
+            (*sk).sk_destruct = Some(Statics::<P>::destruct);
+        }
     }
 
     /// Allocates and sets up a socket, with the one reference that [`Locked::destroy`] gives up.
@@ -147,18 +154,11 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: Promised by the caller; the caches' objects hold a `Sock<P>`.
         let sk = unsafe { bindings::sk_alloc(net, family as i32, gfp, proto, i32::from(kern)) };
         let this: NonNull<Self> = NonNull::new(sk).ok_or(ENOMEM)?.cast();
-        let at = this.as_ptr();
         // SAFETY: `sk` is a new socket of our size and known to nobody; `sock_init_data` sets the
         // generic part up, the rest of the block our own, all of which was zeroed.
         unsafe {
             bindings::sock_init_data(socket, sk);
-            bindings::oxtcp_helper_sock_lock_init(sk);
-            (&raw mut (*at).entry).write(Entry::new(true));
-            (&raw mut (*at).next).write(UnsafeCell::new(None));
-            (&raw mut (*at).deferred).write(UnsafeCell::new(false));
-            (&raw mut (*at).destroyed).write(UnsafeCell::new(false));
-            let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
-            (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
+            bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
 
             (*sk).__sk_common.skc_family = family as u16;
             (*sk).sk_protocol = P::SK_PROTOCOL;
@@ -166,9 +166,6 @@ impl<P: Protocol> Sock<P> {
             (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
             (*sk).sk_write_space = Some(bindings::oxtcp_helper_sk_write_space);
             (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
-            // A page of its own: what a socket's writers write lies one behind the other, so a send
-            // buffer has few fragments however small the writes are.
-            (*sk).sk_use_task_frag = false;
             // The callbacks of `sock_wfree` would wake writers for each packet that leaves the host;
             // our writers wait for acknowledgements.
             for flag in [
@@ -177,15 +174,13 @@ impl<P: Protocol> Sock<P> {
             ] {
                 bindings::oxtcp_helper_sock_set_flag(sk, flag as i32);
             }
-            bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
-
             let inet: *mut bindings::inet_sock = sk.cast();
             (*inet).uc_ttl = -1;
             (*inet).mc_ttl = 1;
             (*inet).pmtudisc = bindings::IP_PMTUDISC_WANT as u8;
             (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
             if v6 {
-                let np: *mut bindings::ipv6_pinfo = sk.byte_add(Statics::<P>::V6_OFFSET).cast();
+                let np = Self::pinfo6(sk);
                 (*inet).pinet6 = np;
                 (*np).hop_limit = -1;
                 (*np).mcast_hops = 1;
@@ -193,8 +188,7 @@ impl<P: Protocol> Sock<P> {
                 bindings::oxtcp_helper_sk_set_ipv6only(sk, bindings::oxtcp_helper_bindv6only(net));
             }
             bindings::oxtcp_helper_inet_init_flags(sk);
-            // From here on `sk_free` runs our destructor.
-            (*sk).sk_destruct = Some(Statics::<P>::destruct);
+            Self::set_up(sk);
         }
         // SAFETY: The reference that `sock_init_data` set.
         Ok(unsafe { ARef::from_raw(this) })
@@ -642,6 +636,14 @@ impl<'a, P: Protocol> Locked<'a, P> {
         unsafe { (&raw mut (*self.sk()).__bindgen_anon_3.sk_timer).cast() }
     }
 
+    /// `SO_RCVLOWAT`.
+    pub(crate) fn set_rcvlowat(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; a single word.
+        unsafe {
+            (&raw mut (*self.sk()).sk_rcvlowat).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
+    }
+
     /// The buffer sizes, in bytes; those that the user did not set may be changed by the protocol.
     pub(crate) fn set_rcvbuf(&mut self, bytes: u32) {
         // SAFETY: Valid and locked; a single word.
@@ -774,7 +776,9 @@ impl<'a, P: Protocol> Locked<'a, P> {
             }
             len -= unread.len as usize;
             // SAFETY: Valid and locked.
-            drop(unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) });
+            if let Some(skb) = unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) } {
+                skb.consume();
+            }
         }
     }
 
@@ -827,6 +831,15 @@ impl<'a, P: Protocol> Locked<'a, P> {
             let page = NonNull::new((*frag).page).ok_or(enobufs())?;
             // The bytes are behind the fragment's offset now: nobody writes to them again.
             Ok(PageFragment::new(page, offset, copied as u32))
+        }
+    }
+
+    /// Charges `bytes` more, for what the send buffer's upkeep costs.
+    pub(crate) fn charge_sent(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), bytes as i32);
+            bindings::oxtcp_helper_sk_mem_charge(self.sk(), bytes as i32);
         }
     }
 
@@ -1066,6 +1079,8 @@ impl<'a, P: Protocol> Locked<'a, P> {
         }
         self.stop_timer();
         self.purge();
+        // What C wants of a socket that is freed.
+        self.set_flag(bindings::sock_flags_SOCK_DEAD, true);
         // SAFETY: Valid and locked.
         unsafe { bindings::oxtcp_helper_sk_mem_reclaim(self.sk()) };
         // SAFETY: The reference that `alloc` made, and that the program's `struct socket` or the

@@ -53,9 +53,9 @@ impl Endpoint {
     }
 }
 
-/// What the table is keyed by; the layout is known to `helpers.c` (36 bytes behind the node).
+/// What the table is keyed by; the layout is known to `helpers.c` (36 bytes behind the node, read as words).
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub(crate) struct FlowKey {
     local_ip: [u8; 16],
     remote_ip: [u8; 16],
@@ -407,7 +407,12 @@ impl<P: Protocol> FlowTable<P> {
             bindings::oxtcp_helper_flow_lookup(self.raw.get(), core::ptr::from_ref(key).cast())
         };
         // SAFETY: Found in the table, and RCU keeps it.
-        unsafe { Self::found(node) }
+        let found = unsafe { Self::found(node) }?;
+        match &found {
+            // A socket may have left the table and come back for another flow before it was held.
+            Found::Sock(sock) if sock.flow() != *key => None,
+            _ => Some(found),
+        }
     }
 
     /// # Safety

@@ -19,6 +19,10 @@ pub(super) struct Evidence {
     pub(super) sacked: u32,
     /// The lowest of these blocks: what lies before it is a hole. Empty when there is none.
     pub(super) first: SeqRange,
+    /// Behind the highest of these blocks.
+    pub(super) high: SeqNum,
+    /// It reports a duplicate (RFC 2883): what arrived had arrived before.
+    pub(super) duplicate: bool,
     /// SACK was agreed: the peer says what it has, so it has nothing beyond a hole when it says nothing.
     pub(super) agreed: bool,
 }
@@ -38,14 +42,16 @@ pub(super) enum Recovery {
     Fast {
         /// SND.NXT when the loss was found.
         recover: SeqNum,
-        /// What has left the network, by duplicate acknowledgments or by SACK: the window is larger by so much.
-        inflation: u32,
-        /// What is to be sent again next, up to `end`, where the hole is known to end.
+        /// Bytes that are reckoned to be in the network (RFC 6675's pipe): what is sent adds to it, what an
+        /// acknowledgment shows to have arrived or to be lost takes from it. So nothing is sent but for what has left.
+        out: u32,
+        /// Behind the highest byte that the peer has reported.
+        high: SeqNum,
+        /// What is to be sent again next, up to `end`, where the hole ends as far as is known or guessed.
         next: SeqNum,
         end: SeqNum,
-        /// How much may be sent again now: twice what arrived, as in slow start, so that a large hole makes no burst
-        /// (as RFC 6937's reduction bound).
-        credit: u32,
+        /// The guess is so many doublings of a segment: a hole that proves longer is guessed twice as long.
+        doublings: u8,
         /// Partial acknowledgments that have come, at most two.
         partial: u8,
     },
@@ -124,30 +130,46 @@ impl Recovery {
             }
             Recovery::Fast {
                 recover,
-                inflation,
+                out,
+                high,
                 next,
                 end,
+                doublings,
                 partial,
-                ..
             } => {
-                // RFC 6582 section 3.2 step 3, partial acknowledgment: "deflate the congestion window by the amount of
-                // new data acknowledged [...] if at least one SMSS, add back SMSS bytes".
-                let back = if acked >= size { size } else { 0 };
-                let inflation = inflation.saturating_sub(acked).saturating_add(back);
-                // "Retransmit the first unacknowledged segment", unless it is part of a hole that is being
-                // sent again already.
-                let (next, end) = match ack.after_eq(end) {
-                    // With SACK, silence says that all that was sent before the loss was found is lost.
-                    true if evidence.agreed && evidence.first.is_empty() => (ack, recover),
-                    true => (ack, hole_end(ack, size, evidence)),
-                    false => (SeqNum::max(next, ack), end),
-                };
+                // RFC 6582 section 3.2 step 3, partial acknowledgment. What was sent again and is acknowledged has arrived.
+                let arrived = una.distance_to(SeqNum::min(ack, SeqNum::max(next, una)));
+                let mut out = out.saturating_sub(arrived.max(size));
+                // "Retransmit the first unacknowledged segment", unless it is part of a hole that is being sent
+                // again already.
+                let (mut next, mut end, mut doublings) = (SeqNum::max(next, ack), end, doublings);
+                if ack.after_eq(end) {
+                    // Behind the old hole follows the new one at once: it was longer than guessed.
+                    doublings = match ack == end {
+                        true => doublings.saturating_add(1).min(10),
+                        false => 0,
+                    };
+                    if evidence.agreed && evidence.first.is_empty() {
+                        // With SACK, silence says that all that was sent before the loss was found is lost.
+                        doublings = doublings.max(3);
+                    }
+                    next = ack;
+                    let guess =
+                        ack.add(size.saturating_mul(1u32.wrapping_shl(u32::from(doublings))));
+                    let known = match evidence.first.is_empty() {
+                        true => recover,
+                        false => evidence.first.start,
+                    };
+                    end = SeqNum::min(guess, known);
+                    out = out.saturating_sub(next.distance_to(end));
+                }
                 *self = Recovery::Fast {
                     recover,
-                    inflation: inflation.max(evidence.sacked),
+                    out,
+                    high: SeqNum::max(high, SeqNum::max(ack, evidence.high)),
                     next,
                     end,
-                    credit: acked.saturating_mul(2).max(size),
+                    doublings,
                     partial: partial.saturating_add(1).min(2),
                 };
                 Progress::Partial
@@ -185,6 +207,10 @@ impl Recovery {
         evidence: Evidence,
     ) -> Duplicate {
         let threshold = size.saturating_mul(u32::from(DUPLICATES));
+        if evidence.duplicate && !matches!(self, Recovery::Loss { .. }) {
+            // Something was sent in vain. It tells of no loss, and was counted when it was acknowledged.
+            return Duplicate::Counted;
+        }
         match self {
             Recovery::Open {
                 duplicates,
@@ -197,21 +223,31 @@ impl Recovery {
                 if !lost || *guarded {
                     return Duplicate::Counted;
                 }
+                let end = SeqNum::min(hole_end(una, size, evidence), snd_nxt);
+                let left = threshold.max(evidence.sacked);
+                let lost = una.distance_to(end);
                 *self = Recovery::Fast {
                     recover: snd_nxt,
-                    inflation: threshold.max(evidence.sacked),
+                    out: una
+                        .distance_to(snd_nxt)
+                        .saturating_sub(left)
+                        .saturating_sub(lost),
+                    high: SeqNum::max(una, evidence.high),
                     next: una,
-                    end: hole_end(una, size, evidence),
-                    credit: threshold.max(evidence.sacked),
+                    end,
+                    doublings: 0,
                     partial: 0,
                 };
                 Duplicate::Lost
             }
-            Recovery::Fast {
-                inflation, credit, ..
-            } => {
-                *inflation = inflation.saturating_add(size).max(evidence.sacked);
-                *credit = credit.saturating_add(size);
+            Recovery::Fast { out, high, .. } => {
+                // One segment has arrived, or as many as the peer's highest block has grown by.
+                let mut arrived = size;
+                if evidence.high.after(*high) {
+                    arrived = arrived.max(high.distance_to(evidence.high));
+                    *high = evidence.high;
+                }
+                *out = out.saturating_sub(arrived);
                 Duplicate::Counted
             }
             Recovery::Loss { first, .. } => {
@@ -242,24 +278,12 @@ impl Recovery {
     ) -> Option<Again> {
         match *self {
             Recovery::Open { .. } => None,
-            Recovery::Fast {
-                inflation,
-                next,
-                end,
-                credit,
-                ..
-            } => {
+            Recovery::Fast { out, next, end, .. } => {
                 let end = SeqNum::min(end, snd_nxt);
                 if next.after_eq(end) {
                     return None;
                 }
-                // What is in the network: all that was sent, less what has left it, less what was lost and is not sent
-                // again yet.
-                let pipe = una
-                    .distance_to(snd_nxt)
-                    .saturating_sub(inflation)
-                    .saturating_sub(next.distance_to(end));
-                let room = cwnd.saturating_sub(pipe).min(credit);
+                let room = cwnd.saturating_sub(out);
                 // The first segment of a hole goes at once.
                 let budget = if next == una { room.max(size) } else { room };
                 Some(Again {
@@ -291,9 +315,9 @@ impl Recovery {
     pub(super) fn on_sent_again(&mut self, end: SeqNum, sent: u32) {
         match self {
             Recovery::Open { .. } => {}
-            Recovery::Fast { next, credit, .. } => {
+            Recovery::Fast { next, out, .. } => {
                 *next = end;
-                *credit = credit.saturating_sub(sent);
+                *out = out.saturating_add(sent);
             }
             Recovery::Loss { next, out, .. } => {
                 *next = end;
@@ -305,17 +329,21 @@ impl Recovery {
 
     /// `sent` bytes up to `end` were sent for the first time.
     pub(super) fn on_sent_new(&mut self, end: SeqNum, sent: u32) {
-        if let Recovery::Loss { next, out, .. } = self {
-            *next = end;
-            *out = out.saturating_add(sent);
+        match self {
+            Recovery::Open { .. } => {}
+            Recovery::Fast { out, .. } => *out = out.saturating_add(sent),
+            Recovery::Loss { next, out, .. } => {
+                *next = end;
+                *out = out.saturating_add(sent);
+            }
         }
     }
 
     /// What counts as in flight when `flight` bytes are not acknowledged.
     pub(super) fn pipe(&self, flight: u32) -> u32 {
         match *self {
-            Recovery::Loss { out, .. } => out.min(flight),
-            Recovery::Open { .. } | Recovery::Fast { .. } => flight,
+            Recovery::Fast { out, .. } | Recovery::Loss { out, .. } => out.min(flight),
+            Recovery::Open { .. } => flight,
         }
     }
 
@@ -334,8 +362,7 @@ impl Recovery {
                 duplicates,
                 guarded: false,
             } => size.saturating_mul(u32::from(duplicates.min(2))),
-            Recovery::Fast { inflation, .. } => inflation,
-            Recovery::Open { .. } | Recovery::Loss { .. } => 0,
+            Recovery::Open { .. } | Recovery::Fast { .. } | Recovery::Loss { .. } => 0,
         }
     }
 
@@ -368,6 +395,8 @@ mod tests {
     const NONE: Evidence = Evidence {
         sacked: 0,
         first: SeqRange::new(SeqNum::new(0), 0),
+        high: SeqNum::new(0),
+        duplicate: false,
         agreed: false,
     };
 
@@ -379,56 +408,107 @@ mod tests {
         Evidence {
             sacked: len,
             first: SeqRange::new(s(start), len),
+            high: s(start + len),
+            duplicate: false,
             agreed: true,
         }
+    }
+
+    /// `times` duplicates up to `una`, of segments of 1000 bytes, with SND.NXT at 10,000.
+    fn duplicates(r: &mut Recovery, una: u32, times: u32) -> Duplicate {
+        let mut found = Duplicate::Counted;
+        for _ in 0..times {
+            found = r.on_duplicate(s(una), s(10_000), 1000, NONE);
+        }
+        found
+    }
+
+    fn again(r: &Recovery, una: u32, cwnd: u32) -> Option<(u32, u32, u32)> {
+        let again = r.again(s(una), s(10_000), cwnd, 1000)?;
+        Some((again.start.get(), again.end.get(), again.budget))
     }
 
     #[test]
     fn on_duplicate__the_third_is_a_loss() {
         let mut r = Recovery::new();
-        assert_eq!(
-            r.on_duplicate(s(0), s(9000), 1000, NONE),
-            Duplicate::Counted
-        );
+        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Counted);
         assert_eq!(r.allowance(1000), 1000);
-        assert_eq!(
-            r.on_duplicate(s(0), s(9000), 1000, NONE),
-            Duplicate::Counted
-        );
+        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Counted);
         assert_eq!(r.allowance(1000), 2000);
-        assert_eq!(r.on_duplicate(s(0), s(9000), 1000, NONE), Duplicate::Lost);
-        assert_eq!(r.allowance(1000), 3000);
-        let again = r.again(s(0), s(9000), 4500, 1000).unwrap();
-        assert_eq!((again.start, again.end), (s(0), s(1000)));
+        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Lost);
+        // Ten sent, three arrived, one lost.
+        assert_eq!(r.pipe(10_000), 6000);
+        assert_eq!(again(&r, 0, 5000), Some((0, 1000, 1000)));
         r.on_sent_again(s(1000), 1000);
-        assert_eq!(r.again(s(0), s(9000), 4500, 1000), None);
-        assert_eq!(
-            r.on_duplicate(s(0), s(9000), 1000, NONE),
-            Duplicate::Counted
-        );
-        assert_eq!(r.allowance(1000), 4000);
+        assert_eq!(again(&r, 0, 5000), None);
+        assert_eq!(r.pipe(10_000), 7000);
+        assert_eq!(duplicates(&mut r, 0, 3), Duplicate::Counted);
+        assert_eq!(r.pipe(10_000), 4000);
+        r.on_sent_new(s(11_000), 1000);
+        assert_eq!(r.pipe(11_000), 5000);
         // A partial acknowledgment, then the full one.
         assert_eq!(r.on_new_ack(s(0), s(2000), 1000, NONE), Progress::Partial);
-        assert_eq!(r.allowance(1000), 3000);
-        let again = r.again(s(2000), s(9000), 4500, 1000).unwrap();
-        assert_eq!((again.start, again.end), (s(2000), s(3000)));
+        assert_eq!(again(&r, 2000, 5000), Some((2000, 3000, 2000)));
         assert_eq!(
-            r.on_new_ack(s(2000), s(9000), 1000, NONE),
+            r.on_new_ack(s(2000), s(10_000), 1000, NONE),
             Progress::Recovered
         );
         // Echoes of the retransmissions start nothing.
-        for _ in 0..10 {
-            assert_eq!(
-                r.on_duplicate(s(9000), s(12000), 1000, NONE),
-                Duplicate::Counted
-            );
-        }
+        assert_eq!(duplicates(&mut r, 10_000, 10), Duplicate::Counted);
         assert_eq!(r.allowance(1000), 0);
         assert_eq!(
-            r.on_new_ack(s(9000), s(9001), 1000, NONE),
+            r.on_new_ack(s(10_000), s(10_001), 1000, NONE),
             Progress::Grow(1)
         );
         assert_eq!(r, Recovery::new());
+    }
+
+    /// What is in the network never grows by what arrives, only by what is sent.
+    #[test]
+    fn fast__sends_no_more_than_arrives() {
+        let mut r = Recovery::new();
+        let _ = duplicates(&mut r, 0, 3);
+        let mut pipe = r.pipe(10_000);
+        for una in 0..9 {
+            let _ = duplicates(&mut r, una * 1000, 2);
+            assert!(r.pipe(10_000) <= pipe);
+            pipe = r.pipe(10_000);
+            if let Some((start, end, _)) = again(&r, una * 1000, 5000) {
+                r.on_sent_again(s(end), end - start);
+                assert_eq!(r.pipe(u32::MAX), pipe + (end - start));
+            }
+            let _ = r.on_new_ack(s(una * 1000), s(una * 1000 + 1500), 1000, NONE);
+            let _ = r.on_new_ack(s(una * 1000 + 500), s(una * 1000 + 1000), 1000, NONE);
+            pipe = r.pipe(u32::MAX);
+        }
+    }
+
+    #[test]
+    fn fast__a_long_hole_is_guessed_in_doubling_steps() {
+        let mut r = Recovery::new();
+        let _ = duplicates(&mut r, 0, 3);
+        r.on_sent_again(s(1000), 1000);
+        let _ = r.on_new_ack(s(0), s(1000), 1000, NONE);
+        assert_eq!(
+            again(&r, 1000, 9000).map(|a| (a.0, a.1)),
+            Some((1000, 3000))
+        );
+        r.on_sent_again(s(3000), 2000);
+        // Not before all of it is acknowledged.
+        let _ = r.on_new_ack(s(1000), s(2000), 1000, NONE);
+        assert_eq!(again(&r, 2000, 9000), None);
+        let _ = r.on_new_ack(s(2000), s(3000), 1000, NONE);
+        assert_eq!(
+            again(&r, 3000, 9000).map(|a| (a.0, a.1)),
+            Some((3000, 7000))
+        );
+        r.on_sent_again(s(7000), 4000);
+        // Something behind the guess had arrived: the next hole is another one.
+        let _ = r.on_new_ack(s(3000), s(8000), 1000, NONE);
+        assert_eq!(
+            again(&r, 8000, 9000).map(|a| (a.0, a.1)),
+            Some((8000, 9000))
+        );
     }
 
     #[test]
@@ -436,26 +516,23 @@ mod tests {
         let mut r = Recovery::new();
         let evidence = block(5000, 3000);
         assert_eq!(
-            r.on_duplicate(s(0), s(9000), 1000, evidence),
+            r.on_duplicate(s(0), s(10_000), 1000, evidence),
             Duplicate::Lost
         );
-        // 9000 sent, 3000 arrived, 5000 lost: 1000 in the network, so 3000 more fill a window of 4000.
-        let again = r.again(s(0), s(9000), 4000, 1000).unwrap();
-        assert_eq!(
-            (again.start, again.end, again.budget),
-            (s(0), s(5000), 3000)
-        );
-        r.on_sent_again(s(3000), 3000);
-        // Each acknowledgment lets more of the hole go, and none of it twice.
-        assert_eq!(
-            r.on_new_ack(s(0), s(1000), 1000, evidence),
-            Progress::Partial
-        );
-        let again = r.again(s(1000), s(9000), 4000, 1000).unwrap();
-        assert_eq!(
-            (again.start, again.end, again.budget),
-            (s(3000), s(5000), 1000)
-        );
+        // 10,000 sent, 3000 arrived, 5000 lost: 2000 in the network, so 2000 more fill a window of 4000.
+        assert_eq!(again(&r, 0, 4000), Some((0, 5000, 2000)));
+        r.on_sent_again(s(2000), 2000);
+        // The rest arrives; then more of the hole goes, and none of it twice.
+        let _ = r.on_duplicate(s(0), s(10_000), 1000, block(5000, 5000));
+        assert_eq!(again(&r, 0, 4000), Some((2000, 5000, 2000)));
+        let _ = r.on_new_ack(s(0), s(1000), 1000, block(5000, 5000));
+        assert_eq!(again(&r, 1000, 4000), Some((2000, 5000, 3000)));
+        // A report of a duplicate counts for nothing.
+        let mut report = block(5000, 5000);
+        report.duplicate = true;
+        let before = r;
+        let _ = r.on_duplicate(s(1000), s(10_000), 1000, report);
+        assert_eq!(r, before);
     }
 
     #[test]

@@ -569,8 +569,8 @@ impl Sender {
         if found == Duplicate::Lost {
             let loss = Loss {
                 now: cx.now,
-                // RFC 5681: without what limited transmit has added.
-                in_flight: flight.saturating_sub(size.saturating_mul(2)).max(size),
+                // RFC 5681: without what limited transmit has added, and as in Linux never more than the window.
+                in_flight: flight.min(self.window.cwnd).max(size),
                 mss: size.min(u32::from(u16::MAX)) as u16,
             };
             self.controller.on_loss(&mut self.window, &loss);
@@ -635,10 +635,11 @@ impl Sender {
         let size = self.segment_size(link, 0);
         let loss = Loss {
             now: cx.now,
-            in_flight: link.in_flight(),
+            in_flight: link.in_flight().min(self.window.cwnd),
             mss: size.min(u32::from(u16::MAX)) as u16,
         };
-        let first = self.retransmits == 0;
+        // Fast recovery has reduced the window for this loss already.
+        let first = self.retransmits == 0 && !matches!(self.recovery, Recovery::Fast { .. });
         self.controller.on_timeout(&mut self.window, &loss, first);
         self.recovery.on_timeout(link.snd_una, link.snd_nxt);
         self.rtt.back_off();
@@ -675,12 +676,21 @@ fn evidence(link: &Link, segment: &Segment) -> Evidence {
     }
     evidence.agreed = true;
     let floor = SeqNum::max(link.snd_una, segment.header.ack);
+    evidence.high = floor;
+    if let [first, rest @ ..] = segment.header.options.sack.as_slice() {
+        // RFC 2883 section 4: below the acknowledgment, or inside of the second block.
+        evidence.duplicate = first.start.before(floor)
+            || rest
+                .first()
+                .is_some_and(|second| second.contains_range(*first));
+    }
     for block in segment.header.options.sack.iter() {
         if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt)
         {
             continue;
         }
         evidence.sacked = evidence.sacked.saturating_add(block.len);
+        evidence.high = SeqNum::max(evidence.high, block.end());
         if evidence.first.is_empty() || block.start.before(evidence.first.start) {
             evidence.first = block;
         }

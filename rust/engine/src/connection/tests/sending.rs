@@ -356,10 +356,10 @@ fn fast_retransmit__a_hole_by_sack() {
     sack(&mut peer, 0, &[(6000, 10_000)]);
     // Half of ten segments, none of which is in the network: five of the hole.
     let sent = peer.sent();
-    assert_eq!(sent.iter().map(|t| t.payload.len).sum::<u32>(), 4000);
+    assert_eq!(sent.iter().map(|t| t.payload.len).sum::<u32>(), 5000);
     assert!(sent.iter().all(|t| t.kind == Retransmission));
     sack(&mut peer, 4000, &[(6000, 10_000)]);
-    assert_eq!(peer.sent_short(), [(Retransmission, 4000, 2000)]);
+    assert_eq!(peer.sent_short(), [(Retransmission, 5000, 1000)]);
     peer.ack(10_000);
     assert!(!peer.conn.in_recovery());
 }
