@@ -5,7 +5,6 @@
  *
  *   insmod planted.ko bug=uaf|oob|sleep|abba|leak
  */
-#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -47,7 +46,8 @@ static void sleep_under_spin_lock(void)
 	static DEFINE_SPINLOCK(lock);
 
 	spin_lock(&lock);
-	msleep(1);
+	/* An allocation that may sleep. */
+	kfree(kmalloc(64, GFP_KERNEL));
 	spin_unlock(&lock);
 }
 
