@@ -402,6 +402,8 @@ fn unload__while_peers_still_send() {
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
         link.b.run(|| ns::sh("ip link set vb down"));
+        // Reset, and the reset is lost: the peer does not know, and nothing of ours is left to retransmit.
+        server.set_linger(true, 0).expect("SO_LINGER");
         drop((server, listener));
         peers.push(client);
         link.b.run(|| {

@@ -284,7 +284,8 @@ fn proc__small_reads(stack: Stack) {
     assert_eq!(String::from_utf8(pieces).expect("text"), whole);
 }
 
-/// The table can be read while sockets come and go: every line is whole, and a socket that stays is there.
+/// The table can be read while sockets come and go: every line is whole. A socket that stays may be passed over by
+/// one read, for the table moves under it (it is a resizable hash table), but not for good.
 fn proc__read_under_change(stack: Stack) {
     ns::isolate();
     let (_stays, address) = listening(stack, 1);
@@ -296,14 +297,24 @@ fn proc__read_under_change(stack: Stack) {
             });
         }
     });
+    let listed = || procnet::entries(stack).iter().any(|e| e.local == address);
+    let (mut reads, mut missed) = (0, 0);
     while !worker.is_finished() {
-        let listed = procnet::entries(stack);
-        assert!(
-            listed.iter().any(|e| e.local == address),
-            "a socket that stays is missing"
-        );
+        reads += 1;
+        if !listed() {
+            missed += 1;
+            wait::until("a socket that stays is listed", listed);
+        }
     }
     worker.join();
+    assert!(listed(), "a socket that stays is missing in a quiet table");
+    assert!(
+        missed * 4 <= reads,
+        "{missed} of {reads} reads missed a socket that stays"
+    );
+    ktap::note(&format!(
+        "{missed} of {reads} reads missed a socket that stays"
+    ));
 }
 
 /// Our settings' names and values, of a fresh namespace.
