@@ -97,6 +97,35 @@ fn silly_windows__are_not_filled() {
     assert!(bytes(&forced) > 0, "{forced:?}");
 }
 
+/// RFC 9293 section 3.8.6.2.2: a reader that takes a byte at a time does not open the window by a byte at a time.
+#[test]
+fn silly_windows__are_not_offered() {
+    let mut stand = Stand::new(Way::Established, false, true);
+    while stand.conn.rcv_wnd() > 0 {
+        let mut segment = stand.ack();
+        segment.payload_len = stand.conn.rcv_wnd().min(u32::from(MSS));
+        stand.put(&segment);
+    }
+    let mut windows = Vec::new();
+    for free in 1..=RECV_SPACE {
+        for transmit in stand.call(|conn, cx| conn.set_recv_space(cx, free, RECV_SPACE)) {
+            windows.push((free, transmit.header.window));
+        }
+        // An ACK that goes out in between tells no more.
+        let mut old = stand.ack();
+        old.header.seq = old.header.seq.sub(1);
+        old.payload_len = 1;
+        for transmit in stand.put(&old) {
+            let edge = stand.conn.rcv_wnd();
+            assert!(
+                edge == 0 || edge + 32 > u32::from(MSS),
+                "{edge} bytes of window: {transmit:?}"
+            );
+        }
+    }
+    assert!(!windows.is_empty() && windows.len() <= 6, "{windows:?}");
+}
+
 /// smoltcp #1048: a SYN-ACK with a wrong acknowledgment.
 #[test]
 fn syn_ack__with_a_wrong_acknowledgment() {
