@@ -114,7 +114,7 @@ def qemu_command(kernel, run, mode, smp, mem, interactive, append, accel):
     if kernel.name == "debug":
         # KASAN takes the switch to five-level paging for a wild access when an interrupt falls into
         # it; and every report counts, not only the first.
-        cmdline += ["no5lvl", "kasan_multi_shot"]
+        cmdline += ["no5lvl", "kasan_multi_shot", "printk.devkmsg=on"]
     if mode == "fast":
         # A loaded machine holds the guest's processors up: no stall that is not the guest's own.
         cmdline += ["tsc=reliable", "rcupdate.rcu_cpu_stall_timeout=120", "sysctl.kernel.watchdog_thresh=60"]
