@@ -106,7 +106,7 @@ test: ## on the host: the engine's and the tools' tests
 	$(call cargo,test --quiet,tools)
 
 # Deadlines that only a hang reaches, on slow machines too.
-STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
+STOCK_ENV := --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=600
 # A debug kernel is many times slower: of the socket tests those between ourselves. DEBUG_TESTS= (empty) and
 # DEBUG_LOADS=1000 take an hour and more.
 DEBUG_TESTS ?= socket_api connect/ours_to_ours close/ours_to_ours sizes
@@ -115,7 +115,7 @@ DEBUG_ENV := --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=900 --env OXTCP_LOADS=$(D
 
 PHONY += kselftest
 kselftest: job ## the kselftests on the stock kernel; TESTS='a b' takes some of them
-	@scripts/vm run --module --timeout 1800 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)"
+	@scripts/vm run --module --timeout 2400 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)"
 
 PHONY += debug-check
 debug-check: job-debug ## kselftests on the debug kernel (DEBUG_TESTS), the search for leaks, and (without TESTS) the planted bugs
