@@ -42,7 +42,7 @@ fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
     let mtu = match route::current_mtu(sk) {
         Some(mtu) => mtu,
-        // No route, for now: what is sent is lost, and the timers try again.
+        // No route at this time: what is sent is lost, and the timers try again.
         None => match route::route_socket(sk) {
             Ok((info, _)) => info.mtu,
             Err(_) => return,
