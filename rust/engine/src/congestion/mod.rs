@@ -8,6 +8,7 @@ mod newreno;
 
 pub use newreno::NewReno;
 
+use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
 /// No window is larger than RFC 7323's largest receive window.
@@ -37,42 +38,82 @@ impl Window {
     }
 }
 
-/// What one acknowledgment of new data told.
+/// What one acknowledgment told: all that a controller may want to know, whichever it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ack {
     /// When it came.
     pub now: Instant,
-    /// Bytes newly acknowledged; many segments when the receiver or GRO aggregated.
+    /// SND.UNA, this acknowledgment included.
+    pub una: SeqNum,
+    /// SND.NXT. A round is over when SND.UNA has passed what SND.NXT was at its beginning.
+    pub nxt: SeqNum,
+    /// Bytes newly acknowledged in sequence; many segments when the receiver or GRO aggregated.
     pub acked: u32,
+    /// Bytes newly known to have arrived, in sequence or by SACK.
+    pub delivered: u32,
+    /// Bytes newly found lost.
+    pub lost: u32,
+    /// Bytes in the network before this acknowledgment came.
+    pub in_flight: u32,
     /// Payload bytes per segment.
     pub mss: u16,
-    /// The smoothed round trip, once known.
-    pub srtt: Option<Duration>,
+    /// The round trip that this acknowledgment measured.
+    pub rtt: Option<Duration>,
+    /// The smallest round trip of the connection, this one included.
+    pub min_rtt: Option<Duration>,
     /// Whether the window was what kept the sender from sending more (RFC 7661). If not, it does not grow.
     pub cwnd_limited: bool,
+    /// Fast recovery goes on: the window is its own (RFC 9937), and a controller only watches.
+    pub in_recovery: bool,
+    /// The peer says that it has seen congestion marks (RFC 3168).
+    pub ece: bool,
 }
 
-/// What is known when a loss is found.
+/// What is known when the path proves congested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Loss {
+pub struct Congestion {
     /// When it was found.
     pub now: Instant,
     /// FlightSize: bytes sent and not acknowledged.
     pub in_flight: u32,
     /// Payload bytes per segment.
     pub mss: u16,
+    /// How it was found.
+    pub cause: Cause,
+}
+
+/// What tells of congestion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A segment was lost.
+    Loss,
+    /// The peer has seen congestion marks (RFC 3168).
+    Ecn,
 }
 
 /// A congestion controller.
+///
+/// It is called in the order in which things happen. All arithmetic saturates: no input makes it panic or `cwnd` zero.
 pub trait CongestionControl {
-    /// New data was acknowledged outside of recovery: lets `window` grow.
+    /// An acknowledgment told something new: lets `window` grow, outside of recovery.
     fn on_ack(&mut self, window: &mut Window, ack: &Ack);
 
-    /// A loss was found by duplicate acknowledgments: sets ssthresh, and cwnd to it. Called once per window.
-    fn on_loss(&mut self, window: &mut Window, loss: &Loss);
+    /// The path is congested: lowers ssthresh. Called once per window of data. Lowering cwnd to it is the caller's, at
+    /// once or in steps (RFC 9937).
+    fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion);
 
-    /// The retransmission timer expired. `first` is false when the same segment timed out before.
-    fn on_timeout(&mut self, window: &mut Window, loss: &Loss, first: bool);
+    /// The retransmission timer expired: cwnd falls to one segment. ssthresh is lowered if `first`: if the same segment has
+    /// not timed out before, and no recovery has lowered it for the same loss.
+    fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool);
+
+    /// The last reduction was needless: nothing had been lost. `before` is the window before it.
+    fn on_undo(&mut self, window: &mut Window, before: &Window) {
+        window.cwnd = window.cwnd.max(before.cwnd);
+        window.ssthresh = window.ssthresh.max(before.ssthresh);
+    }
+
+    /// Data goes out after nothing was in flight, `idle` after the last was sent.
+    fn on_idle(&mut self, _now: Instant, _idle: Duration) {}
 }
 
 /// The controller of one connection.
@@ -95,15 +136,27 @@ impl CongestionControl for Controller {
         }
     }
 
-    fn on_loss(&mut self, window: &mut Window, loss: &Loss) {
+    fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
         match self {
-            Controller::NewReno(control) => control.on_loss(window, loss),
+            Controller::NewReno(control) => control.on_congestion(window, congestion),
         }
     }
 
-    fn on_timeout(&mut self, window: &mut Window, loss: &Loss, first: bool) {
+    fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool) {
         match self {
-            Controller::NewReno(control) => control.on_timeout(window, loss, first),
+            Controller::NewReno(control) => control.on_timeout(window, congestion, first),
+        }
+    }
+
+    fn on_undo(&mut self, window: &mut Window, before: &Window) {
+        match self {
+            Controller::NewReno(control) => control.on_undo(window, before),
+        }
+    }
+
+    fn on_idle(&mut self, now: Instant, idle: Duration) {
+        match self {
+            Controller::NewReno(control) => control.on_idle(now, idle),
         }
     }
 }
@@ -130,6 +183,37 @@ pub fn restart_after_idle(window: &mut Window, idle: Duration, rto: Duration, re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    pub(super) const MSS: u32 = 1000;
+
+    /// `bytes` are acknowledged, and the window was full.
+    pub(super) fn ack(bytes: u32) -> Ack {
+        Ack {
+            now: Instant::default(),
+            una: SeqNum::new(bytes),
+            nxt: SeqNum::new(bytes),
+            acked: bytes,
+            delivered: bytes,
+            lost: 0,
+            in_flight: bytes,
+            mss: MSS as u16,
+            rtt: None,
+            min_rtt: None,
+            cwnd_limited: true,
+            in_recovery: false,
+            ece: false,
+        }
+    }
+
+    /// A loss with `in_flight` bytes in flight.
+    pub(super) fn loss(in_flight: u32) -> Congestion {
+        Congestion {
+            now: Instant::default(),
+            in_flight,
+            mss: MSS as u16,
+            cause: Cause::Loss,
+        }
+    }
 
     #[test]
     fn initial__is_never_nothing() {

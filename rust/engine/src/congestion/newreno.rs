@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! NewReno, the reference controller (RFC 5681; its recovery, RFC 6582, is the connection's).
 
-use super::{Ack, CongestionControl, Loss, Window, MAX_CWND};
+use super::{Ack, Congestion, CongestionControl, Window, MAX_CWND};
 
 /// Slow start and congestion avoidance, counted in bytes (RFC 3465), so that an acknowledgment of
 /// many segments counts as what it is.
@@ -13,10 +13,10 @@ pub struct NewReno {
 
 impl CongestionControl for NewReno {
     fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
-        if !ack.cwnd_limited {
+        if !ack.cwnd_limited || ack.in_recovery {
             return;
         }
-        let mut acked = ack.acked;
+        let mut acked = ack.delivered;
         if window.in_slow_start() {
             // RFC 5681 equation 2. As in Linux there is no bound per acknowledgment (RFC 3465's L): with GRO one stands
             // for up to 64 KB, and a bound of two segments would make slow start linear.
@@ -36,54 +36,33 @@ impl CongestionControl for NewReno {
         window.cwnd = window.cwnd.min(MAX_CWND);
     }
 
-    fn on_loss(&mut self, window: &mut Window, loss: &Loss) {
-        window.ssthresh = half(loss);
-        window.cwnd = window.ssthresh;
+    fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
+        window.ssthresh = half(congestion);
         self.acked = 0;
     }
 
-    fn on_timeout(&mut self, window: &mut Window, loss: &Loss, first: bool) {
+    fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool) {
         // RFC 5681 section 3.1: "when a TCP sender detects segment loss using the retransmission timer and
         // the given segment has already been retransmitted [...] at least once, the value of ssthresh is held
         // constant".
         if first {
-            window.ssthresh = half(loss);
+            window.ssthresh = half(congestion);
         }
         // The loss window, one segment.
-        window.cwnd = u32::from(loss.mss);
+        window.cwnd = u32::from(congestion.mss).max(1);
         self.acked = 0;
     }
 }
 
 /// RFC 5681 equation 4: ssthresh = max(FlightSize / 2, 2 * SMSS).
-fn half(loss: &Loss) -> u32 {
-    (loss.in_flight / 2).max(u32::from(loss.mss).saturating_mul(2))
+fn half(congestion: &Congestion) -> u32 {
+    (congestion.in_flight / 2).max(u32::from(congestion.mss).saturating_mul(2))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{ack, loss, MSS};
     use super::*;
-    use crate::time::Instant;
-
-    const MSS: u32 = 1000;
-
-    fn ack(acked: u32) -> Ack {
-        Ack {
-            now: Instant::default(),
-            acked,
-            mss: MSS as u16,
-            srtt: None,
-            cwnd_limited: true,
-        }
-    }
-
-    fn loss(in_flight: u32) -> Loss {
-        Loss {
-            now: Instant::default(),
-            in_flight,
-            mss: MSS as u16,
-        }
-    }
 
     #[test]
     fn on_ack__slow_start_doubles_per_round_trip() {
@@ -151,28 +130,48 @@ mod tests {
     }
 
     #[test]
-    fn on_loss__halves_the_flight() {
+    fn on_congestion__halves_the_flight() {
         let mut window = Window {
             cwnd: 40 * MSS,
             ssthresh: u32::MAX,
         };
         let mut control = NewReno::default();
-        control.on_loss(&mut window, &loss(30 * MSS));
-        assert_eq!(
-            window,
-            Window {
-                cwnd: 15 * MSS,
-                ssthresh: 15 * MSS
-            }
+        control.on_congestion(&mut window, &loss(30 * MSS));
+        // cwnd follows in recovery.
+        assert_eq!(window.cwnd, 40 * MSS);
+        assert_eq!(window.ssthresh, 15 * MSS);
+        control.on_congestion(&mut window, &loss(MSS));
+        assert_eq!(window.ssthresh, 2 * MSS);
+    }
+
+    #[test]
+    fn on_ack__in_recovery_the_window_is_not_ours() {
+        let mut window = Window::initial(MSS as u16, 10);
+        NewReno::default().on_ack(
+            &mut window,
+            &Ack {
+                in_recovery: true,
+                ..ack(5 * MSS)
+            },
         );
-        control.on_loss(&mut window, &loss(MSS));
-        assert_eq!(
-            window,
-            Window {
-                cwnd: 2 * MSS,
-                ssthresh: 2 * MSS
-            }
-        );
+        assert_eq!(window.cwnd, 10 * MSS);
+    }
+
+    #[test]
+    fn on_undo__never_lowers() {
+        let before = Window {
+            cwnd: 40 * MSS,
+            ssthresh: u32::MAX,
+        };
+        let mut window = before;
+        let mut control = NewReno::default();
+        control.on_congestion(&mut window, &loss(40 * MSS));
+        window.cwnd = window.ssthresh;
+        control.on_undo(&mut window, &before);
+        assert_eq!(window, before);
+        window.cwnd = 50 * MSS;
+        control.on_undo(&mut window, &before);
+        assert_eq!(window.cwnd, 50 * MSS);
     }
 
     #[test]

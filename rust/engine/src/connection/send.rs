@@ -6,7 +6,9 @@ use super::link::{Body, Link, Owed};
 use super::receive::Receiver;
 use super::recovery::{Duplicate, Evidence, Progress, Recovery};
 use super::timers::{Mark, Tick, TimerKind, Timers};
-use crate::congestion::{restart_after_idle, Ack, CongestionControl, Controller, Loss, Window};
+use crate::congestion::{
+    restart_after_idle, Ack, Cause, Congestion, CongestionControl, Controller, Window,
+};
 use crate::context::{Config, Context, SocketOptions};
 use crate::rtt::{RtoLimits, RttEstimator};
 use crate::segment::Segment;
@@ -567,13 +569,15 @@ impl Sender {
             .recovery
             .on_duplicate(link.snd_una, link.snd_nxt, size, evidence);
         if found == Duplicate::Lost {
-            let loss = Loss {
+            let congestion = Congestion {
                 now: cx.now,
                 // RFC 5681: without what limited transmit has added, and as in Linux never more than the window.
                 in_flight: flight.min(self.window.cwnd).max(size),
                 mss: size.min(u32::from(u16::MAX)) as u16,
+                cause: Cause::Loss,
             };
-            self.controller.on_loss(&mut self.window, &loss);
+            self.controller.on_congestion(&mut self.window, &congestion);
+            self.window.cwnd = self.window.ssthresh;
             self.timed_at = None;
         }
     }
@@ -583,49 +587,58 @@ impl Sender {
         let ack = segment.header.ack;
         let flight = link.in_flight();
         let size = self.segment_size(link, 0);
-        self.measure(cx, link, segment);
+        let rtt = self.measure(cx, link, segment);
         let evidence = evidence(link, segment);
         let progress = self.recovery.on_new_ack(link.snd_una, ack, size, evidence);
+        let acked = link.snd_una.distance_to(ack);
         link.snd_una = ack;
         self.retransmits = 0;
         self.waiting_since = Tick::new(cx.now);
-        match progress {
-            Progress::Grow(acked) => {
-                // RFC 7661: a window that was not used says nothing about the path. While it grows by slow start,
-                // half used is used (Linux's tcp_is_cwnd_limited).
-                let used = match self.window.in_slow_start() {
-                    true => flight.saturating_mul(2),
-                    false => flight.saturating_add(size),
-                };
-                let grown = Ack {
-                    now: cx.now,
-                    acked,
-                    mss: size.min(u32::from(u16::MAX)) as u16,
-                    srtt: self.rtt.srtt(),
-                    cwnd_limited: used > self.window.cwnd,
-                };
-                self.controller.on_ack(&mut self.window, &grown);
-            }
-            Progress::Partial => {}
-            Progress::Recovered => {
-                // RFC 6582 section 3.2 step 3, full acknowledgment, option 1: no burst.
-                let cwnd = link.in_flight().max(size).saturating_add(size);
-                self.window.cwnd = self.window.ssthresh.min(cwnd);
-            }
+        // RFC 7661: a window that was not used says nothing about the path. While it grows by slow start,
+        // half used is used (Linux's tcp_is_cwnd_limited).
+        let used = match self.window.in_slow_start() {
+            true => flight.saturating_mul(2),
+            false => flight.saturating_add(size),
+        };
+        let told = Ack {
+            now: cx.now,
+            una: ack,
+            nxt: link.snd_nxt,
+            acked,
+            delivered: match progress {
+                Progress::Grow(arrived) => arrived,
+                Progress::Partial | Progress::Recovered => acked,
+            },
+            lost: 0,
+            in_flight: flight,
+            mss: size.min(u32::from(u16::MAX)) as u16,
+            rtt,
+            min_rtt: self.rtt.min_rtt(),
+            cwnd_limited: used > self.window.cwnd,
+            in_recovery: !matches!(progress, Progress::Grow(_)),
+            ece: false,
+        };
+        self.controller.on_ack(&mut self.window, &told);
+        if progress == Progress::Recovered {
+            // RFC 6582 section 3.2 step 3, full acknowledgment, option 1: no burst.
+            let cwnd = link.in_flight().max(size).saturating_add(size);
+            self.window.cwnd = self.window.ssthresh.min(cwnd);
         }
     }
 
     /// A round trip, if this acknowledgment tells one. Segments sent once are timed in microseconds, one per
     /// window; when that one was sent again, the timestamp echo tells (RFC 7323 section 4).
-    fn measure(&mut self, cx: &Context<'_>, link: &Link, segment: &Segment) {
-        if let Some(sent) = self.timed_at {
-            if segment.header.ack.after_eq(self.timed_end) {
+    fn measure(&mut self, cx: &Context<'_>, link: &Link, segment: &Segment) -> Option<Duration> {
+        let rtt = match self.timed_at {
+            Some(sent) if segment.header.ack.after_eq(self.timed_end) => {
                 self.timed_at = None;
-                self.rtt.sample(sent.elapsed(cx.now));
+                sent.elapsed(cx.now)
             }
-        } else if let Some(rtt) = link.stamp_rtt(cx, segment) {
-            self.rtt.sample(rtt);
-        }
+            Some(_) => return None,
+            None => link.stamp_rtt(cx, segment)?,
+        };
+        self.rtt.sample(rtt);
+        Some(rtt)
     }
 
     // Timeouts.
@@ -633,14 +646,16 @@ impl Sender {
     /// The retransmission timer expired (RFC 6298 rules 5.4 to 5.6): go back to the oldest segment.
     pub(super) fn on_timeout(&mut self, cx: &Context<'_>, link: &Link) {
         let size = self.segment_size(link, 0);
-        let loss = Loss {
+        let congestion = Congestion {
             now: cx.now,
             in_flight: link.in_flight().min(self.window.cwnd),
             mss: size.min(u32::from(u16::MAX)) as u16,
+            cause: Cause::Loss,
         };
         // Fast recovery has reduced the window for this loss already.
         let first = self.retransmits == 0 && !matches!(self.recovery, Recovery::Fast { .. });
-        self.controller.on_timeout(&mut self.window, &loss, first);
+        self.controller
+            .on_timeout(&mut self.window, &congestion, first);
         self.recovery.on_timeout(link.snd_una, link.snd_nxt);
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
