@@ -36,10 +36,10 @@ cached() {
 	say "made $name in $((SECONDS - start)) s"
 }
 
-# Only one set-up at a time works on a cache.
+# lock_cache [FILE]: only one set-up at a time works on a cache. Lets go of what was locked before.
 lock_cache() {
 	mkdir -p "$CACHE"
-	exec 9> "$CACHE/lock"
+	exec 9> "$CACHE/${1:-lock}"
 	flock -n 9 || { say "waiting for another set-up to end"; flock 9; }
 }
 
