@@ -58,4 +58,4 @@ pub use context::{Config, Context, SocketOptions};
 pub use segment::Segment;
 pub use seq::{SeqNum, SeqRange};
 pub use time::{Duration, Instant};
-pub use transmit::{BurstLimit, Transmit, TransmitKind};
+pub use transmit::{BurstLimit, Refusal, Transmit, TransmitKind};

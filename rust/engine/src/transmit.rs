@@ -57,3 +57,14 @@ pub enum TransmitKind {
     /// A reset. The connection is gone.
     Reset,
 }
+
+/// What the layers below said of a [`Transmit`], when it did not simply leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is queued, but the queue is close to full (NET_XMIT_CN).
+    Congested,
+    /// A full queue dropped it (NET_XMIT_DROP).
+    Dropped,
+    /// There was no memory, no route, or a filter forbids it: nothing that tells of congestion.
+    Failed,
+}

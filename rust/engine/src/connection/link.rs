@@ -57,8 +57,10 @@ impl Owed {
     pub(super) const KEEPALIVE: Owed = Owed(8);
     /// A zero-window probe.
     pub(super) const PROBE: Owed = Owed(16);
+    /// An acknowledgment that could not be sent, when the delayed acknowledgment's timer expires.
+    pub(super) const ACK_LATER: Owed = Owed(32);
     /// What any segment that carries an ACK fulfils.
-    const ANY_ACK: Owed = Owed(1 | 2 | 4);
+    const ANY_ACK: Owed = Owed(1 | 2 | 4 | 32);
 
     pub(super) fn insert(&mut self, other: Owed) {
         self.0 |= other.0;

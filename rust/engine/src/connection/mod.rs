@@ -10,6 +10,7 @@
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
 //! | `send.rs`, `recovery.rs` | what may be sent, first and again |
+//! | `refusal.rs` | what the layers below did not take |
 //! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
@@ -38,6 +39,7 @@ mod phase;
 mod query;
 mod receive;
 mod recovery;
+mod refusal;
 mod send;
 pub mod state;
 mod timeout;
@@ -135,20 +137,30 @@ impl Connection {
 
     /// The next segment, or burst of segments, to send; `None` when there is nothing to send now.
     ///
-    /// What is returned counts as sent: a caller that cannot send it drops it, and retransmission repairs that.
+    /// What is returned counts as sent. A caller that sees it fail before it has left the host says so by
+    /// [`on_refusal`](Connection::on_refusal), before the next call.
     #[inline]
     pub fn poll_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
         if self.status.has(Status::IDLE) {
             return None;
         }
-        let transmit = self.find_transmit(cx, limit);
+        let transmit = self.find_transmit(cx, Some(limit));
         if transmit.is_none() {
             self.status.set(Status::IDLE);
         }
         transmit
     }
 
-    fn find_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
+    /// As [`poll_transmit`](Connection::poll_transmit), but data and a FIN stay where they are: for a caller whose
+    /// queues hold enough of this connection's. When they have drained, it polls for data again.
+    pub fn poll_without_data(&mut self, cx: &Context<'_>) -> Option<Transmit> {
+        if self.status.has(Status::IDLE) {
+            return None;
+        }
+        self.find_transmit(cx, None)
+    }
+
+    fn find_transmit(&mut self, cx: &Context<'_>, limit: Option<BurstLimit>) -> Option<Transmit> {
         if let Some(reset) = self.poll_reset() {
             return Some(reset);
         }
@@ -169,7 +181,7 @@ impl Connection {
             mut rcv,
             fin,
         } = self.phase.parts()?;
-        if let (Some(snd), false) = (snd, syn_received) {
+        if let (Some(snd), Some(limit), false) = (snd, limit, syn_received) {
             let rcv = rcv.as_deref_mut();
             let data = snd.poll(cx, link, &mut self.timers, rcv, fin, &self.options, limit);
             if data.is_some() {

@@ -349,6 +349,11 @@ impl Receiver {
 
     /// The delayed acknowledgment's time has come.
     pub(super) fn on_delay_over(&mut self, link: &mut Link, rto: Duration) {
+        if link.owed.contains(Owed::ACK_LATER) {
+            link.owed.remove(Owed::ACK_LATER);
+            link.owed.insert(Owed::ACK);
+            return;
+        }
         if link.last_ack == link.rcv_nxt {
             return;
         }

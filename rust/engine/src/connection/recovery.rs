@@ -339,6 +339,26 @@ impl Recovery {
         }
     }
 
+    /// `len` bytes from `start` on, the last that were sent, did not leave the host.
+    pub(super) fn take_back(&mut self, start: SeqNum, len: u32) {
+        match self {
+            Recovery::Open { .. } => {}
+            Recovery::Fast {
+                next, out, recover, ..
+            } => {
+                *out = out.saturating_sub(len);
+                // New data has not moved `next`.
+                if start.before(*recover) {
+                    *next = SeqNum::min(*next, start);
+                }
+            }
+            Recovery::Loss { next, out, .. } => {
+                *out = out.saturating_sub(len);
+                *next = SeqNum::min(*next, start);
+            }
+        }
+    }
+
     /// What counts as in flight when `flight` bytes are not acknowledged.
     pub(super) fn pipe(&self, flight: u32) -> u32 {
         match *self {

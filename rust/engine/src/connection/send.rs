@@ -38,6 +38,9 @@ pub(super) struct Sender {
     /// When that segment was sent.
     timed_at: Option<Mark>,
     recovery: Recovery,
+    /// SND.NXT when a queue of this host last was found full: until it is acknowledged the window has been reduced for
+    /// that (Linux's CWR). SND.UNA or older: it has not.
+    reduced: SeqNum,
     /// When data was last sent.
     sent_at: Tick,
     /// Since when the peer owes something: the last progress, or the sending after which nothing was acknowledged.
@@ -109,6 +112,7 @@ impl Sender {
             timed_end: link.snd_una,
             timed_at: None,
             recovery: Recovery::new(),
+            reduced: link.snd_una,
             sent_at: Tick::new(cx.now),
             waiting_since: Tick::new(cx.now),
             resent_total: u32::from(syn_resent),
@@ -438,7 +442,8 @@ impl Sender {
     }
 
     fn on_sent(&mut self, cx: &Context<'_>, link: &mut Link, len: u32, end: SeqNum, size: u32) {
-        if link.in_flight() == 0 {
+        // While the persist timer runs again and again, the peer has been waited for since it was first started.
+        if link.in_flight() == 0 && self.persisted == 0 {
             self.waiting_since = Tick::new(cx.now);
         }
         if partial(len, size) != 0 {
@@ -568,7 +573,10 @@ impl Sender {
         let found = self
             .recovery
             .on_duplicate(link.snd_una, link.snd_nxt, size, evidence);
-        if found == Duplicate::Lost {
+        // Reduced for this window already.
+        if found == Duplicate::Lost && self.reduced.after(link.snd_una) {
+            self.timed_at = None;
+        } else if found == Duplicate::Lost {
             let congestion = Congestion {
                 now: cx.now,
                 // RFC 5681: without what limited transmit has added, and as in Linux never more than the window.
@@ -591,6 +599,12 @@ impl Sender {
         let evidence = evidence(link, segment);
         let progress = self.recovery.on_new_ack(link.snd_una, ack, size, evidence);
         let acked = link.snd_una.distance_to(ack);
+        // Not by the acknowledgment that ends it either.
+        let reduced = self.reduced.after(link.snd_una);
+        if self.reduced.before(ack) {
+            // So that it does not come true again when the numbers wrap.
+            self.reduced = ack;
+        }
         link.snd_una = ack;
         self.retransmits = 0;
         self.waiting_since = Tick::new(cx.now);
@@ -615,7 +629,7 @@ impl Sender {
             rtt,
             min_rtt: self.rtt.min_rtt(),
             cwnd_limited: used > self.window.cwnd,
-            in_recovery: !matches!(progress, Progress::Grow(_)),
+            in_recovery: reduced || !matches!(progress, Progress::Grow(_)),
             ece: false,
         };
         self.controller.on_ack(&mut self.window, &told);
@@ -671,6 +685,73 @@ impl Sender {
             self.force = true;
         } else {
             link.owed.insert(Owed::PROBE);
+        }
+    }
+}
+
+impl Sender {
+    /// A queue of this host is full or nearly so: the window shrinks as for a loss, once for what is in flight, and
+    /// nothing is sent again (Linux's tcp_enter_cwr).
+    pub(super) fn on_local_congestion(&mut self, cx: &Context<'_>, link: &Link) {
+        let open = matches!(self.recovery, Recovery::Open { .. });
+        if !open || self.reduced.after(link.snd_una) {
+            return;
+        }
+        let size = self.segment_size(link, 0);
+        let congestion = Congestion {
+            now: cx.now,
+            // Not what is in flight: that may be little because the queue took little.
+            in_flight: self.window.cwnd,
+            mss: size.min(u32::from(u16::MAX)) as u16,
+            cause: Cause::Loss,
+        };
+        self.controller.on_congestion(&mut self.window, &congestion);
+        self.window.cwnd = self.window.cwnd.min(self.window.ssthresh);
+        self.reduced = link.snd_nxt;
+    }
+
+    /// The newest bytes from `start` to `end` did not leave: they count as not sent.
+    pub(super) fn take_back(&mut self, link: &mut Link, start: SeqNum, end: SeqNum) {
+        if link.snd_nxt != end || !start.before(end) {
+            return;
+        }
+        link.snd_nxt = start;
+        self.recovery.take_back(start, start.distance_to(end));
+        if self.timed_end.after(start) {
+            self.timed_at = None;
+        }
+        if self.small.after(start) {
+            self.small = link.snd_una;
+        }
+    }
+
+    /// The bytes from `start` to `end`, sent again, did not leave.
+    pub(super) fn take_back_again(&mut self, start: SeqNum, end: SeqNum) {
+        self.recovery.take_back(start, start.distance_to(end));
+    }
+
+    /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: after
+    /// `delay`, or by its own rule (Linux's tcp_check_probe_timer and tcp_send_probe0).
+    pub(super) fn try_later(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        delay: Option<Duration>,
+    ) {
+        if link.in_flight() != 0 {
+            return;
+        }
+        timers.clear(TimerKind::Retransmit);
+        if self.persisted == 0 {
+            self.waiting_since = Tick::new(cx.now);
+        }
+        match delay {
+            Some(delay) if self.persisted != 0 => {
+                timers.set(TimerKind::Persist, cx.now + delay);
+            }
+            _ if timers.get(TimerKind::Persist).is_none() => self.arm_persist(cx, timers),
+            _ => {}
         }
     }
 }

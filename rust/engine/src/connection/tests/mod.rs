@@ -9,6 +9,7 @@ mod arriving;
 mod closing;
 mod opening;
 mod receiving;
+mod refusing;
 mod sending;
 mod timing;
 mod tuning;
@@ -19,6 +20,6 @@ use super::Connection;
 fn size__of_a_connection() {
     let size = core::mem::size_of::<Connection>();
     std::println!("Connection: {size} bytes");
-    // With 296 the whole socket stays within 1600 bytes.
-    assert!(size <= 296, "{size}");
+    // With 304 the whole socket stays within 1600 bytes.
+    assert!(size <= 304, "{size}");
 }
