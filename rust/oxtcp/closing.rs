@@ -2,14 +2,14 @@
 
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
-use crate::protocol::{tcp_state, Role, Sk, Socket};
+use crate::protocol::{tcp_state, Owner, Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::errno::econnreset;
 use crate::sys::route;
 use crate::{connect, connection, listener, output};
 
 /// shutdown(2). The mask is set already. Process context.
-pub(crate) fn shutdown(sk: &mut Sk<'_>, how: u8) {
+pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
     if u32::from(how) & bindings::SEND_SHUTDOWN == 0 {
         return;
     }
@@ -17,7 +17,7 @@ pub(crate) fn shutdown(sk: &mut Sk<'_>, how: u8) {
 }
 
 /// close(2), first half: the program's part. Process context; waits up to `timeout` jiffies.
-pub(crate) fn close(sk: &mut Sk<'_>, mut timeout: isize) {
+pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
     if sk.sock().state() == tcp_state::LISTEN {
         listener::end(sk);
@@ -46,7 +46,7 @@ pub(crate) fn close(sk: &mut Sk<'_>, mut timeout: isize) {
 }
 
 /// close(2), second half: the program is gone. Process context.
-pub(crate) fn orphaned(sk: &mut Sk<'_>) {
+pub(crate) fn orphaned(sk: &mut Owner<'_>) {
     if sk.sock().state() == tcp_state::CLOSE {
         // So that the port is free when close() returns; `discard` may be in a softirq and cannot.
         connect::unbind(sk);
@@ -105,10 +105,8 @@ pub(crate) fn discard(sk: &mut Sk<'_>) {
 
 /// Resets a connection that nobody will accept. Process context; the socket goes with it.
 pub(crate) fn abandon(child: &Socket) {
-    let mut bh = child.lock_bh();
-    if let Some(sk) = bh.unowned() {
-        abandon_locked(sk);
-    }
+    // Nobody owns a socket that was never accepted.
+    let _ = child.lock_bh(abandon_locked);
 }
 
 /// See [`abandon`]. Any context.
@@ -122,7 +120,7 @@ pub(crate) fn abandon_locked(sk: &mut Sk<'_>) {
 
 /// connect() to AF_UNSPEC, and what inet_stream_connect() and inet_shutdown() do to a socket that is to
 /// be new again. Process context.
-pub(crate) fn disconnect(sk: &mut Sk<'_>) {
+pub(crate) fn disconnect(sk: &mut Owner<'_>) {
     let old = sk.sock().state();
     if old == tcp_state::LISTEN {
         listener::end(sk);

@@ -12,7 +12,7 @@ use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::BindAddr;
-use crate::protocol::{tcp_state, Role, Sk};
+use crate::protocol::{tcp_state, Owner, Role, Sk};
 use crate::sys::errno::{eaddrnotavail, eisconn, enetunreach};
 use crate::sys::netfilter::Family;
 use crate::sys::proto::PeerAddress;
@@ -22,7 +22,7 @@ use crate::{connection, listener};
 
 /// Takes the local port (0: any) at the address that is set. The socket layer has checked the address
 /// and the right to the port.
-pub(crate) fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
+pub(crate) fn bind(sk: &mut Owner<'_>, port: u16) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     let addr = bind_addr(sk, sock.bound_ip());
@@ -35,7 +35,7 @@ pub(crate) fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
 }
 
 /// Gives the local port back.
-pub(crate) fn unbind(sk: &mut Sk<'_>) {
+pub(crate) fn unbind(sk: &mut Owner<'_>) {
     if let Some(port) = sk.state().port.take() {
         port.release();
     }
@@ -63,7 +63,7 @@ fn bind_addr(sk: &Sk<'_>, ip: [u8; 16]) -> BindAddr {
 ///
 /// EISCONN, EADDRNOTAVAIL (no port is free, or the pair of ends is in use), ENETUNREACH, EHOSTUNREACH
 /// and the like by routing, EINVAL for a link-local address without an interface.
-pub(crate) fn connect(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     if !matches!(sk.state().role, Role::Idle) {
         return Err(eisconn());
     }
@@ -88,7 +88,7 @@ pub(crate) fn connect(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
     result
 }
 
-fn open(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     let mut remote = destination(sk, &to)?;
@@ -160,7 +160,7 @@ fn open(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
 }
 
 /// What connect() is to reach, with the meanings that addresses have in Linux.
-fn destination(sk: &mut Sk<'_>, to: &PeerAddress) -> Result<Endpoint> {
+fn destination(sk: &mut Owner<'_>, to: &PeerAddress) -> Result<Endpoint> {
     let sock = sk.sock();
     let mut end = to.end;
     if !sock.is_v6() {

@@ -52,34 +52,32 @@ pub(crate) fn look(
     };
     let config = namespace.config();
     let cx = context(&config);
-    let mut guard = sock.lock_bh();
     // While a process owns the socket the error is let go: if its cause lasts, so do the errors.
-    let Some(sk) = guard.unowned() else {
-        return;
-    };
-    // RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
-    let genuine = sk
-        .state()
-        .connection()
-        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
-    if !genuine {
-        return;
-    }
-    match error {
-        Error::TooBig(mtu) => {
-            route::lower_mtu(net, skb, inner, family, mtu);
-            route::reset_route(sk);
-            // What was too big is lost; the retransmission is cut anew.
-            connection::settle(sk, &cx);
+    let _ = sock.lock_bh(|sk| {
+        // RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
+        let genuine = sk
+            .state()
+            .connection()
+            .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
+        if !genuine {
+            return;
         }
-        Error::Unreachable(why) => {
-            sk.state().unreachable = why;
-            if let Some(connection) = sk.state().connection() {
-                connection.on_unreachable(&cx, seq, true);
+        match error {
+            Error::TooBig(mtu) => {
+                route::lower_mtu(net, skb, inner, family, mtu);
+                route::reset_route(sk);
+                // What was too big is lost; the retransmission is cut anew.
+                connection::settle(sk, &cx);
             }
-            connection::settle(sk, &cx);
+            Error::Unreachable(why) => {
+                sk.state().unreachable = why;
+                if let Some(connection) = sk.state().connection() {
+                    connection.on_unreachable(&cx, seq, true);
+                }
+                connection::settle(sk, &cx);
+            }
         }
-    }
+    });
 }
 
 /// Reads the error and the segment that it quotes: where the quoted IP header is, whose the flow is

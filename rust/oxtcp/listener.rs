@@ -19,7 +19,7 @@ use crate::input::Arrival;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
-use crate::protocol::{tcp_state, Role, Sk, Socket, Tcp};
+use crate::protocol::{tcp_state, Owner, Role, Sk, Socket, Tcp};
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
@@ -60,7 +60,7 @@ pub(crate) fn waiting(sock: &Socket) -> u32 {
 }
 
 /// listen(2). Process context.
-pub(crate) fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result {
+pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     let limit = u32::try_from(namespace.sysctls.somaxconn()).unwrap_or(0);
@@ -90,7 +90,7 @@ pub(crate) fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result 
     result
 }
 
-fn begin(sk: &mut Sk<'_>, namespace: &Namespace, backlog: u32) -> Result {
+fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
     let sock = sk.sock();
     let state = sk.state();
     let options = state.options;
@@ -126,7 +126,7 @@ fn begin(sk: &mut Sk<'_>, namespace: &Namespace, backlog: u32) -> Result {
 }
 
 /// Ends listening: nothing more comes in, what waits is reset. Process context.
-pub(crate) fn end(sk: &mut Sk<'_>) {
+pub(crate) fn end(sk: &mut Owner<'_>) {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     namespace.table.remove(sk);
@@ -159,7 +159,7 @@ pub(crate) fn end(sk: &mut Sk<'_>) {
 }
 
 /// accept(2). Process context; lets the lock go while it waits.
-pub(crate) fn accept(sk: &mut Sk<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<ARef<Socket>> {
     let sock = sk.sock();
     if sock.state() != tcp_state::LISTEN {
         return Err(EINVAL);
@@ -286,64 +286,64 @@ pub(crate) fn complete(
         return;
     };
     let reference = child.reference();
-    let mut bh = reference.lock_bh_child();
-    let Some(sk) = bh.unowned() else {
-        return;
-    };
-    let local = output::unscoped(key.local());
-    let remote = output::unscoped(key.remote());
-    sk.set_ends(local, remote);
-    if output::is_link_local(&remote.ip) {
-        let _ = sk.bind_scope(path_oif(listener, &key, 0));
-    }
-    sk.state().port = Some(port);
-    sk.state().options = options;
-    let family = sk.wire_family();
-    let route = route::route_socket(sk);
-    let path_mss = match route {
-        Ok((info, _)) => output::mss_of(info.mtu, family),
-        Err(_) => request.advertised_mss(),
-    };
-    let recv_space = connection::receive_space(sk);
-    let open = PassiveOpen {
-        path_mss,
-        recv_space,
-        options: options_of(sk),
-    };
-    sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
-    sk.set_state(tcp_state::SYN_RECV);
-    match guard.replace_with(&namespace.table, sk) {
-        Ok(_) => {
-            listener.shared().half_open.fetch_sub(1, Relaxed);
+    // Nobody owns a socket that nobody knows.
+    let queued = reference.lock_bh_child(|sk| {
+        let local = output::unscoped(key.local());
+        let remote = output::unscoped(key.remote());
+        sk.set_ends(local, remote);
+        if output::is_link_local(&remote.ip) {
+            let _ = sk.bind_scope(path_oif(listener, &key, 0));
         }
-        Err(_) => {
-            sk.state().role = Role::Idle;
-            sk.set_state(tcp_state::CLOSE);
-            closing::discard(sk);
-            child.forget();
-            return;
+        sk.state().port = Some(port);
+        sk.state().options = options;
+        let family = sk.wire_family();
+        let route = route::route_socket(sk);
+        let path_mss = match route {
+            Ok((info, _)) => output::mss_of(info.mtu, family),
+            Err(_) => request.advertised_mss(),
+        };
+        let recv_space = connection::receive_space(sk);
+        let open = PassiveOpen {
+            path_mss,
+            recv_space,
+            options: options_of(sk),
+        };
+        sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
+        sk.set_state(tcp_state::SYN_RECV);
+        match guard.replace_with(&namespace.table, sk) {
+            Ok(_) => {
+                listener.shared().half_open.fetch_sub(1, Relaxed);
+            }
+            Err(_) => {
+                sk.state().role = Role::Idle;
+                sk.set_state(tcp_state::CLOSE);
+                closing::discard(sk);
+                child.forget();
+                return false;
+            }
         }
-    }
-    connection::segment(sk, cx, segment, skb, header_len);
-    // The queue takes the socket in whatever state it is by now: accept() returns even one that the
-    // peer has reset, as Linux's does.
-    let refused = match &mut *listener.shared().accept.lock() {
-        Some(accept) => {
-            accept.queue.push(child);
-            None
+        connection::segment(sk, cx, segment, skb, header_len);
+        // The queue takes the socket in whatever state it is by now: accept() returns even one that the
+        // peer has reset, as Linux's does.
+        let refused = match &mut *listener.shared().accept.lock() {
+            Some(accept) => {
+                accept.queue.push(child);
+                None
+            }
+            None => Some(child),
+        };
+        match refused {
+            None => true,
+            // The listener was closed meanwhile.
+            Some(child) => {
+                child.forget();
+                closing::abandon_locked(sk);
+                false
+            }
         }
-        None => Some(child),
-    };
-    match refused {
-        None => {
-            drop(bh);
-            listener.wake_readers();
-        }
-        // The listener was closed meanwhile.
-        Some(child) => {
-            child.forget();
-            closing::abandon_locked(sk);
-        }
+    });
+    if queued == Some(true) {
+        listener.wake_readers();
     }
 }
 

@@ -13,7 +13,7 @@ use oxtcp_engine::SocketOptions;
 
 use crate::connection;
 use crate::output;
-use crate::protocol::{tcp_state, Role, Sk};
+use crate::protocol::{tcp_state, Owner, Role};
 use crate::sys::bindings;
 use crate::sys::errno::enoprotoopt;
 use crate::sys::user::{OptionAnswer, OptionValue};
@@ -28,7 +28,7 @@ const MAX_LINGER2: i32 = 120;
 const MSS_BOUNDS: core::ops::RangeInclusive<i32> = 88..=32767;
 
 /// A new socket's buffers, by the namespace's settings.
-pub(crate) fn set_default_buffers(sk: &mut Sk<'_>) {
+pub(crate) fn set_default_buffers(sk: &mut Owner<'_>) {
     let sysctls = &output::namespace(sk.sock()).sysctls;
     let [_, rcvbuf, _] = sysctls.rmem();
     let [_, sndbuf, _] = sysctls.wmem();
@@ -87,7 +87,7 @@ pub(crate) fn allows_ip_option(level: u32, name: u32) -> bool {
 }
 
 /// A SOL_SOCKET option has been set: what depends on it follows.
-pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
+pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
     match name {
         bindings::SO_KEEPALIVE => apply(sk),
         bindings::SO_REUSEADDR => {
@@ -122,7 +122,7 @@ pub(crate) fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
 }
 
 /// The receive buffer has another size.
-fn update_window(sk: &mut Sk<'_>) {
+fn update_window(sk: &mut Owner<'_>) {
     let space = connection::receive_space(sk);
     let full = connection::window_of(sk.sock().rcvbuf());
     connection::with(sk, |connection, cx| {
@@ -131,7 +131,7 @@ fn update_window(sk: &mut Sk<'_>) {
 }
 
 /// setsockopt() at SOL_TCP.
-pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue<'_>) -> Result {
+pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Result {
     let value = match name {
         bindings::TCP_NODELAY
         | bindings::TCP_CORK
@@ -182,7 +182,7 @@ pub(crate) fn set(sk: &mut Sk<'_>, name: u32, value: OptionValue<'_>) -> Result 
 }
 
 /// getsockopt() at SOL_TCP.
-pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
+pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();
     let options: SocketOptions = state.options;
@@ -220,7 +220,7 @@ pub(crate) fn get(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer<'_>) -> Resul
 }
 
 /// Brings the options to the connection, or to those that the listener will make.
-fn apply(sk: &mut Sk<'_>) {
+fn apply(sk: &mut Owner<'_>) {
     let options = crate::listener::options_of(sk);
     if sk.sock().state() == tcp_state::LISTEN {
         if let Some(accept) = &mut *sk.sock().shared().accept.lock() {

@@ -19,7 +19,7 @@ use crate::sys::errno::eprotonosupport;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::proto::{PeerAddress, Protocol, Statics};
 use crate::sys::skb::{SkBuff, SkBuffList};
-use crate::sys::sock::{Locked, Sock};
+use crate::sys::sock::{Locked, Owned, Sock};
 use crate::sys::time::Jiffies;
 use crate::sys::user::{Message, OptionAnswer, OptionValue};
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
@@ -30,8 +30,11 @@ pub(crate) struct Tcp;
 /// A socket of ours.
 pub(crate) type Socket = Sock<Tcp>;
 
-/// A socket of ours with its lock held.
+/// A socket of ours with its lock held, in any context.
 pub(crate) type Sk<'a> = Locked<'a, Tcp>;
+
+/// A socket of ours that a process owns: what takes it may sleep.
+pub(crate) type Owner<'a> = Owned<'a, Tcp>;
 
 /// What may be reached without the socket lock.
 #[pin_data]
@@ -170,56 +173,56 @@ impl Protocol for Tcp {
         }
     }
 
-    fn init(sk: &mut Sk<'_>) {
+    fn init(sk: &mut Owner<'_>) {
         options::set_default_buffers(sk);
     }
 
-    fn close(sk: &mut Sk<'_>, timeout: isize) {
+    fn close(sk: &mut Owner<'_>, timeout: isize) {
         closing::close(sk, timeout);
     }
 
-    fn orphaned(sk: &mut Sk<'_>) {
+    fn orphaned(sk: &mut Owner<'_>) {
         closing::orphaned(sk);
     }
 
-    fn bind(sk: &mut Sk<'_>, port: u16) -> Result {
+    fn bind(sk: &mut Owner<'_>, port: u16) -> Result {
         connect::bind(sk, port)
     }
 
-    fn unbind(sk: &mut Sk<'_>) {
+    fn unbind(sk: &mut Owner<'_>) {
         connect::unbind(sk);
     }
 
-    fn connect(sk: &mut Sk<'_>, to: PeerAddress) -> Result {
+    fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         connect::connect(sk, to)
     }
 
-    fn disconnect(sk: &mut Sk<'_>) -> Result {
+    fn disconnect(sk: &mut Owner<'_>) -> Result {
         closing::disconnect(sk);
         Ok(())
     }
 
-    fn listen(sk: &mut Sk<'_>, connecting: bool, backlog: i32) -> Result {
+    fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Result {
         listener::listen(sk, connecting, backlog)
     }
 
-    fn accept(sk: &mut Sk<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+    fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<ARef<Socket>> {
         listener::accept(sk, nonblock)
     }
 
-    fn shutdown(sk: &mut Sk<'_>, how: u8) {
+    fn shutdown(sk: &mut Owner<'_>, how: u8) {
         closing::shutdown(sk, how);
     }
 
-    fn send(sk: &mut Sk<'_>, from: &mut Message<'_>) -> Result<usize> {
+    fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> {
         send::send(sk, from)
     }
 
-    fn send_more_ends(sk: &mut Sk<'_>) {
+    fn send_more_ends(sk: &mut Owner<'_>) {
         send::more_ends(sk);
     }
 
-    fn receive(sk: &mut Sk<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
+    fn receive(sk: &mut Owner<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
         receive::receive(sk, to, len, flags)
     }
 
@@ -227,7 +230,7 @@ impl Protocol for Tcp {
         poll::poll(sk, need_space)
     }
 
-    fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
+    fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
         receive::ioctl(sk, command)
     }
 
@@ -239,15 +242,15 @@ impl Protocol for Tcp {
         options::allows_ip_option(level, name)
     }
 
-    fn socket_option_set(sk: &mut Sk<'_>, name: u32) {
+    fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
         options::socket_option_set(sk, name);
     }
 
-    fn set_option(sk: &mut Sk<'_>, name: u32, value: OptionValue<'_>) -> Result {
+    fn set_option(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Result {
         options::set(sk, name, value)
     }
 
-    fn get_option(sk: &mut Sk<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
+    fn get_option(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
         options::get(sk, name, answer)
     }
 

@@ -8,7 +8,7 @@ use kernel::prelude::*;
 use crate::connection;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{tcp_state, Sk};
+use crate::protocol::{tcp_state, Owner, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
 use crate::sys::user::Message;
@@ -26,7 +26,7 @@ const SIOCATMARK: u32 = 0x8905;
 /// ENOTCONN, EAGAIN, EINTR and ERESTARTSYS, EFAULT, EINVAL for MSG_OOB (there are no urgent data), and
 /// the connection's own error.
 pub(crate) fn receive(
-    sk: &mut Sk<'_>,
+    sk: &mut Owner<'_>,
     to: &mut Message<'_>,
     len: usize,
     flags: u32,
@@ -100,7 +100,7 @@ pub(crate) fn receive(
 }
 
 /// Whether no more data will come: `Some(bytes to return)`, or the error to tell when there were none.
-fn nothing_comes(sk: &mut Sk<'_>, copied: usize) -> Result<Option<usize>> {
+fn nothing_comes(sk: &mut Owner<'_>, copied: usize) -> Result<Option<usize>> {
     let sock = sk.sock();
     if copied > 0 {
         return Ok(is_over(sk).then_some(copied));
@@ -127,7 +127,7 @@ fn is_over(sk: &Sk<'_>) -> bool {
 }
 
 /// Takes `len` bytes off the receive queue.
-fn take(sk: &mut Sk<'_>, len: usize) {
+fn take(sk: &mut Owner<'_>, len: usize) {
     sk.consume(len);
     let state = sk.state();
     state.rx_bytes = state.rx_bytes.saturating_sub(len as u32);
@@ -136,7 +136,7 @@ fn take(sk: &mut Sk<'_>, len: usize) {
 
 /// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace
 /// (unless SO_RCVBUF has set it).
-fn made_room(sk: &mut Sk<'_>, taken: &mut usize) {
+fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     let taken = core::mem::take(taken);
     if taken == 0 {
         return;
@@ -162,7 +162,7 @@ fn made_room(sk: &mut Sk<'_>, taken: &mut usize) {
 }
 
 /// ioctl(2): how much is in the queues.
-pub(crate) fn ioctl(sk: &mut Sk<'_>, command: u32) -> Result<i32> {
+pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
     let state = sk.sock().state();
     if state == tcp_state::LISTEN && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD) {
         return Err(EINVAL);

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use crate::connection;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{tcp_state, Sk};
+use crate::protocol::{tcp_state, Owner};
 use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
 use crate::sys::user::Message;
@@ -24,7 +24,7 @@ const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
 ///
 /// EPIPE (with SIGPIPE, but for MSG_NOSIGNAL), ENOTCONN's kin by the state, EAGAIN, EINTR and ERESTARTSYS,
 /// EFAULT, EOPNOTSUPP for MSG_OOB, MSG_FASTOPEN and control messages, and the connection's own error.
-pub(crate) fn send(sk: &mut Sk<'_>, from: &mut Message<'_>) -> Result<usize> {
+pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> {
     let flags = from.flags();
     if flags & UNSUPPORTED != 0 || from.has_control() {
         return Err(eopnotsupp());
@@ -40,7 +40,7 @@ pub(crate) fn send(sk: &mut Sk<'_>, from: &mut Message<'_>) -> Result<usize> {
     }
 }
 
-fn send_all(sk: &mut Sk<'_>, from: &mut Message<'_>, flags: u32, sent: &mut usize) -> Result {
+fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut usize) -> Result {
     let mut timeo = sk.sock().sndtimeo(flags & bindings::MSG_DONTWAIT != 0);
     if !matches!(
         sk.sock().state(),
@@ -83,7 +83,7 @@ fn send_all(sk: &mut Sk<'_>, from: &mut Message<'_>, flags: u32, sent: &mut usiz
 }
 
 /// A socket that has been shut down, or whose connection is gone, takes nothing more.
-fn check_writable(sk: &mut Sk<'_>) -> Result {
+fn check_writable(sk: &mut Owner<'_>) -> Result {
     let shut = u32::from(sk.sock().shutdown()) & bindings::SEND_SHUTDOWN != 0;
     if shut || sk.sock().has_error() || sk.state().connection().is_none() {
         return Err(EPIPE);
@@ -91,7 +91,7 @@ fn check_writable(sk: &mut Sk<'_>) -> Result {
     Ok(())
 }
 
-fn append(sk: &mut Sk<'_>, fragment: crate::sys::page::PageFragment) -> Result {
+fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Result {
     let len = fragment.len();
     let config = output::namespace(sk.sock()).config();
     let cx = context(&config);
@@ -114,12 +114,12 @@ fn append(sk: &mut Sk<'_>, fragment: crate::sys::page::PageFragment) -> Result {
 }
 
 /// Lets the engine send while more of the message is to come.
-fn push(sk: &mut Sk<'_>, step: &mut usize) {
+fn push(sk: &mut Owner<'_>, step: &mut usize) {
     *step = 0;
     connection::with(sk, |connection, _| connection.set_more(true));
 }
 
 /// A sendfile() that announced more has come to the file's end.
-pub(crate) fn more_ends(sk: &mut Sk<'_>) {
+pub(crate) fn more_ends(sk: &mut Owner<'_>) {
     connection::with(sk, |connection, _| connection.set_more(false));
 }

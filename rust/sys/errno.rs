@@ -19,7 +19,6 @@ macro_rules! declare {
 }
 
 declare! {
-    edeadlk = EDEADLK;
     eaddrinuse = EADDRINUSE;
     eaddrnotavail = EADDRNOTAVAIL;
     eafnosupport = EAFNOSUPPORT;

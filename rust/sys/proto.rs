@@ -19,7 +19,7 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
 use super::skb::SkBuff;
-use super::sock::{Locked, Sock};
+use super::sock::{Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
 use super::user::{Message, OptionAnswer, OptionValue};
 
@@ -39,7 +39,10 @@ pub(crate) struct PeerAddress {
     pub(crate) scope: i32,
 }
 
-/// What a protocol does for its sockets. Unless said otherwise, process context.
+/// What a protocol does for its sockets.
+///
+/// What takes an [`Owned`] is called in process context and may sleep; what takes a [`Locked`] is called in any
+/// and must not. For the rest the context is said.
 pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// Name in `/proc/net/protocols` and of the slab caches (`NAME` and `NAME6`).
     const NAME: &'static CStr;
@@ -69,32 +72,32 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// EPROTONOSUPPORT for an unknown number.
     fn family_of(protocol: i32) -> Result<bool>;
     /// A program has made a socket.
-    fn init(sk: &mut Locked<'_, Self>);
+    fn init(sk: &mut Owned<'_, Self>);
     /// A program lets go of the socket, and waits up to `timeout` jiffies for its data to leave.
-    fn close(sk: &mut Locked<'_, Self>, timeout: isize);
+    fn close(sk: &mut Owned<'_, Self>, timeout: isize);
     /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
-    fn orphaned(sk: &mut Locked<'_, Self>);
+    fn orphaned(sk: &mut Owned<'_, Self>);
     /// Chooses or takes the local port; the address is set already.
-    fn bind(sk: &mut Locked<'_, Self>, port: u16) -> Result;
+    fn bind(sk: &mut Owned<'_, Self>, port: u16) -> Result;
     /// Undoes `bind`.
-    fn unbind(sk: &mut Locked<'_, Self>);
+    fn unbind(sk: &mut Owned<'_, Self>);
     /// Begins to connect; waiting is the caller's.
-    fn connect(sk: &mut Locked<'_, Self>, to: PeerAddress) -> Result;
+    fn connect(sk: &mut Owned<'_, Self>, to: PeerAddress) -> Result;
     /// Aborts and makes the socket new.
-    fn disconnect(sk: &mut Locked<'_, Self>) -> Result;
+    fn disconnect(sk: &mut Owned<'_, Self>) -> Result;
     /// Begins to listen, or changes the backlog.
-    fn listen(sk: &mut Locked<'_, Self>, connecting: bool, backlog: i32) -> Result;
+    fn listen(sk: &mut Owned<'_, Self>, connecting: bool, backlog: i32) -> Result;
     /// Waits for a connection and takes it; `flags` are O_NONBLOCK and the like.
-    fn accept(sk: &mut Locked<'_, Self>, nonblock: bool) -> Result<ARef<Sock<Self>>>;
+    fn accept(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<ARef<Sock<Self>>>;
     /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
-    fn shutdown(sk: &mut Locked<'_, Self>, how: u8);
+    fn shutdown(sk: &mut Owned<'_, Self>, how: u8);
     /// Returns how many bytes were taken.
-    fn send(sk: &mut Locked<'_, Self>, from: &mut Message<'_>) -> Result<usize>;
+    fn send(sk: &mut Owned<'_, Self>, from: &mut Message<'_>) -> Result<usize>;
     /// No more data comes behind a sendfile() that said so.
-    fn send_more_ends(sk: &mut Locked<'_, Self>);
+    fn send_more_ends(sk: &mut Owned<'_, Self>);
     /// Returns how many bytes were given.
     fn receive(
-        sk: &mut Locked<'_, Self>,
+        sk: &mut Owned<'_, Self>,
         to: &mut Message<'_>,
         len: usize,
         flags: u32,
@@ -102,17 +105,17 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// Any context that may not sleep; no lock is held.
     fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
     /// SIOCINQ and the like; `Err(ENOIOCTLCMD)` for those not known.
-    fn ioctl(sk: &mut Locked<'_, Self>, command: u32) -> Result<i32>;
+    fn ioctl(sk: &mut Owned<'_, Self>, command: u32) -> Result<i32>;
     /// SOL_SOCKET: whether the option may be set by the generic code.
     fn allows_socket_option(name: u32) -> bool;
     /// SOL_IP and SOL_IPV6: whether the option may be set by the INET layer's code.
     fn allows_ip_option(level: u32, name: u32) -> bool;
     /// SOL_SOCKET options have been set by the generic code.
-    fn socket_option_set(sk: &mut Locked<'_, Self>, name: u32);
+    fn socket_option_set(sk: &mut Owned<'_, Self>, name: u32);
     /// Options of the protocol's own level.
-    fn set_option(sk: &mut Locked<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
+    fn set_option(sk: &mut Owned<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
     /// Options of the protocol's own level.
-    fn get_option(sk: &mut Locked<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
+    fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
     /// A packet for the socket, detached. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
     /// The timer has run out. Softirq, or the process that owned the socket.
@@ -196,10 +199,11 @@ impl<P: Protocol> Statics<P> {
     unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
         // SAFETY: See above; not locked. The reference is the program's, `destroy` gives it up.
         let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
-        let mut guard = sock.lock();
-        P::close(&mut guard, timeout);
-        guard.orphan();
-        P::orphaned(&mut guard);
+        sock.lock(|sk| {
+            P::close(sk, timeout);
+            sk.orphan();
+            P::orphaned(sk);
+        });
     }
 
     /// # Safety
@@ -211,11 +215,12 @@ impl<P: Protocol> Statics<P> {
         len: c_int,
     ) -> c_int {
         kernel::error::from_result(|| {
-            // SAFETY: See above; `inet_stream_connect` holds the lock.
-            let mut locked = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
+            // SAFETY: See above.
+            let sock = unsafe { Sock::<P>::from_raw(sk) };
             // SAFETY: The address has `len` bytes.
-            let to = unsafe { parse_address(address, len, locked.sock().is_v6()) }?;
-            P::connect(&mut locked, to)?;
+            let to = unsafe { parse_address(address, len, sock.is_v6()) }?;
+            // SAFETY: `inet_stream_connect` owns the socket.
+            unsafe { Owned::assume(sock, |sk| P::connect(sk, to)) }?;
             Ok(0)
         })
     }
@@ -225,8 +230,8 @@ impl<P: Protocol> Statics<P> {
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn disconnect(sk: *mut bindings::sock, _flags: c_int) -> c_int {
         kernel::error::from_result(|| {
-            // SAFETY: See above; the callers hold the lock.
-            P::disconnect(&mut unsafe { Locked::assume(Sock::from_raw(sk)) })?;
+            // SAFETY: See above; the callers (connect() and shutdown() of the INET layer) own the socket.
+            unsafe { Owned::assume(Sock::from_raw(sk), P::disconnect) }?;
             Ok(0)
         })
     }
@@ -241,7 +246,7 @@ impl<P: Protocol> Statics<P> {
         const O_NONBLOCK: c_int = 0o4000;
         // SAFETY: See above; not locked. `arg` is the caller's.
         let (sock, nonblock) = unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
-        match P::accept(&mut sock.lock(), nonblock) {
+        match sock.lock(|sk| P::accept(sk, nonblock)) {
             Ok(child) => ARef::into_raw(child).cast().as_ptr(),
             Err(error) => {
                 // SAFETY: As above.
@@ -258,7 +263,7 @@ impl<P: Protocol> Statics<P> {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked.
             let sock = unsafe { Sock::<P>::from_raw(sk) };
-            let answer = P::ioctl(&mut sock.lock(), command as u32)?;
+            let answer = sock.lock(|sk| P::ioctl(sk, command as u32))?;
             // SAFETY: `sk_ioctl` passes an int of its own.
             unsafe { *arg = answer };
             Ok(0)
@@ -269,18 +274,15 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn shutdown(sk: *mut bindings::sock, how: c_int) {
-        // SAFETY: See above; `inet_shutdown` holds the lock.
-        let mut locked = unsafe { Locked::assume(Sock::from_raw(sk)) };
-        P::shutdown(&mut locked, how as u8);
+        // SAFETY: See above; `inet_shutdown` owns the socket.
+        unsafe { Owned::assume(Sock::from_raw(sk), |sk| P::shutdown(sk, how as u8)) };
     }
 
     /// # Safety
     ///
     /// For the kernel to call, as said at the head of these callbacks.
-    unsafe extern "C" fn keepalive(sk: *mut bindings::sock, _on: c_int) {
-        // SAFETY: See above; `sk_setsockopt` holds the lock, and sets the flag after this call:
-        // `ops_setsockopt` tells the protocol then.
-        let _ = unsafe { Locked::<P>::assume(Sock::from_raw(sk)) };
+    unsafe extern "C" fn keepalive(_sk: *mut bindings::sock, _on: c_int) {
+        // `sk_setsockopt` calls before it sets the flag; `ops_setsockopt` tells the protocol after.
     }
 
     /// # Safety
@@ -299,15 +301,12 @@ impl<P: Protocol> Statics<P> {
         unsafe {
             match level as u32 {
                 bindings::SOL_TCP => kernel::error::from_result(|| {
-                    P::set_option(
-                        &mut sock.lock(),
-                        name as u32,
-                        OptionValue {
-                            raw,
-                            len,
-                            _call: core::marker::PhantomData,
-                        },
-                    )?;
+                    let value = OptionValue {
+                        raw,
+                        len,
+                        _call: core::marker::PhantomData,
+                    };
+                    sock.lock(|sk| P::set_option(sk, name as u32, value))?;
                     Ok(0)
                 }),
                 level_of_ip if !P::allows_ip_option(level_of_ip, name as u32) => {
@@ -338,15 +337,12 @@ impl<P: Protocol> Statics<P> {
         unsafe {
             match level as u32 {
                 bindings::SOL_TCP => kernel::error::from_result(|| {
-                    P::get_option(
-                        &mut sock.lock(),
-                        name as u32,
-                        OptionAnswer {
-                            value,
-                            len,
-                            _call: core::marker::PhantomData,
-                        },
-                    )?;
+                    let answer = OptionAnswer {
+                        value,
+                        len,
+                        _call: core::marker::PhantomData,
+                    };
+                    sock.lock(|sk| P::get_option(sk, name as u32, answer))?;
                     Ok(0)
                 }),
                 bindings::SOL_IP => bindings::ip_getsockopt(sk, level, name, value, len),
@@ -369,8 +365,7 @@ impl<P: Protocol> Statics<P> {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked. The msghdr is the call's own.
             let (sock, mut from) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
-            let mut guard = sock.lock();
-            let sent = P::send(&mut guard, &mut from)?;
+            let sent = sock.lock(|sk| P::send(sk, &mut from))?;
             Ok(c_int::try_from(sent).unwrap_or(c_int::MAX))
         })
     }
@@ -387,7 +382,7 @@ impl<P: Protocol> Statics<P> {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked. The msghdr is the call's own.
             let (sock, mut to) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
-            let received = P::receive(&mut sock.lock(), &mut to, len, flags as u32)?;
+            let received = sock.lock(|sk| P::receive(sk, &mut to, len, flags as u32))?;
             Ok(c_int::try_from(received).unwrap_or(c_int::MAX))
         })
     }
@@ -400,15 +395,11 @@ impl<P: Protocol> Statics<P> {
         skb: *mut bindings::sk_buff,
     ) -> c_int {
         if let Some(skb) = NonNull::new(skb) {
-            // SAFETY: See above; the process that owned the socket lets go of it, no other code has
-            // a reference into the state. The packet was taken off the backlog and is ours.
-            let (mut locked, skb) = unsafe {
-                (
-                    Locked::<P>::assume(Sock::from_raw(sk)),
-                    SkBuff::from_raw(skb),
-                )
-            };
-            P::segment(&mut locked, skb);
+            // SAFETY: The packet was taken off the backlog and is ours.
+            let skb = unsafe { SkBuff::from_raw(skb) };
+            // SAFETY: See above; the process that owned the socket lets go of it (or waits: its `Owned` is
+            // borrowed by that), so nobody else uses a `Locked` of it.
+            unsafe { Locked::<P>::assume(Sock::from_raw(sk), |sk| P::segment(sk, skb)) };
         }
         0
     }
@@ -417,11 +408,12 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn release_cb(sk: *mut bindings::sock) {
-        // SAFETY: See above; the spin lock is held and the process that owned the socket lets go.
+        // SAFETY: See above; the spin lock is held and the process that owned the socket lets go (or waits,
+        // see `backlog_rcv`).
         unsafe {
             let sock = Sock::<P>::from_raw(sk);
             if sock.take_deferred() {
-                P::timer(&mut Locked::assume(sock));
+                Locked::assume(sock, P::timer);
             }
         }
     }
@@ -431,8 +423,8 @@ impl<P: Protocol> Statics<P> {
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn get_port(sk: *mut bindings::sock, port: u16) -> c_int {
         kernel::error::from_result(|| {
-            // SAFETY: See above; `__inet_bind` holds the lock.
-            P::bind(&mut unsafe { Locked::assume(Sock::from_raw(sk)) }, port)?;
+            // SAFETY: See above; `__inet_bind` owns the socket.
+            unsafe { Owned::assume(Sock::from_raw(sk), |sk| P::bind(sk, port)) }?;
             Ok(0)
         })
     }
@@ -441,8 +433,8 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn put_port(sk: *mut bindings::sock) {
-        // SAFETY: See above; `__inet_bind` holds the lock.
-        P::unbind(&mut unsafe { Locked::assume(Sock::from_raw(sk)) });
+        // SAFETY: See above; `__inet_bind` owns the socket.
+        unsafe { Owned::assume(Sock::from_raw(sk), P::unbind) };
     }
 
     /// # Safety
@@ -474,11 +466,7 @@ impl<P: Protocol> Statics<P> {
                 None => return,
             }
         };
-        let mut guard = sock.lock_bh();
-        match guard.unowned() {
-            Some(locked) => P::timer(locked),
-            None => guard.defer_timer(),
-        }
+        sock.timer_expired();
     }
 
     /// The last reference has gone, a grace period ago.
@@ -534,7 +522,7 @@ impl<P: Protocol> Statics<P> {
                     kernel::bindings::GFP_KERNEL,
                 )?;
                 bindings::oxtcp_helper_socket_custom_sockopt(socket);
-                P::init(&mut sock.lock());
+                sock.lock(P::init);
                 // The reference is the socket's from here on.
                 let _ = ARef::into_raw(sock);
             }
@@ -570,7 +558,7 @@ impl<P: Protocol> Statics<P> {
                     (*socket).state != SS_UNCONNECTED,
                 )
             };
-            P::listen(&mut sock.lock(), connecting, backlog)?;
+            sock.lock(|sk| P::listen(sk, connecting, backlog))?;
             Ok(0)
         })
     }
@@ -615,7 +603,7 @@ impl<P: Protocol> Statics<P> {
             let err = bindings::sock_setsockopt(socket, level, name, raw, len);
             if err == 0 {
                 let sock = Sock::<P>::from_raw((*socket).sk);
-                P::socket_option_set(&mut sock.lock(), name as u32);
+                sock.lock(|sk| P::socket_option_set(sk, name as u32));
             }
             err
         }
@@ -627,7 +615,7 @@ impl<P: Protocol> Statics<P> {
     unsafe extern "C" fn ops_splice_eof(socket: *mut bindings::socket) {
         // SAFETY: See above.
         let sock = unsafe { Sock::<P>::from_raw((*socket).sk) };
-        P::send_more_ends(&mut sock.lock());
+        sock.lock(P::send_more_ends);
     }
 }
 

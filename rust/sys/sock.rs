@@ -7,8 +7,12 @@
 //! process owns the socket, leaves packets on the backlog and timers to the
 //! owner's release. [`Locked`] is what both sides, the backlog and the release
 //! get to see; only with it can a protocol's [`Protocol::State`] be reached.
+//! [`Owned`] is what a system call that owns the socket gets: all that, and
+//! what sleeps.
 
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use kernel::prelude::*;
@@ -16,7 +20,7 @@ use kernel::sync::aref::{ARef, AlwaysRefCounted};
 use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
-use super::errno::{edeadlk, enobufs};
+use super::errno::enobufs;
 use super::net::Net;
 use super::netfilter::Family;
 use super::page::PageFragment;
@@ -252,38 +256,66 @@ impl<P: Protocol> Sock<P> {
         self.entry.key()
     }
 
-    /// Takes the lock for a process; may sleep.
-    pub(crate) fn lock(&self) -> ProcessGuard<'_, P> {
+    /// Owns the socket as a process while `f` runs; then works the backlog off and lets go.
+    ///
+    /// # Context
+    ///
+    /// Process; sleeps.
+    pub(crate) fn lock<R>(&self, f: impl FnOnce(&mut Owned<'_, P>) -> R) -> R {
+        struct Release<'a, P: Protocol>(&'a Sock<P>);
+        impl<P: Protocol> Drop for Release<'_, P> {
+            fn drop(&mut self) {
+                // SAFETY: Valid, and owned by this process since `lock`.
+                unsafe { bindings::release_sock(self.0.as_ptr()) };
+            }
+        }
         // SAFETY: Valid; the caller's context may sleep, as it does for every system call.
         unsafe { bindings::lock_sock_nested(self.as_ptr(), 0) };
-        // INVARIANT: Locked above.
-        ProcessGuard(Locked::new(self))
+        let _release = Release(self);
+        // SAFETY: Owned from the line above until `_release` goes, after `f`.
+        unsafe { Owned::assume(self, f) }
     }
 
-    /// Takes the spin lock for a softirq.
-    pub(crate) fn lock_bh(&self) -> BhGuard<'_, P> {
-        // SAFETY: Valid; the bottom halves are off until the guard goes.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_nested(self.as_ptr());
-        }
-        // INVARIANT: Locked above.
-        BhGuard {
-            locked: Locked::new(self),
-        }
+    /// Holds the spin lock while `f` runs, unless a process owns the socket: then nothing is done.
+    ///
+    /// # Context
+    ///
+    /// Any but hard interrupts; `f` must not sleep.
+    pub(crate) fn lock_bh<R>(&self, f: impl FnOnce(&mut Locked<'_, P>) -> R) -> Option<R> {
+        Bh::lock(self).unowned(f).ok()
     }
 
     /// As [`Sock::lock_bh`], for a new child while its listener or half-open object is locked.
-    pub(crate) fn lock_bh_child(&self) -> BhGuard<'_, P> {
-        // SAFETY: As for `lock_bh`; the lock class tells lockdep of the nesting.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_child(self.as_ptr());
+    ///
+    /// # Context
+    ///
+    /// Any but hard interrupts; `f` must not sleep.
+    pub(crate) fn lock_bh_child<R>(&self, f: impl FnOnce(&mut Locked<'_, P>) -> R) -> Option<R> {
+        Bh::lock_child(self).unowned(f).ok()
+    }
+
+    /// The socket's timer has run out: [`Protocol::timer`], now or as the process that owns the socket
+    /// lets go.
+    ///
+    /// # Context
+    ///
+    /// Softirq.
+    pub(super) fn timer_expired(&self) {
+        let mut bh = Bh::lock(self);
+        if bh.unowned(P::timer).is_err() {
+            // SAFETY: `bh` holds the spin lock.
+            unsafe { *self.deferred.get() = true };
         }
-        // INVARIANT: Locked above.
-        BhGuard {
-            locked: Locked::new(self),
-        }
+    }
+
+    /// Takes the note that a timer left which ran out while a process owned the socket.
+    ///
+    /// # Safety
+    ///
+    /// The spin lock is held.
+    pub(super) unsafe fn take_deferred(&self) -> bool {
+        // SAFETY: Promised by the caller.
+        unsafe { core::mem::replace(&mut *self.deferred.get(), false) }
     }
 
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
@@ -303,26 +335,25 @@ impl<P: Protocol> Sock<P> {
     ///
     /// Softirq context. The packet has been detached.
     pub(crate) fn receive(&self, skb: SkBuff) {
-        let mut guard = self.lock_bh();
-        let Some(locked) = guard.unowned() else {
-            // SAFETY: Valid, and the spin lock is held.
-            let (rcvbuf, sndbuf) =
-                unsafe { ((*self.as_ptr()).sk_rcvbuf, (*self.as_ptr()).sk_sndbuf) };
-            let limit = (rcvbuf.max(0) as u32)
-                .saturating_mul(2)
-                .saturating_add(sndbuf.max(0) as u32 / 2)
-                .saturating_add(64 * 1024);
-            let skb = skb.into_raw();
-            // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
-            if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) }
-                != 0
-            {
-                // SAFETY: It was not taken, so it is still ours.
-                drop(unsafe { SkBuff::from_raw(skb) });
-            }
+        let bh = Bh::lock(self);
+        if !bh.is_owned() {
+            // SAFETY: The spin lock is held until `bh` goes, and there is no owner.
+            unsafe { Locked::assume(self, |sk| P::segment(sk, skb)) };
             return;
-        };
-        P::segment(locked, skb);
+        }
+        // SAFETY: Valid, and the spin lock is held.
+        let (rcvbuf, sndbuf) = unsafe { ((*self.as_ptr()).sk_rcvbuf, (*self.as_ptr()).sk_sndbuf) };
+        let limit = (rcvbuf.max(0) as u32)
+            .saturating_mul(2)
+            .saturating_add(sndbuf.max(0) as u32 / 2)
+            .saturating_add(64 * 1024);
+        let skb = skb.into_raw();
+        // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
+        if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) } != 0
+        {
+            // SAFETY: It was not taken, so it is still ours.
+            drop(unsafe { SkBuff::from_raw(skb) });
+        }
     }
 
     // What anyone may read at any time: single words, perhaps out of date at once.
@@ -484,33 +515,44 @@ impl<P: Protocol> Sock<P> {
     }
 }
 
-/// A socket whose lock is held: what may be done to it, and the way to its state.
+/// A socket whose lock is held: what may be done to it in any context, and the way to its state.
+///
+/// The lifetime is a brand: the type is invariant in it, and it is chosen anew for each time the lock is
+/// held, by the functions that lend the value to a closure (`for<'a> FnOnce(&mut Locked<'a, P>)`) or call
+/// a [`Protocol`]'s callback. So no two values that live at the same time have the same type, and safe code
+/// cannot exchange the proof that one socket is locked for that of another (`core::mem::swap()`), nor carry
+/// one out of the section in which it holds.
 ///
 /// # Invariants
 ///
-/// The socket lock is held, by a process that owns the socket or by the spin lock with no owner;
-/// no other code runs with a reference into `state`.
+/// * While a reference to the value can be used, the socket lock is held: by a process that owns the socket, or
+///   by the spin lock with no owner.
+/// * There is one such value for the socket, and no other has the same lifetime `'a`.
+///
+/// So no other code runs with a reference into `state`.
 pub(crate) struct Locked<'a, P: Protocol> {
     sk: &'a Sock<P>,
+    _brand: PhantomData<fn(&'a ()) -> &'a ()>,
     _not_send: NotThreadSafe,
 }
 
 impl<'a, P: Protocol> Locked<'a, P> {
-    fn new(sk: &'a Sock<P>) -> Self {
-        Self {
-            sk,
-            _not_send: NotThreadSafe,
-        }
-    }
-
-    /// For callbacks that the kernel makes with the socket lock held.
+    /// Lends `f` the socket, for callbacks that the kernel makes with the socket lock held.
     ///
     /// # Safety
     ///
-    /// The lock is held for `'a` as the type's invariants say.
-    pub(super) unsafe fn assume(sk: &'a Sock<P>) -> Self {
-        // INVARIANT: Promised by the caller.
-        Self::new(sk)
+    /// The lock is held while `f` runs as the type's invariants say, and nobody else uses a value of this type
+    /// for the socket meanwhile.
+    pub(super) unsafe fn assume<R>(
+        sk: &Sock<P>,
+        f: impl for<'b> FnOnce(&mut Locked<'b, P>) -> R,
+    ) -> R {
+        // INVARIANT: Promised by the caller; `f` does for any lifetime, so it can take this one for no other.
+        f(&mut Locked {
+            sk,
+            _brand: PhantomData,
+            _not_send: NotThreadSafe,
+        })
     }
 
     pub(crate) fn sock(&self) -> &'a Sock<P> {
@@ -713,56 +755,6 @@ impl<'a, P: Protocol> Locked<'a, P> {
         )
     }
 
-    /// Copies from the receive queue, `skip` bytes into it, without taking anything.
-    ///
-    /// Returns how many bytes were copied of at most `max`. Process context.
-    ///
-    /// # Errors
-    ///
-    /// EFAULT when nothing could be copied.
-    pub(crate) fn copy_queued(
-        &mut self,
-        to: &mut Message<'_>,
-        mut skip: usize,
-        max: usize,
-    ) -> Result<usize> {
-        let mut copied = 0;
-        let head: *mut bindings::sk_buff_head =
-            // SAFETY: Valid; only the address is taken.
-            unsafe { &raw mut (*self.sk()).sk_receive_queue };
-        // SAFETY: The queue is protected by the lock, which stays held.
-        let mut at = unsafe { skb::first_of(head) };
-        while let Some(skb) = at {
-            if copied >= max {
-                break;
-            }
-            // INVARIANT: On the queue.
-            let queued = Queued {
-                skb,
-                _locked: core::marker::PhantomData,
-            };
-            let unread = queued.unread();
-            if skip >= unread.len as usize {
-                skip -= unread.len as usize;
-            } else {
-                let offset = unread.offset + skip as u32;
-                let len = (unread.len as usize - skip).min(max - copied) as u32;
-                if let Err(error) = queued.copy_to(to, offset, len) {
-                    if copied == 0 {
-                        return Err(error);
-                    }
-                    break;
-                }
-                skip = 0;
-                copied += len as usize;
-            }
-            // SAFETY: `skb` is on the queue; `next` is another packet or the head.
-            let next = unsafe { (*skb.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.next };
-            at = NonNull::new(next).filter(|&next| next.as_ptr() != head.cast());
-        }
-        Ok(copied)
-    }
-
     /// Takes `len` bytes off the front of the receive queue, freeing packets that are done with.
     pub(crate) fn consume(&mut self, mut len: usize) {
         while let Some(mut queued) = self.peek() {
@@ -794,46 +786,6 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     // Send side.
 
-    /// Takes up to `max` bytes of a message into page fragments. Process context, may sleep.
-    ///
-    /// # Errors
-    ///
-    /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
-    pub(crate) fn take_message(
-        &mut self,
-        from: &mut Message<'_>,
-        max: usize,
-    ) -> Result<PageFragment> {
-        // SAFETY: Valid; process context, and the lock (for a socket's own fragment) is held.
-        unsafe {
-            let frag = bindings::oxtcp_helper_sk_page_frag(self.sk());
-            if !bindings::sk_page_frag_refill(self.sk(), frag) {
-                return Err(enobufs());
-            }
-            let offset = (*frag).offset;
-            let room = ((*frag).size - offset) as usize;
-            let len = from.remaining().min(max).min(room);
-            if !bindings::oxtcp_helper_sk_wmem_schedule(self.sk(), len as i32) {
-                return Err(enobufs());
-            }
-            let copied = bindings::oxtcp_helper_copy_page_from_iter(
-                (*frag).page,
-                offset as usize,
-                len,
-                from.iter(),
-            );
-            if copied == 0 {
-                return Err(EFAULT);
-            }
-            (*frag).offset = offset + copied as u32;
-            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
-            bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
-            let page = NonNull::new((*frag).page).ok_or(enobufs())?;
-            // The bytes are behind the fragment's offset now: nobody writes to them again.
-            Ok(PageFragment::new(page, offset, copied as u32))
-        }
-    }
-
     /// Charges `bytes` more, for what the send buffer's upkeep costs.
     pub(crate) fn charge_sent(&mut self, bytes: u32) {
         // SAFETY: Valid and locked.
@@ -856,82 +808,6 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn has_send_room(&self) -> bool {
         // SAFETY: Valid.
         unsafe { bindings::oxtcp_helper_sk_stream_memory_free(self.sk()) }
-    }
-
-    /// Only who owns the socket as a process may sleep and let the lock go.
-    fn must_be_owner(&self) -> Result {
-        // SAFETY: Valid and locked, so the word does not change.
-        if unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.sk()) } {
-            Ok(())
-        } else {
-            Err(edeadlk())
-        }
-    }
-
-    /// Waits for a connection to come up. Process context; lets the lock go meanwhile.
-    pub(crate) fn wait_connected(&mut self, timeo: &mut isize) -> Result {
-        self.must_be_owner()?;
-        // SAFETY: Valid, and owned by this process.
-        kernel::error::to_result(unsafe { bindings::sk_stream_wait_connect(self.sk(), timeo) })
-    }
-
-    /// Waits for room in the send buffer. Process context; lets the lock go meanwhile.
-    pub(crate) fn wait_send_room(&mut self, timeo: &mut isize) -> Result {
-        self.must_be_owner()?;
-        // SAFETY: Valid, and owned by this process.
-        kernel::error::to_result(unsafe { bindings::sk_stream_wait_memory(self.sk(), timeo) })
-    }
-
-    /// What a send call returns on `error`: for EPIPE the socket's error if one waits, else a
-    /// SIGPIPE unless `flags` say no.
-    pub(crate) fn send_error(&mut self, flags: u32, error: Error) -> Error {
-        // SAFETY: Valid, and owned by this process.
-        let errno = unsafe { bindings::sk_stream_error(self.sk(), flags as i32, error.to_errno()) };
-        Error::from_errno(errno)
-    }
-
-    /// Sleeps until `done` says so. Process context; the lock is let go between two questions.
-    ///
-    /// # Errors
-    ///
-    /// EAGAIN when `timeo` jiffies are over, ERESTARTSYS or EINTR on a signal.
-    pub(crate) fn wait(
-        &mut self,
-        timeo: &mut isize,
-        exclusive: bool,
-        mut done: impl FnMut(&mut Locked<'_, P>) -> bool,
-    ) -> Result {
-        /// # Safety
-        ///
-        /// For `oxtcp_helper_sk_wait` to call, with what is given to it below.
-        unsafe extern "C" fn ask<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
-            sk: *mut bindings::sock,
-            arg: *mut kernel::ffi::c_void,
-        ) -> bool {
-            // SAFETY: `oxtcp_helper_sk_wait` calls with the socket and argument given below, and
-            // holds the lock.
-            unsafe {
-                let done = &mut *arg.cast::<F>();
-                done(&mut Locked::assume(Sock::from_raw(sk)))
-            }
-        }
-        fn pointer_of<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
-            _: &F,
-        ) -> unsafe extern "C" fn(*mut bindings::sock, *mut kernel::ffi::c_void) -> bool {
-            ask::<P, F>
-        }
-        let callback = pointer_of::<P, _>(&done);
-        self.must_be_owner()?;
-        // SAFETY: Valid, and owned by this process; `done` outlives the call.
-        kernel::error::to_result(unsafe {
-            bindings::oxtcp_helper_sk_wait(
-                self.sk(),
-                timeo,
-                exclusive,
-                Some(callback),
-                (&raw mut done).cast(),
-            )
-        })
     }
 
     // Addresses and ports.
@@ -1099,6 +975,201 @@ impl<'a, P: Protocol> Locked<'a, P> {
     }
 }
 
+/// A socket that a process owns: what may be done to it in process context, sleeping included.
+///
+/// # Invariants
+///
+/// Those of [`Locked`], by a process that owns the socket, runs no callback of its release, and may sleep.
+pub(crate) struct Owned<'a, P: Protocol>(Locked<'a, P>);
+
+impl<'a, P: Protocol> Owned<'a, P> {
+    /// Lends `f` the socket, for callbacks that the kernel makes in a process that owns the socket.
+    ///
+    /// # Safety
+    ///
+    /// As the type's invariants say while `f` runs, and nobody else uses a value of this type or a [`Locked`]
+    /// for the socket meanwhile.
+    pub(super) unsafe fn assume<R>(
+        sk: &Sock<P>,
+        f: impl for<'b> FnOnce(&mut Owned<'b, P>) -> R,
+    ) -> R {
+        // INVARIANT: Promised by the caller; for the brand see `Locked::assume`.
+        f(&mut Owned(Locked {
+            sk,
+            _brand: PhantomData,
+            _not_send: NotThreadSafe,
+        }))
+    }
+
+    /// Copies from the receive queue, `skip` bytes into it, without taking anything.
+    ///
+    /// Returns how many bytes were copied of at most `max`.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be copied.
+    pub(crate) fn copy_queued(
+        &mut self,
+        to: &mut Message<'_>,
+        mut skip: usize,
+        max: usize,
+    ) -> Result<usize> {
+        let mut copied = 0;
+        let head: *mut bindings::sk_buff_head =
+            // SAFETY: Valid; only the address is taken.
+            unsafe { &raw mut (*self.sk()).sk_receive_queue };
+        // SAFETY: The queue is protected by the lock, which stays held.
+        let mut at = unsafe { skb::first_of(head) };
+        while let Some(skb) = at {
+            if copied >= max {
+                break;
+            }
+            // INVARIANT: On the queue.
+            let queued = Queued {
+                skb,
+                _locked: core::marker::PhantomData,
+            };
+            let unread = queued.unread();
+            if skip >= unread.len as usize {
+                skip -= unread.len as usize;
+            } else {
+                let offset = unread.offset + skip as u32;
+                let len = (unread.len as usize - skip).min(max - copied) as u32;
+                if let Err(error) = queued.copy_to(to, offset, len) {
+                    if copied == 0 {
+                        return Err(error);
+                    }
+                    break;
+                }
+                skip = 0;
+                copied += len as usize;
+            }
+            // SAFETY: `skb` is on the queue; `next` is another packet or the head.
+            let next = unsafe { (*skb.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.next };
+            at = NonNull::new(next).filter(|&next| next.as_ptr() != head.cast());
+        }
+        Ok(copied)
+    }
+
+    /// Takes up to `max` bytes of a message into page fragments.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
+    pub(crate) fn take_message(
+        &mut self,
+        from: &mut Message<'_>,
+        max: usize,
+    ) -> Result<PageFragment> {
+        // SAFETY: Owned by the invariant: a process, and the lock (for a socket's own fragment) is held.
+        unsafe {
+            let frag = bindings::oxtcp_helper_sk_page_frag(self.sk());
+            if !bindings::sk_page_frag_refill(self.sk(), frag) {
+                return Err(enobufs());
+            }
+            let offset = (*frag).offset;
+            let room = ((*frag).size - offset) as usize;
+            let len = from.remaining().min(max).min(room);
+            if !bindings::oxtcp_helper_sk_wmem_schedule(self.sk(), len as i32) {
+                return Err(enobufs());
+            }
+            let copied = bindings::oxtcp_helper_copy_page_from_iter(
+                (*frag).page,
+                offset as usize,
+                len,
+                from.iter(),
+            );
+            if copied == 0 {
+                return Err(EFAULT);
+            }
+            (*frag).offset = offset + copied as u32;
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
+            bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
+            let page = NonNull::new((*frag).page).ok_or(enobufs())?;
+            // The bytes are behind the fragment's offset now: nobody writes to them again.
+            Ok(PageFragment::new(page, offset, copied as u32))
+        }
+    }
+
+    /// Waits for a connection to come up. Lets the lock go meanwhile.
+    pub(crate) fn wait_connected(&mut self, timeo: &mut isize) -> Result {
+        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state.
+        kernel::error::to_result(unsafe { bindings::sk_stream_wait_connect(self.sk(), timeo) })
+    }
+
+    /// Waits for room in the send buffer. Lets the lock go meanwhile.
+    pub(crate) fn wait_send_room(&mut self, timeo: &mut isize) -> Result {
+        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state.
+        kernel::error::to_result(unsafe { bindings::sk_stream_wait_memory(self.sk(), timeo) })
+    }
+
+    /// What a send call returns on `error`: for EPIPE the socket's error if one waits, else a
+    /// SIGPIPE unless `flags` say no.
+    pub(crate) fn send_error(&mut self, flags: u32, error: Error) -> Error {
+        // SAFETY: Owned by the invariant.
+        let errno = unsafe { bindings::sk_stream_error(self.sk(), flags as i32, error.to_errno()) };
+        Error::from_errno(errno)
+    }
+
+    /// Sleeps until `done` says so; the lock is let go between two questions.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN when `timeo` jiffies are over, ERESTARTSYS or EINTR on a signal.
+    pub(crate) fn wait(
+        &mut self,
+        timeo: &mut isize,
+        exclusive: bool,
+        mut done: impl FnMut(&mut Locked<'_, P>) -> bool,
+    ) -> Result {
+        /// # Safety
+        ///
+        /// For `oxtcp_helper_sk_wait` to call, with what is given to it below.
+        unsafe extern "C" fn ask<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
+            sk: *mut bindings::sock,
+            arg: *mut kernel::ffi::c_void,
+        ) -> bool {
+            // SAFETY: `oxtcp_helper_sk_wait` calls with the socket and argument given below, and
+            // holds the lock; the value that it is called through is borrowed by the call.
+            unsafe {
+                let done = &mut *arg.cast::<F>();
+                Locked::assume(Sock::from_raw(sk), |sk| done(sk))
+            }
+        }
+        fn pointer_of<P: Protocol, F: FnMut(&mut Locked<'_, P>) -> bool>(
+            _: &F,
+        ) -> unsafe extern "C" fn(*mut bindings::sock, *mut kernel::ffi::c_void) -> bool {
+            ask::<P, F>
+        }
+        let callback = pointer_of::<P, _>(&done);
+        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state, and `done`
+        // outlives the call.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_sk_wait(
+                self.sk(),
+                timeo,
+                exclusive,
+                Some(callback),
+                (&raw mut done).cast(),
+            )
+        })
+    }
+}
+
+impl<'a, P: Protocol> Deref for Owned<'a, P> {
+    type Target = Locked<'a, P>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<P: Protocol> DerefMut for Owned<'_, P> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
 /// A packet on the receive queue of a locked socket.
 ///
 /// # Invariants
@@ -1145,79 +1216,61 @@ impl Queued<'_> {
     }
 }
 
-/// The process side of the socket lock. Dropping it works the backlog off and lets the lock go.
-///
-/// # Invariants
-///
-/// This process owns the socket.
-pub(crate) struct ProcessGuard<'a, P: Protocol>(Locked<'a, P>);
-
-impl<'a, P: Protocol> core::ops::Deref for ProcessGuard<'a, P> {
-    type Target = Locked<'a, P>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl<P: Protocol> core::ops::DerefMut for ProcessGuard<'_, P> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
-
-impl<P: Protocol> Drop for ProcessGuard<'_, P> {
-    fn drop(&mut self) {
-        // SAFETY: Owned by the invariant.
-        unsafe { bindings::release_sock(self.0.sk()) };
-    }
-}
-
 /// The softirq side of the socket lock.
 ///
 /// # Invariants
 ///
-/// The spin lock is held; a process may own the socket all the same.
-pub(crate) struct BhGuard<'a, P: Protocol> {
-    locked: Locked<'a, P>,
-}
+/// The spin lock is held, bottom halves are off; a process may own the socket all the same.
+struct Bh<'a, P: Protocol>(&'a Sock<P>);
 
-impl<'a, P: Protocol> BhGuard<'a, P> {
-    /// The way to the state, when no process owns the socket.
-    pub(crate) fn unowned(&mut self) -> Option<&mut Locked<'a, P>> {
-        // SAFETY: Valid, and the spin lock is held.
-        if unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.locked.sk()) } {
-            return None;
+impl<'a, P: Protocol> Bh<'a, P> {
+    fn lock(sk: &'a Sock<P>) -> Self {
+        // SAFETY: Valid; undone by the drop.
+        unsafe {
+            bindings::oxtcp_helper_local_bh_disable();
+            bindings::oxtcp_helper_bh_lock_sock_nested(sk.as_ptr());
         }
-        Some(&mut self.locked)
+        // INVARIANT: Locked above.
+        Self(sk)
     }
 
-    /// Leaves [`Protocol::timer`] to the process that owns the socket: called as it lets go.
-    pub(super) fn defer_timer(&mut self) {
-        // SAFETY: The spin lock is held.
-        unsafe { *self.locked.sk.deferred.get() = true };
+    /// With the lock class of a child, which tells lockdep of the nesting.
+    fn lock_child(sk: &'a Sock<P>) -> Self {
+        // SAFETY: As for `lock`.
+        unsafe {
+            bindings::oxtcp_helper_local_bh_disable();
+            bindings::oxtcp_helper_bh_lock_sock_child(sk.as_ptr());
+        }
+        // INVARIANT: Locked above.
+        Self(sk)
+    }
+
+    /// Whether a process owns the socket; cannot change while the spin lock is held.
+    fn is_owned(&self) -> bool {
+        // SAFETY: Valid, and the spin lock is held.
+        unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.0.as_ptr()) }
+    }
+
+    /// Lends `f` the socket, or gives it back when a process owns the socket.
+    fn unowned<R, F>(&mut self, f: F) -> Result<R, F>
+    where
+        F: FnOnce(&mut Locked<'_, P>) -> R,
+    {
+        if self.is_owned() {
+            return Err(f);
+        }
+        // SAFETY: The spin lock is held by the invariant, and there is no owner.
+        Ok(unsafe { Locked::assume(self.0, f) })
     }
 }
 
-impl<P: Protocol> Drop for BhGuard<'_, P> {
+impl<P: Protocol> Drop for Bh<'_, P> {
     fn drop(&mut self) {
         // SAFETY: Held by the invariant, and taken with bottom halves off.
         unsafe {
-            bindings::oxtcp_helper_bh_unlock_sock(self.locked.sk());
+            bindings::oxtcp_helper_bh_unlock_sock(self.0.as_ptr());
             bindings::oxtcp_helper_local_bh_enable();
         }
-    }
-}
-
-impl<P: Protocol> Sock<P> {
-    /// Takes the note that [`BhGuard::defer_timer`] left.
-    ///
-    /// # Safety
-    ///
-    /// The spin lock is held.
-    pub(super) unsafe fn take_deferred(&self) -> bool {
-        // SAFETY: Promised by the caller.
-        unsafe { core::mem::replace(&mut *self.deferred.get(), false) }
     }
 }
 
