@@ -4,6 +4,7 @@
 
 use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
+use crate::congestion::Algorithm;
 use crate::time::{Duration, Instant};
 
 /// The time and the settings that a call is to work with.
@@ -67,6 +68,8 @@ pub struct Config {
     pub slow_start_after_idle: bool,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_cwnd: u8,
+    /// The congestion controller of new connections.
+    pub congestion_control: Algorithm,
     /// The least time between two challenge or duplicate ACKs that one connection sends in answer to
     /// invalid segments (RFC 5961 section 7).
     pub invalid_ratelimit: Duration,
@@ -103,6 +106,7 @@ impl Default for Config {
             tw_reuse: 2,
             slow_start_after_idle: true,
             initial_cwnd: 10,
+            congestion_control: Algorithm::Cubic,
             invalid_ratelimit: Duration::from_millis(500),
         }
     }

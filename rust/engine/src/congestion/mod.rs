@@ -4,8 +4,11 @@
 //! Recovery decides *that* something was lost and what to send again; a controller only decides how
 //! large the window is. So a new controller is one file here and one variant of [`Controller`].
 
+mod cubic;
+mod hystart;
 mod newreno;
 
+pub use cubic::Cubic;
 pub use newreno::NewReno;
 
 use crate::seq::SeqNum;
@@ -36,6 +39,43 @@ impl Window {
     pub fn in_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
     }
+
+    /// Slow start: grows by what was acknowledged, up to ssthresh (RFC 5681 equation 2). Returns what is left for congestion
+    /// avoidance. As in Linux there is no bound per acknowledgment (RFC 3465's L): with GRO one stands for up to 64 KB,
+    /// and a bound of two segments would make slow start linear. Counting bytes alone takes ACK division its profit.
+    fn slow_start(&mut self, acked: u32) -> u32 {
+        let before = self.cwnd;
+        self.cwnd = before
+            .saturating_add(acked)
+            .min(self.ssthresh)
+            .clamp(before, MAX_CWND.max(before));
+        acked.saturating_sub(self.cwnd.saturating_sub(before))
+    }
+}
+
+/// Bytes acknowledged in congestion avoidance and not yet turned into growth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Credit(u32);
+
+impl Credit {
+    /// The window grows by a segment for every `need` bytes acknowledged.
+    fn spend(&mut self, window: &mut Window, acked: u32, need: u32, mss: u32) {
+        let need = need.max(1);
+        let mut segments = 0;
+        if self.0 >= need {
+            // What was saved while more was needed is not to become a burst now (Linux's tcp_cong_avoid_ai).
+            self.0 = 0;
+            segments = 1;
+        }
+        self.0 = self.0.saturating_add(acked);
+        let more = self.0.checked_div(need).unwrap_or(0);
+        self.0 = self.0.saturating_sub(more.saturating_mul(need));
+        let growth = mss.saturating_mul(more.saturating_add(segments));
+        window.cwnd = window
+            .cwnd
+            .saturating_add(growth)
+            .min(MAX_CWND.max(window.cwnd));
+    }
 }
 
 /// What one acknowledgment told: all that a controller may want to know, whichever it is.
@@ -59,8 +99,12 @@ pub struct Ack {
     pub mss: u16,
     /// The round trip that this acknowledgment measured.
     pub rtt: Option<Duration>,
+    /// The smoothed round trip, this one included.
+    pub srtt: Option<Duration>,
     /// The smallest round trip of the connection, this one included.
     pub min_rtt: Option<Duration>,
+    /// Segments are sent with the gaps of a pacing rate.
+    pub paced: bool,
     /// Whether the window was what kept the sender from sending more (RFC 7661). If not, it does not grow.
     pub cwnd_limited: bool,
     /// Fast recovery goes on: the window is its own (RFC 9937), and a controller only watches.
@@ -119,43 +163,92 @@ pub trait CongestionControl {
 /// The controller of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Controller {
+    /// RFC 9438.
+    Cubic(Cubic),
     /// RFC 5681 and RFC 6582.
     NewReno(NewReno),
 }
 
-impl Default for Controller {
-    fn default() -> Self {
-        Controller::NewReno(NewReno::default())
+impl Controller {
+    /// The controller that `algorithm` names, at the beginning of a connection.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Cubic => Controller::Cubic(Cubic::default()),
+            Algorithm::NewReno => Controller::NewReno(NewReno::default()),
+        }
+    }
+
+    /// Which one it is.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Controller::Cubic(_) => Algorithm::Cubic,
+            Controller::NewReno(_) => Algorithm::NewReno,
+        }
+    }
+}
+
+/// The controllers that there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Algorithm {
+    /// The default, as in Linux.
+    #[default]
+    Cubic,
+    /// The reference.
+    NewReno,
+}
+
+impl Algorithm {
+    /// Every algorithm, the default first.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Cubic, Algorithm::NewReno];
+
+    /// The name that TCP_CONGESTION and `congestion_control` know it by, as in Linux.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Cubic => "cubic",
+            Algorithm::NewReno => "reno",
+        }
+    }
+
+    /// The algorithm of that name.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Algorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().as_bytes() == name)
     }
 }
 
 impl CongestionControl for Controller {
     fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
         match self {
+            Controller::Cubic(control) => control.on_ack(window, ack),
             Controller::NewReno(control) => control.on_ack(window, ack),
         }
     }
 
     fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
         match self {
+            Controller::Cubic(control) => control.on_congestion(window, congestion),
             Controller::NewReno(control) => control.on_congestion(window, congestion),
         }
     }
 
     fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool) {
         match self {
+            Controller::Cubic(control) => control.on_timeout(window, congestion, first),
             Controller::NewReno(control) => control.on_timeout(window, congestion, first),
         }
     }
 
     fn on_undo(&mut self, window: &mut Window, before: &Window) {
         match self {
+            Controller::Cubic(control) => control.on_undo(window, before),
             Controller::NewReno(control) => control.on_undo(window, before),
         }
     }
 
     fn on_idle(&mut self, now: Instant, idle: Duration) {
         match self {
+            Controller::Cubic(control) => control.on_idle(now, idle),
             Controller::NewReno(control) => control.on_idle(now, idle),
         }
     }
@@ -198,7 +291,9 @@ mod tests {
             in_flight: bytes,
             mss: MSS as u16,
             rtt: None,
+            srtt: None,
             min_rtt: None,
+            paced: false,
             cwnd_limited: true,
             in_recovery: false,
             ece: false,

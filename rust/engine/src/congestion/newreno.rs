@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! NewReno, the reference controller (RFC 5681; its recovery, RFC 6582, is the connection's).
 
-use super::{Ack, Congestion, CongestionControl, Window, MAX_CWND};
+use super::{Ack, Congestion, CongestionControl, Credit, Window};
 
 /// Slow start and congestion avoidance, counted in bytes (RFC 3465), so that an acknowledgment of
 /// many segments counts as what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NewReno {
-    /// Bytes acknowledged in congestion avoidance and not yet turned into growth.
-    acked: u32,
+    credit: Credit,
 }
 
 impl CongestionControl for NewReno {
@@ -16,29 +15,21 @@ impl CongestionControl for NewReno {
         if !ack.cwnd_limited || ack.in_recovery {
             return;
         }
-        let mut acked = ack.delivered;
-        if window.in_slow_start() {
-            // RFC 5681 equation 2. As in Linux there is no bound per acknowledgment (RFC 3465's L): with GRO one stands
-            // for up to 64 KB, and a bound of two segments would make slow start linear.
-            let grown = window.cwnd.saturating_add(acked).min(window.ssthresh);
-            acked = acked.saturating_sub(grown.saturating_sub(window.cwnd));
-            window.cwnd = grown;
-        }
-        if !window.in_slow_start() {
+        let acked = match window.in_slow_start() {
+            true => window.slow_start(ack.delivered),
+            false => ack.delivered,
+        };
+        if acked != 0 {
             // RFC 5681 section 3.1, the recommended way: one segment for every full window acknowledged.
-            self.acked = self.acked.saturating_add(acked);
-            let mss = u32::from(ack.mss);
-            while self.acked >= window.cwnd.max(1) {
-                self.acked = self.acked.saturating_sub(window.cwnd.max(1));
-                window.cwnd = window.cwnd.saturating_add(mss);
-            }
+            let mss = u32::from(ack.mss.max(1));
+            let need = window.cwnd.max(mss);
+            self.credit.spend(window, acked, need, mss);
         }
-        window.cwnd = window.cwnd.min(MAX_CWND);
     }
 
     fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
         window.ssthresh = half(congestion);
-        self.acked = 0;
+        self.credit = Credit::default();
     }
 
     fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool) {
@@ -50,7 +41,7 @@ impl CongestionControl for NewReno {
         }
         // The loss window, one segment.
         window.cwnd = u32::from(congestion.mss).max(1);
-        self.acked = 0;
+        self.credit = Credit::default();
     }
 }
 
@@ -62,6 +53,7 @@ fn half(congestion: &Congestion) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ack, loss, MSS};
+    use super::super::MAX_CWND;
     use super::*;
 
     #[test]

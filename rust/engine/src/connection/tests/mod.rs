@@ -20,6 +20,6 @@ use super::Connection;
 fn size__of_a_connection() {
     let size = core::mem::size_of::<Connection>();
     std::println!("Connection: {size} bytes");
-    // With 304 the whole socket stays within 1600 bytes.
-    assert!(size <= 304, "{size}");
+    // With 336 the whole socket stays within 1600 bytes.
+    assert!(size <= 336, "{size}");
 }

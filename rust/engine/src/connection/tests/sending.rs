@@ -3,6 +3,7 @@
 //! Segmentation, Nagle, windows, slow start, fast retransmit.
 
 use super::script::*;
+use crate::congestion::Algorithm;
 use crate::connection::{Payload, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::seq::{SeqNum, SeqRange};
@@ -278,10 +279,31 @@ fn idle__the_window_decays() {
     }
 }
 
+/// Half of the window after a loss: round numbers.
+fn reno() -> Config {
+    Config {
+        congestion_control: Algorithm::NewReno,
+        ..Config::default()
+    }
+}
+
+/// RFC 9438 section 4.6: the default controller keeps seven tenths.
+#[test]
+fn loss__cubic_keeps_seven_tenths() {
+    let mut peer = with(nodelay());
+    peer.write(10_000);
+    let _ = peer.sent();
+    for _ in 0..3 {
+        peer.ack(0);
+    }
+    assert_eq!(peer.sent_short(), [(Retransmission, 0, 1000)]);
+    assert_eq!(peer.conn.ssthresh(), 7000);
+}
+
 /// RFC 5681 section 3.2, RFC 3042, RFC 6582.
 #[test]
 fn fast_retransmit() {
-    let mut peer = with(nodelay());
+    let mut peer = established_with(reno(), nodelay(), Offer::default());
     peer.write(30_000);
     assert_eq!(peer.sent().len(), 10);
     // Limited transmit.
@@ -349,7 +371,7 @@ fn fast_retransmit__a_hole_by_sack() {
         sack: true,
         ..Offer::default()
     };
-    let mut peer = established_with(Config::default(), nodelay(), offer);
+    let mut peer = established_with(reno(), nodelay(), offer);
     peer.limit = BurstLimit(65_536);
     peer.write(10_000);
     let _ = peer.sent();
@@ -397,7 +419,7 @@ fn fast_retransmit__not_by_d_sack() {
 /// RFC 6298 section 5: back to the oldest, one segment, slow start; acknowledgments beyond are believed.
 #[test]
 fn timeout__goes_back() {
-    let mut peer = with(nodelay());
+    let mut peer = established_with(reno(), nodelay(), Offer::default());
     peer.write(10_000);
     assert_eq!(peer.sent().len(), 10);
     peer.expire();
