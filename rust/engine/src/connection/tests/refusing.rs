@@ -3,6 +3,7 @@
 //! Segments that the layers below do not take.
 
 use super::script::*;
+use crate::congestion::Algorithm;
 use crate::connection::{Event, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::transmit::{BurstLimit, Refusal, Transmit, TransmitKind};
@@ -21,8 +22,13 @@ fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
 }
 
 /// Bursts of up to ten segments.
+/// Bursts, and half of the window after congestion: round numbers.
 fn bursts() -> Peer {
-    let mut peer = established();
+    let config = Config {
+        congestion_control: Algorithm::NewReno,
+        ..Config::default()
+    };
+    let mut peer = established_with(config, SocketOptions::default(), Offer::default());
     peer.limit = BurstLimit(65_536);
     peer
 }
