@@ -113,8 +113,9 @@ def qemu_command(kernel, run, mode, smp, mem, interactive, append, accel):
         cmdline += ["cryptomgr.notests"]
     if kernel.name == "debug":
         # KASAN takes the switch to five-level paging for a wild access when an interrupt falls into
-        # it; and every report counts, not only the first.
-        cmdline += ["no5lvl", "kasan_multi_shot", "printk.devkmsg=on"]
+        # it; and every report counts, not only the first. Slab caches without debug flags keep stale
+        # pointers in their sheaves, which hide what leaked from kmemleak.
+        cmdline += ["no5lvl", "kasan_multi_shot", "printk.devkmsg=on", "slab_debug=F"]
     if mode == "fast":
         # A loaded machine holds the guest's processors up: no stall that is not the guest's own.
         cmdline += ["tsc=reliable", "rcupdate.rcu_cpu_stall_timeout=120", "sysctl.kernel.watchdog_thresh=60"]
