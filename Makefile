@@ -104,6 +104,22 @@ test: ## on the host: the engine's and the tools' tests
 	@$(SETUP_tree)
 	$(call cargo,test --quiet,rust/engine)
 	$(call cargo,test --quiet,tools)
+	$(call cargo,test --quiet,conformance)
+	@$(MAKE) packetdrill
+
+# The scripts are in the kernel's source; who has none goes without.
+PACKETDRILL = $$(scripts/where source 2>/dev/null)/tools/testing/selftests/net/packetdrill
+PHONY += packetdrill
+packetdrill:
+	@if [ -d "$(PACKETDRILL)" ]; then \
+		$(call cargo,run --quiet,conformance) -- --scripts "$(PACKETDRILL)" --catalogue conformance/scripts.tsv --quiet; \
+	else echo "  skipped packetdrill's scripts: no kernel source here (make setup)"; fi
+
+PHONY += conformance
+conformance: ## packetdrill's scripts on the engine, each change of them, and Documentation/conformance.md; SCRIPTS='a b', BLESS=1
+	@$(SETUP_kernel)
+	@$(call cargo,run --quiet --release,conformance) -- --scripts "$(PACKETDRILL)" --catalogue conformance/scripts.tsv \
+		$(if $(BLESS),--bless) $(if $(SCRIPTS),,--table Documentation/conformance.md) --mutate $(SCRIPTS)
 
 # Deadlines that only a hang reaches, on slow machines too.
 STOCK_ENV := --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=600
@@ -136,11 +152,11 @@ planted: ## that the log scan sees bugs: a module with planted ones, a boot of t
 PHONY += fmt fmt-check
 fmt: ## formats the Rust code, with the kernel's settings
 	@$(SETUP_tree)
-	@find rust tools selftests -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --config-path .rustfmt.toml
+	@find rust tools selftests conformance -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --config-path .rustfmt.toml
 
 fmt-check: ## says what is not formatted
 	@$(SETUP_tree)
-	@find rust tools selftests -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --check --config-path .rustfmt.toml
+	@find rust tools selftests conformance -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --check --config-path .rustfmt.toml
 
 PHONY += clippy
 clippy: ## clippy: the kernel's lints on the module, cargo's on the engine, the tools and the self-tests
@@ -150,6 +166,7 @@ clippy: ## clippy: the kernel's lints on the module, cargo's on the engine, the 
 	@$(call cargo,clippy --quiet --all-targets,rust/engine) -- -D warnings
 	@$(call cargo,clippy --quiet --all-targets,tools) -- -D warnings
 	@$(call cargo,clippy --quiet --all-targets,selftests) -- -D warnings
+	@$(call cargo,clippy --quiet --all-targets,conformance) -- -D warnings
 
 PHONY += rust-analyzer
 rust-analyzer: module ## rust-project.json for the editor's language server

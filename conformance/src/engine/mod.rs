@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The back end in virtual time: the engine, and around it what the adapter (`rust/oxtcp`) does in the
+//! kernel, by the same rules.
+
+mod calls;
+mod info;
+mod memory;
+mod receive;
+mod send;
+mod settings;
+mod socket;
+mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use oxtcp_engine::request::{Request, RequestTimer};
+use oxtcp_engine::time_wait::TimeWait;
+use oxtcp_engine::{Context, Instant};
+
+use crate::backend::{Backend, Device, Outcome};
+use crate::call::SystemCall;
+use crate::run::IpVersion;
+use crate::script::Micros;
+use crate::shell::Queue;
+use crate::wire::Datagram;
+use calls::Blocked;
+use settings::Sysctls;
+use socket::Socket;
+
+/// What descriptors stand for.
+enum File {
+    Socket(usize),
+    /// A file of so many zeros, and how far it was read.
+    Zeros {
+        len: u64,
+        at: u64,
+    },
+    /// A pipe that what is written to is thrown away from.
+    PipeIn,
+    PipeOut,
+}
+
+/// A small object in the flow table.
+enum Mini {
+    HalfOpen { request: Request, listener: usize },
+    TimeWait(TimeWait),
+}
+
+/// A small object, its flow (local and remote port) and its timer.
+struct MiniEntry {
+    ports: (u16, u16),
+    body: Mini,
+    at: Instant,
+}
+
+/// The engine on a machine of its own.
+pub struct Engine {
+    now: Micros,
+    sysctls: Sysctls,
+    mtu: u32,
+    headers: u32,
+    offload: bool,
+    queue: Queue,
+    /// Closed sockets stay until their connection is done.
+    sockets: Vec<Socket>,
+    minis: Vec<MiniEntry>,
+    files: BTreeMap<i64, File>,
+    zeros: BTreeMap<String, u64>,
+    next_fd: i64,
+    next_port: u16,
+    sent: VecDeque<(Micros, Datagram)>,
+    blocked: Option<Blocked>,
+    finished: Option<(Micros, Outcome)>,
+}
+
+/// The host has been up for some time when a script begins: clocks are not at zero then.
+const BOOTED: Micros = 1_000_000_000;
+
+impl Engine {
+    /// A machine with a device of the MTU that the kernel's `ksft_runner.sh` asks for.
+    pub fn new(version: IpVersion) -> Self {
+        let (mtu, headers) = match version {
+            IpVersion::V6 => (1520, 60),
+            IpVersion::V4 | IpVersion::Mapped => (1500, 40),
+        };
+        Engine {
+            now: 0,
+            sysctls: Sysctls::new(),
+            mtu,
+            headers,
+            offload: true,
+            queue: Queue::Default,
+            sockets: Vec::new(),
+            minis: Vec::new(),
+            files: BTreeMap::new(),
+            zeros: BTreeMap::new(),
+            next_fd: 100,
+            next_port: 50_000,
+            sent: VecDeque::new(),
+            blocked: None,
+            finished: None,
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::from_micros((BOOTED + self.now) as u64)
+    }
+
+    /// Runs `step` with the time and the settings.
+    fn cx<R>(&self, step: impl FnOnce(&Context<'_>) -> R) -> R {
+        let cx = Context {
+            now: self.instant(),
+            config: &self.sysctls.config,
+        };
+        step(&cx)
+    }
+
+    /// The MSS without options that the device's MTU makes.
+    fn path_mss(&self) -> u16 {
+        (self.mtu - self.headers).min(u32::from(u16::MAX)) as u16
+    }
+
+    /// The earliest deadline.
+    fn deadline(&self) -> Option<Micros> {
+        let sockets = self.sockets.iter().filter_map(Socket::deadline);
+        let minis = self.minis.iter().map(|mini| mini.at);
+        let first = sockets.chain(minis).min()?;
+        Some((first.as_micros() as Micros - BOOTED).max(self.now))
+    }
+
+    /// Does what is due at the earliest deadline if that is not after `limit`.
+    fn step(&mut self, limit: Micros) -> bool {
+        let Some(at) = self.deadline().filter(|at| *at <= limit) else {
+            return false;
+        };
+        self.now = at;
+        let now = self.instant();
+        if let Some(index) = self.minis.iter().position(|mini| mini.at <= now) {
+            self.mini_timer(index);
+            return true;
+        }
+        let due = |socket: &Socket| socket.deadline().is_some_and(|at| at <= now);
+        if let Some(id) = self.sockets.iter().position(due) {
+            self.with_connection(id, |connection, cx| connection.on_timer(cx));
+        }
+        self.resume();
+        true
+    }
+
+    fn mini_timer(&mut self, index: usize) {
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let entry = &mut self.minis[index];
+        match &mut entry.body {
+            Mini::HalfOpen { request, .. } => match request.on_timer(&cx) {
+                RequestTimer::Resend(syn_ack) => {
+                    entry.at = cx.now + request.next_timeout();
+                    let ports = entry.ports;
+                    self.emit(ports, &syn_ack, syn_ack.payload);
+                }
+                RequestTimer::Expire => {
+                    self.minis.remove(index);
+                }
+            },
+            Mini::TimeWait(_) => {
+                self.minis.remove(index);
+            }
+        }
+    }
+}
+
+impl Backend for Engine {
+    fn now(&mut self) -> Micros {
+        self.now
+    }
+
+    fn advance(&mut self, at: Micros) {
+        while self.step(at) {}
+        self.now = self.now.max(at);
+    }
+
+    fn inject(&mut self, packet: &Datagram) {
+        self.arrive(packet);
+        self.resume();
+    }
+
+    fn sniff(&mut self, limit: Micros) -> Option<(Micros, Datagram)> {
+        while self.sent.is_empty() && self.step(limit) {}
+        if self.sent.is_empty() {
+            self.now = self.now.max(limit);
+        }
+        self.sent.pop_front()
+    }
+
+    fn call(&mut self, call: &SystemCall) -> Option<Outcome> {
+        let outcome = self.begin(call);
+        // What the call lets others do.
+        self.resume();
+        outcome
+    }
+
+    fn wait(&mut self, limit: Micros) -> Option<(Micros, Outcome)> {
+        while self.finished.is_none() && self.step(limit) {}
+        if self.finished.is_none() {
+            self.now = self.now.max(limit);
+        }
+        self.finished.take()
+    }
+
+    fn sysctl(&mut self, name: &str, value: &str) -> Result<(), String> {
+        self.sysctls.set(name, value)
+    }
+
+    fn sysctl_value(&mut self, name: &str) -> Option<String> {
+        self.sysctls.get(name)
+    }
+
+    fn device(&mut self, change: Device) -> Result<(), String> {
+        match change {
+            Device::Mtu(mtu) if mtu > self.headers + 48 => {
+                self.mtu = mtu;
+                let mss = self.path_mss();
+                for id in 0..self.sockets.len() {
+                    self.with_connection(id, |connection, cx| connection.set_path_mss(cx, mss));
+                }
+                Ok(())
+            }
+            Device::Mtu(mtu) => Err(format!("an MTU of {mtu}")),
+            Device::Queue(Queue::Fq) => Err("a queue that paces (fq)".into()),
+            Device::Queue(queue) => {
+                self.queue = queue;
+                Ok(())
+            }
+            Device::Offload(on) => {
+                self.offload = on;
+                Ok(())
+            }
+        }
+    }
+
+    fn counter(&mut self, _name: &str) -> Option<u64> {
+        None
+    }
+
+    fn info(&mut self, fd: i64, name: &str) -> Option<i64> {
+        match self.files.get(&fd) {
+            Some(File::Socket(id)) => info::field(&self.sockets[*id], &self.sysctls, name),
+            _ => None,
+        }
+    }
+
+    fn file(&mut self, path: &str, bytes: u64) {
+        self.zeros.insert(path.to_string(), bytes);
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bytes from the program to the wire (the adapter's `send.rs` and `send_buffer.rs`).
+
+use super::socket::{errno, tcp_state, Role, SEND_SHUTDOWN};
+use super::Engine;
+use crate::backend::Outcome;
+use crate::call::Transfer;
+
+const MSG_OOB: u32 = 0x1;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_MORE: u32 = 0x8000;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+
+/// The engine hears of new bytes at least this often; as in the adapter.
+const STEP: u64 = 64 * 1024;
+/// What a fragment is charged beside its bytes; as in the adapter.
+const UPKEEP: u32 = 512;
+/// The pages that the kernel gives for page fragments (SKB_FRAG_PAGE_ORDER).
+const FRAGMENT: u32 = 32 * 1024;
+
+/// A send that is under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    sent: u64,
+    step: u64,
+}
+
+impl Engine {
+    /// send() and its kin, from where it stopped; `None` while it must wait.
+    pub(super) fn send(
+        &mut self,
+        id: usize,
+        transfer: &Transfer,
+        progress: &mut Progress,
+    ) -> Option<Outcome> {
+        if transfer.flags & (MSG_OOB | MSG_FASTOPEN) != 0 {
+            return Some(Outcome::error(errno("EOPNOTSUPP")));
+        }
+        let result = self.send_all(id, transfer, progress)?;
+        let more = transfer.flags & MSG_MORE != 0;
+        self.with_connection(id, |connection, _| connection.set_more(more));
+        Some(match result {
+            _ if progress.sent > 0 => Outcome::ok(progress.sent as i64),
+            Ok(()) => Outcome::ok(0),
+            Err(error) if error == errno("EPIPE") => {
+                let error = self.sockets[id].take_error().unwrap_or(error);
+                Outcome::error(error)
+            }
+            Err(error) => Outcome::error(error),
+        })
+    }
+
+    fn send_all(
+        &mut self,
+        id: usize,
+        transfer: &Transfer,
+        progress: &mut Progress,
+    ) -> Option<Result<(), i32>> {
+        let nonblock = self.sockets[id].nonblock || transfer.flags & MSG_DONTWAIT != 0;
+        match self.sockets[id].state {
+            tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT => {}
+            tcp_state::SYN_SENT | tcp_state::SYN_RECV if nonblock => {
+                return Some(Err(errno("EAGAIN")))
+            }
+            tcp_state::SYN_SENT | tcp_state::SYN_RECV => return None,
+            _ => return Some(Err(errno("EPIPE"))),
+        }
+        if let Err(error) = self.check_writable(id) {
+            return Some(Err(error));
+        }
+        while progress.sent < transfer.len() {
+            let socket = &self.sockets[id];
+            if socket.wmem_queued >= socket.sndbuf {
+                self.push(id, progress);
+                if self.sockets[id].wmem_queued >= self.sockets[id].sndbuf {
+                    if nonblock {
+                        return Some(Err(errno("EAGAIN")));
+                    }
+                    return None;
+                }
+                if let Err(error) = self.check_writable(id) {
+                    return Some(Err(error));
+                }
+                continue;
+            }
+            if transfer.null {
+                return Some(Err(errno("EFAULT")));
+            }
+            let room = u64::from(socket.sndbuf).max(1).min(STEP - progress.step);
+            let len = room.min(transfer.len() - progress.sent) as u32;
+            let len = self.append(id, len);
+            progress.sent += u64::from(len);
+            progress.step += u64::from(len);
+            if progress.step >= STEP {
+                self.push(id, progress);
+            }
+        }
+        Some(Ok(()))
+    }
+
+    fn check_writable(&self, id: usize) -> Result<(), i32> {
+        let socket = &self.sockets[id];
+        let gone = !matches!(socket.role, Role::Connection(_));
+        match socket.shutdown & SEND_SHUTDOWN != 0 || socket.error != 0 || gone {
+            true => Err(errno("EPIPE")),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes up to `len` bytes into the send buffer; returns how many.
+    fn append(&mut self, id: usize, len: u32) -> u32 {
+        let config = self.sysctls.config.clone();
+        let cx = oxtcp_engine::Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let socket = &mut self.sockets[id];
+        if socket.page_left == 0 {
+            socket.page_left = FRAGMENT;
+            socket.wmem_queued += UPKEEP;
+        }
+        let len = len.min(socket.page_left);
+        socket.page_left -= len;
+        socket.wmem_queued += len;
+        let Some(connection) = socket.connection() else {
+            return len;
+        };
+        let start = connection.write_seq();
+        connection.write(&cx, len);
+        socket.send_start.get_or_insert(start);
+        len
+    }
+
+    /// Lets the engine send while more of the message is to come.
+    fn push(&mut self, id: usize, progress: &mut Progress) {
+        progress.step = 0;
+        self.with_connection(id, |connection, _| connection.set_more(true));
+    }
+
+    /// Frees the send buffer up to what the peer has acknowledged.
+    pub(super) fn release_acknowledged(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        let (Some(start), Some(connection)) = (socket.send_start, socket.connection()) else {
+            return;
+        };
+        let (una, end) = (connection.first_unacked_byte(), connection.write_seq());
+        if !start.before(una) {
+            return;
+        }
+        let released = start.distance_to(una);
+        socket.wmem_queued = match una == end {
+            true => 0,
+            false => socket.wmem_queued.saturating_sub(released),
+        };
+        if una == end {
+            socket.page_left = 0;
+            socket.send_start = None;
+        } else {
+            socket.send_start = Some(una);
+        }
+    }
+
+    /// Whether a writer that waits is woken (`sk_stream_is_writeable`).
+    pub(super) fn is_writeable(&self, id: usize) -> bool {
+        let socket = &self.sockets[id];
+        let free = socket.sndbuf.saturating_sub(socket.wmem_queued);
+        free > 0 && free >= socket.wmem_queued / 2
+    }
+}

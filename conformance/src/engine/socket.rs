@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A socket: what the adapter keeps around a connection, and what follows every call into the engine
+//! (the adapter's `connection.rs`, `closing.rs`).
+
+use std::collections::VecDeque;
+
+use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::time_wait::TimeWait;
+use oxtcp_engine::{Connection, Context, Error, Event, Instant, SeqNum, SocketOptions, State};
+
+use super::memory;
+use super::{Engine, Mini, MiniEntry};
+use crate::script::errno_number;
+
+/// States as Linux numbers them.
+pub(super) mod tcp_state {
+    pub(in crate::engine) const ESTABLISHED: i64 = 1;
+    pub(in crate::engine) const SYN_SENT: i64 = 2;
+    pub(in crate::engine) const SYN_RECV: i64 = 3;
+    pub(in crate::engine) const FIN_WAIT1: i64 = 4;
+    pub(in crate::engine) const FIN_WAIT2: i64 = 5;
+    pub(in crate::engine) const CLOSE: i64 = 7;
+    pub(in crate::engine) const CLOSE_WAIT: i64 = 8;
+    pub(in crate::engine) const LAST_ACK: i64 = 9;
+    pub(in crate::engine) const LISTEN: i64 = 10;
+    pub(in crate::engine) const CLOSING: i64 = 11;
+}
+
+pub(super) const RCV_SHUTDOWN: u8 = 1;
+pub(super) const SEND_SHUTDOWN: u8 = 2;
+
+/// What a socket is at a time.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Role {
+    Idle,
+    Listener {
+        backlog: u32,
+        queue: VecDeque<usize>,
+    },
+    Connection(Connection),
+}
+
+/// Unread bytes of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unread {
+    pub(super) seq: SeqNum,
+    pub(super) len: u32,
+    pub(super) truesize: u32,
+}
+
+pub(super) struct Socket {
+    pub(super) role: Role,
+    pub(super) state: i64,
+    pub(super) options: SocketOptions,
+    pub(super) nonblock: bool,
+    pub(super) reuse: bool,
+    pub(super) bound: bool,
+    pub(super) local_port: u16,
+    pub(super) remote_port: u16,
+    pub(super) sndbuf: u32,
+    pub(super) rcvbuf: u32,
+    pub(super) sndbuf_locked: bool,
+    pub(super) rcvbuf_locked: bool,
+    /// Seconds, if SO_LINGER is on.
+    pub(super) linger: Option<i64>,
+    pub(super) rcvlowat: u32,
+    pub(super) shutdown: u8,
+    /// The peer's FIN has come.
+    pub(super) done: bool,
+    pub(super) dead: bool,
+    pub(super) error: i32,
+    /// Packets in order.
+    pub(super) queue: VecDeque<Unread>,
+    /// Packets out of order.
+    pub(super) reorder: Vec<Unread>,
+    pub(super) ranges: Reassembly,
+    /// What is in the send buffer, its upkeep included.
+    pub(super) wmem_queued: u32,
+    /// Bytes of the send buffer's last page that are free.
+    pub(super) page_left: u32,
+    /// Where the send buffer begins.
+    pub(super) send_start: Option<SeqNum>,
+}
+
+impl Socket {
+    pub(super) fn new(rcvbuf: u32, sndbuf: u32) -> Self {
+        Socket {
+            role: Role::Idle,
+            state: tcp_state::CLOSE,
+            options: SocketOptions::default(),
+            nonblock: false,
+            reuse: false,
+            bound: false,
+            local_port: 0,
+            remote_port: 0,
+            sndbuf,
+            rcvbuf,
+            sndbuf_locked: false,
+            rcvbuf_locked: false,
+            linger: None,
+            rcvlowat: 1,
+            shutdown: 0,
+            done: false,
+            dead: false,
+            error: 0,
+            queue: VecDeque::new(),
+            reorder: Vec::new(),
+            ranges: Reassembly::new(),
+            wmem_queued: 0,
+            page_left: 0,
+            send_start: None,
+        }
+    }
+
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.role {
+            Role::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Connection(connection) => connection.poll_timeout(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn rx_bytes(&self) -> u32 {
+        self.queue.iter().map(|unread| unread.len).sum()
+    }
+
+    pub(super) fn rmem(&self) -> u32 {
+        let kept = self.queue.iter().chain(&self.reorder);
+        kept.map(|unread| unread.truesize).sum()
+    }
+
+    /// As the adapter's `receive_space`.
+    pub(super) fn receive_space(&self) -> u32 {
+        memory::window_of(self.rcvbuf)
+            .saturating_sub(self.rx_bytes())
+            .min(self.rcvbuf.saturating_sub(self.rmem()))
+    }
+
+    /// As the adapter's `receive_limit`.
+    pub(super) fn receive_limit(&self, most: u32) -> u32 {
+        most.max(self.rcvbuf)
+    }
+
+    pub(super) fn take_error(&mut self) -> Option<i32> {
+        match std::mem::take(&mut self.error) {
+            0 => None,
+            errno => Some(errno),
+        }
+    }
+}
+
+pub(super) fn errno(name: &str) -> i32 {
+    errno_number(name).unwrap_or(0)
+}
+
+impl Engine {
+    /// Runs `step` on a socket's connection and does what follows; nothing without one.
+    pub(super) fn with_connection<R>(
+        &mut self,
+        id: usize,
+        step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
+    ) -> Option<R> {
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let result = step(self.sockets[id].connection()?, &cx);
+        self.settle(id, &cx);
+        Some(result)
+    }
+
+    /// As the adapter's `settle`.
+    pub(super) fn settle(&mut self, id: usize, cx: &Context<'_>) {
+        self.release_acknowledged(id);
+        self.transmit(id, cx);
+        let most = self.sysctls.wmem[2];
+        let socket = &mut self.sockets[id];
+        let Some(connection) = socket.connection() else {
+            return;
+        };
+        let events = connection.take_events();
+        let state = connection.state();
+        let error = connection.take_error();
+        let cwnd = connection.cwnd();
+        socket.mirror(state);
+        if let Some(error) = error {
+            socket.error = match error {
+                Error::Refused => errno("ECONNREFUSED"),
+                Error::Reset => errno("ECONNRESET"),
+                Error::ResetAfterFin => errno("EPIPE"),
+                Error::TimedOut => errno("ETIMEDOUT"),
+                Error::Unreachable => errno("EHOSTUNREACH"),
+            };
+        }
+        if events.contains(Event::Established) || events.contains(Event::Writable) {
+            let wanted = cwnd.saturating_mul(2).min(most);
+            if !socket.sndbuf_locked {
+                socket.sndbuf = socket.sndbuf.max(wanted);
+            }
+        }
+        if events.contains(Event::PeerClosed) {
+            socket.shutdown |= RCV_SHUTDOWN;
+            socket.done = true;
+        }
+        match state {
+            State::TimeWait => {
+                if let Some(connection) = socket.connection() {
+                    if let Some(time_wait) = connection.time_wait(cx) {
+                        let ports = (socket.local_port, socket.remote_port);
+                        self.minis.push(MiniEntry {
+                            ports,
+                            body: Mini::TimeWait(time_wait),
+                            at: cx.now + TimeWait::LENGTH,
+                        });
+                    }
+                }
+                self.finish(id, cx);
+            }
+            State::Closed => self.finish(id, cx),
+            _ => {}
+        }
+    }
+
+    /// The connection is done.
+    fn finish(&mut self, id: usize, cx: &Context<'_>) {
+        self.transmit(id, cx);
+        self.release(id);
+        self.sockets[id].shutdown |= RCV_SHUTDOWN | SEND_SHUTDOWN;
+    }
+
+    /// Frees what a connection had; what was received stays for readers.
+    pub(super) fn release(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        socket.role = Role::Idle;
+        socket.state = tcp_state::CLOSE;
+        socket.reorder.clear();
+        socket.ranges.clear();
+        socket.wmem_queued = 0;
+        socket.page_left = 0;
+        socket.send_start = None;
+        if !socket.bound {
+            socket.local_port = 0;
+        }
+    }
+}
+
+impl Socket {
+    fn mirror(&mut self, state: State) {
+        self.state = match state {
+            State::SynSent => tcp_state::SYN_SENT,
+            State::SynReceived => tcp_state::SYN_RECV,
+            State::Established => tcp_state::ESTABLISHED,
+            State::FinWait1 => tcp_state::FIN_WAIT1,
+            State::FinWait2 => tcp_state::FIN_WAIT2,
+            State::CloseWait => tcp_state::CLOSE_WAIT,
+            State::Closing => tcp_state::CLOSING,
+            State::LastAck => tcp_state::LAST_ACK,
+            State::Closed | State::Listen | State::TimeWait => return,
+        };
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Segments in and out: the flow table, listeners, small objects (the adapter's `input.rs`, `output.rs`,
+//! `listener.rs`, `half_open.rs`, `icmp.rs`).
+
+use oxtcp_engine::connection::PassiveOpen;
+use oxtcp_engine::listen::{self, ListenVerdict};
+use oxtcp_engine::request::{Request, RequestOpen, RequestVerdict};
+use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
+use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
+use oxtcp_engine::{
+    isn, reply, BurstLimit, Connection, Context, Segment, SeqNum, SeqRange, Transmit,
+};
+
+use super::socket::{errno, tcp_state, Role, Socket};
+use super::{Engine, Mini, MiniEntry};
+use crate::shell::Queue;
+use crate::wire::{Datagram, IcmpError};
+
+/// What the kernel's keyed hash would give: any number does.
+const HASH: u64 = 0x1f2e_3d4c_5b6a_7988;
+
+/// The most bytes that the kernel puts into one packet (GSO_LEGACY_MAX_SIZE, less its headers).
+const BURST: u32 = 65_536 - 320 - 1;
+
+impl Engine {
+    /// A packet has come from the wire.
+    pub(super) fn arrive(&mut self, packet: &Datagram) {
+        match packet {
+            Datagram::Tcp {
+                header, payload, ..
+            } => {
+                if let Ok(header) = Header::parse(header) {
+                    let segment = Segment {
+                        header,
+                        payload_len: *payload,
+                    };
+                    self.segment((header.dst_port, header.src_port), &segment, None);
+                }
+            }
+            Datagram::Icmp { error, quoted } => {
+                if let Ok(header) = Header::parse(quoted) {
+                    self.icmp((header.src_port, header.dst_port), header.seq, *error);
+                }
+            }
+        }
+    }
+
+    fn connection_at(&self, ports: (u16, u16)) -> Option<usize> {
+        let of = |socket: &Socket| {
+            matches!(socket.role, Role::Connection(_))
+                && (socket.local_port, socket.remote_port) == ports
+        };
+        self.sockets.iter().position(of)
+    }
+
+    fn listener_at(&self, port: u16) -> Option<usize> {
+        let of = |socket: &Socket| {
+            matches!(socket.role, Role::Listener { .. }) && socket.local_port == port
+        };
+        self.sockets.iter().position(of)
+    }
+
+    fn segment(&mut self, ports: (u16, u16), segment: &Segment, iss: Option<SeqNum>) {
+        if let Some(id) = self.connection_at(ports) {
+            self.connection_segment(id, segment);
+        } else if let Some(index) = self.minis.iter().position(|mini| mini.ports == ports) {
+            self.mini_segment(index, segment);
+        } else {
+            let flags = segment.header.flags;
+            // An ACK or a RST of a flow that we do not know goes on to the built-in TCP.
+            let listener = match flags.ack() || flags.rst() {
+                true => None,
+                false => self.listener_at(ports.0),
+            };
+            match listener {
+                Some(listener) => self.listener_segment(listener, ports, segment, iss),
+                // The built-in TCP's answer.
+                None => {
+                    if let Some(reset) = reply::closed(segment) {
+                        self.emit(ports, &reset, reset.payload);
+                    }
+                }
+            }
+        }
+    }
+
+    fn listener_segment(
+        &mut self,
+        id: usize,
+        ports: (u16, u16),
+        segment: &Segment,
+        iss: Option<SeqNum>,
+    ) {
+        let listener = &self.sockets[id];
+        let Role::Listener { backlog, queue } = &listener.role else {
+            return;
+        };
+        let half_open = |mini: &&MiniEntry| matches!(mini.body, Mini::HalfOpen { listener, .. } if listener == id);
+        let half_open = self.minis.iter().filter(half_open).count();
+        let most = (*backlog as usize).max(1).min(self.sysctls.max_syn_backlog);
+        if queue.len() > *backlog as usize || half_open >= most {
+            return;
+        }
+        let advertised_mss = self.advertised_mss(listener);
+        let open = |now| RequestOpen {
+            iss: iss.unwrap_or_else(|| isn::initial(HASH + u64::from(ports.1), now)),
+            ts_offset: isn::timestamp_offset(HASH),
+            advertised_mss,
+            recv_space: listener.rcvbuf / 2,
+            recv_limit: listener.receive_limit(self.sysctls.rmem[2]),
+        };
+        let made = self.cx(|cx| {
+            if !matches!(listen::on_segment(cx, segment), ListenVerdict::Syn) {
+                return None;
+            }
+            let request = Request::new(cx, segment, &open(cx.now));
+            Some((
+                request,
+                request.syn_ack(cx),
+                cx.now + request.next_timeout(),
+            ))
+        });
+        if let Some((request, syn_ack, at)) = made {
+            self.minis.push(MiniEntry {
+                ports,
+                body: Mini::HalfOpen {
+                    request,
+                    listener: id,
+                },
+                at,
+            });
+            self.emit(ports, &syn_ack, syn_ack.payload);
+        }
+    }
+
+    pub(super) fn advertised_mss(&self, socket: &Socket) -> u16 {
+        let path = self.path_mss();
+        socket
+            .options
+            .max_seg
+            .map_or(path, |most| path.min(most.get()))
+    }
+
+    fn mini_segment(&mut self, index: usize, segment: &Segment) {
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let entry = &mut self.minis[index];
+        let ports = entry.ports;
+        match &mut entry.body {
+            Mini::HalfOpen { request, listener } => {
+                let listener = *listener;
+                match request.on_segment(&cx, segment) {
+                    RequestVerdict::Complete => self.complete(&cx, index, listener, segment),
+                    RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
+                        self.emit(ports, &answer, answer.payload);
+                    }
+                    RequestVerdict::Drop => {
+                        self.minis.remove(index);
+                    }
+                    RequestVerdict::Ignore => {}
+                }
+            }
+            Mini::TimeWait(time_wait) => match time_wait.on_segment(&cx, segment) {
+                TimeWaitVerdict::Ignore => {}
+                TimeWaitVerdict::Ack(answer) => self.emit(ports, &answer, answer.payload),
+                TimeWaitVerdict::Restart(answer) => {
+                    entry.at = cx.now + TimeWait::LENGTH;
+                    self.emit(ports, &answer, answer.payload);
+                }
+                TimeWaitVerdict::Reopen { iss_after } => match self.listener_at(ports.0) {
+                    Some(_) => {
+                        self.minis.remove(index);
+                        self.segment(ports, segment, Some(iss_after));
+                    }
+                    None => {
+                        if let Some(reset) = reply::closed(segment) {
+                            self.emit(ports, &reset, reset.payload);
+                        }
+                    }
+                },
+                TimeWaitVerdict::Kill => {
+                    self.minis.remove(index);
+                }
+            },
+        }
+    }
+
+    /// The handshake is complete: makes the socket.
+    fn complete(&mut self, cx: &Context<'_>, index: usize, listener: usize, segment: &Segment) {
+        let ports = self.minis[index].ports;
+        let Mini::HalfOpen { request, .. } = self.minis[index].body else {
+            return;
+        };
+        let parent = &self.sockets[listener];
+        let Role::Listener { backlog, queue } = &parent.role else {
+            self.minis.remove(index);
+            return;
+        };
+        if queue.len() > *backlog as usize {
+            if cx.config.abort_on_overflow {
+                self.minis.remove(index);
+                if let Some(reset) = reply::closed(segment) {
+                    self.emit(ports, &reset, reset.payload);
+                }
+            }
+            return;
+        }
+        let mut child = Socket::new(parent.rcvbuf, parent.sndbuf);
+        child.options = parent.options;
+        child.rcvbuf_locked = parent.rcvbuf_locked;
+        child.sndbuf_locked = parent.sndbuf_locked;
+        child.linger = parent.linger;
+        child.rcvlowat = parent.rcvlowat;
+        child.reuse = parent.reuse;
+        child.bound = true;
+        (child.local_port, child.remote_port) = ports;
+        let open = PassiveOpen {
+            path_mss: self.path_mss(),
+            recv_space: child.receive_space(),
+            options: child.options,
+        };
+        child.role = Role::Connection(Connection::accept(cx, &request, &open));
+        child.state = tcp_state::SYN_RECV;
+        self.minis.remove(index);
+        let id = self.sockets.len();
+        self.sockets.push(child);
+        self.connection_segment(id, segment);
+        if let Role::Listener { queue, .. } = &mut self.sockets[listener].role {
+            queue.push_back(id);
+        }
+    }
+
+    fn icmp(&mut self, ports: (u16, u16), seq: SeqNum, error: IcmpError) {
+        let Some(id) = self.connection_at(ports) else {
+            return;
+        };
+        let headers = self.headers;
+        match error {
+            IcmpError::TooBig(mtu) => {
+                self.with_connection(id, |connection, cx| {
+                    if connection.icmp_sequence_in_flight(seq) {
+                        connection.set_path_mss(cx, mtu.saturating_sub(headers) as u16);
+                    }
+                });
+            }
+            IcmpError::Net | IcmpError::Host | IcmpError::Port => {
+                let hard = error == IcmpError::Port;
+                self.with_connection(id, |connection, cx| {
+                    connection.on_unreachable(cx, seq, hard);
+                });
+                let socket = &mut self.sockets[id];
+                if socket.error == errno("EHOSTUNREACH") {
+                    socket.error = match error {
+                        IcmpError::Net => errno("ENETUNREACH"),
+                        IcmpError::Port => errno("ECONNREFUSED"),
+                        _ => errno("EHOSTUNREACH"),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Sends all that a connection has to send.
+    pub(super) fn transmit(&mut self, id: usize, cx: &Context<'_>) {
+        let limit = match self.offload {
+            true => BurstLimit(BURST),
+            false => BurstLimit(1),
+        };
+        let ports = (self.sockets[id].local_port, self.sockets[id].remote_port);
+        while let Some(connection) = self.sockets[id].connection() {
+            let Some(transmit) = connection.poll_transmit(cx, limit) else {
+                return;
+            };
+            let most = match self.offload {
+                true => u32::from(transmit.mss.max(1)) * (BURST / u32::from(transmit.mss.max(1))),
+                false => u32::from(transmit.mss.max(1)),
+            };
+            let mut rest = transmit.payload;
+            let mut part = transmit;
+            loop {
+                let here = SeqRange::new(rest.start, rest.len.min(most));
+                let last = here.len == rest.len;
+                part.header.flags = match last {
+                    true => transmit.header.flags,
+                    false => transmit
+                        .header
+                        .flags
+                        .without(Flags::FIN)
+                        .without(Flags::PSH),
+                };
+                self.emit(ports, &part, here);
+                if last {
+                    break;
+                }
+                rest = SeqRange::new(rest.start.add(here.len), rest.len - here.len);
+                part.header.seq = part.header.seq.add(here.len);
+            }
+        }
+    }
+
+    /// Puts a packet on the wire.
+    pub(super) fn emit(&mut self, ports: (u16, u16), transmit: &Transmit, payload: SeqRange) {
+        if self.queue == Queue::Full {
+            return;
+        }
+        let mut header = transmit.header;
+        (header.src_port, header.dst_port) = ports;
+        let mut bytes = [0; MAX_HEADER_LEN];
+        let len = header.emit(&mut bytes);
+        self.sent.push_back((
+            self.now,
+            Datagram::Tcp {
+                tos: 0,
+                header: bytes[..len].to_vec(),
+                payload: payload.len,
+                gso_size: 0,
+            },
+        ));
+    }
+}

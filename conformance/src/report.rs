@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What came of a run: KTAP for machines, a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::run::{Failure, FailureKind, IpVersion, Verdict};
+
+/// A script's variants and what came of each.
+pub struct Row {
+    /// The script's name.
+    pub name: String,
+    /// The feature that it waits for.
+    pub waits_for: Option<String>,
+    /// The variants and what came of them.
+    pub verdicts: Vec<(IpVersion, Verdict)>,
+}
+
+impl Row {
+    /// The variants that passed.
+    pub fn passed(&self) -> Vec<IpVersion> {
+        let passed = |(version, verdict): &(IpVersion, Verdict)| {
+            matches!(verdict, Verdict::Pass { .. }).then_some(*version)
+        };
+        self.verdicts.iter().filter_map(passed).collect()
+    }
+
+    fn passes(&self) -> bool {
+        self.passed().len() == self.verdicts.len()
+    }
+
+    /// The first variant's failure.
+    fn failure(&self) -> Option<(&IpVersion, &Failure)> {
+        self.verdicts
+            .iter()
+            .find_map(|(version, verdict)| match verdict {
+                Verdict::Fail(failure) => Some((version, failure)),
+                Verdict::Pass { .. } => None,
+            })
+    }
+}
+
+/// A KTAP line. `known` says that the variant is known to pass.
+pub fn line(
+    number: usize,
+    row: &Row,
+    version: IpVersion,
+    verdict: &Verdict,
+    known: bool,
+) -> String {
+    let test = format!("{number} {} {}", row.name, version.name());
+    match verdict {
+        Verdict::Pass { .. } if known => format!("ok {test}"),
+        Verdict::Pass { .. } => format!("ok {test} # passes now"),
+        Verdict::Fail(failure) => {
+            let what = format!("line {}: {}", failure.line, failure.what);
+            match (&row.waits_for, known) {
+                (_, true) => format!("not ok {test} # {what}"),
+                (Some(feature), false) => format!("ok {test} # SKIP waits for {feature}; {what}"),
+                (None, false) => format!("ok {test} # XFAIL {what}"),
+            }
+        }
+    }
+}
+
+/// The table of `Documentation/conformance.md`.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "<!-- SPDX-License-Identifier: GPL-2.0 -->\n\
+         <!-- Written by `make conformance`; changes by hand are lost. -->\n\
+         # Conformance\n\n\
+         The packetdrill scripts of the kernel's own self-tests (`tools/testing/selftests/net/packetdrill`), run against \
+         the engine in virtual time by [conformance/](../conformance/README.md). A script passes when all its variants \
+         (IPv4, IPv6, IPv4 on an IPv6 socket) do.\n\n",
+    );
+    let now: Vec<&Row> = rows.iter().filter(|row| row.waits_for.is_none()).collect();
+    let passing = now.iter().filter(|row| row.passes()).count();
+    let _ = writeln!(text, "**{passing} of {} scripts pass.**\n", now.len());
+    let _ = writeln!(
+        text,
+        "## Scripts of what oxtcp is to have\n\n\
+         A script that fails is shown with its line and the first thing there that is not as stated. A packet that comes after the last one \
+         that a script states is not judged by the language; how many these are stands in the third column.\n\n\
+         | script | verdict | not judged |\n|---|---|---|"
+    );
+    for row in &now {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            row.name,
+            verdict(row),
+            unread(row)
+        );
+    }
+    let mut waiting: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        if let Some(feature) = &row.waits_for {
+            waiting.entry(feature).or_default().push(row);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n## Scripts that wait for a feature\n\n| feature | scripts | pass already |\n|---|---|---|"
+    );
+    for (feature, rows) in &waiting {
+        let passing = rows.iter().filter(|row| row.passes());
+        let passing: Vec<&str> = passing.map(|row| row.name.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "| {feature} | {} | {} |",
+            rows.len(),
+            passing.join(", ")
+        );
+    }
+    text
+}
+
+fn verdict(row: &Row) -> String {
+    let Some((version, failure)) = row.failure() else {
+        return "passes".into();
+    };
+    let variant = match row.verdicts.first() {
+        Some((first, _)) if first == version => String::new(),
+        _ => format!("{}: ", version.name()),
+    };
+    let kind = match failure.kind {
+        FailureKind::Differs => "differs",
+        FailureKind::Unsupported => "not supported",
+    };
+    let what = failure.what.replace('|', "\\|");
+    format!("{kind}: {variant}line {}: {what}", failure.line)
+}
+
+fn unread(row: &Row) -> String {
+    let unread = row
+        .verdicts
+        .iter()
+        .filter_map(|(_, verdict)| match verdict {
+            Verdict::Pass { unread } => Some(*unread),
+            Verdict::Fail(_) => None,
+        });
+    match unread.max() {
+        Some(0) | None => String::new(),
+        Some(unread) => unread.to_string(),
+    }
+}
