@@ -97,7 +97,11 @@ bench: job ## instructions per byte, per request, per connection, beside the bui
 
 PHONY += check
 check: ## everything below; ends with `N passed, N failed`
-	@scripts/check fmt-check clippy test kselftest debug-check
+	@scripts/check fmt-check clippy no-panics test kselftest debug-check
+
+PHONY += no-panics
+no-panics: module ## that nothing in the engine can panic: its object calls no function that does
+	@$(RUN) scripts/no-panics $(B)/module/rust/engine/src/lib.o
 
 PHONY += test
 test: ## on the host: the engine's and the tools' tests
