@@ -65,6 +65,8 @@ pub enum Refusal {
     Congested,
     /// A full queue dropped it (NET_XMIT_DROP).
     Dropped,
-    /// There was no memory, no route, or a filter forbids it: nothing that tells of congestion.
+    /// There was no memory for it.
+    NoMemory,
+    /// There is no route, or a filter forbids it.
     Failed,
 }

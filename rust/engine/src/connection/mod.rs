@@ -216,13 +216,16 @@ impl Connection {
     /// The path's MSS has changed, by routing or by an ICMP "too big" that
     /// [`icmp_sequence_in_flight`](Connection::icmp_sequence_in_flight) has found genuine: bytes without options.
     pub fn set_path_mss(&mut self, _cx: &Context<'_>, mss: u16) {
-        self.status.clear(Status::IDLE);
         let options = self.options;
         if let Phase::SynSent(open) = &mut self.phase {
             open.set_path_mss(mss);
         }
         if let Some(Parts { link, .. }) = self.phase.parts() {
-            link.mss = open::send_mss(link.peer_mss, mss, &options);
+            let mss = open::send_mss(link.peer_mss, mss, &options);
+            if link.mss != mss {
+                link.mss = mss;
+                self.status.clear(Status::IDLE);
+            }
         }
     }
 

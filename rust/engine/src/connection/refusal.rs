@@ -41,7 +41,7 @@ impl Connection {
         let timers = &mut self.timers;
         let delay = (why == Refusal::Dropped).then_some(RESOURCE_PROBE_INTERVAL);
         if let Some(snd) = snd {
-            if why != Refusal::Failed {
+            if matches!(why, Refusal::Congested | Refusal::Dropped) {
                 snd.on_local_congestion(cx, link);
             }
             if why == Refusal::Congested {
@@ -73,7 +73,10 @@ impl Connection {
             }
         }
         match segment.kind {
-            TransmitKind::Ack | TransmitKind::WindowUpdate if rcv.is_some() => {
+            // What a filter does not let out it would not let out the next time.
+            TransmitKind::Ack | TransmitKind::WindowUpdate
+                if rcv.is_some() && why == Refusal::NoMemory =>
+            {
                 link.owed.insert(Owed::ACK_LATER);
                 timers.set(TimerKind::DelayedAck, cx.now + ACK_AGAIN);
             }

@@ -9,7 +9,7 @@ use crate::context::{Config, SocketOptions};
 use crate::transmit::{BurstLimit, Refusal, Transmit, TransmitKind};
 use crate::wire::Flags;
 use core::num::NonZeroU32;
-use Refusal::{Congested, Dropped, Failed};
+use Refusal::{Congested, Dropped, Failed, NoMemory};
 use TransmitKind::{Ack, Data, Fin, KeepAlive, Probe, Retransmission};
 
 fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
@@ -281,17 +281,24 @@ fn ack__that_could_not_be_sent_comes_200_ms_later() {
     let _ = peer.data(1000, 1000, 0, Flags::NONE);
     let ack = peer.next();
     assert_eq!(ack.kind, Ack);
-    refuse(&mut peer, &ack, 0, Failed);
+    refuse(&mut peer, &ack, 0, NoMemory);
     peer.quiet();
     assert_eq!(peer.expire(), 200);
     let again = peer.next();
     assert_eq!((again.kind, again.header.ack), (Ack, ack.header.ack));
     peer.quiet();
-    // What carries an acknowledgment meanwhile does as well.
+    // A filter is not asked again and again.
     let _ = peer.data(2000, 1000, 0, Flags::NONE);
     let _ = peer.data(3000, 1000, 0, Flags::NONE);
     let ack = peer.next();
     refuse(&mut peer, &ack, 0, Failed);
+    peer.quiet();
+    assert_eq!(peer.conn.timer_of(TimerKind::DelayedAck), None);
+    // What carries an acknowledgment meanwhile does as well.
+    let _ = peer.data(4000, 1000, 0, Flags::NONE);
+    let _ = peer.data(5000, 1000, 0, Flags::NONE);
+    let ack = peer.next();
+    refuse(&mut peer, &ack, 0, NoMemory);
     peer.write(10);
     assert_eq!(peer.next().kind, Data);
     assert_eq!(peer.conn.timer_of(TimerKind::DelayedAck), None);
