@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The send buffer: the stream's bytes that the peer has not acknowledged, in pages, by sequence number.
+//!
+//! The pieces lie in a ring, in the order of the stream, each with the sequence number that it begins at. So acknowledged
+//! bytes leave without moving the others; what is sent next is found where the last burst ended, and any other
+//! position by a binary search.
 
+use kernel::alloc::KVVec;
 use kernel::prelude::*;
 
 use oxtcp_engine::{SeqNum, SeqRange};
@@ -9,29 +14,50 @@ use oxtcp_engine::{SeqNum, SeqRange};
 use crate::sys::page::PageFragment;
 use crate::sys::skb::SkBuff;
 
-/// What a fragment is charged beside its bytes. Writes that cannot be joined (a program that writes to several
-/// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP.
+/// What a piece is charged beside its bytes. Writes that cannot be joined (a program that writes to several
+/// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP. It also bounds the ring.
 const UPKEEP: u32 = 512;
+
+/// Pieces that a new ring has room for: 64 KB and more of pages of 32 KB each, in one of the allocator's smallest blocks.
+const FIRST_SLOTS: usize = 4;
+
+/// A ring with more slots than this is given back when it is empty, so that an idle connection does not keep what a busy
+/// one needed.
+const KEPT_SLOTS: usize = 64;
+
+/// A run of the stream's bytes.
+struct Piece {
+    start: SeqNum,
+    bytes: PageFragment,
+}
 
 /// Bytes in pages.
 ///
 /// # Invariants
 ///
-/// The fragments hold, one after the other, the bytes from `start - skip` on; `skip` is less than the
-/// first one's length.
+/// * `slots.len()` is 0 or a power of two; the pieces are in the `count` slots from `head` on, modulo that, and the
+///   other slots are empty.
+/// * Each piece begins where the one before it ends; `start` lies in the first one, or is its start when there
+///   is none; `len` bytes from `start` on are there.
 pub(crate) struct SendBuffer {
-    fragments: KVec<PageFragment>,
+    slots: KVVec<Option<Piece>>,
+    head: u32,
+    count: u32,
+    /// The piece, counted from the first, that the last burst ended in: where the next one is looked for first.
+    cursor: u32,
     start: SeqNum,
-    skip: u32,
     len: u32,
 }
 
 impl SendBuffer {
     pub(crate) const fn new() -> Self {
+        // INVARIANT: No slots, no pieces, no bytes.
         Self {
-            fragments: KVec::new(),
+            slots: KVVec::new(),
+            head: 0,
+            count: 0,
+            cursor: 0,
             start: SeqNum::new(0),
-            skip: 0,
             len: 0,
         }
     }
@@ -41,24 +67,23 @@ impl SendBuffer {
     ///
     /// # Errors
     ///
-    /// ENOMEM, with the fragment given up.
-    pub(crate) fn append(&mut self, seq: SeqNum, fragment: PageFragment) -> Result<u32> {
-        let len = fragment.len();
-        if self.len == 0 {
-            self.start = seq;
-            self.skip = 0;
-        }
-        let fragment = match self.fragments.last_mut() {
-            Some(last) => last.join(fragment).err(),
-            None => Some(fragment),
+    /// ENOMEM, with the bytes given up.
+    pub(crate) fn append(&mut self, seq: SeqNum, bytes: PageFragment) -> Result<u32> {
+        let len = bytes.len();
+        let bytes = match self.last_mut() {
+            Some(last) => last.bytes.join(bytes).err(),
+            None => Some(bytes),
         };
-        let cost = match fragment {
-            Some(fragment) => {
-                self.fragments.push(fragment, GFP_KERNEL)?;
+        let cost = match bytes {
+            Some(bytes) => {
+                self.push(Piece { start: seq, bytes })?;
                 UPKEEP
             }
             None => 0,
         };
+        if self.len == 0 {
+            self.start = seq;
+        }
         self.len += len;
         Ok(cost)
     }
@@ -69,71 +94,156 @@ impl SendBuffer {
             return 0;
         }
         let released = self.start.distance_to(seq).min(self.len);
-        let mut left = released;
-        let mut done = 0;
-        for fragment in self.fragments.iter() {
-            let here = fragment.len() - self.skip;
-            if left < here {
-                self.skip += left;
-                break;
-            }
-            left -= here;
-            self.skip = 0;
-            done += 1;
-        }
-        let mut index = 0;
-        // One pass, however many go.
-        self.fragments.retain(|_| {
-            index += 1;
-            index > done
-        });
         self.start = self.start.add(released);
         self.len -= released;
-        released + done * UPKEEP
+        let mut gone = 0;
+        while self
+            .first()
+            .is_some_and(|first| first.end().before_eq(self.start))
+        {
+            self.pop();
+            gone += 1;
+        }
+        if self.count == 0 && self.slots.len() > KEPT_SLOTS {
+            // INVARIANT: No pieces are left.
+            self.slots = KVVec::new();
+            self.head = 0;
+        }
+        released + gone * UPKEEP
     }
 
     /// Lets go of everything; returns what it cost.
     pub(crate) fn clear(&mut self) -> u32 {
-        let fragments = self.fragments.len() as u32;
-        self.fragments.clear();
-        self.skip = 0;
-        core::mem::take(&mut self.len) + fragments * UPKEEP
+        let cost = self.len + self.count * UPKEEP;
+        *self = Self::new();
+        cost
     }
 
     /// Adds as much of `range` to `skb` as its fragment table takes; returns how many bytes.
     ///
     /// 0 for a range that is not in the buffer.
-    pub(crate) fn fill(&self, skb: &mut SkBuff, range: SeqRange) -> u32 {
-        let Some(mut offset) = self.offset_of(range.start) else {
+    pub(crate) fn fill(&mut self, skb: &mut SkBuff, range: SeqRange) -> u32 {
+        let Some(mut index) = self.find(range.start) else {
             return 0;
         };
+        let mut seq = range.start;
         let mut left = range.len;
-        let mut index = 0;
-        for fragment in self.fragments.iter() {
-            if left == 0 {
+        let mut slot = 0;
+        while left > 0 {
+            let Some(piece) = self.get(index) else {
+                break;
+            };
+            let offset = piece.start.distance_to(seq);
+            let len = left.min(piece.bytes.len() - offset);
+            if !skb.add_fragment(slot, &piece.bytes, offset, len) {
                 break;
             }
-            if offset >= fragment.len() {
-                offset -= fragment.len();
-                continue;
-            }
-            let len = left.min(fragment.len() - offset);
-            if !skb.add_fragment(index, fragment, offset, len) {
-                break;
-            }
+            let done = offset + len == piece.bytes.len();
+            seq = seq.add(len);
             left -= len;
-            offset = 0;
+            slot += 1;
+            if !done {
+                break;
+            }
             index += 1;
         }
+        self.cursor = index;
         range.len - left
     }
 
-    /// Where `seq` stands, counted from the first fragment's first byte.
-    fn offset_of(&self, seq: SeqNum) -> Option<u32> {
-        if seq.before(self.start) {
+    /// The piece that `seq` is in, counted from the first.
+    fn find(&self, seq: SeqNum) -> Option<u32> {
+        if seq.before(self.start) || self.start.distance_to(seq) >= self.len {
             return None;
         }
-        let offset = self.start.distance_to(seq);
-        (offset < self.len).then(|| offset + self.skip)
+        let has = |index: u32| {
+            self.get(index)
+                .is_some_and(|piece| !seq.before(piece.start) && seq.before(piece.end()))
+        };
+        if has(self.cursor) {
+            return Some(self.cursor);
+        }
+        // The last piece that does not begin behind `seq`; the first one does not.
+        let (mut low, mut high) = (0, self.count);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match self.get(middle) {
+                Some(piece) if !seq.before(piece.start) => low = middle,
+                _ => high = middle,
+            }
+        }
+        has(low).then_some(low)
+    }
+
+    // The ring.
+
+    fn slot(&self, index: u32) -> usize {
+        (self.head as usize + index as usize) & self.slots.len().wrapping_sub(1)
+    }
+
+    fn get(&self, index: u32) -> Option<&Piece> {
+        if index >= self.count {
+            return None;
+        }
+        self.slots.get(self.slot(index))?.as_ref()
+    }
+
+    fn first(&self) -> Option<&Piece> {
+        self.get(0)
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Piece> {
+        let at = self.slot(self.count.checked_sub(1)?);
+        self.slots.get_mut(at)?.as_mut()
+    }
+
+    fn push(&mut self, piece: Piece) -> Result {
+        if self.count as usize == self.slots.len() {
+            self.grow()?;
+        }
+        let at = self.slot(self.count);
+        let slot = self.slots.get_mut(at).ok_or(ENOMEM)?;
+        // INVARIANT: The slot behind the last piece, which is empty. The caller's sequence number is the last one's end.
+        *slot = Some(piece);
+        self.count += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) {
+        let at = self.slot(0);
+        if let Some(slot) = self.slots.get_mut(at) {
+            // INVARIANT: The first piece's slot becomes an empty one.
+            *slot = None;
+            self.head = self.slot(1) as u32;
+            self.count -= 1;
+            self.cursor = self.cursor.saturating_sub(1);
+        }
+    }
+
+    /// Twice as many slots, the pieces at their beginning.
+    fn grow(&mut self) -> Result {
+        let wanted = (self.slots.len() * 2).max(FIRST_SLOTS);
+        let mut slots = KVVec::with_capacity(wanted, GFP_KERNEL)?;
+        for index in 0..wanted {
+            let piece = match index < self.count as usize {
+                true => {
+                    let at = self.slot(index as u32);
+                    self.slots.get_mut(at).and_then(Option::take)
+                }
+                false => None,
+            };
+            // There is room: this does not fail half way.
+            slots.push(piece, GFP_KERNEL)?;
+        }
+        // INVARIANT: All pieces were moved, in their order.
+        self.slots = slots;
+        self.head = 0;
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn end(&self) -> SeqNum {
+        self.start.add(self.bytes.len())
     }
 }
