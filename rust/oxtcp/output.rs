@@ -5,25 +5,44 @@
 use kernel::prelude::*;
 
 use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
-use oxtcp_engine::{BurstLimit, Context, SeqRange, Transmit, TransmitKind};
+use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
 use crate::namespace::Namespace;
 use crate::protocol::{Sk, Socket};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::netfilter::Family;
-use crate::sys::route::{self, Flow, Route};
-use crate::sys::skb::SkBuff;
+use crate::sys::route::{self, Flow, Route, XmitError};
+use crate::sys::skb::{self, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
+
+/// The least segments of a burst, if the device can cut it (Linux's tcp_min_tso_segs): also a slow path is worth fewer packets.
+const MIN_BURST: u32 = 2;
 
 /// Sends all that the connection has to send now. Any context.
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    follow_path_mtu(sk, cx);
+    let mut path_is_known = false;
     loop {
-        let limit = BurstLimit(route::burst_limit(sk));
+        let may_send_data = match sk.state().connection() {
+            Some(connection) => connection.may_send_data(),
+            None => return,
+        };
+        if may_send_data && !path_is_known {
+            path_is_known = true;
+            follow_path_mtu(sk, cx);
+        }
+        let burst = match may_send_data {
+            true => burst(sk),
+            // Nobody asks.
+            false => Some(BurstLimit(1)),
+        };
         let Some(connection) = sk.state().connection() else {
             return;
         };
-        let Some(segment) = connection.poll_transmit(cx, limit) else {
+        let segment = match burst {
+            Some(limit) => connection.poll_transmit(cx, limit),
+            None => connection.poll_without_data(cx),
+        };
+        let Some(segment) = segment else {
             return;
         };
         if segment.kind == TransmitKind::ChallengeAck
@@ -31,15 +50,65 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
         {
             continue;
         }
-        send(sk, segment);
+        if let Err((sent, why)) = send(sk, &segment) {
+            if let Some(connection) = sk.state().connection() {
+                connection.on_refusal(cx, &segment, sent, why);
+            }
+            if why != Refusal::Congested {
+                return;
+            }
+        }
     }
 }
 
-/// Brings a change of the path's MTU (another route, an ICMP error) to the engine.
-fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    if sk.state().connection().is_none() {
-        return;
+/// How much data may go into one packet now; `None` when the queues below hold enough of the socket's: when some of it has left
+/// the host, the connection is called again.
+///
+/// As Linux's `tcp_tso_autosize()` and `tcp_small_queue_check()` have it: a packet is what the path takes in a
+/// millisecond, more where the round trip is short, and twice that may wait below.
+fn burst(sk: &mut Sk<'_>) -> Option<BurstLimit> {
+    /// The round trips that make the largest burst half as large each (Linux's tcp_tso_rtt_log, 2^9 us).
+    const RTT_LOG: u32 = 9;
+    let largest = route::burst_limit(sk);
+    let shift = route::pacing_shift(sk);
+    let limit_output = output_limit(sk);
+    let connection = sk.state().connection()?;
+    let share = connection
+        .pacing_rate()
+        .checked_shr(shift)
+        .unwrap_or(0)
+        .min(u64::from(u32::MAX)) as u32;
+    let near = match connection.min_rtt() {
+        Some(rtt) => u32::try_from(rtt.as_micros() >> RTT_LOG)
+            .ok()
+            .and_then(|halvings| largest.checked_shr(halvings))
+            .unwrap_or(0),
+        None => largest,
+    };
+    let mss = u32::from(connection.mss());
+    let burst = share
+        .saturating_add(near)
+        .max(mss.saturating_mul(MIN_BURST))
+        .min(largest.max(mss));
+    // One packet is let out whatever lies below: something in flight keeps the connection going.
+    if connection.unacked() > burst {
+        let limit = share
+            .max(burst.saturating_add(skb::memory_of(0)).saturating_mul(2))
+            .min(limit_output);
+        if sk.throttle(limit) {
+            return None;
+        }
     }
+    Some(BurstLimit(burst))
+}
+
+/// `net.oxtcp.limit_output_bytes`.
+fn output_limit(sk: &Sk<'_>) -> u32 {
+    u32::try_from(namespace(sk.sock()).sysctls.limit_output_bytes()).unwrap_or(0)
+}
+
+/// Brings a change of the path's MTU (another route, an ICMP error) to the engine, before data is cut.
+fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let mtu = match route::current_mtu(sk) {
         Some(mtu) => mtu,
         // No route at this time: what is sent is lost, and the timers try again.
@@ -56,18 +125,22 @@ fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Sends one segment or burst of a connection.
 ///
-/// What cannot be sent is lost as on the network: the engine finds out by its timers.
-fn send(sk: &mut Sk<'_>, segment: Transmit) {
+/// # Errors
+///
+/// What the layers below said, and how many bytes of the payload left before.
+fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     let key = sk.sock().flow();
     let segments = route::burst_segments(sk).max(1);
     let mss = u32::from(segment.mss).max(1);
     let most = mss.saturating_mul(segments);
     let mut rest = segment.payload;
     let mut header = segment.header;
+    let mut congested = false;
     loop {
-        let Some(mut skb) = SkBuff::for_sending() else {
-            return;
-        };
+        let sent = segment.payload.len - rest.len;
+        let refused = |why| (sent, why);
+        let no_memory = (sent, Refusal::NoMemory);
+        let mut skb = SkBuff::for_sending().ok_or(no_memory)?;
         let mut part = SeqRange::new(rest.start, rest.len.min(most));
         if part.len > 0 {
             let filled = sk.state().send.fill(&mut skb, part);
@@ -78,22 +151,18 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
                 } else {
                     filled
                 };
-                if whole == 0 {
-                    return;
-                }
                 if whole < filled {
-                    let Some(again) = SkBuff::for_sending() else {
-                        return;
-                    };
-                    skb = again;
-                    if sk
-                        .state()
-                        .send
-                        .fill(&mut skb, SeqRange::new(part.start, whole))
-                        < whole
-                    {
-                        return;
-                    }
+                    skb = SkBuff::for_sending().ok_or(no_memory)?;
+                }
+                if whole == 0
+                    || (whole < filled
+                        && sk
+                            .state()
+                            .send
+                            .fill(&mut skb, SeqRange::new(part.start, whole))
+                            < whole)
+                {
+                    return Err(refused(Refusal::Failed));
                 }
                 part.len = whole;
             }
@@ -104,7 +173,7 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
             this.flags = without_end(header.flags);
         }
         if !push_header(&mut skb, this, &key) {
-            return;
+            return Err(refused(Refusal::Failed));
         }
         if part.len > mss {
             let count = part.len.div_ceil(mss);
@@ -114,10 +183,19 @@ fn send(sk: &mut Sk<'_>, segment: Transmit) {
                 sk.wire_family(),
             );
         }
-        // The IP layer's errors are the network's losses to the engine.
-        let _ = route::transmit(sk, skb);
+        match route::transmit(sk, skb) {
+            Ok(()) => {}
+            // It is on its way.
+            Err(XmitError::Congested) => congested = true,
+            Err(XmitError::Dropped) => return Err(refused(Refusal::Dropped)),
+            Err(XmitError::NoMemory) => return Err(no_memory),
+            Err(XmitError::Failed) => return Err(refused(Refusal::Failed)),
+        }
         if last {
-            return;
+            return match congested {
+                true => Err((segment.payload.len, Refusal::Congested)),
+                false => Ok(()),
+            };
         }
         rest = SeqRange::new(rest.start.add(part.len), rest.len - part.len);
         header.seq = header.seq.add(part.len);

@@ -95,6 +95,9 @@ settings! {
         keepalive_probes = 9, 0, 255;
         /// Idle seconds before the first keepalive probe.
         keepalive_time = 7200, 1, MAX_SECONDS;
+        /// The most bytes of one connection, with what packets take beside them, in the queues of this host (TCP small
+        /// queues).
+        limit_output_bytes = 4_194_304, 0, i32::MAX;
         /// The most half-open connections that a listener remembers.
         max_syn_backlog = 4096, 0, i32::MAX;
         /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of

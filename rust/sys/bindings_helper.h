@@ -44,3 +44,4 @@
 
 #include "helpers.h"
 #include "helpers_net.h"
+#include "helpers_send.h"

@@ -130,18 +130,22 @@ void oxtcp_helper_sk_data_ready(struct sock *sk)
 }
 
 /*
- * sk_write_space of our sockets: sk_stream_write_space(), which is not
- * exported, in the same words.
+ * Wakes writers if there is room, as sk_stream_write_space() does, which is
+ * not exported. Also for those who have no lock: RCU keeps the struct socket,
+ * which lies in an inode.
  */
 void oxtcp_helper_sk_write_space(struct sock *sk)
 {
-	struct socket *sock = sk->sk_socket;
+	struct socket *sock;
 	struct socket_wq *wq;
 
-	if (!sock || !__sk_stream_is_writeable(sk, 1) ||
-	    !test_and_clear_bit(SOCK_NOSPACE, &sock->flags))
-		return;
 	rcu_read_lock();
+	sock = READ_ONCE(sk->sk_socket);
+	if (!sock || !test_bit(SOCK_NOSPACE, &sock->flags) || !__sk_stream_is_writeable(sk, 1) ||
+	    !test_and_clear_bit(SOCK_NOSPACE, &sock->flags)) {
+		rcu_read_unlock();
+		return;
+	}
 	wq = rcu_dereference(sk->sk_wq);
 	if (skwq_has_sleeper(wq))
 		wake_up_interruptible_poll(&wq->wait, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);

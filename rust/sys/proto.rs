@@ -19,6 +19,7 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
 use super::skb::SkBuff;
+use super::small_queue::SmallQueues;
 use super::sock::{Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
 use super::user::{Message, OptionAnswer, OptionValue};
@@ -118,7 +119,8 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
     /// A packet for the socket, detached. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
-    /// The timer has run out. Softirq, or the process that owned the socket.
+    /// The timer has run out, or packets that [`Locked::throttle`] found below have left. Softirq, or the process that
+    /// owned the socket.
     fn timer(sk: &mut Locked<'_, Self>);
 }
 
@@ -682,6 +684,8 @@ unsafe fn parse_address(
 /// The statics of `P` are registered, in all their parts.
 pub(crate) struct Registration<P: Protocol> {
     number: c_int,
+    /// Dropped when no socket is left.
+    _small_queues: SmallQueues,
     _protocol: core::marker::PhantomData<P>,
 }
 
@@ -707,6 +711,8 @@ impl<P: Protocol> Registration<P> {
             // SAFETY: As above.
             unsafe { ops.write(with) };
         }
+        // SAFETY: Modules are loaded one at a time, and there is no socket yet.
+        let small_queues = unsafe { SmallQueues::new::<P>() };
         let undo = kernel::types::ScopeGuard::new(|| {
             // SAFETY: Initialised above.
             unsafe { bindings::oxtcp_helper_proto_memory_exit() };
@@ -738,6 +744,7 @@ impl<P: Protocol> Registration<P> {
         // INVARIANT: All of it was registered above.
         Ok(Self {
             number,
+            _small_queues: small_queues,
             _protocol: core::marker::PhantomData,
         })
     }

@@ -278,24 +278,47 @@ pub(crate) fn burst_limit<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     unsafe { (*sk.as_ptr()).sk_gso_max_size }.min(LARGEST)
 }
 
+/// By how many bits `sk_pacing_rate` is shifted for the bytes that may lie below: 10, a millisecond's, or as a driver
+/// that needs more has it (`sk_pacing_shift_update()`).
+pub(crate) fn pacing_shift<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
+    // SAFETY: Valid; a single byte.
+    u32::from(unsafe { (&raw const (*sk.as_ptr()).sk_pacing_shift).read_volatile() })
+}
+
 /// The most segments that one packet of the socket may carry.
 pub(crate) fn burst_segments<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     // SAFETY: Valid and locked.
     u32::from(unsafe { (*sk.as_ptr()).sk_gso_max_segs })
 }
 
+/// What the layers below said of a packet that did not simply leave.
+#[derive(Clone, Copy)]
+pub(crate) enum XmitError {
+    /// It is queued, but the queue is close to full (NET_XMIT_CN).
+    Congested,
+    /// A full queue dropped it (NET_XMIT_DROP).
+    Dropped,
+    /// There was no memory for it (ENOMEM, ENOBUFS).
+    NoMemory,
+    /// No route, a device that is down, a filter ...
+    Failed,
+}
+
 /// Sends a packet of the socket that begins with its TCP header; the payload is in fragments.
 ///
 /// # Errors
 ///
-/// What the IP layer says; the packet is gone in any case.
-pub(crate) fn transmit<P: Protocol>(sk: &mut Locked<'_, P>, mut skb: SkBuff) -> Result {
+/// What the layers below say; the packet is gone in any case, but for [`XmitError::Congested`] on its way.
+pub(crate) fn transmit<P: Protocol>(
+    sk: &mut Locked<'_, P>,
+    mut skb: SkBuff,
+) -> Result<(), XmitError> {
     let family = sk.wire_family();
     skb.mark_transport_header();
     let raw = sk.as_ptr();
     let skb = skb.into_raw().as_ptr();
-    // SAFETY: The socket is valid and locked, the packet ours; its memory is charged to the socket,
-    // which it keeps alive until it has left.
+    // SAFETY: The socket is valid and locked, the packet ours. Its memory is charged to the socket until it has left
+    // (`sock_wfree()`, see small_queue.rs), and the charge keeps the socket.
     let err = unsafe {
         bindings::skb_set_owner_w(skb, raw);
         bindings::oxtcp_helper_skb_tx_csum(skb, raw, family == Family::V6);
@@ -306,7 +329,15 @@ pub(crate) fn transmit<P: Protocol>(sk: &mut Locked<'_, P>, mut skb: SkBuff) -> 
             Family::V6 => bindings::inet6_csk_xmit(raw, skb, fl),
         }
     };
-    to_result(err.min(0))
+    match err {
+        0 => Ok(()),
+        congested if congested == bindings::NET_XMIT_CN as i32 => Err(XmitError::Congested),
+        1.. => Err(XmitError::Dropped),
+        failed if failed == ENOMEM.to_errno() || failed == enobufs().to_errno() => {
+            Err(XmitError::NoMemory)
+        }
+        _ => Err(XmitError::Failed),
+    }
 }
 
 /// # Safety

@@ -26,6 +26,7 @@ use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proto::{Protocol, Statics};
 use super::skb::{self, SkBuff};
+use super::small_queue;
 use super::table::{Endpoint, Entry, FlowKey};
 use super::time::Jiffies;
 use super::user::Message;
@@ -38,11 +39,13 @@ use super::user::Message;
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
 /// * `state`, `deferred`, `destroyed` and `entry.hashed` are protected by the socket lock.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
+/// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
     inet: Opaque<bindings::inet_sock>,
     pub(super) entry: Entry,
     next: UnsafeCell<Option<NonNull<Sock<P>>>>,
+    small_queue: Opaque<bindings::llist_node>,
     shared: P::Shared,
     state: UnsafeCell<P::State>,
     deferred: UnsafeCell<bool>,
@@ -128,6 +131,9 @@ impl<P: Protocol> Sock<P> {
             bindings::oxtcp_helper_sock_lock_init(sk);
             (&raw mut (*at).entry).write(Entry::new(true));
             (&raw mut (*at).next).write(UnsafeCell::new(None));
+            (&raw mut (*at).small_queue).write(Opaque::zeroed());
+            (*sk).sk_tsq_flags = 0;
+            (*sk).sk_write_space = Some(small_queue::write_space::<P>);
             (&raw mut (*at).deferred).write(UnsafeCell::new(false));
             (&raw mut (*at).destroyed).write(UnsafeCell::new(false));
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
@@ -168,16 +174,9 @@ impl<P: Protocol> Sock<P> {
             (*sk).sk_protocol = P::SK_PROTOCOL;
             (*sk).sk_type = P::SK_TYPE as u16;
             (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
-            (*sk).sk_write_space = Some(bindings::oxtcp_helper_sk_write_space);
             (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
-            // The callbacks of `sock_wfree` would wake writers for each packet that leaves the host;
-            // our writers wait for acknowledgements.
-            for flag in [
-                bindings::sock_flags_SOCK_RCU_FREE,
-                bindings::sock_flags_SOCK_USE_WRITE_QUEUE,
-            ] {
-                bindings::oxtcp_helper_sock_set_flag(sk, flag as i32);
-            }
+            // Without SOCK_USE_WRITE_QUEUE: each packet that leaves calls `sk_write_space`.
+            bindings::oxtcp_helper_sock_set_flag(sk, bindings::sock_flags_SOCK_RCU_FREE as i32);
             let inet: *mut bindings::inet_sock = sk.cast();
             (*inet).uc_ttl = -1;
             (*inet).mc_ttl = 1;
@@ -224,6 +223,24 @@ impl<P: Protocol> Sock<P> {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::sock {
         self.inet.get().cast()
+    }
+
+    /// The socket's node in the lists of `small_queue.rs`.
+    pub(super) fn small_queue(&self) -> *mut bindings::llist_node {
+        self.small_queue.get()
+    }
+
+    /// The socket that a node belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `node` came from [`Sock::small_queue`] of a socket of `P` that is still there.
+    pub(super) unsafe fn of_small_queue(node: *mut bindings::llist_node) -> NonNull<Self> {
+        // SAFETY: Promised by the caller: the node lies in a socket, and so is not null.
+        unsafe {
+            let at = node.byte_sub(core::mem::offset_of!(Self, small_queue));
+            NonNull::new_unchecked(at.cast())
+        }
     }
 
     fn inet(&self) -> *mut bindings::inet_sock {

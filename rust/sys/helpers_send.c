@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See helpers_send.h. */
+#include <linux/bits.h>
+#include <linux/percpu.h>
+#include <linux/workqueue.h>
+#include <net/sock.h>
+
+#include "helpers_send.h"
+
+/*
+ * Bits of sk_tsq_flags, which is ours to use as sk_prot is: the socket waits
+ * for packets to leave; it is in a CPU's list, which holds a reference.
+ */
+#define OXTCP_THROTTLED	0
+#define OXTCP_QUEUED	1
+
+int oxtcp_helper_sk_wmem_alloc(const struct sock *sk)
+{
+	return sk_wmem_alloc_get(sk);
+}
+
+/* Whether more than `limit` bytes are below; if so, sk will be called when some have left. */
+bool oxtcp_helper_sk_throttle(struct sock *sk, int limit)
+{
+	if (sk_wmem_alloc_get(sk) <= limit)
+		return false;
+	set_bit(OXTCP_THROTTLED, &sk->sk_tsq_flags);
+	/*
+	 * Pairs with smp_mb() in oxtcp_helper_sk_unthrottle(): a packet that
+	 * leaves now sees the bit, or we see that it has left.
+	 */
+	smp_mb__after_atomic();
+	return sk_wmem_alloc_get(sk) > limit;
+}
+
+/* A packet has left, and sk_wmem_alloc says so: whether sk is to be put into a list for it. */
+bool oxtcp_helper_sk_unthrottle(struct sock *sk)
+{
+	unsigned long flags;
+
+	/* Pairs with smp_mb__after_atomic() in oxtcp_helper_sk_throttle(). */
+	smp_mb();
+	flags = READ_ONCE(sk->sk_tsq_flags);
+	do {
+		if ((flags & (BIT(OXTCP_THROTTLED) | BIT(OXTCP_QUEUED))) != BIT(OXTCP_THROTTLED))
+			return false;
+	} while (!try_cmpxchg(&sk->sk_tsq_flags, &flags, BIT(OXTCP_QUEUED)));
+	return true;
+}
+
+/* sk is out of its list; what leaves from now on puts it into one again. */
+void oxtcp_helper_sk_unqueued(struct sock *sk)
+{
+	clear_bit(OXTCP_QUEUED, &sk->sk_tsq_flags);
+	/* Before the caller looks at sk_wmem_alloc and sets OXTCP_THROTTLED. */
+	smp_mb__after_atomic();
+}
+
+/*
+ * Sockets whose packets have left. The packets' destructor runs in any
+ * context, with or without the socket lock, so the sockets are worked off in
+ * a softirq of their own.
+ */
+struct oxtcp_small_queue {
+	struct llist_head waiting;
+	struct work_struct work;
+	void (*drained)(struct llist_node *node);
+};
+
+static DEFINE_PER_CPU(struct oxtcp_small_queue, oxtcp_small_queues);
+
+static void oxtcp_small_queue_run(struct work_struct *work)
+{
+	struct oxtcp_small_queue *queue = container_of(work, struct oxtcp_small_queue, work);
+	struct llist_node *node, *next;
+
+	llist_for_each_safe(node, next, llist_del_all(&queue->waiting))
+		queue->drained(node);
+}
+
+void oxtcp_helper_small_queues_init(void (*drained)(struct llist_node *node))
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct oxtcp_small_queue *queue = per_cpu_ptr(&oxtcp_small_queues, cpu);
+
+		init_llist_head(&queue->waiting);
+		INIT_WORK(&queue->work, oxtcp_small_queue_run);
+		queue->drained = drained;
+	}
+}
+
+/* No socket is left, so the lists are empty; a run that was asked for needlessly may be to come. */
+void oxtcp_helper_small_queues_exit(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		cancel_work_sync(&per_cpu_ptr(&oxtcp_small_queues, cpu)->work);
+}
+
+void oxtcp_helper_small_queue_add(struct llist_node *node)
+{
+	/* Whichever CPU's: the list has no lock to be held. */
+	struct oxtcp_small_queue *queue = raw_cpu_ptr(&oxtcp_small_queues);
+
+	if (llist_add(node, &queue->waiting))
+		queue_work(system_bh_wq, &queue->work);
+}

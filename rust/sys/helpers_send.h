@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* C helpers for small_queue.rs. */
+#ifndef OXTCP_HELPERS_SEND_H
+#define OXTCP_HELPERS_SEND_H
+
+#include <linux/llist.h>
+#include <linux/types.h>
+
+struct sock;
+
+int oxtcp_helper_sk_wmem_alloc(const struct sock *sk);
+bool oxtcp_helper_sk_throttle(struct sock *sk, int limit);
+bool oxtcp_helper_sk_unthrottle(struct sock *sk);
+void oxtcp_helper_sk_unqueued(struct sock *sk);
+
+void oxtcp_helper_small_queues_init(void (*drained)(struct llist_node *node));
+void oxtcp_helper_small_queues_exit(void);
+void oxtcp_helper_small_queue_add(struct llist_node *node);
+
+#endif
