@@ -16,7 +16,7 @@ use crate::namespace::{context, Namespace};
 use crate::protocol::{tcp_state, Reorder, Role, Sk, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
-use crate::sys::skb::{SkBuff, Unread};
+use crate::sys::skb::{self, SkBuff, Unread};
 use crate::sys::table;
 use crate::sys::time::Jiffies;
 use crate::{closing, output};
@@ -273,18 +273,29 @@ fn established(sk: &mut Sk<'_>) {
     sk.wake_writers();
 }
 
+/// No send buffer is larger: sequence numbers that are further apart do not compare.
+pub(crate) const MAX_SEND_BUFFER: u32 = 1 << 30;
+
 /// Lets the send buffer follow the congestion window, as `tcp_sndbuf_expand()` does: room for twice
-/// the window, so that the next one is filled while this one is on its way.
+/// the window, so that the next one is filled while this one is on its way. As there, a segment counts as what it takes in
+/// memory when each is a packet of its own.
 fn grow_send_buffer(sk: &mut Sk<'_>) {
+    /// TCP_INIT_CWND.
+    const LEAST_SEGMENTS: u32 = 10;
     if sk.sock().user_locked(bindings::SOCK_SNDBUF_LOCK) {
         return;
     }
     let Some(connection) = sk.state().connection() else {
         return;
     };
-    let wanted = connection.cwnd().saturating_mul(2);
+    let mss = u32::from(connection.mss()).max(1);
+    let segments = (connection.cwnd() / mss).max(LEAST_SEGMENTS);
+    let wanted = skb::memory_of(mss)
+        .saturating_mul(segments)
+        .saturating_mul(2);
     let [_, _, most] = output::namespace(sk.sock()).sysctls.wmem();
-    let wanted = wanted.min(u32::try_from(most).unwrap_or(0));
+    let most = u32::try_from(most).unwrap_or(0).min(MAX_SEND_BUFFER);
+    let wanted = wanted.min(most);
     if wanted > sk.sock().sndbuf() {
         sk.set_sndbuf(wanted);
     }

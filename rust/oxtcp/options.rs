@@ -33,7 +33,11 @@ pub(crate) fn set_default_buffers(sk: &mut Owner<'_>) {
     let [_, rcvbuf, _] = sysctls.rmem();
     let [_, sndbuf, _] = sysctls.wmem();
     sk.set_rcvbuf(u32::try_from(rcvbuf).unwrap_or(0));
-    sk.set_sndbuf(u32::try_from(sndbuf).unwrap_or(0));
+    sk.set_sndbuf(
+        u32::try_from(sndbuf)
+            .unwrap_or(0)
+            .min(connection::MAX_SEND_BUFFER),
+    );
 }
 
 /// SOL_SOCKET: those options that the generic code implements for any socket, or that we honour.
@@ -112,6 +116,11 @@ pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
             if rcvbuf > sk.sock().rcvbuf() {
                 sk.set_rcvbuf(rcvbuf);
                 update_window(sk);
+            }
+        }
+        bindings::SO_SNDBUF | bindings::SO_SNDBUFFORCE => {
+            if sk.sock().sndbuf() > connection::MAX_SEND_BUFFER {
+                sk.set_sndbuf(connection::MAX_SEND_BUFFER);
             }
         }
         bindings::SO_RCVBUF | bindings::SO_RCVBUFFORCE => {
