@@ -9,7 +9,9 @@ use crate::thread;
 /// Bytes of one call.
 const PIECE: usize = 64 * 1024;
 
-fn send(sock: &Sock, seed: u64, total: usize) {
+/// Sends `total` bytes and ends the stream.
+#[track_caller]
+pub fn send(sock: &Sock, seed: u64, total: usize) {
     let mut stream = Stream::new(seed);
     while (stream.position() as usize) < total {
         let piece = (total - stream.position() as usize).min(PIECE);

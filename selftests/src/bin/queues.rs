@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The queues below a connection, in its own host: how much of it waits there, what becomes of what they drop, and of
+//! what still waits when its socket is gone.
+
+use std::fs;
+use std::process::ExitCode;
+
+use oxtcp_selftests::capture::Capture;
+use oxtcp_selftests::connection::{listening_at, Connected};
+use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::payload::Stream;
+use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Pair, Sock, Suite};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("queues");
+    cases!(suite.pairs:
+        backlog__is_bounded, backlog__is_bounded_by_the_setting, drop__leaves_no_gap,
+        queued__packets_keep_the_socket, loss__many_small_pieces,
+    );
+    suite.run()
+}
+
+/// A connection over the link, from `a` to a listener at this port of `b`.
+fn over(link: &Veth, pair: Pair, port: u16) -> Connected {
+    let address = Veth::address_b(pair.ip(), port);
+    let (listener, _) = link.b.run(|| listening_at(pair.server, &address, 1));
+    let client = Sock::open(pair.client);
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    Connected { client, server }
+}
+
+/// A number that `tc` counts for the root queue of `va`.
+#[track_caller]
+fn count(what: &str) -> u64 {
+    let text = ns::sh("tc -s -j qdisc show dev va root");
+    text.split_once(&format!("\"{what}\":"))
+        .and_then(|(_, rest)| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        })
+        .unwrap_or_else(|| panic!("no `{what}` in {text}"))
+}
+
+/// Sends through a slow queue that takes 20 MB; returns the most bytes that were in it.
+fn backlog_of_a_transfer(link: &Veth, pair: Pair) -> u64 {
+    const TOTAL: usize = 3 << 20;
+    ns::sh_or_skip("tc qdisc add dev va root tbf rate 20mbit burst 100kb limit 20mb");
+    let Connected { client, server } = over(link, pair, 5001);
+    let sender = thread::spawn(move || transfer::send(&client, 7, TOTAL));
+    let receiver = thread::spawn(move || transfer::receive(&server, 7, TOTAL));
+    let mut most = 0;
+    while !receiver.is_finished() {
+        most = most.max(count("backlog"));
+    }
+    receiver.join();
+    sender.join();
+    ktap::note(&format!("{most} bytes at most"));
+    most
+}
+
+/// TCP small queues: however large the windows are, two bursts and the one that is added wait in the host.
+fn backlog__is_bounded(pair: Pair) {
+    let link = Veth::make();
+    let most = backlog_of_a_transfer(&link, pair);
+    assert!(
+        (1..300_000).contains(&most),
+        "{most} bytes waited in the queue"
+    );
+}
+
+/// Beyond the setting nothing is added while anything but one burst is in flight.
+fn backlog__is_bounded_by_the_setting(pair: Pair) {
+    let link = Veth::make();
+    match ns::find_sysctl(pair.client, "tcp_limit_output_bytes") {
+        Some(path) => ns::set_sysctl(&path, "1"),
+        None => panic!("no such setting"),
+    }
+    let most = backlog_of_a_transfer(&link, pair);
+    // Two bursts of 64 KB and their headers.
+    assert!(
+        (1..145_000).contains(&most),
+        "{most} bytes waited in the queue"
+    );
+}
+
+/// What a full queue of the own host drops is known not to have left: it is sent when its turn comes, and the peer never
+/// sees a gap.
+fn drop__leaves_no_gap(pair: Pair) {
+    const TOTAL: usize = 2 << 20;
+    let link = Veth::make();
+    ns::sh_or_skip("tc qdisc add dev va root handle 1: tbf rate 50mbit burst 100kb limit 20mb");
+    ns::sh_or_skip("tc qdisc add dev va parent 1:1 handle 2: pfifo limit 1");
+    let ends = over(&link, pair, 5001);
+    let capture = link.b.run(|| Capture::on("vb"));
+    let Connected { client, server } = ends;
+    let sender = thread::spawn(move || transfer::send(&client, 7, TOTAL));
+    transfer::receive(&server, 7, TOTAL);
+    sender.join();
+    let drops = count("drops");
+    ktap::note(&format!("{drops} dropped"));
+    assert!(drops > 0, "the queue was never full");
+    let mut expected = None;
+    for segment in capture.segments() {
+        if segment.outgoing || segment.payload == 0 {
+            continue;
+        }
+        let next = *expected.get_or_insert(segment.seq);
+        let ahead = segment.seq.wrapping_sub(next) as i32;
+        assert!(ahead <= 0, "{ahead} bytes are missing in front of it");
+        let end = segment.seq.wrapping_add(segment.payload as u32);
+        if end.wrapping_sub(next) as i32 > 0 {
+            expected = Some(end);
+        }
+    }
+    assert!(expected.is_some(), "nothing was captured");
+}
+
+/// References on the module: each of its sockets has some.
+fn module_references() -> u64 {
+    fs::read_to_string("/sys/module/oxtcp/refcnt")
+        .expect("the module's references")
+        .trim()
+        .parse()
+        .expect("a number")
+}
+
+/// A socket that is closed and done stays, and the module with it, until its last packet has left; then both go.
+fn queued__packets_keep_the_socket(pair: Pair) {
+    if !pair.client.ours {
+        ktap::skip("about the module's sockets");
+    }
+    wait::until("no socket of another test is left", || {
+        module_references() == 0
+    });
+    let link = Veth::make();
+    let Connected { client, server } = over(&link, pair, 5001);
+    // The burst goes at once, the rest at a packet in 12 seconds.
+    ns::sh_or_skip("tc qdisc add dev va root tbf rate 1kbit burst 2kb limit 1mb");
+    client.send_all(&Stream::new(7).take(10_000));
+    wait::until("packets wait in the queue", || count("backlog") > 5000);
+    for end in [client, server] {
+        end.set_linger(true, 0).expect("SO_LINGER");
+        drop(end);
+    }
+    // The receiving side is gone when what is left of it is; the sending one waits with its packets.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(count("backlog") > 5000, "the queue is not slow enough");
+    let held = module_references();
+    assert!(held > 0, "nothing holds the socket that packets point to");
+    ns::sh("tc qdisc del dev va root");
+    wait::until("the socket is gone", || module_references() == 0);
+}
+
+/// Two connections written to in turn, in small pieces that no page joins, with losses: every range of the send buffer is
+/// found again.
+fn loss__many_small_pieces(pair: Pair) {
+    const TOTAL: usize = 200_000;
+    let link = Veth::make();
+    for (namespace, device) in [(&link.a, "va"), (&link.b, "vb")] {
+        namespace.run(|| {
+            ns::sh_or_skip(&format!(
+                "tc qdisc add dev {device} root netem delay 3ms 2ms loss 2% reorder 5% limit 10000"
+            ))
+        });
+    }
+    let ends: Vec<Connected> = [5001, 5002]
+        .into_iter()
+        .map(|port| over(&link, pair, port))
+        .collect();
+    let (clients, servers): (Vec<Sock>, Vec<Sock>) =
+        ends.into_iter().map(|e| (e.client, e.server)).unzip();
+    let writer = thread::spawn(move || {
+        let mut streams = [Stream::new(1), Stream::new(2)];
+        let mut size = 1;
+        while streams.iter().any(|s| (s.position() as usize) < TOTAL) {
+            for (client, stream) in clients.iter().zip(&mut streams) {
+                let left = TOTAL - stream.position() as usize;
+                client.send_all(&stream.take(left.min(size)));
+            }
+            // 1 to 1499, in no order that a segment's size fits into.
+            size = (size * 7 + 13) % 1499 + 1;
+        }
+        for client in clients {
+            client.shutdown(libc::SHUT_WR).expect("shutdown");
+        }
+    });
+    let readers: Vec<_> = servers
+        .into_iter()
+        .zip([1, 2])
+        .map(|(server, seed)| thread::spawn(move || transfer::receive(&server, seed, TOTAL)))
+        .collect();
+    writer.join();
+    readers.into_iter().for_each(thread::Worker::join);
+}
