@@ -9,13 +9,14 @@ use oxtcp_selftests::capture::Capture;
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
-use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Pair, Sock, Suite};
+use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Pair, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("queues");
     cases!(suite.pairs:
         backlog__is_bounded, backlog__is_bounded_by_the_setting, drop__leaves_no_gap,
-        queued__packets_keep_the_socket, loss__many_small_pieces,
+        queued__packets_keep_the_socket, loss__many_small_pieces, send_buffer__begins_as_the_built_in_tcp_s,
+        send_buffer__is_capped,
     );
     suite.run()
 }
@@ -150,6 +151,49 @@ fn queued__packets_keep_the_socket(pair: Pair) {
     assert!(held > 0, "nothing holds the socket that packets point to");
     ns::sh("tc qdisc del dev va root");
     wait::until("the socket is gone", || module_references() == 0);
+}
+
+fn send_buffer_of(sock: &Sock) -> i32 {
+    sock.get(libc::SOL_SOCKET, libc::SO_SNDBUF)
+        .expect("SO_SNDBUF")
+}
+
+/// A connection's first send buffer, for segments of 1448 bytes.
+fn send_buffer__begins_as_the_built_in_tcp_s(pair: Pair) {
+    let link = Veth::make();
+    let builtin = Stack::builtin(pair.ip());
+    let theirs = over(
+        &link,
+        Pair {
+            client: builtin,
+            server: builtin,
+        },
+        5001,
+    );
+    let ends = over(&link, pair, 5002);
+    for (ours, theirs) in [
+        (&ends.client, &theirs.client),
+        (&ends.server, &theirs.server),
+    ] {
+        assert_eq!(send_buffer_of(ours), send_buffer_of(theirs));
+    }
+}
+
+/// No more bytes than sequence numbers tell apart, whatever root asks for; and the connection works.
+fn send_buffer__is_capped(pair: Pair) {
+    let link = Veth::make();
+    let ends = over(&link, pair, 5001);
+    ends.client
+        .set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, i32::MAX)
+        .expect("SO_SNDBUFFORCE");
+    let most = match pair.client.ours {
+        true => 1 << 30,
+        // Linux lets it be, and bounds what is written elsewhere.
+        false => i32::MAX,
+    };
+    let size = send_buffer_of(&ends.client);
+    assert!((1 << 29..=most).contains(&size), "{size}");
+    transfer::both_ways(ends, 300_000);
 }
 
 /// Two connections written to in turn, in small pieces that no page joins, with losses: every range of the send buffer is
