@@ -4,6 +4,7 @@
 #include <linux/percpu.h>
 #include <linux/workqueue.h>
 #include <net/sock.h>
+#include <net/tcp.h>
 
 #include "helpers_send.h"
 
@@ -14,9 +15,9 @@
 #define OXTCP_THROTTLED	0
 #define OXTCP_QUEUED	1
 
-int oxtcp_helper_sk_wmem_alloc(const struct sock *sk)
+unsigned int oxtcp_helper_max_tcp_header(void)
 {
-	return sk_wmem_alloc_get(sk);
+	return MAX_TCP_HEADER;
 }
 
 /* Whether more than `limit` bytes are below; if so, sk will be called when some have left. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* C helpers for small_queue.rs. */
+/* C helpers for small_queue.rs and skb.rs: what is on its way out. */
 #ifndef OXTCP_HELPERS_SEND_H
 #define OXTCP_HELPERS_SEND_H
 
@@ -8,7 +8,8 @@
 
 struct sock;
 
-int oxtcp_helper_sk_wmem_alloc(const struct sock *sk);
+unsigned int oxtcp_helper_max_tcp_header(void);
+
 bool oxtcp_helper_sk_throttle(struct sock *sk, int limit);
 bool oxtcp_helper_sk_unthrottle(struct sock *sk);
 void oxtcp_helper_sk_unqueued(struct sock *sk);

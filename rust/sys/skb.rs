@@ -15,11 +15,13 @@ use super::page::PageFragment;
 const HEADROOM: u32 = 320;
 
 /// The memory of a packet whose `payload` bytes stand behind its headers, as the allocator rounds it.
-pub(crate) const fn memory_of(payload: u32) -> u32 {
+pub(crate) fn memory_of(payload: u32) -> u32 {
     const SHARED_INFO: u32 =
         core::mem::size_of::<bindings::skb_shared_info>().next_multiple_of(64) as u32;
     const SK_BUFF: u32 = core::mem::size_of::<bindings::sk_buff>().next_multiple_of(64) as u32;
-    let head = payload.saturating_add(HEADROOM + SHARED_INFO);
+    // SAFETY: No conditions.
+    let headers = unsafe { bindings::oxtcp_helper_max_tcp_header() };
+    let head = payload.saturating_add(headers + SHARED_INFO);
     match head.checked_next_power_of_two() {
         Some(head) => head.saturating_add(SK_BUFF),
         None => u32::MAX,
