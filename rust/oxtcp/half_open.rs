@@ -143,6 +143,10 @@ pub(crate) fn segment(
                 drop(guard);
                 send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
             }
+            TimeWaitVerdict::Reset(answer) => {
+                remove(guard, namespace);
+                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
+            }
             TimeWaitVerdict::Reopen { iss_after } => {
                 let rcu = rcu::read_lock();
                 let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu) else {

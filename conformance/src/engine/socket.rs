@@ -210,22 +210,25 @@ impl Engine {
             socket.shutdown |= RCV_SHUTDOWN;
             socket.done = true;
         }
-        match state {
-            State::TimeWait => {
-                if let Some(connection) = socket.connection() {
-                    if let Some(time_wait) = connection.time_wait(cx) {
-                        let ports = (socket.local_port, socket.remote_port);
-                        self.minis.push(MiniEntry {
-                            ports,
-                            body: Mini::TimeWait(time_wait),
-                            at: cx.now + TimeWait::LENGTH,
-                        });
-                    }
-                }
-                self.finish(id, cx);
-            }
-            State::Closed => self.finish(id, cx),
-            _ => {}
+        let left = socket.connection().and_then(|connection| {
+            let time_wait = connection.time_wait(cx);
+            // Without a program FIN-WAIT-2 needs no more.
+            time_wait
+                .map(|time_wait| (time_wait, cx.now + TimeWait::LENGTH))
+                .or_else(|| connection.fin_wait_2(cx))
+        });
+        if let Some((time_wait, at)) = left {
+            let ports = (socket.local_port, socket.remote_port);
+            self.minis.push(MiniEntry {
+                ports,
+                body: Mini::TimeWait(time_wait),
+                at,
+            });
+            self.finish(id, cx);
+            return;
+        }
+        if matches!(state, State::TimeWait | State::Closed) {
+            self.finish(id, cx);
         }
     }
 

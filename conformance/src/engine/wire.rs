@@ -171,6 +171,10 @@ impl Engine {
                     entry.at = cx.now + TimeWait::LENGTH;
                     self.emit(ports, &answer, answer.payload);
                 }
+                TimeWaitVerdict::Reset(answer) => {
+                    self.minis.remove(index);
+                    self.emit(ports, &answer, answer.payload);
+                }
                 TimeWaitVerdict::Reopen { iss_after } => match self.listener_at(ports.0) {
                     Some(_) => {
                         self.minis.remove(index);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! TIME-WAIT: what is kept of a connection after both FINs, so that a late segment of it cannot hurt the
 //! next connection between the same ports (RFC 9293 section 3.10.7.4, RFC 1122 section 4.2.2.13, RFC 6191).
+//!
+//! And FIN-WAIT-2 without a user: as in Linux it needs no more than that. The peer has acknowledged our FIN, nothing is to
+//! be sent again, nobody reads: what is left is to wait for the peer's FIN, which begins TIME-WAIT.
 
 use crate::context::Context;
 use crate::reply::{self, ReplyLimit};
@@ -39,9 +42,13 @@ pub struct TimeWait {
     window: u16,
     replied: ReplyLimit,
     timestamps: bool,
+    /// The scale of `window`.
+    scale: WindowScale,
+    /// The peer's FIN has not come: this is FIN-WAIT-2.
+    awaits_fin: bool,
 }
 
-/// What a segment means for a connection in TIME-WAIT.
+/// What a segment means for a connection in TIME-WAIT, or in FIN-WAIT-2 without a user.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub enum TimeWaitVerdict {
@@ -49,8 +56,10 @@ pub enum TimeWaitVerdict {
     Ignore,
     /// Send this.
     Ack(Transmit),
-    /// The peer's FIN came again: send this, and begin [`TimeWait::LENGTH`] anew.
+    /// The peer's FIN came, or came again: send this, and begin [`TimeWait::LENGTH`] anew.
     Restart(Transmit),
+    /// The peer sends data to a user who is gone: send this, and forget the connection now.
+    Reset(Transmit),
     /// A new connection between the same ports: forget this one and treat the SYN as a listener would, with
     /// this initial sequence number, which lies beyond all that the old connection used. Without a listener the
     /// SYN is one for a closed port.
@@ -69,8 +78,17 @@ impl TimeWait {
     /// How far beyond SND.NXT the next connection begins: more than the largest unscaled window, as in Linux.
     const ISS_GAP: u32 = 65535 + 2;
 
-    /// The state to keep, from now for [`TimeWait::LENGTH`].
+    /// The state to keep of a connection in TIME-WAIT, from now for [`TimeWait::LENGTH`].
     pub fn new(cx: &Context<'_>, open: &TimeWaitOpen) -> Self {
+        TimeWait::keep(cx, open, false)
+    }
+
+    /// The state to keep of a connection in FIN-WAIT-2 without a user. How long is the connection's to say.
+    pub fn awaiting_fin(cx: &Context<'_>, open: &TimeWaitOpen) -> Self {
+        TimeWait::keep(cx, open, true)
+    }
+
+    fn keep(cx: &Context<'_>, open: &TimeWaitOpen, awaits_fin: bool) -> Self {
         TimeWait {
             snd_nxt: open.snd_nxt,
             rcv_nxt: open.rcv_nxt,
@@ -80,11 +98,21 @@ impl TimeWait {
             window: open.rcv_scale.narrow(open.rcv_wnd),
             replied: ReplyLimit::new(),
             timestamps: open.ts_recent.is_some(),
+            scale: open.rcv_scale,
+            awaits_fin,
         }
+    }
+
+    /// Whether this is FIN-WAIT-2 still.
+    pub const fn awaits_fin(&self) -> bool {
+        self.awaits_fin
     }
 
     /// A segment of the old connection, or the SYN of a new one.
     pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment) -> TimeWaitVerdict {
+        if self.awaits_fin {
+            return self.on_segment_before_fin(cx, segment);
+        }
         let flags = segment.header.flags;
         if flags.rst() {
             // RFC 5961 section 3.2: the exact number only. RFC 1337: better not even then.
@@ -94,11 +122,8 @@ impl TimeWait {
                 TimeWaitVerdict::Ignore
             };
         }
-        let val = match segment.header.options.timestamps {
-            Some(timestamps) if self.timestamps => Some(timestamps.val),
-            _ => None,
-        };
-        let stale = val.is_some_and(|val| reply::is_older(val, self.ts_recent));
+        let val = self.stamp_of(segment);
+        let stale = self.is_stale(val);
 
         // RFC 1122 section 4.2.2.13 and RFC 6191 section 2: a SYN that is newer than all of the old connection, by its
         // timestamp or by its number.
@@ -132,13 +157,105 @@ impl TimeWait {
         }
     }
 
+    /// FIN-WAIT-2: RFC 9293 section 3.10.7.4 for a connection that has nothing to send and nobody to read (Linux's
+    /// `tcp_timewait_state_process`).
+    fn on_segment_before_fin(&mut self, cx: &Context<'_>, segment: &Segment) -> TimeWaitVerdict {
+        let flags = segment.header.flags;
+        let val = self.stamp_of(segment);
+
+        // First, PAWS, from which RST is exempt, and the sequence number.
+        let stale = !flags.rst() && self.is_stale(val);
+        if stale || !self.is_acceptable(segment) {
+            return if flags.rst() {
+                TimeWaitVerdict::Ignore
+            } else {
+                self.limited_ack(cx, segment)
+            };
+        }
+        // Second, RST: the exact number only (RFC 5961 section 3.2).
+        if flags.rst() {
+            return if segment.seq() == self.rcv_nxt {
+                TimeWaitVerdict::Kill
+            } else {
+                self.limited_ack(cx, segment)
+            };
+        }
+        // Fourth, SYN: within the window it is none of this connection's, nor one of a new connection, as this one is not
+        // over. As Linux has it, that ends here. An older one is the peer's first, come late.
+        if flags.syn() {
+            return if segment.seq().before(self.rcv_nxt) {
+                self.limited_ack(cx, segment)
+            } else {
+                self.reset(segment)
+            };
+        }
+        // Fifth, "if the ACK bit is off, drop the segment"; and what brings nothing new asks for nothing.
+        if !flags.ack() || segment.seq_len() == 0 || !segment.end().after(self.rcv_nxt) {
+            return TimeWaitVerdict::Ignore;
+        }
+        // Seventh and eighth, text and FIN. RFC 1122 section 4.2.2.13: text for a user who has closed. "Send a RST to show
+        // that data was lost". A FIN beyond RCV.NXT stands behind such text.
+        if !flags.fin() || segment.end() != self.rcv_nxt.add(1) {
+            return self.reset(segment);
+        }
+        self.awaits_fin = false;
+        self.rcv_nxt = segment.end();
+        self.since = cx.now.as_secs32();
+        if let Some(val) = val {
+            self.ts_recent = val;
+        }
+        TimeWaitVerdict::Restart(self.ack(cx))
+    }
+
+    /// The segment's TSval, if timestamps were agreed.
+    fn stamp_of(&self, segment: &Segment) -> Option<u32> {
+        match segment.header.options.timestamps {
+            Some(timestamps) if self.timestamps => Some(timestamps.val),
+            _ => None,
+        }
+    }
+
+    /// PAWS (RFC 7323 section 5.3, R1).
+    fn is_stale(&self, val: Option<u32>) -> bool {
+        val.is_some_and(|val| reply::is_older(val, self.ts_recent))
+    }
+
+    /// RFC 9293 section 3.10.7.4's four cases, for a window that a peer may have filled to its edge.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        let edge = self.rcv_nxt.add(self.scale.widen(self.window));
+        if segment.seq() == self.rcv_nxt {
+            return true;
+        }
+        if segment.seq_len() == 0 {
+            return segment.seq().after(self.rcv_nxt) && segment.seq().before_eq(edge);
+        }
+        segment.end().after(self.rcv_nxt) && segment.seq().before(edge)
+    }
+
+    /// An ACK, unless it would be one of a loop of them.
+    fn limited_ack(&mut self, cx: &Context<'_>, segment: &Segment) -> TimeWaitVerdict {
+        if self.replied.permits(cx, segment) {
+            TimeWaitVerdict::Ack(self.ack(cx))
+        } else {
+            TimeWaitVerdict::Ignore
+        }
+    }
+
+    fn reset(&self, segment: &Segment) -> TimeWaitVerdict {
+        match reply::closed(segment) {
+            Some(reset) => TimeWaitVerdict::Reset(reset),
+            None => TimeWaitVerdict::Kill,
+        }
+    }
+
     /// The initial sequence number with which an active open may take over the ports, or None when
-    /// it may not: `tcp_tw_reuse` is 0, no timestamps protect the new connection, or a second has not passed, so
+    /// it may not: the peer may still send, `tcp_tw_reuse` is 0, no timestamps protect the new connection, or a second has not passed, so
     /// that its timestamps would not be newer (RFC 6191, Linux's `tcp_twsk_unique`). Whether the setting's 2 (loopback
     /// only) holds, the caller knows.
     pub fn reuse(&self, cx: &Context<'_>) -> Option<SeqNum> {
         let age = cx.now.as_secs32().wrapping_sub(self.since);
-        (cx.config.tw_reuse != 0 && self.timestamps && age > 1).then(|| self.next_iss())
+        let allowed = !self.awaits_fin && cx.config.tw_reuse != 0 && self.timestamps;
+        (allowed && age > 1).then(|| self.next_iss())
     }
 
     /// SND.NXT of the old connection.
@@ -226,9 +343,19 @@ mod tests {
     }
 
     fn verdict(time_wait: &mut TimeWait, cx: &Context<'_>, segment: &Segment) -> String {
+        verdict_at(time_wait, cx, segment, RCV)
+    }
+
+    /// The verdict; an ACK in it acknowledges up to `rcv_nxt`.
+    fn verdict_at(
+        time_wait: &mut TimeWait,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rcv_nxt: u32,
+    ) -> String {
         let check = |ack: &Transmit| {
             assert_eq!(ack.header.flags, Flags::ACK);
-            assert_eq!((ack.header.seq.get(), ack.header.ack.get()), (SND, RCV));
+            assert_eq!((ack.header.seq.get(), ack.header.ack.get()), (SND, rcv_nxt));
             assert_eq!(ack.header.window, 4_000);
         };
         match time_wait.on_segment(cx, segment) {
@@ -240,6 +367,14 @@ mod tests {
             TimeWaitVerdict::Restart(ack) => {
                 check(&ack);
                 String::from("restart")
+            }
+            TimeWaitVerdict::Reset(reset) => {
+                assert!(reset.header.flags.rst());
+                assert_eq!(reset.kind, TransmitKind::Reset);
+                if segment.has(Flags::ACK) {
+                    assert_eq!(reset.header.seq, segment.header.ack);
+                }
+                String::from("reset")
             }
             TimeWaitVerdict::Reopen { iss_after } => {
                 format!("reopen +{}", SeqNum::new(SND).distance_to(iss_after))
@@ -299,6 +434,109 @@ mod tests {
             let got = verdict(&mut time_wait, &at(&config, 10), &segment);
             assert_eq!(got, expected, "{row:?}");
         }
+    }
+
+    #[test]
+    fn on_segment__before_the_fin_table() {
+        let syn_fin = Flags::SYN.union(Flags::FIN);
+        // The window: 64,000 bytes, in units of 16.
+        const WINDOW: i32 = 64_000;
+        // TS.Recent, flags, SEG.SEQ - RCV.NXT, payload, TSval, verdict.
+        type Row = (Option<u32>, Flags, i32, u32, Option<u32>, &'static str);
+        let table: &[Row] = &[
+            // The FIN.
+            (None, Flags::FIN_ACK, 0, 0, None, "restart"),
+            (None, Flags::FIN_ACK, -100, 100, None, "restart"),
+            (Some(70), Flags::FIN_ACK, 0, 0, Some(70), "restart"),
+            (Some(70), Flags::FIN_ACK, 0, 0, Some(69), "ack"),
+            // Without an ACK it does not count.
+            (None, Flags::FIN, 0, 0, None, "ignore"),
+            // Data is for nobody, with a FIN or without, in order or not.
+            (None, Flags::ACK, 0, 1, None, "reset"),
+            (None, Flags::ACK, -1, 2, None, "reset"),
+            (None, Flags::ACK, 500, 100, None, "reset"),
+            (None, Flags::ACK, WINDOW - 1, 100, None, "reset"),
+            (None, Flags::FIN_ACK, 0, 100, None, "reset"),
+            (None, Flags::FIN_ACK, 100, 0, None, "reset"),
+            (None, Flags::NONE, 0, 100, None, "ignore"),
+            (Some(70), Flags::ACK, 0, 100, Some(69), "ack"),
+            // Old data, and what is beyond the window.
+            (None, Flags::ACK, -100, 100, None, "ack"),
+            (None, Flags::ACK, WINDOW, 1, None, "ack"),
+            (None, Flags::FIN_ACK, WINDOW, 0, None, "ack"),
+            // Bare ACKs: in place, a keepalive's, at the window's edge, beyond.
+            (None, Flags::ACK, 0, 0, None, "ignore"),
+            (None, Flags::ACK, -1, 0, None, "ack"),
+            (None, Flags::ACK, WINDOW, 0, None, "ignore"),
+            (None, Flags::ACK, WINDOW + 1, 0, None, "ack"),
+            // RST: the exact number kills, another in the window is challenged.
+            (None, Flags::RST, 0, 0, None, "kill"),
+            (Some(70), Flags::RST_ACK, 0, 0, Some(1), "kill"),
+            (None, Flags::RST, 1, 0, None, "ack"),
+            (None, Flags::RST, -1, 0, None, "ignore"),
+            (None, Flags::RST, WINDOW + 1, 0, None, "ignore"),
+            // SYN: nothing is opened here.
+            (None, Flags::SYN, 0, 0, None, "reset"),
+            (None, Flags::SYN, 10, 0, None, "reset"),
+            (None, syn_fin, 10, 0, None, "reset"),
+            (None, Flags::SYN_ACK, 10, 0, None, "reset"),
+            (None, Flags::SYN, -10, 0, None, "ack"),
+            (None, Flags::SYN, -10, 100, None, "ack"),
+            (None, Flags::SYN, WINDOW + 10, 0, None, "ack"),
+        ];
+        let config = Config::default();
+        for row in table {
+            let (recent, flags, seq, len, val, expected) = *row;
+            let mut waiting = TimeWait::awaiting_fin(&at(&config, 0), &open(recent));
+            let segment = segment(flags, seq, len, val);
+            let rcv_nxt = if expected == "restart" { RCV + 1 } else { RCV };
+            let got = verdict_at(&mut waiting, &at(&config, 10), &segment, rcv_nxt);
+            assert_eq!(got, expected, "{row:?}");
+            assert_eq!(waiting.awaits_fin(), expected != "restart", "{row:?}");
+            assert_eq!(waiting.rcv_nxt().get(), rcv_nxt, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn on_segment__the_fin_begins_time_wait() {
+        let config = Config::default();
+        let mut waiting = TimeWait::awaiting_fin(&at(&config, 0), &open(Some(70)));
+        let fin = segment(Flags::FIN_ACK, 0, 0, Some(75));
+        let later = at(&config, 30_000);
+        assert_eq!(verdict_at(&mut waiting, &later, &fin, RCV + 1), "restart");
+        // The same FIN again, an older stamp, and a new connection's SYN.
+        assert_eq!(verdict_at(&mut waiting, &later, &fin, RCV + 1), "restart");
+        let old = segment(Flags::ACK, 0, 0, Some(74));
+        assert_eq!(verdict_at(&mut waiting, &later, &old, RCV + 1), "ack");
+        // It is as old as the FIN, not as the connection that was kept.
+        assert_eq!(waiting.reuse(&at(&config, 31_000)), None);
+        assert!(waiting.reuse(&at(&config, 32_000)).is_some());
+        let syn = segment(Flags::SYN, 2, 0, Some(76));
+        assert_eq!(
+            verdict_at(&mut waiting, &later, &syn, RCV + 1),
+            "reopen +65537"
+        );
+    }
+
+    #[test]
+    fn reuse__not_before_the_fin() {
+        let config = Config::default();
+        let waiting = TimeWait::awaiting_fin(&at(&config, 0), &open(Some(70)));
+        assert_eq!(waiting.reuse(&at(&config, 30_000)), None);
+    }
+
+    #[test]
+    fn on_segment__acks_before_the_fin_are_limited() {
+        let config = Config::default();
+        let mut waiting = TimeWait::awaiting_fin(&at(&config, 0), &open(None));
+        let rst = segment(Flags::RST, 5, 0, None);
+        let probe = segment(Flags::ACK, -1, 0, None);
+        let old = segment(Flags::ACK, -100, 100, None);
+        assert_eq!(verdict(&mut waiting, &at(&config, 0), &rst), "ack");
+        assert_eq!(verdict(&mut waiting, &at(&config, 1), &rst), "ignore");
+        assert_eq!(verdict(&mut waiting, &at(&config, 2), &probe), "ignore");
+        assert_eq!(verdict(&mut waiting, &at(&config, 3), &old), "ack");
+        assert_eq!(verdict(&mut waiting, &at(&config, 600), &probe), "ack");
     }
 
     #[test]

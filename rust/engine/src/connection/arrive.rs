@@ -282,8 +282,12 @@ impl Connection {
     /// The peer has acknowledged our FIN.
     fn on_fin_acked(&mut self, cx: &Context<'_>) {
         self.timers.clear(TimerKind::Retransmit);
+        let rto = self
+            .phase
+            .sender()
+            .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         match self.phase.advance(Input::AckOfFin) {
-            Some(State::FinWait2) => self.enter_fin_wait_2(cx),
+            Some(State::FinWait2) => self.enter_fin_wait_2(cx, rto),
             Some(State::TimeWait) => self.enter_time_wait(cx),
             Some(State::Closed) => {
                 self.timers.clear_all();

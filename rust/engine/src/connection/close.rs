@@ -3,7 +3,8 @@
 //! Closing, aborting, and the end of a connection (RFC 9293 sections 3.6 and 3.10.4 to 3.10.5).
 
 use super::event::{Error, Event};
-use super::phase::Phase;
+use super::link::Owed;
+use super::phase::{Parts, Phase};
 use super::state::{Input, State};
 use super::timers::TimerKind;
 use super::{Connection, Status};
@@ -47,7 +48,8 @@ impl Connection {
         }
         self.shutdown_write(cx);
         if self.phase.state() == State::FinWait2 {
-            self.enter_fin_wait_2(cx);
+            // The round trip was forgotten with the sending half.
+            self.enter_fin_wait_2(cx, Duration::ZERO);
         }
     }
 
@@ -58,8 +60,9 @@ impl Connection {
         self.reset(None);
     }
 
-    /// Our FIN is acknowledged: without a user, the peer's is not awaited forever.
-    pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>) {
+    /// Our FIN is acknowledged: without a user, the peer's is not awaited forever, but for 3.5 times the retransmission
+    /// timeout at least (Linux's `tcp_fin_time`).
+    pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>, rto: Duration) {
         if !self.is_orphan() {
             return;
         }
@@ -71,7 +74,16 @@ impl Connection {
                 return;
             }
         };
-        self.timers.set(TimerKind::FinWait2, cx.now + limit);
+        let least = rto.times(4) - rto.half();
+        self.timers
+            .set(TimerKind::FinWait2, cx.now + limit.max(least));
+        // An acknowledgment that is held back goes now: nobody keeps this timer from here on.
+        if self.timers.get(TimerKind::DelayedAck).is_some() {
+            self.timers.clear(TimerKind::DelayedAck);
+            if let Some(Parts { link, .. }) = self.phase.parts() {
+                link.owed.insert(Owed::ACK);
+            }
+        }
     }
 
     /// Ends the connection, and tells the peer by a reset if there is one to tell.

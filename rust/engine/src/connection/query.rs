@@ -2,6 +2,7 @@
 
 //! Reading a connection.
 
+use super::link::Link;
 use super::phase::Phase;
 use super::recovery::Recovery;
 use super::{Connection, Error, Events, State, Status, TimerKind};
@@ -306,19 +307,33 @@ impl Connection {
     /// In TIME-WAIT: what to keep in place of the connection. The last segment that the connection owes must have been
     /// polled.
     pub fn time_wait(&self, cx: &Context<'_>) -> Option<TimeWait> {
-        let Phase::TimeWait(link) = &self.phase else {
-            return None;
-        };
-        Some(TimeWait::new(
-            cx,
-            &TimeWaitOpen {
-                snd_nxt: link.snd_nxt,
-                rcv_nxt: link.rcv_nxt,
-                rcv_wnd: link.rcv_wnd(),
-                rcv_scale: link.rcv_scale,
-                ts_recent: link.stamps.map(|stamps| stamps.recent),
-                ts_offset: link.stamps.map_or(0, |stamps| stamps.offset),
-            },
-        ))
+        match &self.phase {
+            Phase::TimeWait(link) => Some(TimeWait::new(cx, &kept(link))),
+            _ => None,
+        }
+    }
+
+    /// In FIN-WAIT-2 without a user: what may be kept in place of the connection, and until when. What the connection
+    /// owes must have been polled.
+    pub fn fin_wait_2(&self, cx: &Context<'_>) -> Option<(TimeWait, Instant)> {
+        let until = self.timers.get(TimerKind::FinWait2)?;
+        match &self.phase {
+            Phase::FinWait2(i) if self.is_orphan() => {
+                Some((TimeWait::awaiting_fin(cx, &kept(&i.link)), until))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a connection with nothing left to send leaves behind.
+fn kept(link: &Link) -> TimeWaitOpen {
+    TimeWaitOpen {
+        snd_nxt: link.snd_nxt,
+        rcv_nxt: link.rcv_nxt,
+        rcv_wnd: link.rcv_wnd(),
+        rcv_scale: link.rcv_scale,
+        ts_recent: link.stamps.map(|stamps| stamps.recent),
+        ts_offset: link.stamps.map_or(0, |stamps| stamps.offset),
     }
 }

@@ -289,7 +289,12 @@ impl Host {
             return;
         }
         if let Slot::Waiting(time_wait, _) = &mut self.slot {
-            match time_wait.on_segment(&cx, &segment) {
+            let awaited = time_wait.awaits_fin();
+            let verdict = time_wait.on_segment(&cx, &segment);
+            if awaited && !time_wait.awaits_fin() {
+                self.history.push(State::TimeWait);
+            }
+            match verdict {
                 TimeWaitVerdict::Ignore => {}
                 TimeWaitVerdict::Ack(transmit) => self.emit(&transmit, &[], out, now),
                 TimeWaitVerdict::Restart(transmit) => {
@@ -302,6 +307,10 @@ impl Host {
                     self.setup.iss = iss_after.get();
                     self.gone();
                     self.receive(now, bytes, out);
+                }
+                TimeWaitVerdict::Reset(transmit) => {
+                    self.emit(&transmit, &[], out, now);
+                    self.gone();
                 }
                 TimeWaitVerdict::Reopen { .. } | TimeWaitVerdict::Kill => self.gone(),
             }
@@ -645,6 +654,13 @@ impl Host {
                 assert_eq!(time_wait.rcv_nxt(), socket.conn.rcv_nxt());
                 self.slot = Slot::Waiting(time_wait, cx.now + TimeWait::LENGTH);
             }
+            // As the adapter does it: nobody is there, and only the peer's FIN is missing.
+            State::FinWait2 if done => {
+                if let Some((kept, until)) = socket.conn.fin_wait_2(cx) {
+                    assert_eq!(kept.rcv_nxt(), socket.conn.rcv_nxt());
+                    self.slot = Slot::Waiting(kept, until);
+                }
+            }
             State::Closed if done => self.gone(),
             _ => {}
         }
@@ -652,6 +668,9 @@ impl Host {
 
     /// Nothing is left of the connection.
     fn gone(&mut self) {
+        if self.history.last() == Some(&State::FinWait2) {
+            self.history.push(State::Closed);
+        }
         self.slot = if self.setup.relisten {
             Slot::Listening
         } else {

@@ -218,6 +218,82 @@ fn orphan__fin_wait_2_ends() {
     }
 }
 
+/// The small thing that may take the place of an orphan in FIN-WAIT-2.
+#[test]
+fn fin_wait_2__is_kept_without_a_user_only() {
+    let mut peer = established();
+    let _ = peer.data(0, 10, 0, Flags::NONE);
+    peer.shutdown();
+    let _ = peer.sent();
+    peer.ack(1);
+    assert_eq!(peer.conn.state(), State::FinWait2);
+    assert!(peer.conn.fin_wait_2(&peer.cx()).is_none());
+    peer.close(false);
+    let (kept, until) = peer.conn.fin_wait_2(&peer.cx()).expect("an orphan");
+    assert!(kept.awaits_fin());
+    assert_eq!(kept.snd_nxt(), ISS.add(2));
+    assert_eq!(kept.rcv_nxt(), IRS.add(11));
+    assert_eq!(until.since(peer.now).as_millis(), 60_000);
+    assert_eq!(Some(until), peer.conn.poll_timeout());
+    assert!(peer.conn.time_wait(&peer.cx()).is_none());
+    for state in State::ALL {
+        if !matches!(state, State::Listen | State::Closed | State::FinWait2) {
+            let mut peer = in_state(state);
+            peer.close(false);
+            let _ = peer.sent();
+            assert!(peer.conn.fin_wait_2(&peer.cx()).is_none(), "{state:?}");
+        }
+    }
+}
+
+/// Who closes leaves no acknowledgment behind that only a timer would send.
+#[test]
+fn fin_wait_2__an_acknowledgment_held_back_goes_out() {
+    let mut peer = established();
+    peer.shutdown();
+    let _ = peer.sent();
+    peer.ack(1);
+    // The first segments are acknowledged at once.
+    let mut at = 0;
+    while peer.conn.timer_of(TimerKind::DelayedAck).is_none() {
+        let _ = peer.data(at, 500, 1, Flags::NONE);
+        let _ = peer.sent();
+        at += 500;
+        assert!(at < 100_000, "no acknowledgment was ever held back");
+    }
+    peer.close(false);
+    assert_eq!(peer.next().header.ack, IRS.add(at + 1));
+    peer.quiet();
+    let (kept, until) = peer.conn.fin_wait_2(&peer.cx()).expect("an orphan");
+    assert_eq!(kept.rcv_nxt(), IRS.add(at + 1));
+    assert_eq!(Some(until), peer.conn.poll_timeout());
+}
+
+/// `tcp_fin_time`: a slow path gets the time for a FIN that is sent again.
+#[test]
+fn fin_wait_2__lasts_for_some_timeouts_at_least() {
+    let config = Config {
+        fin_timeout: crate::time::Duration::from_secs(1),
+        ..Config::default()
+    };
+    let options = SocketOptions::default();
+    let mut peer = established_with(config, options, Offer::default());
+    // A round trip of two seconds.
+    peer.write(100);
+    let _ = peer.sent();
+    peer.advance(2000);
+    peer.ack(100);
+    let rto = peer.conn.rto(&peer.config).as_millis();
+    peer.close(false);
+    let _ = peer.sent();
+    peer.ack(101);
+    assert_eq!(peer.conn.state(), State::FinWait2);
+    let (_, until) = peer.conn.fin_wait_2(&peer.cx()).expect("an orphan");
+    let left = until.since(peer.now).as_millis();
+    assert!(rto > 1000, "{rto}");
+    assert!(left * 2 > rto * 5 && left < 60_000, "{left} of {rto}");
+}
+
 /// tcp_orphan_retries: 0 means 8, counted in time.
 #[test]
 fn orphan__a_silent_peer_is_given_up() {
