@@ -17,7 +17,7 @@ use crate::namespace::Namespace;
 use crate::output::unscoped;
 use crate::protocol::{tcp_state, Socket, Tcp};
 use crate::sys::net::{Net, PerNet};
-use crate::sys::proc::{SeqRows, SeqWalk};
+use crate::sys::proc::{SeqRows, SeqWalk, Uid};
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 
 /// The file for IPv4.
@@ -109,14 +109,22 @@ pub(crate) struct Rows<'n> {
     row: Option<Row>,
 }
 
-/// What a row says.
+/// What a row says. It may be shown in a later read(2) than it was taken: it holds nothing.
 struct Row {
     key: FlowKey,
     state: u8,
     tx: u32,
     rx: u32,
     timer: Timer,
-    socket: Option<(kernel::sync::aref::ARef<Socket>, Figures)>,
+    socket: Option<OfSocket>,
+}
+
+/// What only a socket's row says.
+struct OfSocket {
+    uid: Uid,
+    inode: u64,
+    references: i32,
+    figures: Figures,
 }
 
 impl<'n> Rows<'n> {
@@ -130,7 +138,13 @@ impl<'n> Rows<'n> {
     }
 }
 
-impl SeqWalk for Rows<'_> {
+impl<'n> SeqWalk for Rows<'n> {
+    type Pauses = table::Walk<'n, Tcp>;
+
+    fn pauses(self: Pin<&mut Self>) -> Pin<&mut table::Walk<'n, Tcp>> {
+        self.project().walk
+    }
+
     fn advance(self: Pin<&mut Self>) -> bool {
         let mut this = self.project();
         if this.row.is_some() {
@@ -139,7 +153,7 @@ impl SeqWalk for Rows<'_> {
         loop {
             *this.row = match this.walk.as_mut().next() {
                 None => return false,
-                Some(Found::Sock(sock)) if sock.is_v6() == *this.v6 => Some(Row::of_socket(sock)),
+                Some(Found::Sock(sock)) if sock.is_v6() == *this.v6 => Some(Row::of_socket(&sock)),
                 Some(Found::Mini(mini)) => Row::of_mini(mini, *this.v6),
                 Some(Found::Sock(_)) => None,
             };
@@ -158,12 +172,12 @@ impl SeqWalk for Rows<'_> {
 }
 
 impl Row {
-    fn of_socket(sock: kernel::sync::aref::ARef<Socket>) -> Self {
+    fn of_socket(sock: &Socket) -> Self {
         let state = sock.state();
         let shared = sock.shared();
         let count = |word: i32| u32::try_from(word).unwrap_or(0);
         let (tx, rx) = if state == tcp_state::LISTEN {
-            (0, listener::waiting(&sock))
+            (0, listener::waiting(sock))
         } else {
             (
                 count(shared.tx_bytes.load(Relaxed)),
@@ -180,7 +194,12 @@ impl Row {
             tx,
             rx,
             timer,
-            socket: Some((sock, figures)),
+            socket: Some(OfSocket {
+                uid: sock.uid(),
+                inode: sock.inode(),
+                references: sock.references(),
+                figures,
+            }),
         }
     }
 
@@ -223,7 +242,7 @@ impl Row {
         line.write_str(" ")?;
         write_end(line, self.key.remote(), v6)?;
         let (uid, inode, references) = match &self.socket {
-            Some((sock, _)) => (sock.uid(seq), sock.inode(), sock.references()),
+            Some(of) => (of.uid.seen_by(seq), of.inode, of.references),
             None => (0, 0, 0),
         };
         write!(
@@ -242,7 +261,7 @@ impl Row {
             // Where the kernel's TCP shows the socket's address, hashed or, to most readers, as zeroes.
             0
         )?;
-        if let Some((_, figures)) = &self.socket {
+        if let Some(OfSocket { figures, .. }) = &self.socket {
             write!(
                 line,
                 " {} {} {} {} {}",

@@ -3,6 +3,7 @@
  * What bindgen reads: the kernel headers whose types and functions rust/sys
  * uses, and our own C helpers. Sorted.
  */
+#include <linux/delay.h>
 #include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
@@ -18,7 +19,6 @@
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/seq_file.h>
-#include <linux/seq_file_net.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/sockptr.h>

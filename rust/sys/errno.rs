@@ -30,6 +30,7 @@ declare! {
     enobufs = ENOBUFS;
     enoprotoopt = ENOPROTOOPT;
     enotconn = ENOTCONN;
+    enxio = ENXIO;
     eopnotsupp = EOPNOTSUPP;
     eprotonosupport = EPROTONOSUPPORT;
     esocktnosupport = ESOCKTNOSUPPORT;

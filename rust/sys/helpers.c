@@ -249,9 +249,14 @@ u64 oxtcp_helper_sock_ino(struct sock *sk)
 	return sock_i_ino(sk);
 }
 
-u32 oxtcp_helper_sock_uid(const struct sock *sk, struct seq_file *seq)
+u32 oxtcp_helper_sock_uid(const struct sock *sk)
 {
-	return from_kuid_munged(seq_user_ns(seq), sk_uid(sk));
+	return __kuid_val(sk_uid(sk));
+}
+
+u32 oxtcp_helper_uid_seen_by(u32 uid, struct seq_file *seq)
+{
+	return from_kuid_munged(seq_user_ns(seq), KUIDT_INIT(uid));
 }
 
 void oxtcp_helper_sk_timer_setup(struct sock *sk, void (*fn)(struct timer_list *))

@@ -3,9 +3,11 @@
  * What net.rs, netfilter.rs, proc.rs, ksocket.rs and deferred.rs need and cannot call from Rust: static
  * inlines, macros, bit fields and structures whose layout depends on the configuration.
  */
+#include <linux/fs.h>
 #include <linux/ipv6.h>
 #include <linux/netfilter.h>
-#include <linux/seq_file_net.h>
+#include <linux/proc_fs.h>
+#include <linux/rtnetlink.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_hashtables.h>
 #include <net/ip.h>
@@ -30,6 +32,19 @@ struct net *oxtcp_helper_init_net(void)
 void *oxtcp_helper_net_generic(const struct net *net, unsigned int id)
 {
 	return net_generic(net, id);
+}
+
+/*
+ * Calls fn for every namespace that is set up and not being taken down; neither can happen meanwhile. Sleeps.
+ */
+void oxtcp_helper_for_each_net(void (*fn)(struct net *net))
+{
+	struct net *net;
+
+	down_read(&net_rwsem);
+	for_each_net(net)
+		fn(net);
+	up_read(&net_rwsem);
 }
 
 /* netfilter.rs */
@@ -73,9 +88,24 @@ struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net)
 	return net->proc_net;
 }
 
-struct net *oxtcp_helper_seq_file_net(struct seq_file *seq)
+void *oxtcp_helper_pde_data(const struct inode *inode)
 {
-	return seq_file_net(seq);
+	return pde_data(inode);
+}
+
+struct seq_file *oxtcp_helper_seq_of(struct file *file)
+{
+	return file->private_data;
+}
+
+bool oxtcp_helper_maybe_get_net(struct net *net)
+{
+	return maybe_get_net(net);
+}
+
+void oxtcp_helper_put_net(struct net *net)
+{
+	put_net(net);
 }
 
 /* ksocket.rs */

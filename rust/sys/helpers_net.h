@@ -7,20 +7,27 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
+struct file;
+struct inode;
 struct net;
 struct proc_dir_entry;
+struct seq_file;
 struct sk_buff;
 struct sock;
 struct socket;
 
 struct net *oxtcp_helper_init_net(void);
 void *oxtcp_helper_net_generic(const struct net *net, unsigned int id);
+void oxtcp_helper_for_each_net(void (*fn)(struct net *net));
 
 bool oxtcp_helper_ipv6_present(void);
 unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb);
 
 struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net);
-struct net *oxtcp_helper_seq_file_net(struct seq_file *seq);
+void *oxtcp_helper_pde_data(const struct inode *inode);
+struct seq_file *oxtcp_helper_seq_of(struct file *file);
+bool oxtcp_helper_maybe_get_net(struct net *net);
+void oxtcp_helper_put_net(struct net *net);
 
 int oxtcp_helper_ksock_set_v6only(struct sock *sk);
 void oxtcp_helper_ksock_set_reuse(struct sock *sk, bool reuse);

@@ -11,12 +11,13 @@ use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 
 use super::bindings;
+use super::errno::enxio;
 use super::net::Net;
+use super::table::Pause;
 
 /// What a file shows: a line of headings and then rows.
 pub(crate) trait SeqRows: 'static {
-    /// A way through the rows. It is made anew for each read(2) and dropped at its end, without a sleep in
-    /// between, so it may hold RCU or a walker of a table all the time.
+    /// A way through the rows. It lasts from the first read(2) of an open file to the last one, and pauses between them.
     type Walk<'n>: SeqWalk;
 
     /// Writes the headings, with the line's end.
@@ -28,20 +29,41 @@ pub(crate) trait SeqRows: 'static {
 
 /// A way through rows; it knows which row it stands at.
 pub(crate) trait SeqWalk {
-    /// Goes to the next row (at first: to the first). `false` means that there is none.
+    /// What pauses between two reads.
+    type Pauses: Pause;
+
+    /// It; always the same one.
+    fn pauses(self: Pin<&mut Self>) -> Pin<&mut Self::Pauses>;
+
+    /// Goes to the next row (at first: to the first). `false` means that there is none. It does not sleep.
     fn advance(self: Pin<&mut Self>) -> bool;
 
-    /// Writes the row, with the line's end. Called only after an `advance` that said `true`.
+    /// Writes the row, with the line's end. Called only after an `advance` that said `true`, perhaps in a later
+    /// read(2): it must not hold anything that somebody waits for.
     fn show(self: Pin<&mut Self>, seq: &SeqFile);
+}
 
-    /// Advances `rows` times. A later read(2) begins with this; rows that came or went in between make
-    /// it miss some or show some twice, as in the built-in TCP's table.
-    fn seek(mut self: Pin<&mut Self>, rows: u64) -> bool {
-        (0..rows).all(|_| self.as_mut().advance())
+/// A user, as the kernel counts them.
+#[derive(Clone, Copy)]
+pub(crate) struct Uid(u32);
+
+impl Uid {
+    /// Of a `kuid_t`'s number.
+    pub(super) fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number that the reader of `seq` knows the user by.
+    pub(crate) fn seen_by(self, seq: &SeqFile) -> u32 {
+        // SAFETY: `SeqFile` is transparent over C's `seq_file`, and valid.
+        unsafe {
+            bindings::oxtcp_helper_uid_seen_by(self.0, core::ptr::from_ref(seq).cast_mut().cast())
+        }
     }
 }
 
-/// A file in a namespace's `/proc/net`. Dropping it removes it and waits for those who are reading.
+/// A file in a namespace's `/proc/net`. Dropping it removes it, waits for those who are reading, and closes it for those
+/// who have it open.
 ///
 /// # Invariants
 ///
@@ -63,15 +85,14 @@ impl ProcFile {
             assert!(align_of::<State<R>>() <= 8);
         }
         // SAFETY: `net` is valid and so is its directory; the name ends with a NUL and is copied; the
-        // operations are static, and their state is of that size, with C's part first.
+        // operations are static. `net` stays as long as the entry, as the caller keeps it among the doors.
         let entry = unsafe {
-            bindings::proc_create_net_data(
+            bindings::proc_create_data(
                 name.as_char_ptr(),
                 mode,
                 bindings::oxtcp_helper_proc_net(net.as_ptr()),
-                Operations::<R>::TABLE,
-                size_of::<State<R>>() as c_uint,
-                core::ptr::null_mut(),
+                Operations::<R>::FILE,
+                net.as_ptr().cast(),
             )
         };
         // INVARIANT: Just registered.
@@ -81,7 +102,8 @@ impl ProcFile {
 
 impl Drop for ProcFile {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants it is registered. It waits for the calls of ours that run.
+        // SAFETY: By the type's invariants it is registered. It waits for the calls of ours that run, and calls
+        // `release` for each open file.
         unsafe { bindings::proc_remove(self.0.as_ptr()) };
     }
 }
@@ -90,24 +112,33 @@ impl Drop for ProcFile {
 ///
 /// # Invariants
 ///
-/// `walk` is initialised and pinned exactly while `walking` says so, and that is only between `start` and
-/// `stop` of one read. seq_file's lock keeps reads of one file apart.
+/// `walk` is initialised and pinned exactly while `walking` says so. `net` is that of the file's entry, with a reference
+/// of ours. seq_file's lock keeps reads of one file apart, and the release comes after them.
 #[repr(C)]
 struct State<R: SeqRows> {
-    net: bindings::seq_net_private,
+    net: *mut bindings::net,
     walking: bool,
+    /// The number that seq_file knows the walk's row by.
+    at: u64,
+    /// Whether there is such a row.
+    found: bool,
     walk: MaybeUninit<R::Walk<'static>>,
 }
 
 impl<R: SeqRows> State<R> {
-    /// Starts a walk. `net` is that of the open file.
-    fn begin(&mut self, net: &'static Net) -> Result {
+    /// Starts a walk, paused before the first row.
+    fn begin(&mut self) -> Result {
         self.end();
+        // SAFETY: We hold a reference on the namespace. The walk, which is all that keeps this one, is dropped before
+        // the reference is given up; `R::walk` is generic over the lifetime, so it cannot take it for a longer one.
+        let net: &'static Net = unsafe { Net::from_raw(self.net) };
         // SAFETY: The slot is ours, not initialised, and stays where it is until C frees it, which is not
-        // before `stop` has dropped the walk.
+        // before `release` has dropped the walk.
         unsafe { R::walk(net).__pinned_init(self.walk.as_mut_ptr()) }?;
         // INVARIANT: Just initialised.
         self.walking = true;
+        self.at = 0;
+        self.found = true;
         Ok(())
     }
 
@@ -117,6 +148,22 @@ impl<R: SeqRows> State<R> {
         }
         // SAFETY: Initialised and pinned by the type's invariants.
         Some(unsafe { Pin::new_unchecked(self.walk.assume_init_mut()) })
+    }
+
+    /// # Safety
+    ///
+    /// `stop` follows, in the same thread, before it sleeps.
+    unsafe fn resume(&mut self) {
+        if let Some(walk) = self.walk() {
+            // SAFETY: `stop` pauses it.
+            unsafe { walk.pauses().resume() };
+        }
+    }
+
+    /// To the next row.
+    fn advance(&mut self) {
+        self.at += 1;
+        self.found = self.found && self.walk().is_some_and(|walk| walk.advance());
     }
 
     fn end(&mut self) {
@@ -136,6 +183,15 @@ const HEADER: *mut c_void = core::ptr::without_provenance_mut(1);
 struct Operations<R: SeqRows>(core::marker::PhantomData<R>);
 
 impl<R: SeqRows> Operations<R> {
+    const FILE: &'static bindings::proc_ops = &bindings::proc_ops {
+        proc_open: Some(Self::open),
+        proc_read: Some(bindings::seq_read),
+        proc_lseek: Some(bindings::seq_lseek),
+        proc_release: Some(Self::release),
+        // SAFETY: All other fields are flags and pointers to functions, for which zero is "none".
+        ..unsafe { core::mem::zeroed() }
+    };
+
     const TABLE: &'static bindings::seq_operations = &bindings::seq_operations {
         start: Some(Self::start),
         next: Some(Self::next),
@@ -145,30 +201,56 @@ impl<R: SeqRows> Operations<R> {
 
     /// # Safety
     ///
-    /// `seq` must be what C calls us with: a file that [`ProcFile::create`] made for `R`, under
-    /// seq_file's lock.
-    unsafe fn state<'a>(seq: *mut bindings::seq_file) -> &'a mut State<R> {
-        // SAFETY: `create` has told C the size of this state; nobody else uses it under the lock.
-        unsafe { &mut *(*seq).private.cast::<State<R>>() }
+    /// To be called by proc, for an entry that [`ProcFile::create`] made for `R`.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The entry's data is the namespace, which stays as long as the entry, and proc does not remove that
+        // while it calls us.
+        let net: *mut bindings::net = unsafe { bindings::oxtcp_helper_pde_data(inode) }.cast();
+        // SAFETY: As above.
+        if !unsafe { bindings::oxtcp_helper_maybe_get_net(net) } {
+            return enxio().to_errno();
+        }
+        // SAFETY: The file is being opened; the operations are static, and their state is of that size.
+        let state: *mut State<R> = unsafe {
+            bindings::__seq_open_private(file, Self::TABLE, size_of::<State<R>>() as c_int)
+        }
+        .cast();
+        if state.is_null() {
+            // SAFETY: The reference from above.
+            unsafe { bindings::oxtcp_helper_put_net(net) };
+            return ENOMEM.to_errno();
+        }
+        // INVARIANT: Zeroes but for this, with the reference from above: no walk yet.
+        // SAFETY: Just made, and nobody else knows it.
+        unsafe { (*state).net = net };
+        0
     }
 
     /// # Safety
     ///
-    /// As for [`Self::state`].
-    unsafe fn begin(seq: *mut bindings::seq_file) -> Result<&'static mut State<R>> {
-        // SAFETY: The open file holds a reference on the namespace. The walk, which is all that keeps the
-        // reference, is dropped at the read's end; `R::walk` is generic over the lifetime, so it
-        // cannot take it for a longer one.
-        let net = unsafe { Net::from_raw(bindings::oxtcp_helper_seq_file_net(seq)) };
-        // SAFETY: The caller vouches for it.
-        let state = unsafe { Self::state(seq) };
-        state.begin(net)?;
-        Ok(state)
+    /// To be called by proc, for a file that [`Self::open`] opened.
+    unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The last call for this file; its state is there until `seq_release_private` frees it.
+        unsafe {
+            let state = Self::state(bindings::oxtcp_helper_seq_of(file));
+            state.end();
+            bindings::oxtcp_helper_put_net(state.net);
+            bindings::seq_release_private(inode, file)
+        }
     }
 
-    /// The row that `found` tells of, as C wants it.
-    fn row(state: &mut State<R>, found: bool) -> *mut c_void {
-        if found {
+    /// # Safety
+    ///
+    /// `seq` must be what C calls us with: a file that [`Self::open`] opened for `R`, under seq_file's lock or at its
+    /// release.
+    unsafe fn state<'a>(seq: *mut bindings::seq_file) -> &'a mut State<R> {
+        // SAFETY: `open` has told C the size of this state; nobody else uses it under the lock.
+        unsafe { &mut *(*seq).private.cast::<State<R>>() }
+    }
+
+    /// The row that the walk stands at, as C wants it.
+    fn row(state: &mut State<R>) -> *mut c_void {
+        if state.found {
             core::ptr::from_mut(state).cast()
         } else {
             core::ptr::null_mut()
@@ -183,18 +265,26 @@ impl<R: SeqRows> Operations<R> {
         position: *mut bindings::loff_t,
     ) -> *mut c_void {
         // SAFETY: C passes a valid position.
-        let rows = unsafe { *position } as u64;
-        if rows == 0 {
+        let row = unsafe { *position } as u64;
+        // SAFETY: seq_file calls us.
+        let state = unsafe { Self::state(seq) };
+        if row == 0 {
+            // From the beginning: what was read so far does not count.
+            state.end();
             return HEADER;
         }
-        // SAFETY: seq_file calls us.
-        match unsafe { Self::begin(seq) } {
-            Ok(state) => {
-                let found = state.walk().is_some_and(|walk| walk.seek(rows));
-                Self::row(state, found)
+        // The row that the last read(2) ended before, usually.
+        if !state.walking || state.at != row {
+            if let Err(error) = state.begin() {
+                return error.to_ptr();
             }
-            Err(error) => error.to_ptr(),
         }
+        // SAFETY: seq_file calls `stop` at the read's end, and does not sleep till then.
+        unsafe { state.resume() };
+        while state.at != row {
+            state.advance();
+        }
+        Self::row(state)
     }
 
     /// # Safety
@@ -207,18 +297,17 @@ impl<R: SeqRows> Operations<R> {
     ) -> *mut c_void {
         // SAFETY: C passes a valid position.
         unsafe { *position += 1 };
-        let state = if row == HEADER {
-            // SAFETY: seq_file calls us.
-            match unsafe { Self::begin(seq) } {
-                Ok(state) => state,
-                Err(error) => return error.to_ptr(),
+        // SAFETY: seq_file calls us.
+        let state = unsafe { Self::state(seq) };
+        if row == HEADER {
+            if let Err(error) = state.begin() {
+                return error.to_ptr();
             }
-        } else {
-            // SAFETY: seq_file calls us.
-            unsafe { Self::state(seq) }
-        };
-        let found = state.walk().is_some_and(|walk| walk.advance());
-        Self::row(state, found)
+            // SAFETY: As in `start`.
+            unsafe { state.resume() };
+        }
+        state.advance();
+        Self::row(state)
     }
 
     /// # Safety
@@ -226,7 +315,9 @@ impl<R: SeqRows> Operations<R> {
     /// To be called by seq_file.
     unsafe extern "C" fn stop(seq: *mut bindings::seq_file, _row: *mut c_void) {
         // SAFETY: seq_file calls us.
-        unsafe { Self::state(seq) }.end();
+        if let Some(walk) = unsafe { Self::state(seq) }.walk() {
+            walk.pauses().pause();
+        }
     }
 
     /// # Safety

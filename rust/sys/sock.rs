@@ -24,6 +24,7 @@ use super::errno::enobufs;
 use super::net::Net;
 use super::netfilter::Family;
 use super::page::PageFragment;
+use super::proc::Uid;
 use super::proto::{Protocol, Statics};
 use super::skb::{self, SkBuff};
 use super::small_queue;
@@ -476,15 +477,10 @@ impl<P: Protocol> Sock<P> {
         unsafe { bindings::oxtcp_helper_sock_ino(self.as_ptr()) }
     }
 
-    /// The owner's user id as the reader of `seq` sees it.
-    pub(crate) fn uid(&self, seq: &kernel::seq_file::SeqFile) -> u32 {
-        // SAFETY: Both are valid; `SeqFile` is transparent over C's `seq_file`.
-        unsafe {
-            bindings::oxtcp_helper_sock_uid(
-                self.as_ptr(),
-                core::ptr::from_ref(seq).cast_mut().cast(),
-            )
-        }
+    /// The owner's user id.
+    pub(crate) fn uid(&self) -> Uid {
+        // SAFETY: Valid.
+        Uid::new(unsafe { bindings::oxtcp_helper_sock_uid(self.as_ptr()) })
     }
 
     /// References on the socket.

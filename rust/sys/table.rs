@@ -563,19 +563,24 @@ impl<P: Protocol> FlowTable<P> {
 
     /// Takes out all small objects whose body `doomed` says so of. Process context.
     pub(crate) fn purge(&self, mut doomed: impl FnMut(&P::Mini) -> bool) {
-        pin_init::stack_pin_init!(let walk = Walk::new(self));
-        loop {
-            match walk.as_mut().next() {
-                None => break,
-                Some(Found::Sock(_)) => continue,
-                Some(Found::Mini(mini)) => {
-                    if let Some(guard) = mini.lock() {
-                        if doomed(&guard) {
-                            drop(guard.remove(self));
-                        }
+        self.for_each(|found| {
+            if let Found::Mini(mini) = found {
+                if let Some(guard) = mini.lock() {
+                    if doomed(&guard) {
+                        drop(guard.remove(self));
                     }
                 }
             }
+        });
+    }
+
+    /// Shows `look` all objects, under RCU; see [`Walk`] for which. Process context.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(Found<'_, P>)) {
+        pin_init::stack_pin_init!(let walk = Walk::new(self));
+        // SAFETY: `look` must not sleep, as every look-up's user; the walk is paused by its drop, below.
+        unsafe { walk.as_mut().resume() };
+        while let Some(found) = walk.as_mut().next() {
+            look(found);
         }
     }
 }
@@ -590,65 +595,166 @@ impl<P: Protocol> PinnedDrop for FlowTable<P> {
     }
 }
 
-/// A walk over a table. It sees every object that is there all the time, perhaps twice when the
-/// table is resized meanwhile.
+/// A walk over a table, which may pause.
+///
+/// It sees every object that is there all the time: once, or again when the table is resized meanwhile, as the walk then
+/// begins anew.
 ///
 /// # Invariants
 ///
-/// `iter` is entered and started: RCU is read-locked from the making to the drop.
+/// `iter` is entered, and started exactly while `runs` says so: RCU is read-locked then, by the thread that called
+/// `resume`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Walk<'t, P: Protocol> {
     #[pin]
     iter: Opaque<bindings::rhashtable_iter>,
+    runs: bool,
+    seen: Seen,
     _table: PhantomData<&'t FlowTable<P>>,
     _not_send: kernel::types::NotThreadSafe,
 }
 
+/// The objects of the bucket that a walk stands in which it has given out already.
+///
+/// The table's own walker counts them, and would pass over one that is there for each that has left the bucket during a
+/// pause. The addresses are only compared.
+struct Seen {
+    slot: u32,
+    objects: [usize; Self::MOST],
+    len: usize,
+}
+
+impl Seen {
+    /// At the table's load, 3/4, a bucket of more is one in 10^9. Of those some would be seen twice.
+    const MOST: usize = 8;
+
+    const NONE: Self = Self {
+        slot: 0,
+        objects: [0; Self::MOST],
+        len: 0,
+    };
+
+    fn forget(&mut self) {
+        self.len = 0;
+    }
+
+    /// Notes an object in bucket `slot`; `false` if it was noted already.
+    fn note(&mut self, slot: u32, object: usize) -> bool {
+        if self.slot != slot {
+            self.slot = slot;
+            self.len = 0;
+        }
+        let known = self.objects.get(..self.len).unwrap_or(&[]);
+        if known.contains(&object) {
+            return false;
+        }
+        if let Some(free) = self.objects.get_mut(self.len) {
+            *free = object;
+            self.len += 1;
+        }
+        true
+    }
+}
+
 impl<'t, P: Protocol> Walk<'t, P> {
-    /// Begins a walk. Process context; does not sleep until it ends.
+    /// Prepares a walk, which pauses before the first object. Process context.
     pub(crate) fn new(table: &'t FlowTable<P>) -> impl PinInit<Self> {
         pin_init!(Self {
             iter <- Opaque::ffi_init(|iter| {
                 // SAFETY: `iter` is valid for writes and pinned (it is put on a list); the table
-                // outlives `'t`. Starting may say that the table is being resized, which only means
-                // that the walk begins anew.
-                unsafe {
-                    bindings::rhashtable_walk_enter(table.raw.get(), iter);
-                    bindings::rhashtable_walk_start_check(iter);
-                }
+                // outlives `'t`.
+                unsafe { bindings::rhashtable_walk_enter(table.raw.get(), iter) }
             }),
+            // INVARIANT: Entered and not started.
+            runs: false,
+            seen: Seen::NONE,
             _table: PhantomData,
             _not_send: kernel::types::NotThreadSafe,
         })
     }
 
-    /// The next object.
+    /// The next object; `None` at the end, and while the walk pauses.
     pub(crate) fn next(self: Pin<&mut Self>) -> Option<Found<'_, P>> {
+        let this = self.project();
+        if !*this.runs {
+            return None;
+        }
+        let iter = this.iter.get();
         loop {
             // SAFETY: Entered and started by the invariant.
-            let node = unsafe { bindings::rhashtable_walk_next(self.iter.get()) };
-            match kernel::error::from_err_ptr(node) {
-                // Resized: goes on in the new table.
-                Err(_) => continue,
+            let node = unsafe { bindings::rhashtable_walk_next(iter) };
+            let node = match kernel::error::from_err_ptr(node) {
+                // Resized: goes on in the new table, from its beginning.
+                Err(_) => {
+                    this.seen.forget();
+                    continue;
+                }
                 Ok(node) if node.is_null() => return None,
-                // SAFETY: Found in the table; the walk holds RCU until it is dropped.
-                Ok(node) => match unsafe { FlowTable::found(node.cast()) } {
-                    // A socket that is being freed.
-                    None => continue,
-                    found => return found,
-                },
+                Ok(node) => node,
+            };
+            // SAFETY: The iterator is ours alone.
+            let slot = unsafe { (*iter).slot };
+            if !this.seen.note(slot, node.addr()) {
+                continue;
             }
+            // SAFETY: Found in the table; the walk holds RCU until it pauses, for which it must be borrowed anew.
+            match unsafe { FlowTable::found(node.cast()) } {
+                // A socket that is being freed.
+                None => continue,
+                found => return found,
+            }
+        }
+    }
+}
+
+/// What may pause: seq_file's reads go through it.
+pub(crate) trait Pause {
+    /// Goes on where it paused; nothing if it runs already. Any context; must not sleep from here on.
+    ///
+    /// # Safety
+    ///
+    /// [`Pause::pause`] comes before this thread sleeps, ends what it is doing, or lets another one have the object.
+    unsafe fn resume(self: Pin<&mut Self>);
+
+    /// Pauses; nothing if it pauses already.
+    fn pause(self: Pin<&mut Self>);
+}
+
+impl<P: Protocol> Pause for Walk<'_, P> {
+    unsafe fn resume(self: Pin<&mut Self>) {
+        let this = self.project();
+        if core::mem::replace(this.runs, true) {
+            return;
+        }
+        let iter = this.iter.get();
+        // SAFETY: Entered by the invariant, and not started. RCU is read-locked from here on.
+        unsafe {
+            let last = (*iter).p;
+            if bindings::rhashtable_walk_start_check(iter) != 0 {
+                // Resized: it begins anew.
+                this.seen.forget();
+            } else if !last.is_null() && (*iter).p.is_null() {
+                // The object that it stands at has left the bucket, others perhaps too. Through this bucket once
+                // more: what was given out is noted.
+                (*iter).skip = 0;
+            }
+        }
+    }
+
+    fn pause(self: Pin<&mut Self>) {
+        let this = self.project();
+        if core::mem::replace(this.runs, false) {
+            // SAFETY: Entered and started by the invariant, by this thread as `resume`'s caller promised.
+            unsafe { bindings::rhashtable_walk_stop(this.iter.get()) };
         }
     }
 }
 
 #[pinned_drop]
 impl<P: Protocol> PinnedDrop for Walk<'_, P> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Entered and started by the invariant.
-        unsafe {
-            bindings::rhashtable_walk_stop(self.iter.get());
-            bindings::rhashtable_walk_exit(self.iter.get());
-        }
+    fn drop(mut self: Pin<&mut Self>) {
+        self.as_mut().pause();
+        // SAFETY: Entered by the invariant, and stopped.
+        unsafe { bindings::rhashtable_walk_exit(self.iter.get()) };
     }
 }
