@@ -2,11 +2,13 @@
 
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
+use crate::namespace::Namespace;
 use crate::protocol::{tcp_state, Owner, Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::errno::econnreset;
 use crate::sys::route;
-use crate::{connect, connection, listener, output};
+use crate::sys::table::Found;
+use crate::{connect, connection, half_open, listener, output};
 
 /// shutdown(2). The mask is set already. Process context.
 pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
@@ -54,6 +56,45 @@ pub(crate) fn orphaned(sk: &mut Owner<'_>) {
     }
 }
 
+/// close(2), last part: no program has the socket, nothing waits for it on the backlog.
+///
+/// Softirqs are off. What is left of the connection goes on without a socket's owner, within limits.
+pub(crate) fn closed(sk: &mut Sk<'_>) {
+    if sk.sock().state() == tcp_state::CLOSE {
+        return;
+    }
+    // In FIN-WAIT-2 this leaves a small object behind, and that was it.
+    connection::with(sk, |_, _| ());
+    if sk.sock().state() == tcp_state::CLOSE {
+        return;
+    }
+    sk.state().orphan = true;
+    let namespace = output::namespace(sk.sock());
+    namespace.add_orphan();
+    if exceeds(sk, namespace) {
+        connection::with(sk, |connection, cx| connection.abort(cx));
+    }
+}
+
+/// Whether an orphan is one too many, in number or in memory (Linux's `tcp_check_oom`).
+pub(crate) fn exceeds(sk: &Sk<'_>, namespace: &Namespace) -> bool {
+    namespace.has_too_many_orphans() || sk.exceeds_memory()
+}
+
+/// The module goes: resets the connections that no program has, forgets the small objects. Process context.
+///
+/// There are no others: who has a socket holds the module.
+pub(crate) fn end_all(namespace: &Namespace) {
+    namespace.table.for_each(|found| match found {
+        Found::Sock(sock) => abandon(&sock),
+        Found::Mini(mini) => {
+            if let Some(guard) = mini.lock() {
+                half_open::remove(guard, namespace);
+            }
+        }
+    });
+}
+
 /// The connection is done: frees what it had, tells everyone, and the socket too when no program has it.
 ///
 /// Softirq or process context.
@@ -99,11 +140,14 @@ fn release(sk: &mut Sk<'_>) {
 /// Gives up the socket itself: closed, and no program has it. At most once.
 pub(crate) fn discard(sk: &mut Sk<'_>) {
     release(sk);
+    if core::mem::take(&mut sk.state().orphan) {
+        output::namespace(sk.sock()).remove_orphan();
+    }
     drop(sk.state().port.take());
     sk.destroy();
 }
 
-/// Resets a connection that nobody will accept. Process context; the socket goes with it.
+/// Resets a connection that nobody will accept, or that no program has. The socket goes with it. Any context.
 pub(crate) fn abandon(child: &Socket) {
     // Nobody owns a socket that was never accepted.
     let _ = child.lock_bh(abandon_locked);

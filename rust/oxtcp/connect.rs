@@ -217,6 +217,10 @@ fn reuse_time_wait(
             let Some(guard) = mini.lock() else {
                 return Ok(None);
             };
+            if guard.is_stale() {
+                half_open::remove(guard, namespace);
+                return Ok(None);
+            }
             // tw_reuse 2: over loopback only.
             let allowed = cx.config.tw_reuse != 2 || is_loopback(key);
             let iss = match &*guard {

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
 use oxtcp_engine::connection::{Event, Payload, Rx};
+use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, State};
 
 use crate::half_open::{self, Mini};
@@ -203,12 +204,18 @@ pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
 /// The socket's timer has run out.
 pub(crate) fn timer(sk: &mut Sk<'_>) {
     sk.state().timer_at = None;
-    let config = output::namespace(sk.sock()).config();
+    let namespace = output::namespace(sk.sock());
+    let config = namespace.config();
     let cx = context(&config);
+    let exceeds = sk.state().orphan && closing::exceeds(sk, namespace);
     let Some(connection) = sk.state().connection() else {
         return;
     };
-    connection.on_timer(&cx);
+    if exceeds {
+        connection.abort(&cx);
+    } else {
+        connection.on_timer(&cx);
+    }
     settle(sk, &cx);
 }
 
@@ -245,6 +252,11 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
     match state {
         State::TimeWait => {
             enter_time_wait(sk, cx);
+            closing::finish(sk);
+        }
+        // While a process owns the socket packets may wait on its backlog, the peer's FIN among them: later, then.
+        State::FinWait2 if sk.is_dead() && !sk.is_owned() => {
+            enter_fin_wait_2(sk, cx);
             closing::finish(sk);
         }
         State::Closed => closing::finish(sk),
@@ -318,14 +330,25 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
 
 /// Leaves a small object in the connection's place for 2 MSL.
 fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    if let Some(time_wait) = sk.state().connection().and_then(|c| c.time_wait(cx)) {
+        leave_behind(sk, time_wait, half_open::time_wait_end());
+    }
+}
+
+/// Leaves a small object in the connection's place until the peer's FIN comes, or its time is up.
+fn enter_fin_wait_2(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    if let Some((kept, until)) = sk.state().connection().and_then(|c| c.fin_wait_2(cx)) {
+        let end = Jiffies::after_micros(until.since(cx.now).as_micros());
+        leave_behind(sk, kept, end);
+    }
+}
+
+/// Puts a small object in the connection's place. Without room for one the connection just ends, as in Linux.
+fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
     let namespace: &Namespace = output::namespace(sk.sock());
     let key = sk.sock().flow();
     let v6 = sk.sock().is_v6();
-    let state = sk.state();
-    let (Role::Connection(connection), Some(port)) = (&state.role, &state.port) else {
-        return;
-    };
-    let Some(time_wait) = connection.time_wait(cx) else {
+    let Some(port) = &sk.state().port else {
         return;
     };
     let port = port.child();
@@ -340,11 +363,7 @@ fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
             v6,
         },
     )
-    .and_then(|mini| {
-        namespace
-            .table
-            .replace(sk, mini, half_open::time_wait_end())
-    });
+    .and_then(|mini| namespace.table.replace(sk, mini, end));
     if placed.is_err() {
         namespace.release_time_wait();
     }

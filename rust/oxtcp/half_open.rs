@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The small objects: connections that are half open, and those in TIME-WAIT.
+//! The small objects: connections that are half open, those in TIME-WAIT, and those in FIN-WAIT-2 that no program has.
 //!
 //! Each is 128 bytes in all, in the flow table under its own lock, with a timer. Softirq context unless
 //! said otherwise.
 
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::rcu;
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
@@ -18,7 +18,7 @@ use crate::listener;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
-use crate::protocol::{tcp_state, Socket, Tcp};
+use crate::protocol::{Socket, Tcp};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::skb::SkBuff;
 use crate::sys::table::{self, FlowKey, MiniBody, MiniGuard};
@@ -30,14 +30,87 @@ pub(crate) enum Mini {
     HalfOpen {
         request: Request,
         listener: ARef<Socket>,
+        /// The listener's at that time: in another it is not the listener's any more.
+        life: Life,
     },
-    /// Both sides have closed.
+    /// Both sides have closed; or ours has, and no program waits for the peer's end (FIN-WAIT-2).
     TimeWait {
         time_wait: TimeWait,
         port: PortRef,
         /// The socket was an IPv6 one (which may have spoken IPv4).
         v6: bool,
     },
+}
+
+/// A socket's time as a listener, from listen(2) to the end of listening. After 65,536 the numbers come again: by then
+/// every half-open connection has run out of retransmissions long ago.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life(u16);
+
+/// How many half-open connections a listener has, and in which of its lives it is. Any context, no lock.
+///
+/// Who stops listening does not look for his half-open connections: he begins the next life, and they end when
+/// their timer or a segment finds them, as in Linux.
+pub(crate) struct HalfOpens(Atomic<u64>);
+
+impl HalfOpens {
+    /// The life stands above the count.
+    const LIFE_SHIFT: u32 = 32;
+
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    fn life_of(word: u64) -> Life {
+        Life((word >> Self::LIFE_SHIFT) as u16)
+    }
+
+    fn count_of(word: u64) -> u32 {
+        word as u32
+    }
+
+    /// Changes the word as `change` says, until that says `None`.
+    fn update(&self, mut change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        let mut old = self.0.load(Relaxed);
+        loop {
+            match self.0.cmpxchg(old, change(old)?, Full) {
+                Ok(_) => return Some(old),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// The life that is now, for who begins to listen.
+    pub(crate) fn life(&self) -> Life {
+        Self::life_of(self.0.load(Relaxed))
+    }
+
+    /// Counts one in, unless there are `most` already, or that life is over.
+    pub(crate) fn enter(&self, life: Life, most: u32) -> bool {
+        let may = |word| Self::life_of(word) == life && Self::count_of(word) < most;
+        self.update(|word| may(word).then(|| word + 1)).is_some()
+    }
+
+    /// Counts one out.
+    pub(crate) fn leave(&self, life: Life) {
+        // One of an earlier life is not counted any more.
+        let _ = self.update(|word| {
+            (Self::life_of(word) == life && Self::count_of(word) > 0).then(|| word - 1)
+        });
+    }
+
+    /// Ends the life: all half-open connections are nobody's.
+    pub(crate) fn end(&self) {
+        let _ = self.update(|word| {
+            let next = Self::life_of(word).0.wrapping_add(1);
+            Some(u64::from(next) << Self::LIFE_SHIFT)
+        });
+    }
+
+    /// Whether it is that life still.
+    pub(crate) fn lives(&self, life: Life) -> bool {
+        self.life() == life
+    }
 }
 
 /// The design allows 128 bytes, with a timer of 40 (which lockdep makes larger).
@@ -47,11 +120,15 @@ impl MiniBody<Tcp> for Mini {
     fn on_timer(mut this: MiniGuard<'_, Tcp>) {
         let key = this.key();
         match &mut *this {
-            Mini::HalfOpen { request, listener } => {
+            Mini::HalfOpen {
+                request,
+                listener,
+                life,
+            } => {
                 let listener = listener.clone();
                 let namespace = Namespace::get(listener.net());
                 let config = namespace.config();
-                if listener.state() != tcp_state::LISTEN {
+                if !listener.shared().half_open.lives(*life) {
                     remove(this, namespace);
                     return;
                 }
@@ -83,19 +160,44 @@ pub(crate) fn time_wait_end() -> Jiffies {
 /// Takes an object out of its table, and out of the counts.
 pub(crate) fn remove(this: MiniGuard<'_, Tcp>, namespace: &Namespace) {
     match this.remove(&namespace.table) {
-        Some(Mini::HalfOpen { listener, .. }) => {
-            listener.shared().half_open.fetch_sub(1, Relaxed);
-        }
+        Some(Mini::HalfOpen { listener, life, .. }) => listener.shared().half_open.leave(life),
         Some(Mini::TimeWait { .. }) => namespace.release_time_wait(),
         None => {}
     }
 }
 
-/// Whose a half-open connection is; `None` for a TIME-WAIT.
-pub(crate) fn listener_of(mini: &table::Mini<Tcp>) -> Option<ARef<Socket>> {
-    match &*mini.lock()? {
-        Mini::HalfOpen { listener, .. } => Some(listener.clone()),
-        Mini::TimeWait { .. } => None,
+impl Mini {
+    /// Whether this is a half-open connection whose listener does not listen any more.
+    pub(crate) fn is_stale(&self) -> bool {
+        match self {
+            Mini::HalfOpen { listener, life, .. } => !listener.shared().half_open.lives(*life),
+            Mini::TimeWait { .. } => false,
+        }
+    }
+}
+
+/// Whose a small object is.
+pub(crate) enum Whose {
+    /// A half-open connection of this listener.
+    Listeners(ARef<Socket>),
+    /// A connection that is over, or that has left the table in this moment.
+    Nobodys,
+    /// A half-open connection whose listener is gone; it was removed.
+    Stale,
+}
+
+/// See [`Whose`].
+pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace) -> Whose {
+    let Some(guard) = mini.lock() else {
+        return Whose::Nobodys;
+    };
+    match &*guard {
+        mini if mini.is_stale() => {
+            remove(guard, namespace);
+            Whose::Stale
+        }
+        Mini::HalfOpen { listener, .. } => Whose::Listeners(listener.clone()),
+        Mini::TimeWait { .. } => Whose::Nobodys,
     }
 }
 
@@ -117,7 +219,9 @@ pub(crate) fn segment(
         return;
     };
     match &mut *guard {
-        Mini::HalfOpen { request, listener } => {
+        Mini::HalfOpen {
+            request, listener, ..
+        } => {
             let listener = listener.clone();
             match request.on_segment(&cx, segment) {
                 RequestVerdict::Complete => {

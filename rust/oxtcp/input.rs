@@ -14,7 +14,7 @@ use oxtcp_engine::wire::{Flags, Header, MIN_HEADER_LEN};
 use oxtcp_engine::Segment;
 
 use crate::connection;
-use crate::half_open;
+use crate::half_open::{self, Whose};
 use crate::icmp;
 use crate::listener;
 use crate::namespace::{context, Namespace};
@@ -47,7 +47,8 @@ enum Packet {
 /// Whose a packet is.
 enum Owner<'a> {
     Connection(ARef<Socket>),
-    Mini(&'a table::Mini<Tcp>),
+    /// With the listener of a half-open one.
+    Mini(&'a table::Mini<Tcp>, Option<ARef<Socket>>),
     Listener(ARef<Socket>),
 }
 
@@ -87,10 +88,8 @@ impl LocalIn for Tcp {
         }
         let allowed = match &owner {
             Owner::Connection(sock) | Owner::Listener(sock) => sock.allows(&mut skb, family),
-            Owner::Mini(mini) => match half_open::listener_of(mini) {
-                Some(listener) => listener.allows(&mut skb, family),
-                None => skb.is_allowed(family),
-            },
+            Owner::Mini(_, Some(listener)) => listener.allows(&mut skb, family),
+            Owner::Mini(_, None) => skb.is_allowed(family),
         };
         if !allowed {
             return Ok(());
@@ -98,7 +97,7 @@ impl LocalIn for Tcp {
         skb.detach();
         match owner {
             Owner::Connection(sock) => sock.receive(skb),
-            Owner::Mini(mini) => {
+            Owner::Mini(mini, _) => {
                 if let Some((segment, header_len)) = parse(&mut skb) {
                     half_open::segment(net, namespace, mini, &segment, skb, header_len, arrival);
                 }
@@ -207,7 +206,12 @@ fn find_owner<'a>(
         Some(Found::Sock(sock)) => {
             return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
         }
-        Some(Found::Mini(mini)) => return Some(Owner::Mini(mini)),
+        Some(Found::Mini(mini)) => match half_open::whose(mini, namespace) {
+            Whose::Listeners(listener) => return Some(Owner::Mini(mini, Some(listener))),
+            Whose::Nobodys => return Some(Owner::Mini(mini, None)),
+            // Another listener may be there by now.
+            Whose::Stale => {}
+        },
         None => {}
     }
     if flags.intersects(Flags::ACK.union(Flags::RST)) {

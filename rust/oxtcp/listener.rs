@@ -7,14 +7,13 @@
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::Relaxed;
 
 use oxtcp_engine::connection::PassiveOpen;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
 use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
-use crate::half_open::{self, Mini};
+use crate::half_open::{self, Life, Mini};
 use crate::input::Arrival;
 use crate::namespace::{context, Namespace};
 use crate::output;
@@ -39,6 +38,8 @@ pub(crate) struct AcceptQueue {
     backlog: u32,
     /// What the listener's connections begin with.
     options: SocketOptions,
+    /// For its half-open connections.
+    life: Life,
 }
 
 impl AcceptQueue {
@@ -102,6 +103,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
         port: port.child(),
         backlog,
         options,
+        life: sock.shared().half_open.life(),
     };
     let accept = match KBox::new(accept, GFP_KERNEL) {
         Ok(accept) => accept,
@@ -136,17 +138,7 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
         port.stop_listen();
     }
     let accept = sock.shared().accept.lock().take();
-    if sock.shared().half_open.load(Relaxed) > 0 {
-        let this: *const Socket = sock;
-        namespace.table.purge(|mini| {
-            let ours = matches!(mini, Mini::HalfOpen { listener, .. }
-                if core::ptr::eq::<Socket>(&**listener, this));
-            if ours {
-                sock.shared().half_open.fetch_sub(1, Relaxed);
-            }
-            ours
-        });
-    }
+    sock.shared().half_open.end();
     let Some(mut accept) = accept else {
         return;
     };
@@ -193,16 +185,17 @@ pub(crate) fn segment(
     iss: Option<SeqNum>,
 ) {
     let shared = listener.shared();
-    let (advertised_max, full, backlog) = match &*shared.accept.lock() {
-        Some(accept) => (accept.options.max_seg, accept.is_full(), accept.backlog),
+    let (advertised_max, full, backlog, life) = match &*shared.accept.lock() {
+        Some(accept) => (
+            accept.options.max_seg,
+            accept.is_full(),
+            accept.backlog,
+            accept.life,
+        ),
         None => return,
     };
-    let half_open_max = i32::try_from(backlog)
-        .unwrap_or(i32::MAX)
-        .max(1)
-        .min(namespace.sysctls.max_syn_backlog());
     // No room: the peer's SYN will come again.
-    if full || shared.half_open.load(Relaxed) >= half_open_max {
+    if full {
         return;
     }
     let config = namespace.config();
@@ -227,15 +220,21 @@ pub(crate) fn segment(
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
+    let half_open_max = u32::try_from(namespace.sysctls.max_syn_backlog())
+        .unwrap_or(0)
+        .min(backlog.max(1));
+    if !shared.half_open.enter(life, half_open_max) {
+        return;
+    }
     let body = Mini::HalfOpen {
         request,
         listener: listener.clone(),
+        life,
     };
-    shared.half_open.fetch_add(1, Relaxed);
     let placed = table::Mini::new(key, body)
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
-        shared.half_open.fetch_sub(1, Relaxed);
+        shared.half_open.leave(life);
         return;
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
@@ -253,10 +252,10 @@ pub(crate) fn complete(
     skb: SkBuff,
     header_len: u32,
 ) {
-    let Mini::HalfOpen { request, .. } = &*guard else {
+    let Mini::HalfOpen { request, life, .. } = &*guard else {
         return;
     };
-    let request = *request;
+    let (request, life) = (*request, *life);
     let key = guard.key();
     let room = match &*listener.shared().accept.lock() {
         Some(accept) if accept.is_full() => Room::Full,
@@ -311,9 +310,7 @@ pub(crate) fn complete(
         sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
         sk.set_state(tcp_state::SYN_RECV);
         match guard.replace_with(&namespace.table, sk) {
-            Ok(_) => {
-                listener.shared().half_open.fetch_sub(1, Relaxed);
-            }
+            Ok(_) => listener.shared().half_open.leave(life),
             Err(_) => {
                 sk.state().role = Role::Idle;
                 sk.set_state(tcp_state::CLOSE);

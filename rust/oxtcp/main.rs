@@ -57,8 +57,8 @@ module! {
     license: "GPL",
 }
 
-/// The module. The fields go in this order: first no new socket can be made, then the namespaces
-/// give up their hooks, files and tables.
+/// The module. The fields go in this order: first no new socket can be made, and those that are left end; then the
+/// namespaces give up their hooks, files and tables.
 struct Oxtcp {
     _protocol: sys::proto::Registration<Tcp>,
     _namespaces: sys::net::PerNetRegistration<Namespace>,

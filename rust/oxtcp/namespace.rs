@@ -11,6 +11,7 @@ use oxtcp_engine::{Config, Context, Instant};
 use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
+use crate::sys::log;
 use crate::sys::net::{Net, PerNet, Slot};
 use crate::sys::netfilter::LocalInHooks;
 use crate::sys::proc::ProcFile;
@@ -33,8 +34,10 @@ pub(crate) struct Namespace {
     pub(crate) ports: Ports,
     /// `net.oxtcp.*`.
     pub(crate) sysctls: Arc<Sysctls>,
-    /// Connections in TIME-WAIT.
+    /// Connections in TIME-WAIT, and the small ones in FIN-WAIT-2.
     pub(crate) time_waits: Atomic<i32>,
+    /// Sockets that no program has, with connections that are not over.
+    orphans: Atomic<i32>,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
     /// Challenge ACKs of the second that began at `challenge_second`.
@@ -67,13 +70,14 @@ impl PerNet for Namespace {
             ports: Ports::new(net)?,
             sysctls: sysctls?,
             time_waits: Atomic::new(0),
+            orphans: Atomic::new(0),
             secret: SipKey::random(),
             challenges: Atomic::new(0),
             challenge_second: Atomic::new(0),
         }? Error)
     }
 
-    /// No socket is left, so what is in the table is TIME-WAITs.
+    /// No socket is left, so what is in the table are small objects.
     fn shut(&self) {
         self.table.purge(|_| true);
     }
@@ -117,6 +121,25 @@ impl Namespace {
     /// Counts a TIME-WAIT out.
     pub(crate) fn release_time_wait(&self) {
         self.time_waits.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts an orphan in.
+    pub(crate) fn add_orphan(&self) {
+        self.orphans.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an orphan out.
+    pub(crate) fn remove_orphan(&self) {
+        self.orphans.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether there are more than `max_orphans`; says so in the kernel's log.
+    pub(crate) fn has_too_many_orphans(&self) -> bool {
+        let too_many = self.orphans.load(Relaxed) > self.sysctls.max_orphans();
+        if too_many {
+            log::too_many_orphans();
+        }
+        too_many
     }
 
     /// The namespace's settings as the engine takes them.

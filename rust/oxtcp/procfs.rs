@@ -208,7 +208,11 @@ impl Row {
         let guard = mini.lock()?;
         let ticks = guard.timer_left().ticks();
         let (state, kind, is_v6) = match &*guard {
+            stale if stale.is_stale() => return None,
             Mini::HalfOpen { listener, .. } => (tcp_state::SYN_RECV, 1, listener.is_v6()),
+            Mini::TimeWait { time_wait, v6, .. } if time_wait.awaits_fin() => {
+                (tcp_state::FIN_WAIT2, 3, *v6)
+            }
             Mini::TimeWait { v6, .. } => (tcp_state::TIME_WAIT, 3, *v6),
         };
         (is_v6 == v6).then_some(Row {

@@ -10,13 +10,15 @@ use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{Connection, SocketOptions};
 
 use crate::figures::Published;
-use crate::half_open::Mini;
+use crate::half_open::{HalfOpens, Mini};
 use crate::listener::AcceptQueue;
+use crate::namespace::Namespace;
 use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
 use crate::sys::bindings;
 use crate::sys::errno::eprotonosupport;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
+use crate::sys::net::{Net, PerNet};
 use crate::sys::proto::{PeerAddress, Protocol, Statics};
 use crate::sys::skb::{SkBuff, SkBuffList};
 use crate::sys::sock::{Locked, Owned, Sock};
@@ -44,7 +46,7 @@ pub(crate) struct Shared {
     #[pin]
     pub(crate) accept: SpinLockBh<Option<KBox<AcceptQueue>>>,
     /// Half-open connections of a listener.
-    pub(crate) half_open: Atomic<i32>,
+    pub(crate) half_open: HalfOpens,
     /// Copies for poll() and `/proc`, written under the socket lock: bytes to read,
     pub(crate) rx_bytes: Atomic<i32>,
     /// bytes not acknowledged,
@@ -69,6 +71,8 @@ pub(crate) struct State {
     pub(crate) rx_bytes: u32,
     /// What the last ICMP error about the connection said.
     pub(crate) unreachable: Unreachable,
+    /// Counted among the namespace's orphans.
+    pub(crate) orphan: bool,
 }
 
 /// Why a peer cannot be reached, for the error that connect() tells.
@@ -145,7 +149,7 @@ impl Protocol for Tcp {
     fn new_shared() -> impl PinInit<Shared> {
         pin_init!(Shared {
             accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
-            half_open: Atomic::new(0),
+            half_open: HalfOpens::new(),
             rx_bytes: Atomic::new(0),
             tx_bytes: Atomic::new(0),
             figures: Published::new(),
@@ -162,6 +166,7 @@ impl Protocol for Tcp {
             timer_at: None,
             rx_bytes: 0,
             unreachable: Unreachable::Host,
+            orphan: false,
         }
     }
 
@@ -183,6 +188,16 @@ impl Protocol for Tcp {
 
     fn orphaned(sk: &mut Owner<'_>) {
         closing::orphaned(sk);
+    }
+
+    fn closed(sk: &mut Sk<'_>) {
+        closing::closed(sk);
+    }
+
+    fn end(net: &Net) {
+        if let Some(namespace) = Namespace::try_get(net) {
+            closing::end_all(namespace);
+        }
     }
 
     fn bind(sk: &mut Owner<'_>, port: u16) -> Result {

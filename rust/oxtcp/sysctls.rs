@@ -98,6 +98,10 @@ settings! {
         /// The most bytes of one connection, with what packets take beside them, in the queues of this host (TCP small
         /// queues).
         limit_output_bytes = 4_194_304, 0, i32::MAX;
+        /// The most sockets that no program has any more, with connections that are not over; one more is reset. Linux
+        /// has one limit for all namespaces, and derives it from the memory's size (half of its established table); this is
+        /// the value for 8 GB and more.
+        max_orphans = 262_144, 0, i32::MAX;
         /// The most half-open connections that a listener remembers.
         max_syn_backlog = 4096, 0, i32::MAX;
         /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of

@@ -18,6 +18,7 @@
 #include <net/ip6_checksum.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/proto_memory.h>
 #include <net/route.h>
 #include <net/tcp.h>
 #include <net/xfrm.h>
@@ -36,6 +37,12 @@ void oxtcp_helper_sock_lock_init(struct sock *sk)
 {
 	sock_lock_init_class_and_name(sk, "slock-AF_OXTCP", &oxtcp_slock_key,
 				      "sk_lock-AF_OXTCP", &oxtcp_sk_lock_key);
+	/*
+	 * With lockdep the socket would hold the module now, for the keys. The
+	 * module waits for its sockets before it goes.
+	 */
+	sk_owner_put(sk);
+	sk_owner_clear(sk);
 }
 
 void oxtcp_helper_bh_lock_sock_nested(struct sock *sk)
@@ -856,6 +863,24 @@ int oxtcp_helper_proto_memory_init(void)
 	oxtcp_sysctl_mem[1] = limit;
 	oxtcp_sysctl_mem[2] = oxtcp_sysctl_mem[0] * 2;
 	return percpu_counter_init(&oxtcp_sockets_allocated, 0, GFP_KERNEL);
+}
+
+/* What tcp_out_of_memory() asks of an orphan. */
+bool oxtcp_helper_sk_exceeds_memory(const struct sock *sk)
+{
+	return sk->sk_wmem_queued > SOCK_MIN_SNDBUF &&
+	       sk_memory_allocated(sk) > sk_prot_mem_limits(sk, 2);
+}
+
+/* Exact once no socket is made any more. */
+s64 oxtcp_helper_sockets_left(void)
+{
+	return percpu_counter_sum(&oxtcp_sockets_allocated);
+}
+
+void oxtcp_helper_log_orphans(void)
+{
+	net_info_ratelimited("oxtcp: more orphaned sockets than net.oxtcp.max_orphans\n");
 }
 
 void oxtcp_helper_proto_memory_exit(void)

@@ -157,6 +157,9 @@ int oxtcp_helper_family(void);
 /* memory accounting of struct proto */
 void oxtcp_helper_proto_memory(struct proto *prot);
 int oxtcp_helper_proto_memory_init(void);
+bool oxtcp_helper_sk_exceeds_memory(const struct sock *sk);
+s64 oxtcp_helper_sockets_left(void);
+void oxtcp_helper_log_orphans(void);
 void oxtcp_helper_proto_memory_exit(void);
 
 #endif

@@ -9,6 +9,7 @@ pub(crate) mod deferred;
 pub(crate) mod errno;
 pub(crate) mod ksocket;
 pub(crate) mod lock;
+pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod netfilter;
 pub(crate) mod page;

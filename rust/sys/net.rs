@@ -16,8 +16,8 @@
 //! | an RCU grace period | | readers that came in through a door have left |
 //! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
 //!
-//! No socket outlives its namespace, and none that holds a reference on the module outlives the
-//! registration; so a socket proves that its namespace's value is there.
+//! No socket outlives its namespace, nor the protocol's registration, which ends before this one does; so a socket
+//! proves that its namespace's value is there.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;

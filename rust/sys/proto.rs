@@ -18,6 +18,7 @@ use kernel::types::Opaque;
 
 use super::bindings;
 use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
+use super::net::Net;
 use super::skb::SkBuff;
 use super::small_queue::SmallQueues;
 use super::sock::{Locked, Owned, Sock};
@@ -78,6 +79,12 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     fn close(sk: &mut Owned<'_, Self>, timeout: isize);
     /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
     fn orphaned(sk: &mut Owned<'_, Self>);
+    /// The last of close(): nothing is on the backlog, no process owns the socket. Called once, after `orphaned`, with
+    /// softirqs off.
+    fn closed(sk: &mut Locked<'_, Self>);
+    /// The module goes: ends all connections of `net`, which no program has, and takes the small objects out of the
+    /// table. Called until no socket is left.
+    fn end(net: &Net);
     /// Chooses or takes the local port; the address is set already.
     fn bind(sk: &mut Owned<'_, Self>, port: u16) -> Result;
     /// Undoes `bind`.
@@ -201,11 +208,14 @@ impl<P: Protocol> Statics<P> {
     unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
         // SAFETY: See above; not locked. The reference is the program's, `destroy` gives it up.
         let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
+        // The backlog is worked off as the lock is let go.
         sock.lock(|sk| {
             P::close(sk, timeout);
             sk.orphan();
             P::orphaned(sk);
         });
+        // No process comes to own it any more.
+        let _ = sock.lock_bh(P::closed);
     }
 
     /// # Safety
@@ -490,6 +500,14 @@ impl<P: Protocol> Statics<P> {
         }
     }
 
+    /// # Safety
+    ///
+    /// `net` is set up, and stays so for the call.
+    unsafe extern "C" fn end(net: *mut bindings::net) {
+        // SAFETY: Promised by the caller.
+        P::end(unsafe { Net::from_raw(net) });
+    }
+
     // Callbacks of `struct proto_ops`. The socket layer calls them with a socket of this family, whose
     // `sk` is a `Sock<P>`, and holds a reference.
 
@@ -701,7 +719,7 @@ impl<P: Protocol> Registration<P> {
         to_result(unsafe { bindings::oxtcp_helper_proto_memory_init() })?;
         for (proto, v6) in [(statics.v4.get(), false), (statics.v6.get(), true)] {
             // SAFETY: Not registered yet, and modules are loaded one at a time: ours to write.
-            unsafe { Self::fill(&mut *proto, module, v6) };
+            unsafe { Self::fill(&mut *proto, v6) };
         }
         for (ops, mut with) in [
             (statics.ops_v4.get(), Statics::<P>::OPS),
@@ -749,7 +767,7 @@ impl<P: Protocol> Registration<P> {
         })
     }
 
-    fn fill(proto: &mut bindings::proto, module: &'static ThisModule, v6: bool) {
+    fn fill(proto: &mut bindings::proto, v6: bool) {
         for (to, from) in proto.name.iter_mut().zip(P::NAME.to_bytes()) {
             *to = *from as c_char;
         }
@@ -761,7 +779,8 @@ impl<P: Protocol> Registration<P> {
             proto.obj_size =
                 (Statics::<P>::V6_OFFSET + core::mem::size_of::<bindings::ipv6_pinfo>()) as u32;
         }
-        proto.owner = module.as_ptr().cast();
+        // No owner: else every socket would hold the module as long as it lives, orphans too. Who has a `struct socket` holds
+        // it by `proto_ops`; the drop of the registration sees to the others.
         proto.close = Some(Statics::<P>::close);
         proto.connect = Some(Statics::<P>::connect);
         proto.disconnect = Some(Statics::<P>::disconnect);
@@ -788,10 +807,24 @@ impl<P: Protocol> Registration<P> {
 impl<P: Protocol> Drop for Registration<P> {
     fn drop(&mut self) {
         let statics = P::statics();
-        // SAFETY: Registered by the invariant; the module is going, so no socket is left (each holds
-        // the module), and RCU has freed those that were (the barrier).
+        // SAFETY: Registered by the invariant. It waits for a grace period: the softirqs that may have had a listener, all
+        // of which are closed, have left. From here on no socket is made.
+        unsafe { bindings::sock_unregister(self.number) };
+        loop {
+            // SAFETY: Called with namespaces that are set up, and stay so for the call.
+            unsafe { bindings::oxtcp_helper_for_each_net(Some(Statics::<P>::end)) };
+            // SAFETY: Process context. Sockets are freed by RCU's callbacks.
+            unsafe { bindings::rcu_barrier() };
+            // SAFETY: The counter is there until `oxtcp_helper_proto_memory_exit`.
+            if unsafe { bindings::oxtcp_helper_sockets_left() } == 0 {
+                break;
+            }
+            // A timer that runs, or a packet in a device's queue, has one still: a moment.
+            // SAFETY: Process context.
+            unsafe { bindings::msleep(10) };
+        }
+        // SAFETY: Registered by the invariant; no socket is left. The last one's callback has returned (the barrier).
         unsafe {
-            bindings::sock_unregister(self.number);
             bindings::rcu_barrier();
             bindings::proto_unregister(statics.v6.get());
             bindings::proto_unregister(statics.v4.get());

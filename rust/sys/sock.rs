@@ -623,6 +623,18 @@ impl<'a, P: Protocol> Locked<'a, P> {
         self.sk.flag(bindings::sock_flags_SOCK_DEAD)
     }
 
+    /// Whether a process owns the socket; else the lock is held in the softirq's way, and nothing is on the backlog.
+    pub(crate) fn is_owned(&self) -> bool {
+        // SAFETY: Valid and locked, so the word does not change.
+        unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.sk()) }
+    }
+
+    /// Whether the socket has much to send and the protocol's sockets together more memory than they may.
+    pub(crate) fn exceeds_memory(&self) -> bool {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_exceeds_memory(self.sk()) }
+    }
+
     pub(crate) fn set_flag(&mut self, flag: u32, on: bool) {
         // SAFETY: Valid and locked.
         unsafe {
