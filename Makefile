@@ -126,7 +126,7 @@ conformance: ## packetdrill's scripts on the engine, each change of them, and Do
 		$(if $(BLESS),--bless) $(if $(SCRIPTS),,--table Documentation/conformance.md) --mutate $(SCRIPTS)
 
 # Deadlines that only a hang reaches, on slow machines too.
-STOCK_ENV := --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=600
+STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
 # A debug kernel is many times slower: of the socket tests those between ourselves. DEBUG_TESTS= (empty) and
 # DEBUG_LOADS=1000 take an hour and more.
 DEBUG_TESTS ?= socket_api connect/ours_to_ours close/ours_to_ours sizes

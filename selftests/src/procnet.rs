@@ -79,13 +79,15 @@ pub fn text(stack: Stack) -> String {
 /// All lines of the stack's table. Fails the test at a line that is not in the layout.
 #[track_caller]
 pub fn entries(stack: Stack) -> Vec<Entry> {
-    text(stack)
-        .lines()
+    parse_table(&text(stack))
+}
+
+/// All lines of a table's text.
+#[track_caller]
+pub fn parse_table(text: &str) -> Vec<Entry> {
+    text.lines()
         .skip(1)
-        .map(|line| {
-            parse(line)
-                .unwrap_or_else(|| panic!("/proc/net/{}: cannot parse {line:?}", stack.proc_name()))
-        })
+        .map(|line| parse(line).unwrap_or_else(|| panic!("cannot parse {line:?}")))
         .collect()
 }
 

@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     );
     cases!(suite.stacks:
         shutdown__listener, shutdown__wakes_blocked_accept, close__connecting_socket_vanishes,
-        fin_wait2__orphan_times_out, time_wait__after_simultaneous_close,
+        fin_wait2__orphan_times_out, fin_wait2__orphan_is_small, fin_wait2__orphan_hears_the_fin,
+        fin_wait2__orphan_refuses_data, orphan__too_many_are_reset, orphan__is_given_up,
+        time_wait__after_simultaneous_close,
     );
     cases!(suite.neighbours: time_wait__reserves_the_port);
     suite.run()
@@ -433,6 +435,119 @@ fn fin_wait2__orphan_times_out(stack: Stack) {
     });
     assert_eq!(ends.server.send(b"?", libc::MSG_NOSIGNAL).expect("send"), 1);
     ends.server.poll_until_all(libc::POLLERR | libc::POLLHUP);
+}
+
+/// A client that has closed and whose FIN is acknowledged, and the server, which has not; their addresses.
+fn fin_wait2_orphan(stack: Stack) -> (Sock, SocketAddr, SocketAddr) {
+    ns::isolate();
+    let ends = connected(Pair {
+        client: stack,
+        server: Stack::builtin(stack.ip),
+    });
+    let (local, remote) = (
+        ends.client.local().expect("name"),
+        ends.client.peer().expect("name"),
+    );
+    drop(ends.client);
+    assert_eq!(ends.server.recv(&mut [0; 4], 0).expect("the end"), 0);
+    wait::until("FIN-WAIT-2", || {
+        procnet::state_of(stack, local, remote) == Some(State::FinWait2)
+    });
+    (ends.server, local, remote)
+}
+
+/// An orphan in FIN-WAIT-2 is a small object with a timer, no socket.
+fn fin_wait2__orphan_is_small(stack: Stack) {
+    let (_server, local, remote) = fin_wait2_orphan(stack);
+    let entry = procnet::entries(stack)
+        .into_iter()
+        .find(|e| e.local == local && e.remote == remote)
+        .expect("an entry");
+    assert_eq!((entry.state, entry.timer), (State::FinWait2, 3));
+    assert_eq!((entry.inode, entry.rest.len()), (0, 0));
+    // Hundredths of a second, of the 60 that tcp_fin_timeout is.
+    assert!(
+        (1..=6000).contains(&entry.timer_ticks),
+        "{}",
+        entry.timer_ticks
+    );
+    expect_errno(Sock::open(stack).bind(&local), libc::EADDRINUSE);
+}
+
+fn fin_wait2__orphan_hears_the_fin(stack: Stack) {
+    let (server, local, remote) = fin_wait2_orphan(stack);
+    drop(server);
+    wait::until("TIME-WAIT", || {
+        procnet::state_of(stack, local, remote) == Some(State::TimeWait)
+    });
+    let builtin = Stack::builtin(stack.ip);
+    wait::until("the server's side is gone", || {
+        procnet::state_of(builtin, remote, local).is_none()
+    });
+}
+
+/// Data for a program that is gone is reset, and that is the end (RFC 1122 4.2.2.13).
+fn fin_wait2__orphan_refuses_data(stack: Stack) {
+    let (server, local, remote) = fin_wait2_orphan(stack);
+    server.send_all(b"still there?");
+    server.poll_until_all(libc::POLLERR | libc::POLLHUP);
+    assert_eq!(server.take_error(), libc::EPIPE);
+    assert_eq!(procnet::state_of(stack, local, remote), None);
+}
+
+/// Connections from here to the other end of a link that is down now, with something on its way.
+fn cut_off(stack: Stack, count: usize) -> (Veth, Vec<Sock>, Vec<Sock>) {
+    let link = Veth::make();
+    let address = Veth::address_b(stack.ip, 5001);
+    let (listener, _) = link.b.run(|| listening_at(stack, &address, 64));
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let client = Sock::open(stack);
+        client.connect(&address).expect("connect");
+        clients.push(client);
+        servers.push(listener.accept().expect("accept").0);
+    }
+    link.b.run(|| ns::sh("ip link set vb down"));
+    (link, clients, servers)
+}
+
+/// How many sockets in FIN-WAIT-1 there are.
+fn orphans(stack: Stack) -> usize {
+    procnet::entries(stack)
+        .iter()
+        .filter(|e| e.state == State::FinWait1)
+        .count()
+}
+
+/// tcp_max_orphans. The built-in TCP has one for the whole machine, and looks ten times a second.
+fn orphan__too_many_are_reset(stack: Stack) {
+    if oxtcp_selftests::stack::builtin_only() {
+        ktap::skip("the machine's setting");
+    }
+    let (_link, mut clients, _servers) = cut_off(stack, 6);
+    let Some(setting) = ns::find_sysctl(stack, "tcp_max_orphans") else {
+        ktap::skip("no tcp_max_orphans")
+    };
+    ns::set_sysctl(&setting, "4");
+    clients.truncate(5);
+    assert_eq!(orphans(stack), 1);
+    drop(clients);
+    assert_eq!(orphans(stack), 4);
+    // Those that are there go when their timers find that they are too many.
+    ns::set_sysctl(&setting, "1");
+    wait::until("one is left", || orphans(stack) == 1);
+}
+
+/// tcp_orphan_retries.
+fn orphan__is_given_up(stack: Stack) {
+    let (_link, clients, _servers) = cut_off(stack, 2);
+    let Some(setting) = ns::find_sysctl(stack, "tcp_orphan_retries") else {
+        ktap::skip("no tcp_orphan_retries")
+    };
+    ns::set_sysctl(&setting, "1");
+    drop(clients);
+    assert_eq!(orphans(stack), 2);
+    wait::until("they are given up", || orphans(stack) == 0);
 }
 
 /// Leaves the server's address in TIME-WAIT on the server's side. Returns the client's address too.

@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         accept__many_in_turn, accept__many_at_once, accept__two_acceptors,
         backlog__bounds_the_queue, backlog__zero_is_one, backlog__queue_is_listed,
         syn__lost_is_sent_again, synack__lost_is_sent_again, ack__lost_is_made_good,
+        half_open__next_listener_takes_it, half_open__same_socket_listens_again,
+        half_open__of_a_closed_listener_is_refused, half_open__late_ack_is_reset,
     );
     cases!(suite.stacks:
         backlog__somaxconn_bounds_it, syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
@@ -266,6 +268,71 @@ fn synack__lost_is_sent_again(pair: Pair) {
 /// The client believes itself connected; the server's SYN-ACK comes again until an ACK gets through.
 fn ack__lost_is_made_good(pair: Pair) {
     connect_through_loss(pair, "tcp dport 5001 tcp flags & (syn|ack) == ack");
+}
+
+/// A listener with a connection whose SYN-ACK or last ACK a rule drops, and the client's socket.
+fn half_open(pair: Pair, matching: &str) -> (Sock, SocketAddr, Sock) {
+    ns::isolate();
+    ns::nft_input(&[&format!("{matching} counter name dropped drop")]);
+    // One half-open connection is all that it remembers.
+    let (listener, address) =
+        oxtcp_selftests::connection::listening_at(pair.server, &pair.server.local(5001), 1);
+    let client = Sock::open_nonblocking(pair.client);
+    match client.connect(&address) {
+        Ok(()) => {}
+        result => expect_errno(result, libc::EINPROGRESS),
+    }
+    wait::until("the rule has dropped a segment", || {
+        ns::nft_packets("dropped") >= 1
+    });
+    (listener, address, client)
+}
+
+const SYN_ACKS: &str = "tcp sport 5001 tcp flags & (syn|ack) == (syn|ack)";
+
+/// The client's next SYN is for whoever listens then.
+fn finish_half_open(client: Sock, listener: &Sock) {
+    ns::nft_clear();
+    let (server, _) = listener.accept().expect("accept");
+    client.poll_wait(libc::POLLOUT);
+    client.set_nonblocking(false);
+    Connected { client, server }.check_alive();
+}
+
+/// Who stops listening leaves half-open connections behind; they are in nobody's way.
+fn half_open__next_listener_takes_it(pair: Pair) {
+    let (listener, address, client) = half_open(pair, SYN_ACKS);
+    drop(listener);
+    let (next, _) = oxtcp_selftests::connection::listening_at(pair.server, &address, 1);
+    finish_half_open(client, &next);
+}
+
+fn half_open__same_socket_listens_again(pair: Pair) {
+    let (listener, _, client) = half_open(pair, SYN_ACKS);
+    listener.shutdown(libc::SHUT_RD).expect("shutdown");
+    listener.listen(1).expect("listen");
+    finish_half_open(client, &listener);
+}
+
+fn half_open__of_a_closed_listener_is_refused(pair: Pair) {
+    let (listener, address, client) = half_open(pair, SYN_ACKS);
+    let from = client.local().expect("name");
+    drop(listener);
+    ns::nft_clear();
+    client.poll_until_all(libc::POLLERR | libc::POLLHUP);
+    assert_eq!(client.take_error(), libc::ECONNREFUSED);
+    assert_eq!(procnet::state_of(pair.server, address, from), None);
+}
+
+/// The client has its SYN-ACK, the listener goes before the ACK comes.
+fn half_open__late_ack_is_reset(pair: Pair) {
+    let (listener, _, client) = half_open(pair, "tcp dport 5001 tcp flags & (syn|ack) == ack");
+    client.poll_wait(libc::POLLOUT);
+    drop(listener);
+    ns::nft_clear();
+    client.send_all(b"anybody?");
+    client.poll_until_all(libc::POLLERR | libc::POLLHUP);
+    assert_eq!(client.take_error(), libc::ECONNRESET);
 }
 
 fn syn__retries_end_in_timeout(stack: Stack) {

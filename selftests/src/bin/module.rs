@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use oxtcp_selftests::connection::{listening_at, Connected};
-use oxtcp_selftests::errno::{self, expect_one_of};
+use oxtcp_selftests::errno::expect_one_of;
 use oxtcp_selftests::kernel::{self, Log};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::procnet::{self, State};
@@ -30,6 +30,12 @@ fn main() -> ExitCode {
         ("unload__refused_while_open", unload__refused_while_open),
         ("unload__refused_while_queued", unload__refused_while_queued),
         ("unload__after_time_wait", unload__after_time_wait),
+        ("unload__after_fin_wait2", unload__after_fin_wait2),
+        ("unload__with_orphans", unload__with_orphans),
+        (
+            "unload__while_a_table_is_read",
+            unload__while_a_table_is_read,
+        ),
         (
             "unload__after_a_refused_connect",
             unload__after_a_refused_connect,
@@ -82,14 +88,10 @@ fn load(parameters: &str) {
         .unwrap_or_else(|error| panic!("insmod oxtcp {parameters}: {error}"));
 }
 
-/// Unloads. TIME-WAITs do not hold the module, but a closed socket whose FIN is under way does, for a moment.
+/// Unloads. Only a program that has a socket holds the module.
 #[track_caller]
 fn unload() {
-    wait::until("rmmod oxtcp", || match kernel::unload_module() {
-        Ok(()) => true,
-        Err(error) if errno::of(&error) == libc::EWOULDBLOCK => false,
-        Err(error) => panic!("rmmod oxtcp: {error}"),
-    });
+    kernel::unload_module().unwrap_or_else(|error| panic!("rmmod oxtcp: {error}"));
 }
 
 fn both() -> [Stack; 2] {
@@ -284,6 +286,110 @@ fn unload__after_time_wait() {
     load("");
 }
 
+/// Closes a connection whose peer, of the built-in TCP, does not; returns the peer.
+fn leave_fin_wait2(stack: Stack) -> Sock {
+    let ends = connected(Pair {
+        client: stack,
+        server: Stack::builtin(stack.ip),
+    });
+    drop(ends.client);
+    assert_eq!(ends.server.recv(&mut [0; 1], 0).expect("the end"), 0);
+    ends.server
+}
+
+/// A closed socket does not hold the module while it waits for its peer's FIN. What the peer sends then, it sends to
+/// nobody.
+fn unload__after_fin_wait2() {
+    ready();
+    let peers: Vec<Sock> = both().into_iter().map(leave_fin_wait2).collect();
+    unload();
+    for peer in &peers {
+        peer.send_all(b"anybody?");
+        peer.poll_until_all(libc::POLLERR | libc::POLLHUP);
+    }
+    load("");
+}
+
+/// Nor while it has something to send: its peer, which cannot take it, is reset.
+fn unload__with_orphans() {
+    ready();
+    ns::isolate();
+    for round in 0..4 {
+        let mut peers = Vec::new();
+        for stack in both() {
+            // FIN-WAIT-1, behind data that the peer does not read; or, if it has shut its half down, LAST-ACK.
+            for shut in [false, true] {
+                let ends = connected(Pair {
+                    client: stack,
+                    server: Stack::builtin(stack.ip),
+                });
+                ends.server
+                    .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096)
+                    .expect("SO_RCVBUF");
+                if shut {
+                    ends.server.shutdown(libc::SHUT_WR).expect("shutdown");
+                    assert_eq!(ends.client.recv(&mut [0; 1], 0).expect("the end"), 0);
+                }
+                while ends.client.send(&[7; 65_536], libc::MSG_DONTWAIT).is_ok() {}
+                let (local, remote) = (
+                    ends.client.local().expect("name"),
+                    ends.client.peer().expect("name"),
+                );
+                drop(ends.client);
+                let wanted = if shut {
+                    State::LastAck
+                } else {
+                    State::FinWait1
+                };
+                assert_eq!(procnet::state_of(stack, local, remote), Some(wanted));
+                peers.push((shut, ends.server));
+            }
+            leave_time_wait(stack, 0);
+        }
+        // Under the acknowledgments that their reading brings, too.
+        let readers: Vec<_> = peers
+            .into_iter()
+            .map(|(shut, peer)| {
+                thread::spawn(move || {
+                    let mut part = [0; 4096];
+                    if round % 2 == 1 {
+                        while matches!(peer.recv(&mut part, 0), Ok(1..)) {}
+                    } else if !shut {
+                        peer.poll_until_all(libc::POLLERR | libc::POLLHUP);
+                        assert_eq!(peer.take_error(), libc::ECONNRESET);
+                    }
+                })
+            })
+            .collect();
+        unload();
+        readers.into_iter().for_each(thread::Worker::join);
+        load("");
+    }
+}
+
+/// A program that has read half of a table holds nothing either.
+fn unload__while_a_table_is_read() {
+    use std::io::Read;
+    ready();
+    ns::isolate();
+    let _peers: Vec<Sock> = (0..40).flat_map(|_| both().map(leave_fin_wait2)).collect();
+    let mut files: Vec<fs::File> = both()
+        .iter()
+        .map(|stack| {
+            let path = format!("/proc/thread-self/net/{}", stack.proc_name());
+            let mut file = fs::File::open(path).expect("the table");
+            assert_eq!(file.read(&mut [0; 1000]).expect("read"), 1000);
+            file
+        })
+        .collect();
+    unload();
+    for file in &mut files {
+        assert!(file.read(&mut [0; 1000]).is_err(), "read after the end");
+    }
+    drop(files);
+    load("");
+}
+
 fn unload__after_a_refused_connect() {
     ready();
     ns::isolate();
@@ -402,8 +508,6 @@ fn unload__while_peers_still_send() {
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
         link.b.run(|| ns::sh("ip link set vb down"));
-        // Reset, and the reset is lost: the peer does not know, and nothing of ours is left to retransmit.
-        server.set_linger(true, 0).expect("SO_LINGER");
         drop((server, listener));
         peers.push(client);
         link.b.run(|| {
@@ -428,11 +532,15 @@ fn unload__many_times() {
         .ok()
         .and_then(|v| v.parse().ok())
         .unwrap_or(20);
+    // Of connections in FIN-WAIT-2. They hear of the end by a reset when they close.
+    let peers = std::cell::RefCell::new(Vec::new());
     let round = || {
+        peers.borrow_mut().clear();
         unload();
         load("");
         for stack in both() {
             leave_time_wait(stack, 0);
+            peers.borrow_mut().push(leave_fin_wait2(stack));
         }
     };
     let used = || {

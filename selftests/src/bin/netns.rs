@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         netns__tables_are_separate, netns__ports_are_separate, netns__loopbacks_are_separate,
         netns__socket_stays_where_it_was_made, netns__settings_are_separate, netns__settings_are_inherited,
-        netns__deleted_with_time_waits, netns__open_socket_keeps_it, netns__deleted_with_everything,
+        netns__deleted_with_time_waits, netns__deleted_with_fin_wait2, netns__open_socket_keeps_it, netns__deleted_with_everything,
         netns__many_come_and_go,
     );
     cases!(suite.pairs:
@@ -149,6 +149,28 @@ fn netns__deleted_with_time_waits(stack: Stack) {
     link.b.run(|| {
         wait::until("TIME-WAIT", || {
             procnet::state_of(stack, address, from) == Some(State::TimeWait)
+        });
+    });
+    drop(link.b);
+    wait_until_the_link_is_gone();
+}
+
+/// A closed socket that waits for its peer's FIN does not hold the namespace.
+fn netns__deleted_with_fin_wait2(stack: Stack) {
+    let link = Veth::make();
+    let (ends, from) = over(
+        &link,
+        Pair {
+            client: Stack::builtin(stack.ip),
+            server: stack,
+        },
+    );
+    let address = ends.server.local().expect("name");
+    drop(ends.server);
+    assert_eq!(ends.client.recv(&mut [0; 4], 0).expect("the end"), 0);
+    link.b.run(|| {
+        wait::until("FIN-WAIT-2", || {
+            procnet::state_of(stack, address, from) == Some(State::FinWait2)
         });
     });
     drop(link.b);
