@@ -12,6 +12,7 @@
 //! | a listener: SYN, half-open request | [`listen`], [`request::Request`] |
 //! | a connection's last minute | [`time_wait::TimeWait`] |
 //! | the answer to a segment that belongs to nobody | [`reply`] |
+//! | the local ports of active opens | [`ephemeral`] |
 //! | sequence numbers, time, the wire format | [`seq`], [`time`], [`wire`] |
 //!
 //! The same files are built by Kbuild for the module and by cargo for tests on the host.
@@ -38,6 +39,7 @@ extern crate std;
 pub mod congestion;
 pub mod connection;
 pub mod context;
+pub mod ephemeral;
 pub mod isn;
 pub mod listen;
 pub mod reassembly;
