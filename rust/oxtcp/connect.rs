@@ -8,7 +8,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::connection::ActiveOpen;
 use oxtcp_engine::{isn, Connection, SeqNum};
 
-use crate::half_open::{self, Mini};
+use crate::half_open::Mini;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::BindAddr;
@@ -113,34 +113,36 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
             output::scoped(remote, ifindex),
         )
     };
-    let port = match &sk.state().port {
-        Some(port) => port.port(),
-        None => {
-            let addr = bind_addr(sk, local_ip);
-            let port = namespace
-                .ports
-                .ephemeral(sock.net(), &addr, sock.reuse(), |port| {
-                    let rcu = rcu::read_lock();
-                    let found = namespace.table.lookup(&key_for(port), &rcu);
-                    found.is_none()
-                })?;
-            let number = port.port();
-            sk.state().port = Some(port);
-            number
-        }
-    };
-    sk.set_local_port(port);
-    let key = key_for(port);
     let config = namespace.config();
     let cx = context(&config);
-    let reused = reuse_time_wait(namespace, &key, &cx)?;
+    sk.set_state(tcp_state::SYN_SENT);
+    let bound = sk.state().port.as_ref().map(|port| port.port());
+    let (port, claimed) = match bound {
+        Some(port) => {
+            let claimed = claim(sk, namespace, key_for(port), &cx, true)?;
+            (port, claimed.ok_or(eaddrnotavail())?)
+        }
+        None => {
+            let addr = bind_addr(sk, local_ip);
+            let hash = namespace.port_hash(&key_for(0));
+            let (held, claimed) =
+                namespace
+                    .ports
+                    .ephemeral(sock.net(), &addr, hash, sock.reuse(), |port| {
+                        claim(sk, namespace, key_for(port), &cx, false)
+                    })?;
+            let port = held.port();
+            sk.state().port = Some(held);
+            (port, claimed)
+        }
+    };
+    let key = key_for(port);
+    let reused = claimed.iss;
+    // The port of a TIME-WAIT that made way is ours now.
+    drop(claimed);
     // Again, with the ports: they choose among several paths.
     route::reset_route(sk);
     let (info, _) = route::route_socket(sk)?;
-    sk.set_state(tcp_state::SYN_SENT);
-    if namespace.table.insert(sk, key).is_err() {
-        return Err(eaddrnotavail());
-    }
     let hash = namespace.flow_hash(&key);
     let options = listener::options_of(sk);
     let open = ActiveOpen {
@@ -202,34 +204,64 @@ fn is_loopback(key: &FlowKey) -> bool {
     of(key.local()) || of(key.remote())
 }
 
-/// Makes way for a new connection between the same ends as one in TIME-WAIT, when that is safe (RFC
-/// 6191); returns the sequence number to begin with then.
-fn reuse_time_wait(
+/// What [`claim`] has done.
+#[derive(Default)]
+struct Claimed {
+    /// After a TIME-WAIT, the sequence number to begin with.
+    iss: Option<SeqNum>,
+    /// The TIME-WAIT, which holds the port.
+    _former: Option<Mini>,
+}
+
+/// Enters the socket into the flow table, in the place of a TIME-WAIT between the same ends where that is safe (RFC
+/// 6191). `None` when somebody else has the flow. `bound` says that the program has chosen the port. Does not sleep.
+///
+/// # Errors
+///
+/// ENOMEM and the like.
+fn claim(
+    sk: &mut Sk<'_>,
     namespace: &Namespace,
-    key: &FlowKey,
+    key: FlowKey,
     cx: &oxtcp_engine::Context<'_>,
-) -> Result<Option<SeqNum>> {
-    let rcu = rcu::read_lock();
-    match namespace.table.lookup(key, &rcu) {
-        None => Ok(None),
-        Some(Found::Sock(_)) => Err(eaddrnotavail()),
-        Some(Found::Mini(mini)) => {
-            let Some(guard) = mini.lock() else {
-                return Ok(None);
-            };
-            if guard.is_stale() {
-                half_open::remove(guard, namespace);
-                return Ok(None);
-            }
-            // tw_reuse 2: over loopback only.
-            let allowed = cx.config.tw_reuse != 2 || is_loopback(key);
-            let iss = match &*guard {
-                Mini::TimeWait { time_wait, .. } if allowed => time_wait.reuse(cx),
-                _ => None,
-            };
-            let iss = iss.ok_or(eaddrnotavail())?;
-            half_open::remove(guard, namespace);
-            Ok(Some(iss))
+    bound: bool,
+) -> Result<Option<Claimed>> {
+    sk.set_local_port(key.local().port);
+    // Once more if who had the flow leaves meanwhile.
+    for _ in 0..2 {
+        match namespace.table.insert(sk, key) {
+            Ok(()) => return Ok(Some(Claimed::default())),
+            Err(error) if error != EEXIST => return Err(error),
+            Err(_) => {}
         }
+        let rcu = rcu::read_lock();
+        let mini = match namespace.table.lookup(&key, &rcu) {
+            Some(Found::Mini(mini)) => mini,
+            Some(Found::Sock(_)) => return Ok(None),
+            None => continue,
+        };
+        let Some(guard) = mini.lock() else {
+            continue;
+        };
+        if guard.is_stale() {
+            half_open::remove(guard, namespace);
+            continue;
+        }
+        // tw_reuse 2: over loopback only.
+        let allowed = bound || cx.config.tw_reuse != 2 || is_loopback(&key);
+        let iss = match &*guard {
+            Mini::TimeWait { time_wait, .. } if allowed => time_wait.reuse(cx, bound),
+            _ => None,
+        };
+        if iss.is_none() {
+            return Ok(None);
+        }
+        let former = guard.replace_with(&namespace.table, sk)?;
+        namespace.release_time_wait();
+        return Ok(Some(Claimed {
+            iss,
+            _former: Some(former),
+        }));
     }
+    Ok(None)
 }

@@ -98,6 +98,17 @@ impl Namespace {
         self.secret.hash(&key.to_bytes())
     }
 
+    /// The keyed hash that the search for a local port begins at: of `key` without that port. It is another one every
+    /// ten seconds, as in Linux, so that the counters of [`Ports`] tell nothing lasting about the host.
+    pub(crate) fn port_hash(&self, key: &FlowKey) -> u64 {
+        const SHUFFLE_MICROS: u64 = 10_000_000;
+        let mut bytes = [0; 44];
+        // No flow has the local port 0, so this is nobody's `flow_hash`.
+        bytes[..36].copy_from_slice(&key.to_bytes());
+        bytes[36..].copy_from_slice(&(time::now_micros() / SHUFFLE_MICROS).to_ne_bytes());
+        self.secret.hash(&bytes)
+    }
+
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Any context.
     pub(crate) fn may_challenge(&self) -> bool {
         let second = time::now_micros() / 1_000_000;

@@ -17,13 +17,30 @@
 //! SO_REUSEADDR is the reservation's, not the holder's: holders of one reservation have the same flag from
 //! the start, and a later change by one of them counts for all.
 //!
+//! # The ports of connect()
+//!
+//! A port that connect() chooses ([`Ports::ephemeral`]) is shared by connections from one address to different
+//! destinations, and by their TIME-WAITs, as in the built-in TCP. A reservation costs tens of thousands of
+//! instructions, so the ports that an address has already (its [`Pool`]) are preferred once they are enough to
+//! hide in ([`search::POOL_ENOUGH`]); until then, and when none of them will do, a new one is searched in RFC 6056's order
+//! ([`oxtcp_engine::ephemeral`]). Which of the pool comes first depends on the same keyed hash and counter.
+//!
+//! When the last holder leaves, the reservation stays for [`IDLE_TIME`], but no more than [`search::idle_limit`]
+//! of them, and none for longer than [`POOL_TIME`] in all. A bind(2) of ours to such a port releases it; one of the
+//! built-in TCP's finds it in use.
+//!
+//! A shared reservation has SO_REUSEADDR if all holders had it when they came. A bind(2) that this lets in
+//! makes the port one like others: from then on it is not shared by connect() any more.
+//!
 //! # Locking and contexts
 //!
-//! [`Registry::table`] (a mutex: process context) protects the table, the kernel sockets and
-//! `listening`; `holders` is atomic, rises from 0 never, and may change in any context. The last holder
+//! [`Registry::table`] (a mutex: process context) protects the table, the pools, the kernel sockets and
+//! `listening`; `holders` is atomic, rises from 0 under the mutex only, and may change in any context. The last holder
 //! leaves in softirq, perhaps: it marks its bucket and kicks the work, which releases the kernel sockets of
-//! reservations that nobody holds. A bind to a port releases such ones on it itself.
-//! Lock order: a socket's own lock, then `table`, then the kernel socket's lock.
+//! reservations that nobody holds. A bind to a port releases such ones on it itself. The last holder of a shared
+//! one notes the time, and asks for the work within [`IDLE_TIME`].
+//! Lock order: a socket's own lock, then `table`, then the kernel socket's lock. The callback of
+//! [`Ports::ephemeral`] takes locks of small objects under `table`.
 
 use core::ops::Deref;
 
@@ -33,9 +50,16 @@ use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 use kernel::sync::{new_mutex, Arc, Mutex};
 
 use crate::sys::deferred::{Deferred, Run};
+use crate::sys::errno::eaddrinuse;
 pub(crate) use crate::sys::ksocket::BindAddr;
 use crate::sys::ksocket::KernelSocket;
 use crate::sys::net::{Home, Net};
+use crate::sys::time::{self, Jiffies, Span};
+
+mod pool;
+mod search;
+use pool::Pool;
+use search::Search;
 
 /// The ports that we hold in one namespace. To be dropped after everything that has a [`PortRef`];
 /// should one be left, its port is given back all the same.
@@ -74,10 +98,11 @@ impl Ports {
         table.reap(port);
         if let Some(joined) = table.find(&addr, port).and_then(PortRef::join) {
             if !reuse || !joined.0.reuse.load(Relaxed) || joined.0.listening.load(Relaxed) {
-                return Err(in_use());
+                return Err(eaddrinuse());
             }
             // A trial: the others on the port let `socket` in, or they do not. Then it goes.
             socket.bind(&addr, port)?;
+            table.unshare(&joined.0)?;
             return Ok(joined);
         }
         // The last holder may have left since.
@@ -88,42 +113,27 @@ impl Ports {
 
     /// Holds a port for a connection from `local` whose program asked for none. Process context; sleeps.
     ///
-    /// When the kernel has no port left there, one that we hold at `local` for other connections is shared:
-    /// one of which `free` says that the connection's addresses and ports are not in use with it. `free`
-    /// is called under a mutex and must not call this registry.
+    /// `claim` tries a port: it takes the connection's addresses and ports for it and returns something, or
+    /// returns `None` when they are in use. It is called under a mutex and must neither sleep nor call this registry.
+    /// What it returned comes back once the port is held. `hash` is the keyed hash of both addresses and the remote
+    /// port (RFC 6056 section 3.3.4).
     ///
-    /// Errors: EADDRNOTAVAIL when there is none, as in connect(2); ENOMEM.
-    pub(crate) fn ephemeral(
+    /// Errors: EADDRNOTAVAIL when there is none, as in connect(2); ENOMEM; those of `claim`.
+    pub(crate) fn ephemeral<T>(
         &self,
         net: &Net,
         local: &BindAddr,
+        hash: u64,
         reuse: bool,
-        mut free: impl FnMut(u16) -> bool,
-    ) -> Result<PortRef> {
-        let addr = local.normalized();
-        // Without SO_REUSEADDR, whatever the program said: this is no bind(2), and a port that
-        // others were bound to is not to be chosen.
-        let socket = KernelSocket::new(net, &addr, false)?;
-        match self.bind_any(net, addr, socket, false) {
-            Ok(port) => {
-                if reuse {
-                    port.set_reuse(true);
-                }
-                port.0.ephemeral.store(true, Relaxed);
-                return Ok(port);
-            }
-            Err(error) if error != in_use() => return Err(error),
-            Err(_) => {}
+        claim: impl FnMut(u16) -> Result<Option<T>>,
+    ) -> Result<(PortRef, T)> {
+        let mut search = Search::new(&self.0, net, local.normalized(), hash, reuse, claim)?;
+        let result = search.run();
+        if result.is_err() {
+            // Let those who may have it sooner what we keep for nobody.
+            self.0.trim(true);
         }
-        let table = self.0.table.lock();
-        for held in table.all() {
-            if held.addr == addr && held.ephemeral.load(Relaxed) && free(held.port) {
-                if let Some(joined) = PortRef::join(held.clone()) {
-                    return Ok(joined);
-                }
-            }
-        }
-        Err(not_available())
+        result
     }
 
     /// Holds a port that the kernel chooses for `socket`, which is not bound yet.
@@ -137,9 +147,10 @@ impl Ports {
         let mut socket = socket;
         for _ in 0..ATTEMPTS {
             let port = match socket.bind(&addr, 0) {
-                Err(error) if error == in_use() => {
+                Err(error) if error == eaddrinuse() => {
                     // Ports that nobody holds any more would do.
-                    self.0.run();
+                    self.0.reap_marked();
+                    self.0.trim(true);
                     socket.bind(&addr, 0)?
                 }
                 other => other?,
@@ -152,7 +163,7 @@ impl Ports {
             drop(table);
             socket = KernelSocket::new(net, &addr, reuse)?;
         }
-        Err(in_use())
+        Err(eaddrinuse())
     }
 
     /// Enters a reservation with its first holder.
@@ -164,18 +175,7 @@ impl Ports {
         socket: KernelSocket,
         reuse: bool,
     ) -> Result<PortRef> {
-        let reservation = Arc::new(
-            Reservation {
-                addr,
-                port,
-                holders: Atomic::new(1),
-                reuse: Atomic::new(reuse),
-                listening: Atomic::new(false),
-                ephemeral: Atomic::new(false),
-                registry: self.0.clone(),
-            },
-            GFP_KERNEL,
-        )?;
+        let reservation = Reservation::new(&self.0, addr, port, reuse, false)?;
         table.bucket(port).push(
             Entry {
                 reservation: reservation.clone(),
@@ -193,10 +193,7 @@ impl Drop for Ports {
         // From here on a last holder's kick does nothing.
         self.0.close();
         let mut table = self.0.table.lock();
-        let left = table
-            .all()
-            .filter(|held| held.holders.load(Relaxed) != 0)
-            .count();
+        let left = table.held();
         if left != 0 {
             pr_warn!("{} ports were still held in a namespace that ends\n", left);
         }
@@ -239,7 +236,7 @@ impl PortRef {
     /// A hold on a reservation, unless nobody has one any more.
     fn join(reservation: Arc<Reservation>) -> Option<PortRef> {
         let mut holders = reservation.holders.load(Relaxed);
-        while holders != 0 {
+        while holders & !SHARED != 0 {
             match reservation.holders.cmpxchg(holders, holders + 1, Full) {
                 // INVARIANT: Counted.
                 Ok(_) => return Some(PortRef(reservation)),
@@ -254,9 +251,10 @@ impl PortRef {
     ///
     /// Errors: EADDRINUSE when a socket of ours or of the built-in TCP listens at an overlapping address.
     pub(crate) fn start_listen(&self) -> Result {
-        let table = self.0.registry.table.lock();
+        let mut table = self.0.registry.table.lock();
+        table.unshare(&self.0)?;
         if self.0.listening.load(Relaxed) {
-            return Err(in_use());
+            return Err(eaddrinuse());
         }
         let socket = table.socket(&self.0).ok_or(EINVAL)?;
         socket.claim_listen()?;
@@ -275,9 +273,13 @@ impl PortRef {
         }
     }
 
-    /// SO_REUSEADDR was set or cleared on a bound socket. Process context; sleeps.
+    /// SO_REUSEADDR was set or cleared on a socket that has the port. On a shared port it can be cleared for all, but
+    /// not set for the others. Process context; sleeps.
     pub(crate) fn set_reuse(&self, reuse: bool) {
         let table = self.0.registry.table.lock();
+        if reuse && self.0.is_shared() && self.0.count() != 1 {
+            return;
+        }
         self.0.reuse.store(reuse, Relaxed);
         if !self.0.listening.load(Relaxed) {
             if let Some(socket) = table.socket(&self.0) {
@@ -286,9 +288,12 @@ impl PortRef {
         }
     }
 
-    /// Gives the hold back. If it is the last one, the port is free when this returns, so that the next
-    /// bind(2) after a close(2) succeeds, of the built-in TCP too. Process context; sleeps.
+    /// Gives the hold back. If it is the last one, and not on a shared port, the port is free when this returns, so
+    /// that the next bind(2) after a close(2) succeeds, of the built-in TCP too. Process context; sleeps.
     pub(crate) fn release(self) {
+        if self.0.is_shared() {
+            return;
+        }
         let registry = self.0.registry.clone();
         let port = self.0.port;
         drop(self);
@@ -298,29 +303,91 @@ impl PortRef {
 
 impl Drop for PortRef {
     fn drop(&mut self) {
-        if self.0.holders.fetch_sub(1, Full) == 1 {
-            let registry = &self.0.registry;
+        let before = self.0.holders.fetch_sub(1, Full);
+        if before & !SHARED != 1 {
+            return;
+        }
+        // From here on the reservation may be released, or held again.
+        let registry = &self.0.registry;
+        if before & SHARED == 0 {
             registry.mark(self.0.port);
             registry.kick();
+            return;
+        }
+        self.0.idle_since.store(now32(), Relaxed);
+        let idle = registry.idle.fetch_add(1, Relaxed).wrapping_add(1);
+        if idle > registry.idle_limit.load(Relaxed) {
+            registry.kick();
+        } else {
+            registry.kick_within(IDLE_TIME.as_jiffies());
         }
     }
 }
+
+/// In `holders`: the reservation is in a pool, chosen by [`Ports::ephemeral`], whose callers may share it, and bound by no
+/// program since. Taken away under `table`, by a holder. It is in one word with the number, so that the last
+/// holder and those who count [`Registry::idle`] agree about it.
+const SHARED: i32 = 1 << 30;
 
 /// A port that we hold, or have held until lately.
 struct Reservation {
     /// Normalized.
     addr: BindAddr,
     port: u16,
-    /// Bound sockets, connections and TIME-WAITs. At 0 it stays there, and the reservation is about to be
-    /// released.
+    /// How many bound sockets, connections and TIME-WAITs have it, and [`SHARED`]. The number rises from 0 under
+    /// `table` only. At 0 the reservation is about to be released; if it is shared, after a while.
     holders: Atomic<i32>,
     /// The holders' SO_REUSEADDR. Written under `table`.
     reuse: Atomic<bool>,
     /// One of the holders listens. Written under `table`.
     listening: Atomic<bool>,
-    /// Made by [`Ports::ephemeral`], whose callers may share it. Written once, by the only holder.
-    ephemeral: Atomic<bool>,
+    /// When it was made, and when the last holder left; see [`now32`].
+    since: u32,
+    idle_since: Atomic<u32>,
     registry: Arc<Deferred<Registry>>,
+}
+
+impl Reservation {
+    /// One with one holder, whom the caller has to make.
+    fn new(
+        registry: &Arc<Deferred<Registry>>,
+        addr: BindAddr,
+        port: u16,
+        reuse: bool,
+        shared: bool,
+    ) -> Result<Arc<Self>> {
+        let new = Reservation {
+            addr,
+            port,
+            holders: Atomic::new(if shared { SHARED + 1 } else { 1 }),
+            reuse: Atomic::new(reuse),
+            listening: Atomic::new(false),
+            since: now32(),
+            idle_since: Atomic::new(0),
+            registry: registry.clone(),
+        };
+        Ok(Arc::new(new, GFP_KERNEL)?)
+    }
+
+    /// How many hold it.
+    fn count(&self) -> i32 {
+        self.holders.load(Acquire) & !SHARED
+    }
+
+    fn is_shared(&self) -> bool {
+        self.holders.load(Relaxed) & SHARED != 0
+    }
+
+    /// A shared one that nobody holds and that was kept for long enough.
+    fn expired(&self, now: u32) -> bool {
+        let older = |since: u32, time: Span| now.wrapping_sub(since) as usize >= time.as_jiffies();
+        older(self.idle_since.load(Relaxed), IDLE_TIME) || older(self.since, POOL_TIME)
+    }
+}
+
+/// The lower half of the jiffies, for times that are short beside the 49 days in which it comes round.
+fn now32() -> u32 {
+    Jiffies::now().0 as u32
 }
 
 /// What the sockets and the work share.
@@ -332,10 +399,23 @@ struct Registry {
     home: Home,
     /// Bit `n` of these: a reservation in bucket `n` may have lost its last holder. Any context.
     marked: [Atomic<u64>; BUCKETS / 64],
+    /// Shared reservations that nobody holds. A little off for a moment, below 0 too, when one is left and taken at
+    /// the same time. Any context.
+    idle: Atomic<i32>,
+    /// The most that `idle` should be.
+    idle_limit: Atomic<i32>,
 }
 
-/// Buckets of the table. A namespace may hold all of the 28,000 ephemeral ports: 110 in each.
+/// Buckets of the table, for the ports that programs have bound: some hundreds on a busy host.
 const BUCKETS: usize = 256;
+
+/// For how long a shared port is kept that nobody holds. Long enough that a host with 50 connects in a second makes no
+/// kernel socket for each, short enough that a program that wants the port for the built-in TCP can wait.
+const IDLE_TIME: Span = Span::from_secs(10);
+
+/// After this time a shared port is given back as soon as nobody holds it, so that who has seen the ports of an
+/// address does not know them for ever.
+const POOL_TIME: Span = Span::from_secs(60);
 
 /// How often the kernel may choose a port that we hold already; see [`Ports::bind_any`].
 const ATTEMPTS: usize = 16;
@@ -347,9 +427,11 @@ impl Registry {
             buckets.push(KVVec::new(), GFP_KERNEL)?;
         }
         Ok(pin_init!(Self {
-            table <- new_mutex!(Table { buckets }, "oxtcp_ports"),
+            table <- new_mutex!(Table { buckets, pools: KVVec::new() }, "oxtcp_ports"),
             home,
             marked: [const { Atomic::new(0) }; BUCKETS / 64],
+            idle: Atomic::new(0),
+            idle_limit: Atomic::new(0),
         }))
     }
 
@@ -364,11 +446,9 @@ impl Registry {
             }
         }
     }
-}
 
-impl Run for Registry {
-    /// Releases what nobody holds any more, in the buckets that are marked.
-    fn run(&self) {
+    /// Releases what nobody holds any more, in the buckets that are marked. Process context; sleeps.
+    fn reap_marked(&self) {
         for (i, word) in self.marked.iter().enumerate() {
             let mut bits = word.xchg(0, Full);
             while bits != 0 {
@@ -378,11 +458,68 @@ impl Run for Registry {
             }
         }
     }
+
+    /// Releases shared ports that nobody holds: all, or those that were kept for long enough or are too many.
+    /// Process context; sleeps.
+    fn trim(&self, all: bool) {
+        let now = now32();
+        // From the last pool to the first, and in each from the end.
+        let mut place = (usize::MAX, usize::MAX);
+        while self.idle.load(Relaxed) > 0 {
+            let mut table = self.table.lock();
+            let (nth, from) = place;
+            let nth = nth.min(table.pools.len());
+            let Some(nth) = nth.checked_sub(1) else {
+                return;
+            };
+            let Some(pool) = table.pools.get_mut(nth) else {
+                return;
+            };
+            let limit = self.idle_limit.load(Relaxed);
+            let left = pool.trim(
+                from,
+                search::TURN,
+                |entry| {
+                    // Counted at once: `limit` is looked at for the next one.
+                    let doomed = entry.count() == 0
+                        && (all || self.idle.load(Relaxed) > limit || entry.expired(now));
+                    if doomed {
+                        self.idle.fetch_sub(1, Relaxed);
+                    }
+                    doomed
+                },
+                // Under the mutex: nobody is to find the port in use and its entry gone.
+                drop,
+            );
+            place = match left {
+                Some(left) => (nth + 1, left),
+                None => {
+                    if pool.len() == 0 {
+                        let _ = table.pools.remove(nth);
+                    }
+                    (nth, usize::MAX)
+                }
+            };
+            drop(table);
+            time::yield_if_needed();
+        }
+    }
 }
 
-/// The reservations, by port.
+impl Run for Registry {
+    /// Releases what nobody holds any more.
+    fn run(&self) -> Option<usize> {
+        self.reap_marked();
+        self.trim(false);
+        (self.idle.load(Relaxed) > 0).then(|| IDLE_TIME.as_jiffies())
+    }
+}
+
+/// The reservations: those that programs have bound by port, those of connect() by address.
 struct Table {
     buckets: KVVec<KVVec<Entry>>,
+    /// By address, in its order.
+    pools: KVVec<Pool>,
 }
 
 /// A reservation and what holds the port for it.
@@ -410,33 +547,91 @@ impl Table {
             .filter(move |entry| entry.port == port)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Reservation>> {
-        self.buckets
+    /// How many of all are held.
+    fn held(&self) -> usize {
+        let held = |entry: &&Entry| entry.count() != 0;
+        let bound: usize = self
+            .buckets
             .iter()
-            .flat_map(|bucket| bucket.iter())
-            .map(|entry| &entry.reservation)
+            .map(|b| b.iter().filter(held).count())
+            .sum();
+        let shared: usize = self
+            .pools
+            .iter()
+            .map(|pool| pool.from(0).filter(held).count())
+            .sum();
+        bound + shared
+    }
+
+    /// The pool of `addr`.
+    fn pool(&self, addr: &BindAddr) -> Option<&Pool> {
+        let nth = self.pools.binary_search_by(|pool| pool.addr.cmp(addr));
+        self.pools.get(nth.ok()?)
+    }
+
+    /// The pool of `addr`, made if there is none. Errors: ENOMEM.
+    fn pool_mut(&mut self, addr: &BindAddr) -> Result<&mut Pool> {
+        let nth = match self.pools.binary_search_by(|pool| pool.addr.cmp(addr)) {
+            Ok(nth) => nth,
+            Err(nth) => {
+                self.pools.push(Pool::new(*addr)?, GFP_KERNEL)?;
+                if let Some(tail) = self.pools.get_mut(nth..) {
+                    tail.rotate_right(1);
+                }
+                nth
+            }
+        };
+        self.pools.get_mut(nth).ok_or(EINVAL)
+    }
+
+    fn entry(&self, addr: &BindAddr, port: u16) -> Option<&Entry> {
+        self.entries(port)
+            .find(|entry| entry.addr == *addr)
+            .or_else(|| self.pool(addr)?.get(port))
     }
 
     fn find(&self, addr: &BindAddr, port: u16) -> Option<Arc<Reservation>> {
-        self.entries(port)
-            .find(|entry| entry.addr == *addr)
-            .map(|entry| entry.reservation.clone())
+        Some(self.entry(addr, port)?.reservation.clone())
     }
 
     /// The kernel socket of a reservation, unless it is released.
     fn socket(&self, reservation: &Arc<Reservation>) -> Option<&KernelSocket> {
-        self.entries(reservation.port)
-            .find(|entry| Arc::ptr_eq(&entry.reservation, reservation))
-            .map(|entry| &entry.socket)
+        let entry = self.entry(&reservation.addr, reservation.port)?;
+        Arc::ptr_eq(&entry.reservation, reservation).then_some(&entry.socket)
     }
 
-    /// Releases what nobody holds any more on `port`.
+    /// Makes a shared port one like others. The caller holds it. Errors: ENOMEM.
+    fn unshare(&mut self, reservation: &Arc<Reservation>) -> Result {
+        if !reservation.is_shared() {
+            return Ok(());
+        }
+        let port = reservation.port;
+        self.bucket(port).reserve(1, GFP_KERNEL)?;
+        let nth = self
+            .pools
+            .binary_search_by(|pool| pool.addr.cmp(&reservation.addr));
+        let pool = nth.ok().and_then(|nth| self.pools.get_mut(nth));
+        let entry = pool.and_then(|pool| pool.take(port)).ok_or(EINVAL)?;
+        reservation.holders.fetch_sub(SHARED, Full);
+        self.bucket(port).push(entry, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Releases what nobody holds any more on `port`, shared or not.
     fn reap(&mut self, port: u16) {
         self.reap_bucket(usize::from(port) % BUCKETS);
+        for pool in self.pools.iter_mut() {
+            let idle = |entry: &Entry| entry.count() == 0;
+            if pool.get(port).is_some_and(idle) {
+                if let Some(entry) = pool.take(port) {
+                    entry.registry.idle.fetch_sub(1, Relaxed);
+                }
+            }
+        }
     }
 
     fn reap_bucket(&mut self, bucket: usize) {
-        self.buckets[bucket].retain(|entry| entry.holders.load(Acquire) != 0);
+        self.buckets[bucket].retain(|entry| entry.count() != 0);
     }
 
     /// Releases everything.
@@ -444,15 +639,6 @@ impl Table {
         for bucket in self.buckets.iter_mut() {
             bucket.clear();
         }
+        self.pools.clear();
     }
-}
-
-/// EADDRINUSE.
-fn in_use() -> Error {
-    Error::from_errno(-(kernel::bindings::EADDRINUSE as i32))
-}
-
-/// EADDRNOTAVAIL.
-fn not_available() -> Error {
-    Error::from_errno(-(kernel::bindings::EADDRNOTAVAIL as i32))
 }

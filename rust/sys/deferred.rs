@@ -15,8 +15,9 @@ use super::bindings;
 
 /// Something to be done in process context.
 pub(crate) trait Run: Send + Sync + 'static {
-    /// Does what is to be done. May sleep. The queue never runs it twice at a time for one object.
-    fn run(&self);
+    /// Does what is to be done; says within how many jiffies it is to be called again, if it is. May sleep. The
+    /// queue never runs it twice at a time for one object.
+    fn run(&self) -> Option<usize>;
 }
 
 /// A `T` whose [`Run::run`] can be asked for from any context.
@@ -26,13 +27,13 @@ pub(crate) trait Run: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `work` is the first field, and initialised with `run::<T>`. Once `closed` says so, it is neither
+/// `work` is the first field, and initialised with `run::<T>`; its own first field is what C gives to `run`. Once `closed` says so, it is neither
 /// queued nor running and never will be.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Deferred<T: Run> {
     #[pin]
-    work: Opaque<bindings::work_struct>,
+    work: Opaque<bindings::delayed_work>,
     closed: Atomic<bool>,
     #[pin]
     target: T,
@@ -60,17 +61,24 @@ impl<T: Run> Deferred<T> {
         }? Error)
     }
 
-    /// Asks for one [`Run::run`] that begins after this call. Any context.
+    /// Asks for one [`Run::run`] that begins after this call, and soon. Any context.
     pub(crate) fn kick(&self) {
         // SAFETY: The work is initialised; the object stays until it is cancelled (see the drop).
-        unsafe { bindings::oxtcp_helper_queue_work(self.work.get()) };
+        unsafe { bindings::oxtcp_helper_kick_work(self.work.get()) };
+    }
+
+    /// Asks for one [`Run::run`] that begins after this call, and about `jiffies` from now at the latest. Any
+    /// context; cheap if it was asked for already.
+    pub(crate) fn kick_within(&self, jiffies: usize) {
+        // SAFETY: As in `kick`.
+        unsafe { bindings::oxtcp_helper_kick_work_within(self.work.get(), jiffies) };
     }
 
     /// Takes back what was asked for and not begun, waits for what is running, and makes later
     /// [`kick`](Self::kick)s do nothing. Sleeps.
     pub(crate) fn close(&self) {
         // SAFETY: The work is initialised; we are in process context.
-        unsafe { bindings::disable_work_sync(self.work.get()) };
+        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
         // INVARIANT: C does not queue a disabled work, and has waited for it.
         self.closed.store(true, Release);
     }
@@ -97,8 +105,14 @@ impl<T: Run> Deref for Deferred<T> {
 ///
 /// To be called by the workqueue for a `Deferred<T>`'s work.
 unsafe extern "C" fn run<T: Run>(work: *mut bindings::work_struct) {
-    // SAFETY: By the type's invariants it is the first field of a `Deferred<T>`, whose drop waits for us
-    // if `close` has not.
+    const {
+        assert!(core::mem::offset_of!(bindings::delayed_work, work) == 0);
+        assert!(core::mem::offset_of!(Deferred<T>, work) == 0);
+    }
+    // SAFETY: It is the first field of a `delayed_work`, which by the type's invariants is the first field of
+    // a `Deferred<T>`, whose drop waits for us if `close` has not.
     let deferred = unsafe { &*work.cast::<Deferred<T>>() };
-    deferred.target.run();
+    if let Some(jiffies) = deferred.target.run() {
+        deferred.kick_within(jiffies);
+    }
 }

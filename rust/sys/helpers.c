@@ -786,6 +786,11 @@ unsigned long oxtcp_helper_jiffies(void)
 	return jiffies;
 }
 
+void oxtcp_helper_cond_resched(void)
+{
+	cond_resched();
+}
+
 void oxtcp_helper_spin_lock_bh(spinlock_t *lock)
 {
 	spin_lock_bh(lock);

@@ -145,6 +145,7 @@ void oxtcp_helper_mini_lock(const void *obj);
 void oxtcp_helper_mini_unlock(const void *obj);
 void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *));
 unsigned long oxtcp_helper_jiffies(void);
+void oxtcp_helper_cond_resched(void);
 long oxtcp_helper_jiffies_to_clock_t(long delta);
 void oxtcp_helper_spin_lock_bh(spinlock_t *lock);
 void oxtcp_helper_spin_unlock_bh(spinlock_t *lock);

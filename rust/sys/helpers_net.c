@@ -47,6 +47,20 @@ void oxtcp_helper_for_each_net(void (*fn)(struct net *net))
 	up_read(&net_rwsem);
 }
 
+void oxtcp_helper_local_port_range(const struct net *net, u16 *low, u16 *high)
+{
+	int from, to;
+
+	inet_get_local_port_range(net, &from, &to);
+	*low = from;
+	*high = to;
+}
+
+bool oxtcp_helper_local_port_reserved(const struct net *net, u16 port)
+{
+	return inet_is_local_reserved_port(net, port);
+}
+
 /* netfilter.rs */
 
 /* ipv6.disable=1 leaves the module there and the protocol away; hooks for it would do no harm. */
@@ -154,14 +168,37 @@ unsigned int oxtcp_helper_ksock_port(const struct sock *sk)
 	return inet_sk(sk)->inet_num;
 }
 
-/* deferred.rs */
-
-void oxtcp_helper_init_work(struct work_struct *work, work_func_t func)
+/*
+ * Makes a bound socket the only one on its port, as far as addresses overlap: without SO_REUSEADDR, and
+ * get_port() checks the bound socket once more against all others. sk_reuse is not given back on failure: the
+ * caller knows what it was.
+ */
+int oxtcp_helper_ksock_claim_alone(struct sock *sk)
 {
-	INIT_WORK(work, func);
+	int err = -EINVAL;
+
+	lock_sock(sk);
+	if (inet_sk(sk)->inet_num) {
+		sk->sk_reuse = SK_NO_REUSE;
+		err = sk->sk_prot->get_port(sk, inet_sk(sk)->inet_num);
+	}
+	release_sock(sk);
+	return err;
 }
 
-bool oxtcp_helper_queue_work(struct work_struct *work)
+/* deferred.rs */
+
+void oxtcp_helper_init_work(struct delayed_work *work, work_func_t func)
 {
-	return queue_work(system_dfl_wq, work);
+	INIT_DELAYED_WORK(work, func);
+}
+
+void oxtcp_helper_kick_work(struct delayed_work *work)
+{
+	mod_delayed_work(system_dfl_wq, work, 0);
+}
+
+void oxtcp_helper_kick_work_within(struct delayed_work *work, unsigned long jiffies)
+{
+	queue_delayed_work(system_dfl_wq, work, jiffies);
 }

@@ -19,6 +19,8 @@ struct socket;
 struct net *oxtcp_helper_init_net(void);
 void *oxtcp_helper_net_generic(const struct net *net, unsigned int id);
 void oxtcp_helper_for_each_net(void (*fn)(struct net *net));
+void oxtcp_helper_local_port_range(const struct net *net, u16 *low, u16 *high);
+bool oxtcp_helper_local_port_reserved(const struct net *net, u16 port);
 
 bool oxtcp_helper_ipv6_present(void);
 unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb);
@@ -32,9 +34,11 @@ void oxtcp_helper_put_net(struct net *net);
 int oxtcp_helper_ksock_set_v6only(struct sock *sk);
 void oxtcp_helper_ksock_set_reuse(struct sock *sk, bool reuse);
 int oxtcp_helper_ksock_claim_listen(struct sock *sk);
+int oxtcp_helper_ksock_claim_alone(struct sock *sk);
 unsigned int oxtcp_helper_ksock_port(const struct sock *sk);
 
-void oxtcp_helper_init_work(struct work_struct *work, work_func_t func);
-bool oxtcp_helper_queue_work(struct work_struct *work);
+void oxtcp_helper_init_work(struct delayed_work *work, work_func_t func);
+void oxtcp_helper_kick_work(struct delayed_work *work);
+void oxtcp_helper_kick_work_within(struct delayed_work *work, unsigned long jiffies);
 
 #endif

@@ -14,7 +14,9 @@ use super::net::Net;
 use super::netfilter::Family;
 
 /// The address, family and device that a socket is bound to; everything but the port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The order is any that is total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BindAddr {
     /// The address; an IPv4 address as `::ffff:a.b.c.d`, whatever the family. All zeroes (for
     /// [`Family::V4`] also `::ffff:0.0.0.0`) is the wildcard.
@@ -169,6 +171,13 @@ impl KernelSocket {
     pub(crate) fn claim_listen(&self) -> Result {
         // SAFETY: `sk` is the sock of a valid TCP socket, and not locked by us.
         kernel::error::to_result(unsafe { bindings::oxtcp_helper_ksock_claim_listen(self.sk()) })
+    }
+
+    /// Takes SO_REUSEADDR away from a bound socket, and says whether it is the only one on its port at overlapping
+    /// addresses. If it is, nobody else can bind there until [`KernelSocket::set_reuse`].
+    pub(crate) fn claim_alone(&self) -> bool {
+        // SAFETY: `sk` is the sock of a valid TCP socket, and not locked by us.
+        unsafe { bindings::oxtcp_helper_ksock_claim_alone(self.sk()) == 0 }
     }
 
     /// Sets SO_REUSEADDR. With `false` nobody can bind to an overlapping address any more.

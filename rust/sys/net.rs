@@ -59,6 +59,20 @@ impl Net {
         self.0.get()
     }
 
+    /// `ip_local_port_range`: the first and the last of the ports that connect() chooses from. Any context.
+    pub(crate) fn local_port_range(&self) -> (u16, u16) {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: The namespace is valid, and so are the pointers, for writes.
+        unsafe { bindings::oxtcp_helper_local_port_range(self.as_ptr(), &mut low, &mut high) };
+        (low, high)
+    }
+
+    /// Whether `port` is one of `ip_local_reserved_ports`, which are not to be chosen. Any context.
+    pub(crate) fn is_local_port_reserved(&self, port: u16) -> bool {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_local_port_reserved(self.as_ptr(), port) }
+    }
+
     /// The namespace that the machine started with.
     pub(crate) fn initial() -> &'static Net {
         // SAFETY: `init_net` is a static variable, and that namespace never ends.

@@ -14,7 +14,7 @@ use super::net::Net;
 use super::skb::SkBuff;
 
 /// An address family on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Family {
     /// IPv4.
     V4,

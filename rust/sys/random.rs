@@ -28,3 +28,9 @@ impl SipKey {
         unsafe { bindings::__siphash_unaligned(data.as_ptr().cast(), data.len(), &self.0) }
     }
 }
+
+/// 16 random bits. Any context.
+pub(crate) fn bits16() -> u16 {
+    // SAFETY: No conditions.
+    unsafe { bindings::get_random_u16() }
+}

@@ -45,3 +45,25 @@ impl Jiffies {
         (self.0.wrapping_sub(other.0) as isize) < 0
     }
 }
+
+/// A length of time in whole seconds, for timers that need not be exact.
+#[derive(Clone, Copy)]
+pub(crate) struct Span(u32);
+
+impl Span {
+    pub(crate) const fn from_secs(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
+    pub(crate) fn as_jiffies(self) -> usize {
+        // SAFETY: No conditions.
+        let second = unsafe { bindings::__usecs_to_jiffies(1_000_000) };
+        second * self.0 as usize
+    }
+}
+
+/// Lets others have the processor, if they have waited for long. Process context; sleeps.
+pub(crate) fn yield_if_needed() {
+    // SAFETY: The caller is in process context and holds no spin lock.
+    unsafe { bindings::oxtcp_helper_cond_resched() };
+}

@@ -37,7 +37,7 @@ pub struct TimeWait {
     rcv_nxt: SeqNum,
     ts_recent: u32,
     ts_offset: u32,
-    /// When it began, in seconds.
+    /// When it began, on a clock of milliseconds that comes round in 49 days.
     since: u32,
     window: u16,
     replied: ReplyLimit,
@@ -75,6 +75,9 @@ impl TimeWait {
     /// Linux's TCP_TIMEWAIT_LEN. RFC 9293 section 3.4.2 has twice an MSL of two minutes, and nobody follows.
     pub const LENGTH: Duration = Duration::from_secs(60);
 
+    /// Linux's `tcp_tw_reuse_delay`: RFC 6191 section 2 asks for a tick of the slowest timestamp clock, which is a second.
+    pub const REUSE_DELAY: Duration = Duration::from_secs(1);
+
     /// How far beyond SND.NXT the next connection begins: more than the largest unscaled window, as in Linux.
     const ISS_GAP: u32 = 65535 + 2;
 
@@ -94,7 +97,7 @@ impl TimeWait {
             rcv_nxt: open.rcv_nxt,
             ts_recent: open.ts_recent.unwrap_or(0),
             ts_offset: open.ts_offset,
-            since: cx.now.as_secs32(),
+            since: cx.now.timestamp_ms(0),
             window: open.rcv_scale.narrow(open.rcv_wnd),
             replied: ReplyLimit::new(),
             timestamps: open.ts_recent.is_some(),
@@ -200,7 +203,7 @@ impl TimeWait {
         }
         self.awaits_fin = false;
         self.rcv_nxt = segment.end();
-        self.since = cx.now.as_secs32();
+        self.since = cx.now.timestamp_ms(0);
         if let Some(val) = val {
             self.ts_recent = val;
         }
@@ -248,14 +251,17 @@ impl TimeWait {
         }
     }
 
-    /// The initial sequence number with which an active open may take over the ports, or None when
-    /// it may not: the peer may still send, `tcp_tw_reuse` is 0, no timestamps protect the new connection, or a second has not passed, so
-    /// that its timestamps would not be newer (RFC 6191, Linux's `tcp_twsk_unique`). Whether the setting's 2 (loopback
-    /// only) holds, the caller knows.
-    pub fn reuse(&self, cx: &Context<'_>) -> Option<SeqNum> {
-        let age = cx.now.as_secs32().wrapping_sub(self.since);
-        let allowed = !self.awaits_fin && cx.config.tw_reuse != 0 && self.timestamps;
-        (allowed && age > 1).then(|| self.next_iss())
+    /// The initial sequence number with which an active open may take over the ports, or None when it may not (RFC
+    /// 6191, Linux's `tcp_twsk_unique`). What protects the new connection is timestamps: without them the answer is
+    /// never. Nor while the peer may still send, in FIN-WAIT-2.
+    ///
+    /// An open from a port that the program bound has no other port to go to: it may at once. One that can choose
+    /// may only if `tw_reuse` is not 0, and after [`TimeWait::REUSE_DELAY`], so that its timestamps are newer. Whether the
+    /// setting's 2 (loopback only) holds, the caller knows.
+    pub fn reuse(&self, cx: &Context<'_>, bound: bool) -> Option<SeqNum> {
+        let age = Duration::from_millis(u64::from(cx.now.timestamp_ms(0).wrapping_sub(self.since)));
+        let may = bound || cx.config.tw_reuse != 0 && age > TimeWait::REUSE_DELAY;
+        (!self.awaits_fin && self.timestamps && may).then(|| self.next_iss())
     }
 
     /// SND.NXT of the old connection.
@@ -564,19 +570,52 @@ mod tests {
     }
 
     #[test]
-    fn reuse__needs_timestamps_and_more_than_a_second() {
-        let config = Config::default();
+    fn reuse__table() {
         let iss = SeqNum::new(SND).add(65537);
-        let stamped = TimeWait::new(&at(&config, 0), &open(Some(70)));
-        assert_eq!(stamped.reuse(&at(&config, 1_000)), None);
-        assert_eq!(stamped.reuse(&at(&config, 2_000)), Some(iss));
-        let bare = TimeWait::new(&at(&config, 0), &open(None));
-        assert_eq!(bare.reuse(&at(&config, 2_000)), None);
-        let never = Config {
-            tw_reuse: 0,
-            ..config
+        // TS.Recent, tw_reuse, age in milliseconds, bound, reuse.
+        type Row = (Option<u32>, u8, u64, bool, bool);
+        let table: &[Row] = &[
+            (Some(70), 1, 0, false, false),
+            (Some(70), 1, 1_000, false, false),
+            (Some(70), 1, 1_001, false, true),
+            (Some(70), 2, 1_001, false, true),
+            (Some(70), 1, 59_999, false, true),
+            // TS.Recent may well be 0.
+            (Some(0), 1, 1_001, false, true),
+            // Never without timestamps.
+            (None, 1, 59_999, false, false),
+            (None, 1, 59_999, true, false),
+            // Not asked for.
+            (Some(70), 0, 59_999, false, false),
+            // No other port to go to.
+            (Some(70), 0, 0, true, true),
+            (Some(70), 1, 0, true, true),
+        ];
+        for row in table {
+            let (recent, tw_reuse, age, bound, expected) = *row;
+            let config = Config {
+                tw_reuse,
+                ..Config::default()
+            };
+            // Not on a whole second, so that rounding would show.
+            let time_wait = TimeWait::new(&at(&config, 700), &open(recent));
+            let got = time_wait.reuse(&at(&config, 700 + age), bound);
+            assert_eq!(got, expected.then_some(iss), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn reuse__the_clock_comes_round() {
+        let config = Config::default();
+        let start = Instant::from_millis(u64::from(u32::MAX) - 500);
+        let cx = |now| Context {
+            now,
+            config: &config,
         };
-        assert_eq!(stamped.reuse(&at(&never, 2_000)), None);
+        let time_wait = TimeWait::new(&cx(start), &open(Some(70)));
+        let reuse = |millis| time_wait.reuse(&cx(start + Duration::from_millis(millis)), false);
+        assert_eq!(reuse(1_000), None);
+        assert!(reuse(1_001).is_some());
     }
 
     #[test]
