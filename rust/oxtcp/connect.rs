@@ -18,7 +18,7 @@ use crate::sys::netfilter::Family;
 use crate::sys::proto::PeerAddress;
 use crate::sys::route;
 use crate::sys::table::{Endpoint, FlowKey, Found};
-use crate::{connection, listener};
+use crate::{connection, half_open, listener};
 
 /// Takes the local port (0: any) at the address that is set. The socket layer has checked the address
 /// and the right to the port.

@@ -515,8 +515,8 @@ mod tests {
         let old = segment(Flags::ACK, 0, 0, Some(74));
         assert_eq!(verdict_at(&mut waiting, &later, &old, RCV + 1), "ack");
         // It is as old as the FIN, not as the connection that was kept.
-        assert_eq!(waiting.reuse(&at(&config, 31_000)), None);
-        assert!(waiting.reuse(&at(&config, 32_000)).is_some());
+        assert_eq!(waiting.reuse(&at(&config, 31_000), false), None);
+        assert!(waiting.reuse(&at(&config, 32_000), false).is_some());
         let syn = segment(Flags::SYN, 2, 0, Some(76));
         assert_eq!(
             verdict_at(&mut waiting, &later, &syn, RCV + 1),
@@ -528,7 +528,8 @@ mod tests {
     fn reuse__not_before_the_fin() {
         let config = Config::default();
         let waiting = TimeWait::awaiting_fin(&at(&config, 0), &open(Some(70)));
-        assert_eq!(waiting.reuse(&at(&config, 30_000)), None);
+        assert_eq!(waiting.reuse(&at(&config, 30_000), false), None);
+        assert_eq!(waiting.reuse(&at(&config, 30_000), true), None);
     }
 
     #[test]
