@@ -261,3 +261,15 @@ pub fn find_sysctl(stack: Stack, name: &str) -> Option<String> {
         .into_iter()
         .find(|path| fs::metadata(format!("/proc/sys/{path}")).is_ok())
 }
+
+/// A number that `tc` counts for the root queue of `device`, in this thread's namespace.
+#[track_caller]
+pub fn qdisc_count(device: &str, what: &str) -> u64 {
+    let text = sh(&format!("tc -s -j qdisc show dev {device} root"));
+    text.split_once(&format!("\"{what}\":"))
+        .and_then(|(_, rest)| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        })
+        .unwrap_or_else(|| panic!("no `{what}` in {text}"))
+}

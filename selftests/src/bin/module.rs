@@ -12,6 +12,7 @@ use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::errno::expect_one_of;
 use oxtcp_selftests::kernel::{self, Log};
 use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{
     connected, expect_errno, ktap, listening, stack, thread, wait, Ip, Pair, Sock, Stack, Suite,
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
         ("unload__after_time_wait", unload__after_time_wait),
         ("unload__after_fin_wait2", unload__after_fin_wait2),
         ("unload__with_orphans", unload__with_orphans),
+        (
+            "unload__waits_for_queued_packets",
+            unload__waits_for_queued_packets,
+        ),
         (
             "unload__while_a_table_is_read",
             unload__while_a_table_is_read,
@@ -520,6 +525,42 @@ fn unload__while_peers_still_send() {
         let _ = peer.send(b"anybody?", libc::MSG_NOSIGNAL);
     }
     load("");
+}
+
+/// A packet in a device's queue points to its socket: the module stays until the last one has left.
+fn unload__waits_for_queued_packets() {
+    ready();
+    let link = Veth::make();
+    for stack in both() {
+        let address = Veth::address_b(stack.ip, 5001);
+        let (listener, _) = link.b.run(|| listening_at(stack, &address, 1));
+        let client = Sock::open(stack);
+        client.connect(&address).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        // The burst goes at once, the rest at a packet in 12 seconds.
+        ns::sh_or_skip("tc qdisc add dev va root tbf rate 1kbit burst 2kb limit 1mb");
+        client.send_all(&Stream::new(7).take(10_000));
+        wait::until("packets wait in the queue", || {
+            ns::qdisc_count("va", "backlog") > 5000
+        });
+        for end in [client, server] {
+            end.set_linger(true, 0).expect("SO_LINGER");
+        }
+        drop(listener);
+        let unloading = thread::spawn(unload);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(
+            ns::qdisc_count("va", "backlog") > 5000,
+            "the queue is not slow enough"
+        );
+        assert!(
+            !unloading.is_finished(),
+            "unloaded under packets that point to a socket"
+        );
+        ns::sh("tc qdisc del dev va root");
+        unloading.join();
+        load("");
+    }
 }
 
 /// Loads and unloads, each with a connection of each kind, and compares the kernel's memory. OXTCP_LOADS

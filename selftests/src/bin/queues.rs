@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The queues below a connection, in its own host: how much of it waits there, what becomes of what they drop, and of
-//! what still waits when its socket is gone.
+//! The queues below a connection, in its own host: how much of it waits there, and what becomes of what they drop.
 
 use std::fs;
 use std::process::ExitCode;
@@ -10,13 +9,13 @@ use oxtcp_selftests::capture::Capture;
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
-use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, ktap, thread, transfer, Pair, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("queues");
     cases!(suite.pairs:
         backlog__is_bounded, backlog__is_bounded_by_the_setting, drop__leaves_no_gap,
-        queued__packets_keep_the_socket, loss__many_small_pieces, send_buffer__begins_as_the_built_in_tcp_s,
+        loss__many_small_pieces, send_buffer__begins_as_the_built_in_tcp_s,
         send_buffer__is_capped,
     );
     suite.run()
@@ -30,18 +29,6 @@ fn over(link: &Veth, pair: Pair, port: u16) -> Connected {
     client.connect(&address).expect("connect");
     let (server, _) = listener.accept().expect("accept");
     Connected { client, server }
-}
-
-/// A number that `tc` counts for the root queue of `va`.
-#[track_caller]
-fn count(what: &str) -> u64 {
-    let text = ns::sh("tc -s -j qdisc show dev va root");
-    text.split_once(&format!("\"{what}\":"))
-        .and_then(|(_, rest)| {
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().ok()
-        })
-        .unwrap_or_else(|| panic!("no `{what}` in {text}"))
 }
 
 /// A queue at `va` that takes 20 MB, too slow for the sender; returns how much to send through it. A debug kernel sends
@@ -65,7 +52,7 @@ fn backlog_of_a_transfer(link: &Veth, pair: Pair) -> u64 {
     let receiver = thread::spawn(move || transfer::receive(&server, 7, total));
     let mut most = 0;
     while !receiver.is_finished() {
-        most = most.max(count("backlog"));
+        most = most.max(ns::qdisc_count("va", "backlog"));
         // A look at the queue is a process of its own.
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -112,7 +99,7 @@ fn drop__leaves_no_gap(pair: Pair) {
     let sender = thread::spawn(move || transfer::send(&client, 7, total));
     transfer::receive(&server, 7, total);
     sender.join();
-    let drops = count("drops");
+    let drops = ns::qdisc_count("va", "drops");
     ktap::note(&format!("{drops} dropped"));
     assert!(drops > 0, "the queue was never full");
     let mut expected = None;
@@ -129,42 +116,6 @@ fn drop__leaves_no_gap(pair: Pair) {
         }
     }
     assert!(expected.is_some(), "nothing was captured");
-}
-
-/// References on the module: each of its sockets has some.
-fn module_references() -> u64 {
-    fs::read_to_string("/sys/module/oxtcp/refcnt")
-        .expect("the module's references")
-        .trim()
-        .parse()
-        .expect("a number")
-}
-
-/// A socket that is closed and done stays, and the module with it, until its last packet has left; then both go.
-fn queued__packets_keep_the_socket(pair: Pair) {
-    if !pair.client.ours {
-        ktap::skip("about the module's sockets");
-    }
-    wait::until("no socket of another test is left", || {
-        module_references() == 0
-    });
-    let link = Veth::make();
-    let Connected { client, server } = over(&link, pair, 5001);
-    // The burst goes at once, the rest at a packet in 12 seconds.
-    ns::sh_or_skip("tc qdisc add dev va root tbf rate 1kbit burst 2kb limit 1mb");
-    client.send_all(&Stream::new(7).take(10_000));
-    wait::until("packets wait in the queue", || count("backlog") > 5000);
-    for end in [client, server] {
-        end.set_linger(true, 0).expect("SO_LINGER");
-        drop(end);
-    }
-    // The receiving side is gone when what is left of it is; the sending one waits with its packets.
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(count("backlog") > 5000, "the queue is not slow enough");
-    let held = module_references();
-    assert!(held > 0, "nothing holds the socket that packets point to");
-    ns::sh("tc qdisc del dev va root");
-    wait::until("the socket is gone", || module_references() == 0);
 }
 
 fn send_buffer_of(sock: &Sock) -> i32 {
