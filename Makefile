@@ -129,7 +129,7 @@ conformance: ## packetdrill's scripts on the engine, each change of them, and Do
 STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
 # A debug kernel is many times slower: of the socket tests those between ourselves. DEBUG_TESTS= (empty) and
 # DEBUG_LOADS=1000 take an hour and more.
-DEBUG_TESTS ?= socket_api connect/ours_to_ours close/ours_to_ours sizes
+DEBUG_TESTS ?= sizes socket_api connect/ours_to_ours close/ours_to_ours ports/ipv4.connect queues/ipv4.ours_to_ours module
 DEBUG_LOADS ?= 50
 DEBUG_ENV := --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=900 --env OXTCP_LOADS=$(DEBUG_LOADS)
 
