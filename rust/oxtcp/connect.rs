@@ -151,7 +151,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         advertised_mss: listener::advertised_mss(info.advmss, options.max_seg),
         path_mss: output::mss_of(info.mtu, sk.wire_family()),
         recv_space: connection::receive_space(sk),
-        recv_limit: listener::receive_limit(namespace, sock.rcvbuf()),
+        recv_limit: listener::receive_limit(namespace, sock),
         options,
     };
     // What a former connection of the socket left is not this one's (tcp_connect_init()).

@@ -19,6 +19,7 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{tcp_state, Owner, Role, Sk, Socket, Tcp};
+use crate::sys::bindings;
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
@@ -215,7 +216,7 @@ pub(crate) fn segment(
         ts_offset: isn::timestamp_offset(hash),
         advertised_mss: advertised_mss(info.advmss, advertised_max),
         recv_space: listener.rcvbuf() / 2,
-        recv_limit: receive_limit(namespace, listener.rcvbuf()),
+        recv_limit: receive_limit(namespace, listener),
     };
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
@@ -385,8 +386,13 @@ pub(crate) fn advertised_mss(route: u32, max_seg: Option<core::num::NonZeroU16>)
     max_seg.map_or(route, |max| route.min(max.get()))
 }
 
-/// The largest window that a receive buffer may ever make, which the window scale is chosen for.
-pub(crate) fn receive_limit(namespace: &Namespace, rcvbuf: u32) -> u32 {
+/// The largest window that a receive buffer may ever make, which the window scale is chosen for: one that the program
+/// has set does not grow.
+pub(crate) fn receive_limit(namespace: &Namespace, sock: &Socket) -> u32 {
+    let rcvbuf = sock.rcvbuf();
+    if sock.user_locked(bindings::SOCK_RCVBUF_LOCK) {
+        return connection::window_of(rcvbuf);
+    }
     let [_, _, most] = namespace.sysctls.rmem();
     u32::try_from(most).unwrap_or(0).max(rcvbuf)
 }

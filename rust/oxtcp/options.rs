@@ -187,6 +187,9 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         }
     }
     apply(sk);
+    if name == bindings::TCP_NODELAY && value != 0 {
+        connection::with(sk, |connection, _| connection.set_nodelay(true));
+    }
     Ok(())
 }
 

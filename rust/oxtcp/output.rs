@@ -15,9 +15,6 @@ use crate::sys::route::{self, Flow, Route, XmitError};
 use crate::sys::skb::{self, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 
-/// The least segments of a burst, if the device can cut it (Linux's tcp_min_tso_segs): also a slow path is worth fewer packets.
-const MIN_BURST: u32 = 2;
-
 /// Sends all that the connection has to send now. Any context.
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let mut path_is_known = false;
@@ -72,6 +69,8 @@ fn burst(sk: &mut Sk<'_>) -> Option<BurstLimit> {
     let largest = route::burst_limit(sk);
     let shift = route::pacing_shift(sk);
     let limit_output = output_limit(sk);
+    // If the device can cut it: also a slow path is worth fewer packets.
+    let least = u32::try_from(namespace(sk.sock()).sysctls.min_tso_segs()).unwrap_or(1);
     let connection = sk.state().connection()?;
     let share = connection
         .pacing_rate()
@@ -88,7 +87,7 @@ fn burst(sk: &mut Sk<'_>) -> Option<BurstLimit> {
     let mss = u32::from(connection.mss());
     let burst = share
         .saturating_add(near)
-        .max(mss.saturating_mul(MIN_BURST))
+        .max(mss.saturating_mul(least))
         .min(largest.max(mss));
     // One packet is let out whatever lies below: something in flight keeps the connection going.
     if connection.unacked() > burst {

@@ -107,6 +107,8 @@ settings! {
         /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of
         /// its established table); this is the value for 8 GB and more.
         max_tw_buckets = 262_144, 0, i32::MAX;
+        /// The least segments in a burst, however slow the path.
+        min_tso_segs = 2, 1, 255;
         /// As `retries2`, without a program; 0 means 8.
         orphan_retries = 0, 0, 255;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's

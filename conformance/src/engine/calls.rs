@@ -549,6 +549,9 @@ impl Engine {
             _ => return Err("ENOPROTOOPT"),
         }
         self.apply(id);
+        if name == 1 && value != 0 {
+            self.with_connection(id, |connection, _| connection.set_nodelay(true));
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 //! TCP_INFO and SO_MEMINFO, from what the engine tells.
 
-use oxtcp_engine::Connection;
+use oxtcp_engine::{Connection, Instant};
 
 use super::settings::Sysctls;
 use super::socket::{Role, Socket};
@@ -11,7 +11,7 @@ use super::socket::{Role, Socket};
 const INFINITE_SSTHRESH: i64 = 0x7fff_ffff;
 
 /// A field by the name that scripts use; `None` where nothing tells it.
-pub(super) fn field(socket: &Socket, sysctls: &Sysctls, name: &str) -> Option<i64> {
+pub(super) fn field(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str) -> Option<i64> {
     let connection = match &socket.role {
         Role::Connection(connection) => Some(connection),
         _ => None,
@@ -21,6 +21,7 @@ pub(super) fn field(socket: &Socket, sysctls: &Sysctls, name: &str) -> Option<i6
         "SK_MEMINFO_RCVBUF" => Some(i64::from(socket.rcvbuf)),
         "SK_MEMINFO_SNDBUF" => Some(i64::from(socket.sndbuf)),
         "SK_MEMINFO_RMEM_ALLOC" => Some(i64::from(socket.rmem())),
+        "tcpi_last_data_recv" => Some(connection?.last_data_recv(now).as_millis() as i64),
         _ => of_connection(connection?, sysctls, name),
     }
 }

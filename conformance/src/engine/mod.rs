@@ -248,7 +248,9 @@ impl Backend for Engine {
 
     fn info(&mut self, fd: i64, name: &str) -> Option<i64> {
         match self.files.get(&fd) {
-            Some(File::Socket(id)) => info::field(&self.sockets[*id], &self.sysctls, name),
+            Some(File::Socket(id)) => {
+                info::field(&self.sockets[*id], &self.sysctls, self.instant(), name)
+            }
             _ => None,
         }
     }

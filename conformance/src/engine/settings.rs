@@ -13,6 +13,7 @@ pub(super) struct Sysctls {
     pub(super) wmem: [u32; 3],
     pub(super) max_syn_backlog: usize,
     pub(super) somaxconn: u32,
+    pub(super) min_tso_segs: u32,
     /// `net.core.rmem_max` and `wmem_max`: the most that SO_RCVBUF and SO_SNDBUF give.
     pub(super) core_max: u32,
     texts: BTreeMap<String, String>,
@@ -25,6 +26,8 @@ enum Rule {
     /// Three sizes.
     Receive,
     Send,
+    /// `net.oxtcp.min_tso_segs`
+    LeastBurst,
     /// Nothing depends on it: we always do what these values ask for.
     Always(&'static [&'static str]),
     /// Nothing depends on it, whatever the value.
@@ -75,8 +78,9 @@ fn rule(name: &str) -> Option<Rule> {
         "tcp_notsent_lowat" => Rule::Always(&["4294967295"]),
         "tcp_pacing_ss_ratio" => Rule::Always(&["200"]),
         "tcp_pacing_ca_ratio" => Rule::Always(&["120"]),
-        "tcp_min_tso_segs" => Rule::Always(&["2"]),
-        "tcp_tso_win_divisor" => Rule::Always(&["3"]),
+        "tcp_min_tso_segs" => Rule::LeastBurst,
+        // How long a burst may be held back to become larger. Ours are never held back.
+        "tcp_tso_win_divisor" => Rule::Irrelevant,
         // Cookies are for listeners that overflow; no script of those that count lets one overflow.
         "tcp_syncookies" => Rule::Always(&["1"]),
         // On for both sides, and a socket must ask for it.
@@ -94,6 +98,7 @@ impl Sysctls {
             wmem: [4096, 16_384, 4_194_304],
             max_syn_backlog: 4096,
             somaxconn: 4096,
+            min_tso_segs: 2,
             core_max: 4 << 20,
             texts: BTreeMap::new(),
         }
@@ -128,6 +133,7 @@ impl Sysctls {
             }
             Rule::Receive => self.rmem = sizes().ok_or_else(bad)?,
             Rule::Send => self.wmem = sizes().ok_or_else(bad)?,
+            Rule::LeastBurst => self.min_tso_segs = number().filter(|n| *n > 0).ok_or_else(bad)?,
             Rule::Always(values) if values.contains(&value) => {}
             Rule::Always(_) => return Err(bad()),
             Rule::Irrelevant => {}

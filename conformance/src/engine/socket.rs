@@ -145,7 +145,10 @@ impl Socket {
 
     /// As the adapter's `receive_limit`.
     pub(super) fn receive_limit(&self, most: u32) -> u32 {
-        most.max(self.rcvbuf)
+        match self.rcvbuf_locked {
+            true => memory::window_of(self.rcvbuf),
+            false => most.max(self.rcvbuf),
+        }
     }
 
     pub(super) fn take_error(&mut self) -> Option<i32> {

@@ -270,12 +270,12 @@ impl Engine {
 
     /// Sends all that a connection has to send.
     pub(super) fn transmit(&mut self, id: usize, cx: &Context<'_>) {
-        let limit = match self.offload {
-            true => BurstLimit(BURST),
-            false => BurstLimit(1),
-        };
         let ports = (self.sockets[id].local_port, self.sockets[id].remote_port);
         while let Some(connection) = self.sockets[id].connection() {
+            let limit = match self.offload {
+                true => burst(connection, self.sysctls.min_tso_segs),
+                false => BurstLimit(1),
+            };
             let Some(transmit) = connection.poll_transmit(cx, limit) else {
                 return;
             };
@@ -325,4 +325,22 @@ impl Engine {
             },
         ));
     }
+}
+
+/// How much data may go into one packet: as the adapter's `burst`, but for its small queues, as nothing waits here.
+fn burst(connection: &Connection, least: u32) -> BurstLimit {
+    /// The round trips that make the largest burst half as large each, and what a burst is a part of a second.
+    const RTT_LOG: u32 = 9;
+    const PACING_SHIFT: u32 = 10;
+    let share = (connection.pacing_rate() >> PACING_SHIFT).min(u64::from(u32::MAX)) as u32;
+    let near = match connection.min_rtt() {
+        Some(rtt) => u32::try_from(rtt.as_micros() >> RTT_LOG)
+            .ok()
+            .and_then(|halvings| BURST.checked_shr(halvings))
+            .unwrap_or(0),
+        None => BURST,
+    };
+    let mss = u32::from(connection.mss());
+    let burst = share.saturating_add(near).max(mss.saturating_mul(least));
+    BurstLimit(burst.min(BURST.max(mss)))
 }

@@ -43,10 +43,10 @@ pub struct Request {
     advertised_mss: u16,
     window: u16,
     replied: ReplyLimit,
-    snd_scale: WindowScale,
-    rcv_scale: WindowScale,
+    /// When the SYN-ACK was sent; 0 once it was sent again, so that an acknowledgment does not tell which is meant
+    /// (Karn).
+    sent: u16,
     agreed: Agreed,
-    resent: u8,
 }
 
 /// What a segment means for a request.
@@ -76,19 +76,60 @@ pub enum RequestTimer {
     Expire,
 }
 
-/// The options that both sides offered.
+/// In two bytes: the options that both sides offered, the window scales (four bits each, the peer's and ours), and how often the
+/// timer had the SYN-ACK sent again (five bits: more than [`Agreed::MOST_RESENT`] times it never is).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Agreed(u8);
+struct Agreed(u16);
 
 impl Agreed {
-    const WINDOW_SCALE: u8 = 1;
-    const SACK: u8 = 2;
-    const TIMESTAMPS: u8 = 4;
+    const WINDOW_SCALE: u16 = 1;
+    const SACK: u16 = 2;
+    const TIMESTAMPS: u16 = 4;
+    const SND_SCALE_SHIFT: u32 = 3;
+    const RCV_SCALE_SHIFT: u32 = 7;
+    const RESENT_SHIFT: u32 = 11;
+    /// An hour, with two minutes between the later ones.
+    const MOST_RESENT: u8 = 31;
 
-    const fn has(self, option: u8) -> bool {
+    /// `options`, and the peer's scale and ours.
+    fn new(options: u16, (snd, rcv): (WindowScale, WindowScale)) -> Self {
+        // Scales are at most 14.
+        let snd = u16::from(snd.get()).wrapping_shl(Agreed::SND_SCALE_SHIFT);
+        let rcv = u16::from(rcv.get()).wrapping_shl(Agreed::RCV_SCALE_SHIFT);
+        Agreed(options | snd | rcv)
+    }
+
+    const fn has(self, option: u16) -> bool {
         self.0 & option != 0
     }
+
+    const fn snd_scale(self) -> WindowScale {
+        WindowScale::new((self.0.wrapping_shr(Agreed::SND_SCALE_SHIFT) & 15) as u8)
+    }
+
+    const fn rcv_scale(self) -> WindowScale {
+        WindowScale::new((self.0.wrapping_shr(Agreed::RCV_SCALE_SHIFT) & 15) as u8)
+    }
+
+    const fn resent(self) -> u8 {
+        self.0.wrapping_shr(Agreed::RESENT_SHIFT) as u8
+    }
+
+    /// Counts one more; at most [`Agreed::MOST_RESENT`].
+    fn count_resent(&mut self) {
+        if self.resent() < Agreed::MOST_RESENT {
+            self.0 = self.0.wrapping_add(1u16.wrapping_shl(Agreed::RESENT_SHIFT));
+        }
+    }
 }
+
+/// Ticks of 32 microseconds, which come round after two seconds: longer than the first SYN-ACK waits for its
+/// acknowledgment. Never 0.
+fn sent_tick(cx: &Context<'_>) -> u16 {
+    ((cx.now.as_micros() >> SENT_SHIFT) as u16).max(1)
+}
+
+const SENT_SHIFT: u32 = 5;
 
 impl Request {
     /// The longest time between two SYN-ACKs (Linux's TCP_RTO_MAX).
@@ -115,6 +156,10 @@ impl Request {
             agreed |= Agreed::TIMESTAMPS;
             ts_recent = val;
         }
+        let segment = match agreed & Agreed::TIMESTAMPS {
+            0 => open.advertised_mss,
+            _ => open.advertised_mss.saturating_sub(Timestamps::PADDED_LEN),
+        };
         Request {
             iss: open.iss,
             irs: syn.seq(),
@@ -123,12 +168,10 @@ impl Request {
             // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
             peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
             advertised_mss: open.advertised_mss,
-            window: first_window(open.recv_space, scales.1),
+            window: first_window(open.recv_space, segment, scales.1),
             replied: ReplyLimit::new(),
-            snd_scale: scales.0,
-            rcv_scale: scales.1,
-            agreed: Agreed(agreed),
-            resent: 0,
+            sent: sent_tick(cx),
+            agreed: Agreed::new(agreed, scales),
         }
     }
 
@@ -165,7 +208,10 @@ impl Request {
         // peer lacks is the SYN-ACK.
         if segment.seq() == self.irs && flags.syn() && !flags.rst() && !flags.ack() && !stale {
             return match self.replied.permits(cx, segment) {
-                true => RequestVerdict::Resend(self.syn_ack(cx)),
+                true => {
+                    self.sent = 0;
+                    RequestVerdict::Resend(self.syn_ack(cx))
+                }
                 false => RequestVerdict::Ignore,
             };
         }
@@ -214,23 +260,37 @@ impl Request {
 
     /// Call it [`Request::next_timeout`] after the last SYN-ACK.
     pub fn on_timer(&mut self, cx: &Context<'_>) -> RequestTimer {
-        if self.resent >= cx.config.synack_retries {
+        let most = cx.config.synack_retries.min(Agreed::MOST_RESENT);
+        if self.agreed.resent() >= most {
             return RequestTimer::Expire;
         }
-        self.resent = self.resent.saturating_add(1);
+        self.agreed.count_resent();
+        self.sent = 0;
         RequestTimer::Resend(self.syn_ack(cx))
     }
 
     /// How long after the last SYN-ACK the timer is to run: 1 s, 2 s, 4 s ... (RFC 6298 section 5).
     pub fn next_timeout(&self) -> Duration {
         INITIAL_RTO
-            .backed_off(self.resent)
+            .backed_off(self.agreed.resent())
             .min(Request::MAX_TIMEOUT)
     }
 
     /// How often the timer had the SYN-ACK sent again (RFC 6298 rule 5.7, RFC 5681 section 3.1).
     pub const fn resent(&self) -> u8 {
-        self.resent
+        self.agreed.resent()
+    }
+
+    /// The round trip, now that the SYN-ACK's acknowledgment has come; `None` when it was sent more than once.
+    pub fn rtt(&self, cx: &Context<'_>) -> Option<Duration> {
+        let ticks = match self.sent {
+            0 => return None,
+            sent => sent_tick(cx).wrapping_sub(sent),
+        };
+        // Not zero: less than a tick is not nothing.
+        Some(Duration::from_micros(
+            (u64::from(ticks) << SENT_SHIFT).max(1),
+        ))
     }
 
     /// Our initial sequence number.
@@ -271,7 +331,7 @@ impl Request {
     /// The scale of the peer's windows and that of ours, if both sides offered the option.
     pub const fn window_scales(&self) -> Option<(WindowScale, WindowScale)> {
         if self.agreed.has(Agreed::WINDOW_SCALE) {
-            Some((self.snd_scale, self.rcv_scale))
+            Some((self.agreed.snd_scale(), self.agreed.rcv_scale()))
         } else {
             None
         }
@@ -320,6 +380,17 @@ impl Request {
         }
     }
 
+    /// The window of a segment after the SYN-ACK: the same right edge or, where the SYN-ACK could not tell of all the room,
+    /// one a little further.
+    fn scaled_window(&self) -> u16 {
+        let scale = self.agreed.rcv_scale();
+        let more = match self.window {
+            u16::MAX => scale.unit().wrapping_sub(1),
+            _ => 0,
+        };
+        scale.narrow(self.rcv_wnd().saturating_add(more))
+    }
+
     /// An ACK with nothing in it.
     fn ack(&self, cx: &Context<'_>, kind: TransmitKind) -> Transmit {
         Transmit {
@@ -327,7 +398,7 @@ impl Request {
                 seq: self.snd_nxt(),
                 ack: self.rcv_nxt(),
                 flags: Flags::ACK,
-                window: self.rcv_scale.narrow(self.rcv_wnd()),
+                window: self.scaled_window(),
                 options: Options {
                     timestamps: self.echo(cx),
                     ..Options::default()
@@ -349,14 +420,21 @@ impl Request {
     }
 }
 
-/// The window of a SYN, which is not scaled (RFC 7323 section 2.2). It is a multiple of the scale's unit, so
-/// that the first scaled one can name the same right edge.
-fn first_window(space: u32, scale: WindowScale) -> u16 {
-    let bytes = WindowScale::default().narrow(space);
-    let units = scale.narrow(u32::from(bytes));
+/// The window of a SYN, which is not scaled (RFC 7323 section 2.2): whole segments where there is room for one
+/// (Linux's `tcp_select_initial_window`), and a multiple of the scale's unit, so that the first scaled one can name the same
+/// right edge. Where there is more room than a SYN can tell of, that edge can be rounded up to later.
+pub(crate) fn first_window(space: u32, segment: u16, scale: WindowScale) -> u16 {
+    let Ok(bytes) = u16::try_from(space) else {
+        return u16::MAX;
+    };
+    let whole = match bytes.checked_rem(segment) {
+        Some(rest) if bytes > segment => bytes.saturating_sub(rest),
+        _ => bytes,
+    };
+    let units = scale.narrow(u32::from(whole));
     match units {
-        0 => bytes,
-        // At most `bytes`, which has 16 bits.
+        0 => whole,
+        // At most `whole`, which has 16 bits.
         _ => scale.widen(units) as u16,
     }
 }
@@ -451,8 +529,8 @@ mod tests {
             (push, 1, 1, 64_000, "complete"),
             (Flags::FIN_ACK, 1, 1, 0, "complete"),
             (Flags::ACK, 500, 1, 0, "complete"),
-            (Flags::ACK, 9_984, 1, 5, "complete"),
-            (Flags::ACK, 9_985, 1, 0, "complete"),
+            (Flags::ACK, 9_600, 1, 5, "complete"),
+            (Flags::ACK, 9_601, 1, 0, "complete"),
             // Nobody sends a SYN-ACK to a listener.
             (Flags::SYN_ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::SYN_ACK, 0, 1, 10, "challenge ACK+1,+1"),
@@ -468,19 +546,19 @@ mod tests {
             // Outside of the window.
             (Flags::ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::ACK, 0, 1, 1, "ACK+1,+1"),
-            (Flags::ACK, 9_985, 1, 1, "ACK+1,+1"),
+            (Flags::ACK, 9_601, 1, 1, "ACK+1,+1"),
             (Flags::SYN, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::SYN, u32::MAX, 0, 0, "ACK+1,+1"),
             (Flags::NONE, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::RST, 0, 0, 0, "ignore"),
-            (Flags::RST, 9_986, 0, 0, "ignore"),
-            (Flags::RST_ACK, 9_986, 9, 0, "ignore"),
+            (Flags::RST, 9_602, 0, 0, "ignore"),
+            (Flags::RST_ACK, 9_602, 9, 0, "ignore"),
             // RST: the exact number, and a guess.
             (Flags::RST, 1, 0, 0, "drop"),
             (Flags::RST_ACK, 1, 1, 0, "drop"),
             (Flags::RST_ACK, 1, 9, 0, "drop"),
             (Flags::RST, 2, 0, 0, "challenge ACK+1,+1"),
-            (Flags::RST, 9_985, 0, 0, "challenge ACK+1,+1"),
+            (Flags::RST, 9_601, 0, 0, "challenge ACK+1,+1"),
             // Another SYN within the window.
             (Flags::SYN, 5, 0, 0, "challenge ACK+1,+1"),
             (Flags::SYN_ACK, 5, 1, 0, "challenge ACK+1,+1"),
@@ -549,7 +627,8 @@ mod tests {
         let mut config = Config::default();
         let request = Request::new(&cx(&config), &syn(), &OPEN);
         let syn_ack = request.syn_ack(&cx(&config));
-        assert_eq!(syn_ack.header.window, 9_984);
+        // Seven segments, in units of 128.
+        assert_eq!(syn_ack.header.window, 9_600);
         assert_eq!(
             syn_ack.header.options,
             Options {
@@ -600,8 +679,73 @@ mod tests {
         };
         let request = Request::new(&cx(&config), &hostile, &open);
         assert_eq!(request.peer_mss(), 48);
-        assert_eq!(request.syn_ack(&cx(&config)).header.window, 49_152);
+        assert_eq!(request.syn_ack(&cx(&config)).header.window, 65_535);
+        // The right edge does not move back.
+        let ack = request.ack(&cx(&config), TransmitKind::Ack);
+        assert_eq!(ack.header.window, 4);
         assert_eq!(request.rcv_nxt(), SeqNum::new(IRS).add(1));
+    }
+
+    #[test]
+    fn first_window__whole_segments_in_units_of_the_scale() {
+        // Room, segment, scale, window.
+        let table = [
+            (20_000, 1460, 0, 18_980),
+            (10_000, 1388, 7, 9_600),
+            (1_000, 1460, 0, 1_000),
+            (100, 1460, 7, 100),
+            (65_535, 1285, 0, 65_535),
+            (65_536, 1460, 0, 65_535),
+            (500_000, 1460, 4, 65_535),
+            (5_000, 0, 0, 5_000),
+            (0, 1460, 14, 0),
+        ];
+        for (space, segment, scale, expected) in table {
+            let window = first_window(space, segment, WindowScale::new(scale));
+            assert_eq!(window, expected, "{space} {segment} {scale}");
+        }
+    }
+
+    #[test]
+    fn rtt__of_a_syn_ack_that_was_sent_once() {
+        let config = Config::default();
+        let at = |micros| Context {
+            now: Instant::from_secs(1000) + Duration::from_micros(micros),
+            config: &config,
+        };
+        let request = Request::new(&at(0), &syn(), &OPEN);
+        assert_eq!(request.rtt(&at(0)), Some(Duration::from_micros(1)));
+        for micros in [100, 10_000, 999_000] {
+            let rtt = request.rtt(&at(micros)).unwrap().as_micros();
+            assert!(rtt.abs_diff(micros) < 32, "{micros} {rtt}");
+        }
+        let mut again = request;
+        assert_eq!(
+            verdict(&mut again, &at(500_000), &syn()),
+            "resend SYN,ACK+0,+1"
+        );
+        assert_eq!(again.rtt(&at(510_000)), None);
+        let mut again = request;
+        let _ = again.on_timer(&at(1_000_000));
+        assert_eq!((again.resent(), again.rtt(&at(1_100_000))), (1, None));
+        // The rest is as it was.
+        assert_eq!(again.window_scales(), request.window_scales());
+        assert!(again.sack_permitted() && again.ts_recent() == Some(700));
+    }
+
+    #[test]
+    fn on_timer__ends_some_time_whatever_the_setting() {
+        let config = Config {
+            synack_retries: u8::MAX,
+            ..Config::default()
+        };
+        let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+        let resends = || matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(_));
+        assert_eq!(
+            std::iter::repeat_with(resends).take_while(|r| *r).count(),
+            31
+        );
+        assert_eq!(request.resent(), 31);
     }
 
     #[test]
@@ -630,7 +774,7 @@ mod tests {
         for _ in 0..255 {
             assert!(
                 matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(_))
-                    || request.resent() == 255
+                    || request.resent() == 31
             );
             assert!(request.next_timeout() <= Duration::from_secs(120));
         }

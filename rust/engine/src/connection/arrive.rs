@@ -270,10 +270,21 @@ impl Connection {
         if matches!(payload, Payload::InOrder { .. }) {
             self.events.insert(Event::Readable);
         }
-        if matches!(fin, FinStatus::InOrder) {
+        if let FinStatus::InOrder(delay) = fin {
             self.events.insert(Event::PeerClosed);
-            if self.phase.advance(Input::FinArrives) == Some(State::TimeWait) {
-                self.enter_time_wait(cx);
+            match (self.phase.advance(Input::FinArrives), delay) {
+                // The user will most likely close too.
+                (Some(State::CloseWait), Some(delay)) => {
+                    if self.timers.get(TimerKind::DelayedAck).is_none() {
+                        self.timers.set(TimerKind::DelayedAck, cx.now + delay);
+                    }
+                    return payload;
+                }
+                (Some(State::TimeWait), _) => self.enter_time_wait(cx),
+                _ => {}
+            }
+            if let Some(Parts { link, .. }) = self.phase.parts() {
+                link.owed.insert(Owed::ACK);
             }
         }
         payload

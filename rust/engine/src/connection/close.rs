@@ -12,7 +12,7 @@ use crate::context::{Context, Linger2};
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header};
+use crate::wire::{Flags, Header, Options, Timestamps};
 
 impl Connection {
     /// The user has no more to send: a FIN follows what is written. In SYN-SENT the open is abandoned.
@@ -120,28 +120,42 @@ impl Connection {
     }
 
     /// The reset that is owed to the peer, or to the sender of an impossible acknowledgment.
-    pub(super) fn poll_reset(&mut self) -> Option<Transmit> {
+    pub(super) fn poll_reset(&mut self, cx: &Context<'_>) -> Option<Transmit> {
         if let Some(seq) = self.stray_reset.take() {
             // <SEQ=SEG.ACK><CTL=RST>
-            return Some(reset(seq, SeqNum::new(0), Flags::RST));
+            return Some(reset(seq, SeqNum::new(0), Flags::RST, None));
         }
         match &mut self.phase {
             Phase::Closed(closed) if closed.reset_owed => {
                 closed.reset_owed = false;
                 // <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>
-                Some(reset(closed.snd_nxt, closed.rcv_nxt, Flags::RST_ACK))
+                // RFC 7323 section 3.2: "it is RECOMMENDED that RST segments contain TSopt".
+                let timestamps = closed.stamps.map(|(offset, recent)| Timestamps {
+                    val: cx.now.timestamp_ms(offset),
+                    ecr: recent,
+                });
+                Some(reset(
+                    closed.snd_nxt,
+                    closed.rcv_nxt,
+                    Flags::RST_ACK,
+                    timestamps,
+                ))
             }
             _ => None,
         }
     }
 }
 
-fn reset(seq: SeqNum, ack: SeqNum, flags: Flags) -> Transmit {
+fn reset(seq: SeqNum, ack: SeqNum, flags: Flags, timestamps: Option<Timestamps>) -> Transmit {
     Transmit {
         header: Header {
             seq,
             ack,
             flags,
+            options: Options {
+                timestamps,
+                ..Options::default()
+            },
             ..Header::default()
         },
         payload: SeqRange::new(seq, 0),

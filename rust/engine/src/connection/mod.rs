@@ -161,7 +161,7 @@ impl Connection {
     }
 
     fn find_transmit(&mut self, cx: &Context<'_>, limit: Option<BurstLimit>) -> Option<Transmit> {
-        if let Some(reset) = self.poll_reset() {
+        if let Some(reset) = self.poll_reset(cx) {
             return Some(reset);
         }
         match &mut self.phase {
@@ -272,8 +272,8 @@ impl Connection {
         }
     }
 
-    /// MSG_MORE: whether the user has said that more follows what is written. A segment smaller than the MSS waits, for
-    /// 200 ms at most.
+    /// MSG_MORE: whether the user has said that more follows what is written. A segment smaller than the MSS waits, until
+    /// an acknowledgment comes (as in Linux) or for 200 ms at most.
     pub fn set_more(&mut self, more: bool) {
         self.status.clear(Status::IDLE);
         if let Some(Parts { snd: Some(snd), .. }) = self.phase.parts() {
@@ -315,10 +315,26 @@ impl Connection {
         }
     }
 
-    /// TCP_NODELAY. Switching it on lets waiting data go.
+    /// TCP_NODELAY. Switching it on, or on again, lets waiting data go, corked or not.
     pub fn set_nodelay(&mut self, on: bool) {
         self.status.clear(Status::IDLE);
         self.options.nodelay = on;
+        if on {
+            self.push();
+        }
+    }
+
+    /// See [`Sender::push`](send::Sender::push).
+    fn push(&mut self) {
+        let corked = self.options.cork;
+        if let Some(Parts {
+            link,
+            snd: Some(snd),
+            ..
+        }) = self.phase.parts()
+        {
+            snd.push(link, corked);
+        }
     }
 
     /// TCP_CORK. Switching it off lets waiting data go.

@@ -11,7 +11,7 @@ use super::state::{Input, State};
 use super::timers::{Tick, TimerKind, Timers};
 use super::{Connection, Payload, Rx};
 use crate::context::{Context, SocketOptions};
-use crate::request::Request;
+use crate::request::{first_window, Request};
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -100,13 +100,8 @@ impl SynSent {
         self.resent
     }
 
-    /// The window of a SYN is not scaled (RFC 7323 section 2.2). It is a multiple of the scale's unit, so that
-    /// the first scaled one can offer the same right edge.
     fn window(&self) -> u16 {
-        let bytes = self.recv_space.min(u32::from(u16::MAX));
-        let unit = self.rcv_scale.unit();
-        let rounded = bytes & !unit.wrapping_sub(1);
-        (if rounded == 0 { bytes } else { rounded }) as u16
+        first_window(self.recv_space, self.advertised_mss, self.rcv_scale)
     }
 
     /// The SYN, if it is to be sent now.
@@ -289,7 +284,8 @@ impl Connection {
             probes: 0,
         };
         // The window comes with the ACK that is fed next.
-        let snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
+        let mut snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
+        snd.time_syn_ack(cx, &link, request.rtt(cx));
         let advertised_mss = request.advertised_mss();
         let rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
         let mut connection = Connection::new(

@@ -37,6 +37,8 @@ pub(super) struct Closed {
     pub(super) rcv_nxt: SeqNum,
     pub(super) write_seq: SeqNum,
     pub(super) reset_owed: bool,
+    /// If timestamps were agreed on: what was added to the clock, and TS.Recent.
+    pub(super) stamps: Option<(u32, u32)>,
 }
 
 /// Both SYNs are known, ours is not acknowledged.
@@ -218,6 +220,13 @@ impl Phase {
             rcv_nxt,
             write_seq: self.write_seq(),
             reset_owed: false,
+            stamps: match self {
+                Phase::Closed(closed) => closed.stamps,
+                _ => self
+                    .link()
+                    .and_then(|link| link.stamps)
+                    .map(|stamps| (stamps.offset, stamps.recent)),
+            },
         }
     }
 }

@@ -224,6 +224,14 @@ impl Connection {
         }
     }
 
+    /// How long ago data last came (`tcpi_last_data_recv`); since the connection was made where none has; zero where nothing
+    /// more comes.
+    pub fn last_data_recv(&self, now: Instant) -> Duration {
+        self.phase
+            .receiver()
+            .map_or(Duration::ZERO, |rcv| rcv.idle(now))
+    }
+
     /// The estimate of the segment size that the peer uses; 0 where nothing more comes.
     pub fn rcv_mss(&self) -> u16 {
         self.phase.receiver().map_or(0, |rcv| rcv.rcv_mss())

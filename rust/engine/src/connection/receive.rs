@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::{Flags, SackBlocks};
 
 /// What the caller has for the payload of one segment.
@@ -85,11 +85,13 @@ const ATO_MAX: u16 = 200;
 /// Linux's TCP_MAX_QUICKACKS.
 const QUICK_ACKS: u8 = 16;
 
-/// The segment brought the FIN in order.
+/// Whether the segment brought the FIN in order.
 #[must_use]
 pub(super) enum FinStatus {
     NotYet,
-    InOrder,
+    /// It did. Its acknowledgment may wait so long for an answer of the user's to travel with, in a state where one is to
+    /// be expected.
+    InOrder(Option<Duration>),
 }
 
 impl Receiver {
@@ -145,9 +147,20 @@ impl Receiver {
             self.tune.on_data(cx, link, len);
         }
         if self.fin == Some(link.rcv_nxt) {
+            // Linux's tcp_fin: the connection is interactive from here on, the acknowledgment is one of those that wait.
+            let shut = link.rcv_wnd() == 0;
+            let second = link.last_ack.distance_to(link.rcv_nxt) > u32::from(self.rcv_mss);
+            let delay = match self.ato.min(ATO_MAX) {
+                0 => None,
+                millis => Some(Duration::from_millis(u64::from(millis))),
+            };
+            let filled = match taken {
+                Payload::InOrder { len, .. } => before.distance_to(link.rcv_nxt) != len,
+                _ => before != link.rcv_nxt,
+            };
+            let now = shut || second || filled || link.owed.contains(Owed::ACK);
             link.rcv_nxt = link.rcv_nxt.add(1);
-            link.owed.insert(Owed::ACK);
-            return (taken, FinStatus::InOrder);
+            return (taken, FinStatus::InOrder(delay.filter(|_| !now)));
         }
         match taken {
             // Duplicate, beyond the window, or refused: RFC 5681 section 4.2, an immediate ACK.
@@ -219,8 +232,10 @@ impl Receiver {
         let mut next = from.add(len);
         if let Some(reassembly) = rx.reassembly.as_deref_mut() {
             if !reassembly.is_empty() {
+                let twice = first_overlap(reassembly, SeqRange::new(from, len));
                 next = reassembly.advance(next);
-                self.update_sack(link, rx, None);
+                let report = twice.filter(|_| cx.config.dsack);
+                self.update_sack(link, rx, report);
             }
         }
         self.space = self.space.saturating_sub(link.rcv_nxt.distance_to(next));
@@ -430,9 +445,11 @@ impl Receiver {
         let grain = (self.full / 2).min(u32::from(self.advertised_mss)).max(1);
         // One unit of the scale is kept back, for rounding up later.
         let unit = link.rcv_scale.unit().wrapping_sub(1);
-        let space = match self.space > unit.saturating_mul(4) {
-            true => self.space.saturating_sub(unit),
-            false => self.space,
+        // More cannot be named, and so is not worth an update.
+        let most = self.space.min(link.rcv_scale.widen(u16::MAX));
+        let space = match most > unit.saturating_mul(4) {
+            true => most.saturating_sub(unit),
+            false => most,
         };
         if space >= now.saturating_add(grain) {
             space
@@ -465,6 +482,11 @@ impl Receiver {
         field
     }
 
+    /// How long ago data last came.
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        self.data_at.elapsed(now)
+    }
+
     /// Bytes for which there is buffer.
     pub(super) fn space(&self) -> u32 {
         self.space
@@ -479,4 +501,19 @@ impl Receiver {
     pub(super) fn advertised_mss(&self) -> u16 {
         self.advertised_mss
     }
+}
+
+/// The first octets of `range` that had come before, out of order (RFC 2883 section 4.1.1, as Linux tells them: the lowest block
+/// alone).
+fn first_overlap(reassembly: &Reassembly, range: SeqRange) -> Option<SeqRange> {
+    let mut first: Option<SeqRange> = None;
+    for block in reassembly.iter() {
+        let lower = first.is_none_or(|first| block.start.before(first.start));
+        if lower && block.start.before(range.end()) {
+            first = Some(block);
+        }
+    }
+    let first = first?;
+    let end = SeqNum::min(first.end(), range.end());
+    Some(SeqRange::between(first.start, end))
 }

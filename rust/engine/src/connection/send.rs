@@ -51,11 +51,23 @@ pub(super) struct Sender {
     retransmits: u8,
     /// Expiries of the persist timer since the window was last open.
     persisted: u8,
-    /// The user has said that more follows (MSG_MORE).
-    more: bool,
+    /// Whether the user has said that more follows (MSG_MORE).
+    more: More,
     /// The persist timer has expired: send what the window allows, however small. Or the retransmission timer has: send
     /// the oldest segment, whatever the window.
     force: bool,
+}
+
+/// MSG_MORE with the last of what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    /// Not given.
+    No,
+    /// More follows: a segment smaller than the MSS waits for it.
+    Wait,
+    /// An acknowledgment has come since, and with it the tail goes as any other, but without PSH: as in Linux the
+    /// flag is the call's and not the connection's.
+    Over,
 }
 
 /// A burst to send.
@@ -118,14 +130,21 @@ impl Sender {
             resent_total: u32::from(syn_resent),
             retransmits: 0,
             persisted: 0,
-            more: false,
+            more: More::No,
             force: false,
         }
     }
 
-    /// Our SYN is acknowledged, `rtt` after it was sent, if that is known.
+    /// The SYN-ACK was sent `ago`, once.
+    pub(super) fn time_syn_ack(&mut self, cx: &Context<'_>, link: &Link, ago: Option<Duration>) {
+        self.timed_end = link.snd_nxt;
+        self.timed_at = ago.map(|ago| Mark::new(cx.now - ago));
+    }
+
+    /// Our SYN is acknowledged, `rtt` after it was sent, if the segment tells; a measurement of our own is finer.
     pub(super) fn start(&mut self, cx: &Context<'_>, link: &Link, rtt: Option<Duration>) {
-        if let Some(rtt) = rtt {
+        let timed = self.timed_at.take().map(|sent| sent.elapsed(cx.now));
+        if let Some(rtt) = timed.or(rtt) {
             self.rtt.sample(rtt);
         }
         self.retransmits = 0;
@@ -140,8 +159,21 @@ impl Sender {
         self.write_seq = self.write_seq.add(len);
     }
 
+    /// TCP_NODELAY has been switched on: what waits goes, corked or not (as in Linux).
+    pub(super) fn push(&mut self, link: &Link, corked: bool) {
+        if self.more == More::Wait {
+            self.more = More::Over;
+        }
+        if corked && self.not_sent(link) != 0 {
+            self.force = true;
+        }
+    }
+
     pub(super) fn set_more(&mut self, more: bool) {
-        self.more = more;
+        self.more = match more {
+            true => More::Wait,
+            false => More::No,
+        };
     }
 
     pub(super) fn write_seq(&self) -> SeqNum {
@@ -272,8 +304,10 @@ impl Sender {
         if burst.fin {
             flags.insert(Flags::FIN);
         }
-        // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written.
-        if burst.len != 0 && burst.start.add(burst.len) == self.write_seq {
+        // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written; and as in Linux on the last segment
+        // of every burst, so that a receiver that collects segments (GRO) passes them on at its end.
+        let last = burst.start.add(burst.len) == self.write_seq && self.more != More::Over;
+        if burst.len > size || (burst.len != 0 && last) {
             flags.insert(Flags::PSH);
         }
         let kind = match (burst.again, burst.len) {
@@ -393,7 +427,7 @@ impl Sender {
         if fin || self.force {
             return true;
         }
-        if options.cork || self.more {
+        if options.cork || self.more == More::Wait {
             return false;
         }
         let small_in_flight = self.small.after(link.snd_una) && self.small.before_eq(link.snd_nxt);
@@ -492,8 +526,8 @@ impl Sender {
             return AckVerdict::Invalid;
         }
         if ack.before(link.snd_una) {
-            // RFC 5961 section 5.2: not even an old one of ours.
-            if ack.distance_to(link.snd_una) > self.max_wnd.max(u32::from(u16::MAX)) {
+            // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
+            if ack.distance_to(link.snd_una) > self.max_wnd {
                 link.challenge(cx, Owed::CHALLENGE);
                 return AckVerdict::Invalid;
             }
@@ -501,6 +535,9 @@ impl Sender {
         }
         // The peer lives.
         link.probes = 0;
+        if self.more == More::Wait {
+            self.more = More::Over;
+        }
         let window_changed = self.take_window(link, segment);
         let verdict = if ack == link.snd_una {
             self.on_same_ack(cx, link, segment, window_changed);

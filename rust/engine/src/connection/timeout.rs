@@ -110,13 +110,15 @@ impl Connection {
             .phase
             .sender()
             .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
-        if let Some(Parts {
-            link,
-            rcv: Some(rcv),
-            ..
-        }) = self.phase.parts()
-        {
-            rcv.on_delay_over(link, rto);
+        match self.phase.parts() {
+            Some(Parts {
+                link,
+                rcv: Some(rcv),
+                ..
+            }) => rcv.on_delay_over(link, rto),
+            // Of the peer's FIN.
+            Some(Parts { link, .. }) => link.owed.insert(Owed::ACK),
+            None => {}
         }
     }
 

@@ -114,6 +114,11 @@ pub struct Timestamps {
     pub ecr: u32,
 }
 
+impl Timestamps {
+    /// Bytes of the option with its padding.
+    pub const PADDED_LEN: u16 = 12;
+}
+
 /// Up to four blocks of a SACK option (RFC 2018 section 3), as they came: a peer's block can be empty,
 /// reversed or far outside of any window, see [`SeqRange::is_plausible`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

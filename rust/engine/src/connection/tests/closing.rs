@@ -119,6 +119,27 @@ fn close__with_unread_data_resets() {
     }
 }
 
+/// RFC 7323 section 3.2.
+#[test]
+fn abort__the_reset_has_timestamps() {
+    let offer = Offer {
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+    let _ = peer.data(0, 100, 0, Flags::NONE);
+    let acked = peer.next().header.options.timestamps.unwrap();
+    peer.advance(1000);
+    peer.close(true);
+    let reset = peer.next();
+    let stamps = reset.header.options.timestamps.unwrap();
+    assert_eq!(reset.kind, TransmitKind::Reset);
+    assert_eq!((stamps.val, stamps.ecr), (acked.val + 1000, acked.ecr));
+    let mut peer = established();
+    peer.close(true);
+    assert_eq!(peer.next().header.options.timestamps, None);
+}
+
 #[test]
 fn abort__resets_where_there_is_somebody_to_tell() {
     for state in State::ALL {

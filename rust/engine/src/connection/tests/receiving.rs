@@ -125,6 +125,27 @@ fn sack__blocks() {
 }
 
 #[test]
+fn sack__tells_what_a_longer_segment_brought_twice() {
+    let mut peer = with_sack();
+    for (at, len) in [(1000, 2000), (4000, 1000), (7000, 1000)] {
+        let _ = peer.data(at, len, 0, Flags::NONE);
+        let _ = peer.sent();
+    }
+    // RFC 2883 section 4.1.1: the lowest block that came twice, then what is still missing something before it.
+    assert_eq!(peer.data(0, 6000, 0, Flags::NONE), in_order(0, 6000));
+    let ack = peer.next();
+    assert_eq!(
+        blocks(ack.header.options.sack.as_slice()),
+        [(1000, 3000), (7000, 8000)]
+    );
+    // No more of it than the segment brought.
+    assert_eq!(peer.data(6000, 1500, 0, Flags::NONE), in_order(0, 1500));
+    let ack = peer.next();
+    assert_eq!(blocks(ack.header.options.sack.as_slice()), [(7000, 7500)]);
+    assert_eq!(peer.rcv(), 8000);
+}
+
+#[test]
 fn sack__not_without_agreement() {
     let mut peer = established();
     let _ = peer.data(100, 100, 0, Flags::NONE);
@@ -225,6 +246,51 @@ fn ack__request_and_answer() {
 }
 
 /// Linux's tcp_cleanup_rbuf: a peer with Nagle's algorithm waits for the acknowledgment of a small segment.
+/// Linux's tcp_fin: the user will most likely close too.
+#[test]
+fn ack__of_a_fin_waits_for_the_answer() {
+    // Before any data there is no estimate of how long to wait, and so none.
+    let mut peer = established();
+    let _ = peer.data(0, 0, 0, Flags::FIN);
+    assert_eq!(peer.next().header.ack, IRS.add(2));
+    // Afterwards it waits, as the acknowledgment of data does.
+    let mut peer = established();
+    let _ = peer.data(0, 100, 0, Flags::NONE);
+    let _ = peer.sent();
+    let _ = peer.data(100, 0, 0, Flags::FIN);
+    peer.quiet();
+    assert_eq!(peer.conn.state(), State::CloseWait);
+    assert_eq!(peer.expire(), 40);
+    assert_eq!(peer.next().header.ack, IRS.add(102));
+    // The user's own FIN carries it.
+    let mut peer = established();
+    let _ = peer.data(0, 100, 0, Flags::NONE);
+    let _ = peer.sent();
+    let _ = peer.data(100, 0, 0, Flags::FIN);
+    peer.quiet();
+    peer.shutdown();
+    let fin = peer.next();
+    assert_eq!(
+        (fin.kind, fin.header.ack),
+        (TransmitKind::Fin, IRS.add(102))
+    );
+    assert_eq!(peer.conn.timer_of(TimerKind::DelayedAck), None);
+    // Not when it closes a gap, when much came with it, or when it comes again.
+    let mut peer = established();
+    let _ = peer.data(0, 100, 0, Flags::NONE);
+    let _ = peer.data(200, 100, 0, Flags::FIN);
+    let _ = peer.sent();
+    let _ = peer.data(100, 100, 0, Flags::NONE);
+    assert_eq!(peer.next().header.ack, IRS.add(302));
+    let mut peer = established();
+    let _ = peer.data(0, 100, 0, Flags::NONE);
+    let _ = peer.sent();
+    let _ = peer.data(100, 2000, 0, Flags::FIN);
+    assert_eq!(peer.next().header.ack, IRS.add(2102));
+    let _ = peer.data(100, 2000, 0, Flags::FIN);
+    assert_eq!(peer.next().header.ack, IRS.add(2102));
+}
+
 #[test]
 fn ack__of_a_small_pushed_segment_when_it_is_read() {
     let mut peer = established();
@@ -365,4 +431,18 @@ fn window__opens_in_a_buffer_that_became_small() {
         (update.kind, update.header.window),
         (TransmitKind::WindowUpdate, 900)
     );
+}
+
+/// Without window scaling a field names 65,535 bytes at most: more room is no news.
+#[test]
+fn window__no_update_of_what_cannot_be_named() {
+    let mut peer = established();
+    peer.read_of(200_000, 200_000);
+    let _ = peer.sent();
+    for at in [0, 1000] {
+        let _ = peer.data(at, 1000, 0, Flags::NONE);
+        let _ = peer.sent();
+        peer.read_of(200_000, 200_000);
+        peer.quiet();
+    }
 }

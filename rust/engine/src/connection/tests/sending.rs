@@ -106,30 +106,84 @@ fn nagle__not_with_a_fin() {
 
 #[test]
 fn cork__holds_for_200_ms_at_most() {
-    for more in [false, true] {
-        let mut peer = with(nodelay());
-        if more {
-            peer.conn.set_more(true);
-        } else {
-            peer.conn.set_cork(true);
-        }
-        peer.write(2300);
-        assert_eq!(peer.sent_short(), [(Data, 0, 1000), (Data, 1000, 1000)]);
-        peer.ack(2000);
-        peer.quiet();
-        let waited = peer.expire();
-        assert!((200..=220).contains(&waited), "{waited}");
-        assert_eq!(peer.sent_short(), [(Data, 2000, 300)]);
-        peer.ack(2300);
-        peer.write(100);
-        peer.quiet();
-        if more {
-            peer.conn.set_more(false);
-        } else {
-            peer.conn.set_cork(false);
-        }
-        assert_eq!(peer.sent_short(), [(Data, 2300, 100)]);
+    let mut peer = with(nodelay());
+    peer.conn.set_cork(true);
+    peer.write(2300);
+    assert_eq!(peer.sent_short(), [(Data, 0, 1000), (Data, 1000, 1000)]);
+    peer.ack(2000);
+    peer.quiet();
+    let waited = peer.expire();
+    assert!((200..=220).contains(&waited), "{waited}");
+    assert_eq!(peer.sent_short(), [(Data, 2000, 300)]);
+    peer.ack(2300);
+    peer.write(100);
+    peer.quiet();
+    peer.conn.set_cork(false);
+    assert_eq!(peer.sent_short(), [(Data, 2300, 100)]);
+}
+
+#[test]
+fn cork__nodelay_lets_go_once() {
+    let mut peer = with(SocketOptions::default());
+    peer.conn.set_cork(true);
+    peer.write(100);
+    peer.quiet();
+    peer.conn.set_nodelay(true);
+    assert_eq!(peer.sent_short(), [(Data, 0, 100)]);
+    peer.write(100);
+    peer.quiet();
+    // With nothing to let go, nothing is let go later.
+    let mut peer = with(SocketOptions::default());
+    peer.conn.set_cork(true);
+    peer.conn.set_nodelay(true);
+    peer.write(100);
+    peer.quiet();
+}
+
+#[test]
+fn more__holds_until_an_acknowledgment_or_for_200_ms() {
+    let mut peer = with(nodelay());
+    peer.conn.set_more(true);
+    peer.write(300);
+    peer.quiet();
+    let waited = peer.expire();
+    assert!((200..=220).contains(&waited), "{waited}");
+    assert_eq!(peer.sent_short(), [(Data, 0, 300)]);
+    peer.ack(300);
+    peer.conn.set_more(true);
+    peer.write(1300);
+    assert_eq!(peer.sent_short(), [(Data, 300, 1000)]);
+    peer.quiet();
+    peer.ack(1300);
+    let sent = peer.sent();
+    assert_eq!((sent.len(), sent[0].payload.len), (1, 300));
+    // The flag was the call's: what it is about goes, but without PSH.
+    assert!(!sent[0].header.flags.contains(Flags::PSH));
+    peer.ack(1600);
+    peer.conn.set_more(true);
+    peer.write(100);
+    peer.quiet();
+    peer.conn.set_more(false);
+    assert_eq!(peer.sent_short(), [(Data, 1600, 100)]);
+}
+
+#[test]
+fn psh__ends_every_burst_of_several_segments() {
+    let mut peer = with(nodelay());
+    peer.limit = BurstLimit(5_000);
+    peer.write(10_500);
+    let mut flags = std::vec::Vec::new();
+    while let Some(sent) = peer.poll() {
+        flags.push((sent.payload.len, sent.header.flags.contains(Flags::PSH)));
     }
+    assert_eq!(flags, [(5_000, true), (5_000, true)]);
+    // One alone has none in the middle of what is written.
+    peer.write(5_000);
+    peer.limit = BurstLimit(1_000);
+    peer.ack(1_000);
+    let sent = peer.sent();
+    assert_eq!(sent[0].payload.len, 1_000);
+    assert!(!sent[0].header.flags.contains(Flags::PSH));
 }
 
 #[test]
