@@ -80,13 +80,23 @@ pub fn mutants(script: &Script, settings: &Settings) -> Vec<Mutant> {
                 found.push(Mutant {
                     line: event.line,
                     what: "a packet is not expected".into(),
-                    equivalent: None,
+                    equivalent: waits(event.when)
+                        .then_some("without the wait for a packet, what follows comes earlier, and may take its place"),
                     script: less,
                 });
             }
         }
     }
     found
+}
+
+/// Whether an event is expected later than the one before.
+fn waits(when: When) -> bool {
+    match when {
+        When::Any => true,
+        When::Absolute(at) | When::Relative(at) => at > 0,
+        When::AbsoluteRange(_, end) | When::RelativeRange(_, end) => end > 0,
+    }
 }
 
 type Add<'a> = &'a mut dyn FnMut(&str, Option<&'static str>, &dyn Fn(&mut Event));
