@@ -387,7 +387,7 @@ impl Reservation {
 
 /// The lower half of the jiffies, for times that are short beside the 49 days in which it comes round.
 fn now32() -> u32 {
-    Jiffies::now().0 as u32
+    Jiffies::now().get() as u32
 }
 
 /// What the sockets and the work share.

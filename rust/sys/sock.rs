@@ -689,7 +689,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
     /// Arms the socket's timer; [`Protocol::timer`] is called then.
     pub(crate) fn set_timer(&mut self, at: Jiffies) {
         // SAFETY: Valid, and set up by `alloc`; a pending timer holds a reference.
-        unsafe { bindings::sk_reset_timer(self.sk(), self.timer(), at.0) };
+        unsafe { bindings::sk_reset_timer(self.sk(), self.timer(), at.get()) };
     }
 
     /// Disarms the socket's timer.

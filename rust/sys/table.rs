@@ -264,13 +264,13 @@ impl<P: Protocol> MiniGuard<'_, P> {
     pub(crate) fn set_timer(&self, at: Jiffies) {
         // SAFETY: The timer was set up when the object was made, and the object is in the table, so
         // nobody deleted the timer for good.
-        unsafe { bindings::mod_timer(self.mini.timer.get(), at.0) };
+        unsafe { bindings::mod_timer(self.mini.timer.get(), at.get()) };
     }
 
     /// When the timer goes off.
     pub(crate) fn timer_left(&self) -> Jiffies {
         // SAFETY: The timer is set up; a single word.
-        Jiffies(unsafe { (&raw const (*self.mini.timer.get()).expires).read_volatile() })
+        Jiffies::new(unsafe { (&raw const (*self.mini.timer.get()).expires).read_volatile() })
     }
 
     /// Takes the object out of `table` and hands its body over; nothing if it is in another table.
@@ -514,7 +514,7 @@ impl<P: Protocol> FlowTable<P> {
             // SAFETY: Locked; the timer is set up.
             unsafe {
                 *shared.entry.hashed.get() = true;
-                bindings::mod_timer(shared.timer.get(), timer.0);
+                bindings::mod_timer(shared.timer.get(), timer.get());
             }
         }
         // SAFETY: Locked above.
@@ -549,7 +549,7 @@ impl<P: Protocol> FlowTable<P> {
             // SAFETY: Locked; the timer is set up.
             unsafe {
                 *shared.entry.hashed.get() = true;
-                bindings::mod_timer(shared.timer.get(), timer.0);
+                bindings::mod_timer(shared.timer.get(), timer.get());
             }
         }
         // SAFETY: Locked above.

@@ -2,6 +2,8 @@
 
 //! Clocks: the monotonic one for the engine, jiffies for timers.
 
+use core::num::NonZeroUsize;
+
 use super::bindings;
 
 /// Microseconds of the monotonic clock (`ktime_get()`). Any context.
@@ -11,15 +13,24 @@ pub(crate) fn now_micros() -> u64 {
     u64::try_from(ns).unwrap_or(0) / 1000
 }
 
-/// A time in jiffies, as timers take it.
+/// A time in jiffies, as timers take it. Jiffy 0 is told as 1, so that an `Option` of one is no larger.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Jiffies(pub(crate) usize);
+pub(crate) struct Jiffies(NonZeroUsize);
 
 impl Jiffies {
+    pub(super) fn new(jiffies: usize) -> Self {
+        Self(NonZeroUsize::new(jiffies).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// The count, as C has it.
+    pub(crate) fn get(self) -> usize {
+        self.0.get()
+    }
+
     /// The jiffy now. Any context.
     pub(crate) fn now() -> Self {
         // SAFETY: No arguments, no conditions.
-        Self(unsafe { bindings::oxtcp_helper_jiffies() })
+        Self::new(unsafe { bindings::oxtcp_helper_jiffies() })
     }
 
     /// The first jiffy that is not before `micros` microseconds from now.
@@ -29,12 +40,12 @@ impl Jiffies {
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
         // SAFETY: No conditions.
         let delta = unsafe { bindings::__usecs_to_jiffies(micros) };
-        Self(Self::now().0.wrapping_add(delta))
+        Self::new(Self::now().get().wrapping_add(delta))
     }
 
     /// How long until then, in ticks of `/proc` (`USER_HZ`), 0 when it has passed.
     pub(crate) fn ticks(self) -> u32 {
-        let left = self.0.wrapping_sub(Self::now().0) as isize;
+        let left = self.get().wrapping_sub(Self::now().get()) as isize;
         // SAFETY: No conditions.
         let ticks = unsafe { bindings::oxtcp_helper_jiffies_to_clock_t(left.max(0)) };
         u32::try_from(ticks).unwrap_or(u32::MAX)
@@ -42,7 +53,7 @@ impl Jiffies {
 
     /// Whether this is before `other`, by the kernel's wrapping comparison.
     pub(crate) fn before(self, other: Self) -> bool {
-        (self.0.wrapping_sub(other.0) as isize) < 0
+        (self.get().wrapping_sub(other.get()) as isize) < 0
     }
 }
 

@@ -331,6 +331,14 @@ fn unload__with_orphans() {
                 ends.server
                     .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096)
                     .expect("SO_RCVBUF");
+                // Who has shut its half down is sent no reset (RFC 9293 section 3.10.5): it finds out by asking.
+                for (level, option) in [
+                    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+                    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+                    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+                ] {
+                    ends.server.set(level, option, 1).expect("keepalive");
+                }
                 if shut {
                     ends.server.shutdown(libc::SHUT_WR).expect("shutdown");
                     assert_eq!(ends.client.recv(&mut [0; 1], 0).expect("the end"), 0);
