@@ -87,6 +87,9 @@ fn backlog__is_bounded_by_the_setting(pair: Pair) {
 /// What a full queue of the own host drops is known not to have left: it is sent when its turn comes, and the peer never
 /// sees a gap.
 fn drop__leaves_no_gap(pair: Pair) {
+    if !pair.client.ours {
+        ktap::skip("the built-in TCP leaves a gap at times");
+    }
     let link = Veth::make();
     let total = slow_queue();
     ns::sh_or_skip("tc qdisc add dev va parent 1:1 handle 2: pfifo limit 1");
