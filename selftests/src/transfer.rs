@@ -38,15 +38,19 @@ pub fn receive(sock: &Sock, seed: u64, total: usize) {
 /// Transfers above this shrink where OXTCP_SHRINK says so.
 const SMALL: usize = 400_000;
 
-/// The size of a transfer: a debug kernel takes many times longer, and learns as much from less.
-fn shrunken(total: usize) -> usize {
-    let by = std::env::var("OXTCP_SHRINK")
+/// What work in bulk is divided by (OXTCP_SHRINK): a debug kernel takes many times longer, and learns as much from less.
+pub fn divisor() -> usize {
+    std::env::var("OXTCP_SHRINK")
         .ok()
         .and_then(|v| v.parse().ok())
         .unwrap_or(1)
-        .max(1);
+        .max(1)
+}
+
+/// The size of a transfer.
+fn shrunken(total: usize) -> usize {
     if total > SMALL {
-        (total / by).max(SMALL)
+        (total / divisor()).max(SMALL)
     } else {
         total
     }
