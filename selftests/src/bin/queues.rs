@@ -80,8 +80,12 @@ fn backlog__is_bounded_by_the_setting(pair: Pair) {
         None => panic!("no such setting"),
     }
     let most = backlog_of_a_transfer(&link, pair);
-    // Two bursts of 64 KB and their headers. None at all where the sender is slower than the queue, as on a debug kernel.
-    assert!(most < 145_000, "{most} bytes waited in the queue");
+    // Two bursts of 64 KB and their headers. A debug kernel's sender may be slower than the queue.
+    let least = u64::from(fs::metadata("/proc/lockdep").is_err());
+    assert!(
+        (least..145_000).contains(&most),
+        "{most} bytes waited in the queue"
+    );
 }
 
 /// What a full queue of the own host drops is known not to have left: it is sent when its turn comes, and the peer never
