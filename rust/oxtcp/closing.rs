@@ -119,7 +119,6 @@ fn release(sk: &mut Sk<'_>) {
     sk.stop_timer();
     let state = sk.state();
     state.role = Role::Idle;
-    state.timer_at = None;
     state.reorder = None;
     let unsent = state.send.clear();
     if unsent > 0 {

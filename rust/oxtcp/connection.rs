@@ -203,7 +203,6 @@ pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
 
 /// The socket's timer has run out.
 pub(crate) fn timer(sk: &mut Sk<'_>) {
-    sk.state().timer_at = None;
     let namespace = output::namespace(sk.sock());
     let config = namespace.config();
     let cx = context(&config);
@@ -396,18 +395,13 @@ fn mirror_state(sk: &mut Sk<'_>, state: State) {
 /// A timer that goes off earlier is left as it is: it finds nothing to do and is armed anew. So the
 /// usual case, a deadline that each acknowledgment moves on, costs nothing.
 fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let state = sk.state();
-    let Role::Connection(connection) = &state.role else {
-        return;
-    };
-    let Some(deadline) = connection.poll_timeout() else {
+    let Some(deadline) = sk.state().connection().and_then(|c| c.poll_timeout()) else {
         return;
     };
     let at = Jiffies::after_micros(deadline.since(cx.now).as_micros());
-    if state.timer_at.is_some_and(|armed| !at.before(armed)) {
+    if sk.timer_at().is_some_and(|armed| !at.before(armed)) {
         return;
     }
-    state.timer_at = Some(at);
     sk.set_timer(at);
 }
 

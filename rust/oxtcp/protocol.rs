@@ -22,7 +22,6 @@ use crate::sys::net::{Net, PerNet};
 use crate::sys::proto::{PeerAddress, Protocol, Statics};
 use crate::sys::skb::{SkBuff, SkBuffList};
 use crate::sys::sock::{Locked, Owned, Sock};
-use crate::sys::time::Jiffies;
 use crate::sys::user::{Message, OptionAnswer, OptionValue};
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
 
@@ -65,8 +64,6 @@ pub(crate) struct State {
     pub(crate) port: Option<PortRef>,
     /// Options set before there was a connection, and for those that a listener will make.
     pub(crate) options: SocketOptions,
-    /// When the socket's timer goes off, if it is armed.
-    pub(crate) timer_at: Option<Jiffies>,
     /// Bytes in the receive queue.
     pub(crate) rx_bytes: u32,
     /// What the last ICMP error about the connection said.
@@ -163,7 +160,6 @@ impl Protocol for Tcp {
             reorder: None,
             port: None,
             options: SocketOptions::default(),
-            timer_at: None,
             rx_bytes: 0,
             unreachable: Unreachable::Host,
             orphan: false,

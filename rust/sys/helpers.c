@@ -776,6 +776,11 @@ void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list
 	timer_setup(t, fn, 0);
 }
 
+bool oxtcp_helper_timer_pending(const struct timer_list *t)
+{
+	return timer_pending(t);
+}
+
 long oxtcp_helper_jiffies_to_clock_t(long delta)
 {
 	return jiffies_delta_to_clock_t(delta);

@@ -144,6 +144,7 @@ int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
 void oxtcp_helper_mini_lock(const void *obj);
 void oxtcp_helper_mini_unlock(const void *obj);
 void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *));
+bool oxtcp_helper_timer_pending(const struct timer_list *t);
 unsigned long oxtcp_helper_jiffies(void);
 void oxtcp_helper_cond_resched(void);
 long oxtcp_helper_jiffies_to_clock_t(long delta);

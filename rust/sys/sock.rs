@@ -38,7 +38,7 @@ use super::user::Message;
 ///
 /// * It lies in an object of one of `P`'s slab caches, after `sk_alloc()`, and is freed by
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
-/// * `state`, `deferred`, `destroyed` and `entry.hashed` are protected by the socket lock.
+/// * `state` and the flags of `entry` are protected by the socket lock.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
 /// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
 #[repr(C)]
@@ -49,8 +49,6 @@ pub(crate) struct Sock<P: Protocol> {
     small_queue: Opaque<bindings::llist_node>,
     shared: P::Shared,
     state: UnsafeCell<P::State>,
-    deferred: UnsafeCell<bool>,
-    destroyed: UnsafeCell<bool>,
 }
 
 // SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
@@ -135,8 +133,6 @@ impl<P: Protocol> Sock<P> {
             (&raw mut (*at).small_queue).write(Opaque::zeroed());
             (*sk).sk_tsq_flags = 0;
             (*sk).sk_write_space = Some(small_queue::write_space::<P>);
-            (&raw mut (*at).deferred).write(UnsafeCell::new(false));
-            (&raw mut (*at).destroyed).write(UnsafeCell::new(false));
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
             (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
             bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
@@ -322,7 +318,7 @@ impl<P: Protocol> Sock<P> {
         let mut bh = Bh::lock(self);
         if bh.unowned(P::timer).is_err() {
             // SAFETY: `bh` holds the spin lock.
-            unsafe { *self.deferred.get() = true };
+            unsafe { *self.entry.deferred.get() = true };
         }
     }
 
@@ -333,7 +329,7 @@ impl<P: Protocol> Sock<P> {
     /// The spin lock is held.
     pub(super) unsafe fn take_deferred(&self) -> bool {
         // SAFETY: Promised by the caller.
-        unsafe { core::mem::replace(&mut *self.deferred.get(), false) }
+        unsafe { core::mem::replace(&mut *self.entry.deferred.get(), false) }
     }
 
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
@@ -692,6 +688,15 @@ impl<'a, P: Protocol> Locked<'a, P> {
         unsafe { bindings::sk_reset_timer(self.sk(), self.timer(), at.get()) };
     }
 
+    /// When the socket's timer goes off; `None` if it is not armed, or has gone off and its softirq waits for the lock.
+    pub(crate) fn timer_at(&self) -> Option<Jiffies> {
+        // SAFETY: Valid, and set up by `alloc`. `expires` is written by `set_timer` alone, under the lock.
+        unsafe {
+            bindings::oxtcp_helper_timer_pending(self.timer())
+                .then(|| Jiffies::new((*self.timer()).expires))
+        }
+    }
+
     /// Disarms the socket's timer.
     pub(crate) fn stop_timer(&mut self) {
         // SAFETY: Valid and set up. The reference that a pending timer holds is not the last.
@@ -975,7 +980,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
     /// For a socket out of every table, in state `TCP_CLOSE`. A second time nothing happens.
     pub(crate) fn destroy(&mut self) {
         // SAFETY: The lock is held.
-        if unsafe { core::mem::replace(&mut *self.sk.destroyed.get(), true) } {
+        if unsafe { core::mem::replace(&mut *self.sk.entry.destroyed.get(), true) } {
             return;
         }
         self.stop_timer();

@@ -101,7 +101,7 @@ impl FlowKey {
 ///
 /// # Invariants
 ///
-/// While `hashed`, the key does not change. `hashed` is protected by the owner's lock: a socket's
+/// While `hashed`, the key does not change. `hashed` and the two below it are protected by the owner's lock: a socket's
 /// own, or the shared lock of a [`Mini`].
 #[repr(C)]
 pub(super) struct Entry {
@@ -109,9 +109,13 @@ pub(super) struct Entry {
     key: UnsafeCell<FlowKey>,
     is_sock: bool,
     hashed: UnsafeCell<bool>,
+    /// A socket's: its timer ran out while a process owned it. It stands here because here is room.
+    pub(super) deferred: UnsafeCell<bool>,
+    /// A socket's: its own reference was given up.
+    pub(super) destroyed: UnsafeCell<bool>,
 }
 
-// SAFETY: The key is immutable while others can find the entry; `hashed` is under the owner's lock.
+// SAFETY: The key is immutable while others can find the entry; the other cells are under the owner's lock.
 unsafe impl Sync for Entry {}
 // SAFETY: Plain data.
 unsafe impl Send for Entry {}
@@ -123,6 +127,8 @@ impl Entry {
             key: UnsafeCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
             is_sock,
             hashed: UnsafeCell::new(false),
+            deferred: UnsafeCell::new(false),
+            destroyed: UnsafeCell::new(false),
         }
     }
 
