@@ -126,7 +126,7 @@ impl MiniBody<Tcp> for Mini {
                 life,
             } => {
                 let listener = listener.clone();
-                let namespace = Namespace::get(listener.net());
+                let namespace = listener.per_net();
                 let config = namespace.config();
                 if !listener.shared().half_open.lives(*life) {
                     remove(this, namespace);
@@ -146,7 +146,11 @@ impl MiniBody<Tcp> for Mini {
             }
             Mini::TimeWait { port, .. } => {
                 let port = port.child();
-                remove(this, Namespace::get(port.net()));
+                let rcu = rcu::read_lock();
+                // A namespace that has shut its doors takes its TIME-WAITs with it.
+                if let Some(namespace) = Namespace::try_get(port.net(), &rcu) {
+                    remove(this, namespace);
+                }
             }
         }
     }

@@ -54,7 +54,8 @@ enum Owner<'a> {
 
 impl LocalIn for Tcp {
     fn local_in(net: &Net, family: Family, mut skb: SkBuff) -> Result<(), SkBuff> {
-        let Some(namespace) = Namespace::try_get(net) else {
+        let rcu = rcu::read_lock();
+        let Some(namespace) = Namespace::try_get(net, &rcu) else {
             return Err(skb);
         };
         let (offset, key, flags) = match identify(&mut skb, family) {
@@ -74,7 +75,6 @@ impl LocalIn for Tcp {
             scoped(key.local(), arrival.ifindex),
             scoped(key.remote(), arrival.ifindex),
         );
-        let rcu = rcu::read_lock();
         let Some(owner) = find_owner(namespace, &key, flags, arrival, &rcu) else {
             return Err(skb);
         };
@@ -117,7 +117,7 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
     let Some((segment, header_len)) = parse(&mut skb) else {
         return;
     };
-    let config = Namespace::get(sk.sock().net()).config();
+    let config = sk.sock().per_net().config();
     connection::segment(sk, &context(&config), &segment, skb, header_len);
 }
 

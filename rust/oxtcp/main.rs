@@ -46,7 +46,6 @@ mod sysctls;
 #[path = "../sys/mod.rs"]
 mod sys;
 
-use namespace::Namespace;
 use protocol::Tcp;
 
 module! {
@@ -57,11 +56,10 @@ module! {
     license: "GPL",
 }
 
-/// The module. The fields go in this order: first no new socket can be made, and those that are left end; then the
-/// namespaces give up their hooks, files and tables.
+/// The module. When it goes, first no new socket can be made, and those that are left end; then the namespaces give up
+/// their hooks, files and tables.
 struct Oxtcp {
     _protocol: sys::proto::Registration<Tcp>,
-    _namespaces: sys::net::PerNetRegistration<Namespace>,
 }
 
 impl kernel::Module for Oxtcp {
@@ -77,7 +75,6 @@ impl kernel::Module for Oxtcp {
             );
             return Err(EINVAL);
         }
-        let namespaces = sys::net::PerNetRegistration::new()?;
         let registration = sys::proto::Registration::new(module, family).inspect_err(|&error| {
             if error == EEXIST {
                 pr_err!(
@@ -106,7 +103,6 @@ impl kernel::Module for Oxtcp {
         );
         Ok(Self {
             _protocol: registration,
-            _namespaces: namespaces,
         })
     }
 }

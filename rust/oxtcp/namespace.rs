@@ -62,9 +62,8 @@ impl PerNet for Namespace {
         &NAMESPACES
     }
 
-    fn new(net: &Net) -> impl PinInit<Self, Error> {
-        let inherited = Self::try_get(Net::initial()).map(|initial| &*initial.sysctls);
-        let sysctls = Sysctls::inherit(inherited);
+    fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error> {
+        let sysctls = Sysctls::inherit(initial.map(|initial| &*initial.sysctls));
         try_pin_init!(Self {
             table <- FlowTable::new(),
             ports: Ports::new(net)?,

@@ -9,7 +9,7 @@ use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKin
 
 use crate::namespace::Namespace;
 use crate::protocol::{Sk, Socket};
-use crate::sys::net::{Net, PerNet};
+use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Route, XmitError};
 use crate::sys::skb::{self, SkBuff};
@@ -42,9 +42,7 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
         let Some(segment) = segment else {
             return;
         };
-        if segment.kind == TransmitKind::ChallengeAck
-            && !Namespace::get(sk.sock().net()).may_challenge()
-        {
+        if segment.kind == TransmitKind::ChallengeAck && !namespace(sk.sock()).may_challenge() {
             continue;
         }
         if let Err((sent, why)) = send(sk, &segment) {
@@ -280,5 +278,5 @@ pub(crate) fn mss_of(mtu: u32, family: Family) -> u16 {
 
 /// The namespace of a socket.
 pub(crate) fn namespace(sock: &Socket) -> &Namespace {
-    Namespace::get(sock.net())
+    sock.per_net()
 }

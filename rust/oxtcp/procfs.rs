@@ -16,7 +16,6 @@ use crate::listener;
 use crate::namespace::Namespace;
 use crate::output::unscoped;
 use crate::protocol::{tcp_state, Socket, Tcp};
-use crate::sys::net::{Net, PerNet};
 use crate::sys::proc::{SeqRows, SeqWalk, Uid};
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 
@@ -28,6 +27,7 @@ pub(crate) struct Rows6;
 
 impl SeqRows for Rows4 {
     type Walk<'n> = Rows<'n>;
+    type PerNet = Namespace;
 
     fn header(seq: &SeqFile) {
         let mut line = Line::new();
@@ -37,13 +37,14 @@ impl SeqRows for Rows4 {
         line.pad(seq);
     }
 
-    fn walk<'n>(net: &'n Net) -> impl PinInit<Rows<'n>, Error> {
-        Rows::new(net, false)
+    fn walk<'n>(namespace: &'n Namespace) -> impl PinInit<Rows<'n>, Error> {
+        Rows::new(namespace, false)
     }
 }
 
 impl SeqRows for Rows6 {
     type Walk<'n> = Rows<'n>;
+    type PerNet = Namespace;
 
     fn header(seq: &SeqFile) {
         seq_print!(
@@ -55,8 +56,8 @@ impl SeqRows for Rows6 {
         );
     }
 
-    fn walk<'n>(net: &'n Net) -> impl PinInit<Rows<'n>, Error> {
-        Rows::new(net, true)
+    fn walk<'n>(namespace: &'n Namespace) -> impl PinInit<Rows<'n>, Error> {
+        Rows::new(namespace, true)
     }
 }
 
@@ -128,9 +129,9 @@ struct OfSocket {
 }
 
 impl<'n> Rows<'n> {
-    fn new(net: &'n Net, v6: bool) -> impl PinInit<Self, Error> {
+    fn new(namespace: &'n Namespace, v6: bool) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            walk <- table::Walk::new(&Namespace::get(net).table),
+            walk <- table::Walk::new(&namespace.table),
             v6,
             number: 0,
             row: None,

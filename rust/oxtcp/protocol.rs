@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Atomic;
+use kernel::sync::rcu;
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{Connection, SocketOptions};
@@ -138,6 +139,7 @@ impl Protocol for Tcp {
     type Shared = Shared;
     type State = State;
     type Mini = Mini;
+    type PerNet = Namespace;
 
     fn statics() -> &'static Statics<Self> {
         &STATICS
@@ -191,7 +193,8 @@ impl Protocol for Tcp {
     }
 
     fn end(net: &Net) {
-        if let Some(namespace) = Namespace::try_get(net) {
+        let rcu = rcu::read_lock();
+        if let Some(namespace) = Namespace::try_get(net, &rcu) {
             closing::end_all(namespace);
         }
     }

@@ -10,20 +10,22 @@
 //! | step | called | what holds |
 //! |---|---|---|
 //! | [`PerNet::new`] | process context, may sleep | the value is being made; nobody can see it |
-//! | [`PerNet::open`] | process context, may sleep | [`PerNet::get`] works; the outside is let in |
+//! | [`PerNet::open`] | process context, may sleep | [`PerNet::try_get`] works; the outside is let in |
 //! | drop of [`PerNet::Doors`] | process context, may sleep (`pre_exit`) | the outside is shut out |
-//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`PerNet::get`] works; no sockets are left |
-//! | an RCU grace period | | readers that came in through a door have left |
+//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`PerNet::try_get`] works; no sockets are left |
+//! | an RCU grace period | | [`PerNet::try_get`] finds nothing any more; who has found it leaves |
 //! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
 //!
-//! No socket outlives its namespace, nor the protocol's registration, which ends before this one does; so a socket
-//! proves that its namespace's value is there.
+//! No socket outlives its namespace, nor the protocol's registration, which owns that of the namespaces' values and ends it
+//! when no socket is left (`Registration` in `proto`); so a socket proves that its namespace's value is there
+//! (`Sock::per_net()`).
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
+use kernel::sync::rcu;
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -108,9 +110,6 @@ impl Home {
 /// A type with one value in every network namespace. See the table above for the order of calls.
 pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// What lets the outside in: hooks, files, sysctls. Dropped before the value.
-    ///
-    /// Who comes in through a door may look at the value only under RCU, or until the door's drop has
-    /// returned where that waits (as those of files and sysctls do).
     type Doors: Send;
 
     /// The static variable that the namespaces' values are found by. One for each type.
@@ -118,8 +117,8 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
 
     /// Makes `net`'s value. An error fails the registration, or the making of the namespace.
     ///
-    /// The initial namespace is the first to get one; `Self::try_get(Net::initial())` finds it.
-    fn new(net: &Net) -> impl PinInit<Self, Error>;
+    /// The initial namespace is the first to get one; `initial` is that, for the others.
+    fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error>;
 
     /// Opens the doors.
     fn open(&self, net: &Net) -> Result<Self::Doors>;
@@ -128,42 +127,36 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// grace period passes before the value is dropped.
     fn shut(&self) {}
 
-    /// `net`'s value, or `None` before the end of [`PerNet::new`] and after the registration's end.
+    /// `net`'s value, or `None` before the end of [`PerNet::new`] and after that of [`PerNet::shut`].
     ///
-    /// Any context; no locks; a few loads.
+    /// # Context
+    ///
+    /// Any; no locks, a few loads.
     #[inline]
-    fn try_get(net: &Net) -> Option<&Self> {
+    fn try_get<'a>(net: &'a Net, _rcu: &'a rcu::Guard) -> Option<&'a Self> {
         let cell = Cell::<Self>::of(net)?;
         if cell.state.load(Acquire) != READY {
             return None;
         }
-        // SAFETY: By `Cell`'s invariants the value is initialised. It is dropped in `exit` only, after
-        // the state has changed and then a grace period (or, while `net` cleans up, in the thread
-        // that has this reference); by the rules in the trait's documentation nobody holds a
-        // reference until then.
-        Some(unsafe { (*cell.value.get()).assume_init_ref() })
+        // SAFETY: By `Cell`'s invariants the value is initialised, and dropped a grace period after the state
+        // ceased to say so; RCU is read-locked for `'a`.
+        Some(unsafe { cell.value() })
     }
 
-    /// `net`'s value.
+    /// `net`'s value, for those in sys who know that it is there.
     ///
-    /// For those who know that it is there: the owner of a socket of this module.
+    /// # Safety
     ///
-    /// # Panics
-    ///
-    /// When there is none.
+    /// For all of `'a` one of these holds: there is a socket in `net` of the protocol whose registration
+    /// owns `Self`'s; or a door of `net` is open and its drop waits for the end of `'a`.
     #[inline]
-    fn get(net: &Net) -> &Self {
-        match Self::try_get(net) {
-            Some(value) => value,
-            None => no_value(),
-        }
+    unsafe fn assume<'a>(net: &Net) -> Option<&'a Self> {
+        // SAFETY: The caller vouches for it that C has made the cell, and neither drops the value nor frees the
+        // cell during `'a`.
+        let cell: &'a Cell<Self> = unsafe { &*core::ptr::from_ref(Cell::<Self>::of(net)?) };
+        // SAFETY: As above; sockets and doors come after the value.
+        Some(unsafe { cell.value() })
     }
-}
-
-#[cold]
-#[inline(never)]
-fn no_value() -> ! {
-    panic!("no value in this network namespace");
 }
 
 /// Where the namespaces' values of `T` are found: the number of a pointer in `net->gen`.
@@ -257,7 +250,8 @@ impl<T: PerNet> Drop for PerNetRegistration<T> {
 ///
 /// # Invariants
 ///
-/// `value` is initialised and pinned while `state` is `READY`; `doors` is initialised only
+/// `value` is initialised and pinned while `state` is `READY`, and then while it is `SHUT`, which lasts for a
+/// grace period at least; `doors` is initialised only
 /// between the end of `init` and `pre_exit`, and touched by those two only, which C never runs at the
 /// same time for one namespace.
 #[repr(C)]
@@ -272,8 +266,19 @@ struct Cell<T: PerNet> {
 const EMPTY: u32 = 0;
 /// A value, for all to see.
 const READY: u32 = 1;
+/// A value that nobody finds any more.
+const SHUT: u32 = 2;
 
 impl<T: PerNet> Cell<T> {
+    /// # Safety
+    ///
+    /// The value is initialised, and is not dropped while the reference is used.
+    #[inline]
+    unsafe fn value(&self) -> &T {
+        // SAFETY: Promised by the caller.
+        unsafe { (*self.value.get()).assume_init_ref() }
+    }
+
     #[inline]
     fn of(net: &Net) -> Option<&Self> {
         let id = T::slot().id.load(Relaxed);
@@ -283,8 +288,8 @@ impl<T: PerNet> Cell<T> {
         // SAFETY: `net` is valid by its invariants, and C gave us this index. A namespace that was made
         // before the index was given has room for it by the time that anyone asks: `init` runs after
         // net_assign_generic(), and no caller knows of the namespace's cell earlier (sockets and doors
-        // come after `init`; `try_get(Net::initial())` from another namespace's `new` runs after the
-        // initial one's, as C's list begins with it).
+        // come after `init`; `set_up` of another namespace asks for the initial one's after that was set
+        // up, as C's list begins with it).
         let cell = unsafe { bindings::oxtcp_helper_net_generic(net.as_ptr(), id) };
         // SAFETY: By `Slot`'s invariants the pointer is null or a cell's. C frees it after `exit`, and
         // by `Net`'s invariants that is later than this borrow's end.
@@ -307,9 +312,14 @@ unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
 fn set_up<T: PerNet>(net: &Net) -> Result {
     let cell = Cell::<T>::of(net).ok_or(EINVAL)?;
     let value = cell.value.get().cast::<T>();
+    let initial = Cell::<T>::of(Net::initial())
+        .filter(|initial| initial.state.load(Acquire) == READY)
+        // SAFETY: Initialised; it is dropped by the end of the registration, which C does not begin while it
+        // sets a namespace up (`pernet_ops_rwsem`).
+        .map(|initial| unsafe { initial.value() });
     // SAFETY: C has just made the cell, so `value` is uninitialised and ours; C does not move it, and
     // frees it after `exit`, which drops the value.
-    unsafe { T::new(net).__pinned_init(value) }?;
+    unsafe { T::new(net, initial).__pinned_init(value) }?;
     // INVARIANT: Initialised in the line above.
     cell.state.store(READY, Release);
 
@@ -351,8 +361,11 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
             (*cell.doors.get()).assume_init_drop();
         }
     }
-    if let Some(value) = T::try_get(net) {
-        value.shut();
+    if cell.state.load(Acquire) == READY {
+        // SAFETY: Initialised, and dropped in `exit`, which C calls later.
+        unsafe { cell.value() }.shut();
+        // INVARIANT: C lets a grace period pass before `exit`.
+        cell.state.store(SHUT, Release);
     }
 }
 
@@ -365,9 +378,8 @@ unsafe extern "C" fn exit<T: PerNet>(net: *mut bindings::net) {
     let Some(cell) = Cell::<T>::of(net) else {
         return;
     };
-    // INVARIANT: Nobody finds the value from here on. Those who have found it earlier have left: the
-    // doors were shut before the grace period.
-    if cell.state.xchg(EMPTY, Acquire) == READY {
+    // Those who have found the value under RCU have left in the grace period, those behind a door before it.
+    if cell.state.xchg(EMPTY, Acquire) == SHUT {
         // SAFETY: It was initialised; the state, which only we have changed, says that it is not
         // dropped yet.
         unsafe { (*cell.value.get()).assume_init_drop() };

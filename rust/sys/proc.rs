@@ -12,7 +12,7 @@ use kernel::seq_file::SeqFile;
 
 use super::bindings;
 use super::errno::enxio;
-use super::net::Net;
+use super::net::{Net, PerNet};
 use super::table::Pause;
 
 /// What a file shows: a line of headings and then rows.
@@ -20,11 +20,14 @@ pub(crate) trait SeqRows: 'static {
     /// A way through the rows. It lasts from the first read(2) of an open file to the last one, and pauses between them.
     type Walk<'n>: SeqWalk;
 
+    /// What the rows are about. The file is to be kept in its [`PerNet::Doors`].
+    type PerNet: PerNet;
+
     /// Writes the headings, with the line's end.
     fn header(seq: &SeqFile);
 
-    /// Starts at the beginning, before the first row. Process context.
-    fn walk<'n>(net: &'n Net) -> impl PinInit<Self::Walk<'n>, Error>;
+    /// Starts at the beginning, before the first row, of what `namespace` has. Process context.
+    fn walk<'n>(namespace: &'n Self::PerNet) -> impl PinInit<Self::Walk<'n>, Error>;
 }
 
 /// A way through rows; it knows which row it stands at.
@@ -78,7 +81,7 @@ impl ProcFile {
     ///
     /// Errors: ENOMEM, also for a name that is taken (C does not tell them apart).
     ///
-    /// To be kept in a [`PerNet::Doors`](super::net::PerNet::Doors) of `net`.
+    /// To be kept in a [`PerNet::Doors`] of `net`.
     pub(crate) fn create<R: SeqRows>(net: &Net, name: &CStr, mode: u16) -> Result<Self> {
         const {
             // C allocates the state with kzalloc(), which aligns to 8 bytes at least.
@@ -113,7 +116,8 @@ impl Drop for ProcFile {
 /// # Invariants
 ///
 /// `walk` is initialised and pinned exactly while `walking` says so. `net` is that of the file's entry, with a reference
-/// of ours. seq_file's lock keeps reads of one file apart, and the release comes after them.
+/// of ours. seq_file's lock keeps reads of one file apart, and the release comes after them: at close(2), or as the
+/// entry is removed.
 #[repr(C)]
 struct State<R: SeqRows> {
     net: *mut bindings::net,
@@ -126,15 +130,18 @@ struct State<R: SeqRows> {
 }
 
 impl<R: SeqRows> State<R> {
-    /// Starts a walk, paused before the first row.
+    /// Starts a walk, paused before the first row. To be called in a read(2) of the file.
     fn begin(&mut self) -> Result {
         self.end();
-        // SAFETY: We hold a reference on the namespace. The walk, which is all that keeps this one, is dropped before
-        // the reference is given up; `R::walk` is generic over the lifetime, so it cannot take it for a longer one.
-        let net: &'static Net = unsafe { Net::from_raw(self.net) };
+        // SAFETY: We hold a reference on the namespace.
+        let net = unsafe { Net::from_raw(self.net) };
+        // SAFETY: The file is a door of the namespace: its drop waits for this read, then calls `release`, or waits for
+        // it, which drops the walk. That is all that keeps the reference; `R::walk` is generic over the lifetime, so
+        // it cannot take it for a longer one.
+        let namespace: &'static R::PerNet = unsafe { R::PerNet::assume(net) }.ok_or(ENODEV)?;
         // SAFETY: The slot is ours, not initialised, and stays where it is until C frees it, which is not
         // before `release` has dropped the walk.
-        unsafe { R::walk(net).__pinned_init(self.walk.as_mut_ptr()) }?;
+        unsafe { R::walk(namespace).__pinned_init(self.walk.as_mut_ptr()) }?;
         // INVARIANT: Just initialised.
         self.walking = true;
         self.at = 0;

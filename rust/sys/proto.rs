@@ -18,7 +18,7 @@ use kernel::types::Opaque;
 
 use super::bindings;
 use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
-use super::net::Net;
+use super::net::{Net, PerNet, PerNetRegistration};
 use super::skb::SkBuff;
 use super::small_queue::SmallQueues;
 use super::sock::{Locked, Owned, Sock};
@@ -59,6 +59,8 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     type State: Send;
     /// Small objects in the flow table.
     type Mini: MiniBody<Self>;
+    /// What each network namespace has, see [`Sock::per_net`].
+    type PerNet: PerNet;
 
     /// The statics of the protocol.
     fn statics() -> &'static Statics<Self>;
@@ -699,22 +701,28 @@ unsafe fn parse_address(
 ///
 /// # Invariants
 ///
-/// The statics of `P` are registered, in all their parts.
+/// The statics of `P` are registered, in all their parts. There are sockets of `P` only while one of these lives.
 pub(crate) struct Registration<P: Protocol> {
     number: c_int,
     /// Dropped when no socket is left.
     _small_queues: SmallQueues,
-    _protocol: core::marker::PhantomData<P>,
+    /// Dropped after it: sockets, and what works for them, look at the namespaces' values.
+    _namespaces: PerNetRegistration<P::PerNet>,
 }
 
 impl<P: Protocol> Registration<P> {
-    /// Registers the protocol as socket family `number`. Process context.
+    /// Gives each namespace its [`Protocol::PerNet`], then registers the protocol as socket family `number`.
     ///
     /// # Errors
     ///
-    /// EEXIST when the number is taken, ENOBUFS when it is out of range, ENOMEM.
+    /// EEXIST when the number is taken, ENOBUFS when it is out of range, ENOMEM, and those of the namespaces.
+    ///
+    /// # Context
+    ///
+    /// Process; sleeps.
     pub(crate) fn new(module: &'static ThisModule, number: i32) -> Result<Self> {
         let statics = P::statics();
+        let namespaces = PerNetRegistration::new()?;
         // SAFETY: No conditions.
         to_result(unsafe { bindings::oxtcp_helper_proto_memory_init() })?;
         for (proto, v6) in [(statics.v4.get(), false), (statics.v6.get(), true)] {
@@ -763,7 +771,7 @@ impl<P: Protocol> Registration<P> {
         Ok(Self {
             number,
             _small_queues: small_queues,
-            _protocol: core::marker::PhantomData,
+            _namespaces: namespaces,
         })
     }
 

@@ -17,11 +17,12 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::aref::{ARef, AlwaysRefCounted};
+use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
-use super::errno::enobufs;
-use super::net::Net;
+use super::errno::{eafnosupport, enobufs};
+use super::net::{Net, PerNet};
 use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proc::Uid;
@@ -38,6 +39,8 @@ use super::user::Message;
 ///
 /// * It lies in an object of one of `P`'s slab caches, after `sk_alloc()`, and is freed by
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
+/// * It holds its namespace, which has a `P::PerNet`; it is counted in `sockets_allocated`, and the drop of `P`'s
+///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
 /// * `state` and the flags of `entry` are protected by the socket lock.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
 /// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
@@ -153,6 +156,12 @@ impl<P: Protocol> Sock<P> {
         kern: bool,
         gfp: bindings::gfp_t,
     ) -> Result<ARef<Self>> {
+        // SAFETY: Promised by the caller.
+        let in_net = unsafe { Net::from_raw(net) };
+        // A namespace that is being set up has no `P::PerNet` yet, one that is taken down has none any more.
+        if P::PerNet::try_get(in_net, &rcu::read_lock()).is_none() {
+            return Err(eafnosupport());
+        }
         let (family, proto) = if v6 {
             (bindings::PF_INET6, statics.v6.get())
         } else {
@@ -165,6 +174,10 @@ impl<P: Protocol> Sock<P> {
         // generic part up, the rest of the block our own, all of which was zeroed.
         unsafe {
             bindings::sock_init_data(socket, sk);
+            if kern {
+                // A kernel socket holds no namespace by itself; ours are to.
+                bindings::sk_net_refcnt_upgrade(sk);
+            }
             bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
 
             (*sk).__sk_common.skc_family = family as u16;
@@ -263,6 +276,18 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn net(&self) -> &Net {
         // SAFETY: A socket's namespace does not change, and lives as long as the socket.
         unsafe { Net::from_raw(bindings::oxtcp_helper_sock_net(self.as_ptr())) }
+    }
+
+    /// What the socket's namespace has of the protocol.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn per_net(&self) -> &P::PerNet {
+        // SAFETY: By the invariants the socket is in the namespace, and the registration has not ended.
+        let found = unsafe { P::PerNet::assume(self.net()) };
+        // SAFETY: `alloc` has seen that it is there, and it stays as long as the socket.
+        unsafe { found.unwrap_unchecked() }
     }
 
     /// The flow that the socket is or was in the table for.
