@@ -117,6 +117,7 @@ fn release(sk: &mut Sk<'_>) {
     let sock = sk.sock();
     output::namespace(sock).table.remove(sk);
     sk.stop_timer();
+    sk.purge_apart();
     let state = sk.state();
     state.role = Role::Idle;
     state.reorder = None;

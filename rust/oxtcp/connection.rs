@@ -9,15 +9,16 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
 use oxtcp_engine::connection::{Event, Payload, Rx};
+use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, State};
 
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
-use crate::protocol::{tcp_state, Reorder, Role, Sk, Unreachable};
+use crate::protocol::{tcp_state, Role, Sk, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
-use crate::sys::skb::{self, SkBuff, Unread};
+use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::table;
 use crate::sys::time::Jiffies;
 use crate::{closing, output};
@@ -27,13 +28,13 @@ pub(crate) fn segment(
     sk: &mut Sk<'_>,
     cx: &Context<'_>,
     segment: &Segment,
-    mut skb: SkBuff,
+    skb: SkBuff,
     header_len: u32,
 ) {
-    let room = if segment.payload_len > 0 {
-        make_room(sk, segment, &mut skb)
+    let packet = if segment.payload_len > 0 {
+        make_room(sk, segment, skb)
     } else {
-        0
+        Err(skb)
     };
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
@@ -44,41 +45,33 @@ pub(crate) fn segment(
         cx,
         segment,
         Rx {
-            reassembly: state
-                .reorder
-                .as_mut()
-                .map(|reorder| reorder.as_mut().project().ranges),
-            room,
+            reassembly: state.reorder.as_deref_mut(),
+            room: if packet.is_ok() { u32::MAX } else { 0 },
         },
     );
     let rcv_nxt = connection.rcv_nxt();
     let start = segment.payload().start;
-    match payload {
-        Payload::None => skb.consume(),
-        Payload::InOrder { skip, len } => {
+    match (payload, packet) {
+        (Payload::InOrder { skip, len }, Ok(mut skb)) => {
             skb.set_unread(Unread {
                 seq: start.add(skip).get(),
-                offset: header_len + skip,
+                offset: header_len.saturating_add(skip),
                 len,
             });
             enqueue(sk, skb, len);
         }
-        Payload::OutOfOrder { skip, len } => {
-            let unread = Unread {
-                seq: start.add(skip).get(),
-                offset: header_len + skip,
+        (Payload::OutOfOrder { skip, len }, Ok(mut skb)) => {
+            let seq = start.add(skip);
+            skb.set_unread(Unread {
+                seq: seq.get(),
+                offset: header_len.saturating_add(skip),
                 len,
-            };
-            skb.set_unread(unread);
-            if let Some(reorder) = &mut state.reorder {
-                let seq = SeqNum::new(unread.seq);
-                reorder
-                    .as_mut()
-                    .project()
-                    .packets
-                    .insert(skb, |other| !SeqNum::new(other.seq).after(seq));
-            }
+            });
+            sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
+        (Payload::None, Ok(skb)) => skb.consume(),
+        // Without room the engine keeps nothing.
+        (_, Err(skb)) => skb.consume(),
     }
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
@@ -87,42 +80,39 @@ pub(crate) fn segment(
     settle(sk, cx);
 }
 
-/// Charges a segment's payload to the socket; returns how many bytes of it may be kept.
+/// Charges a segment's packet to the socket; gives it back when its payload cannot be kept.
 ///
 /// When the buffer is full of segments out of order and the next one in order comes, they make way
 /// for it: they were acknowledged selectively at most, and the peer has them still (RFC 2018
 /// section 8).
-fn make_room(sk: &mut Sk<'_>, segment: &Segment, skb: &mut SkBuff) -> u32 {
+fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Charged<'a>, SkBuff> {
     let full = sk.sock().rmem() > sk.sock().rcvbuf();
     let state = sk.state();
     let Role::Connection(connection) = &state.role else {
-        return 0;
+        return Err(skb);
     };
     let in_order = !segment.payload().start.after(connection.rcv_nxt());
     if full {
         if !in_order || state.reorder.is_none() {
-            return 0;
+            return Err(skb);
         }
         state.reorder = None;
+        sk.purge_apart();
         if sk.sock().rmem() > sk.sock().rcvbuf() {
-            return 0;
+            return Err(skb);
         }
     }
     if !in_order {
         let state = sk.state();
         if state.reorder.is_none() {
-            state.reorder = Reorder::new();
+            state.reorder = KBox::new(Reassembly::new(), GFP_ATOMIC).ok();
         }
     }
-    if sk.charge(skb) {
-        u32::MAX
-    } else {
-        0
-    }
+    skb.charge(sk)
 }
 
 /// Puts a packet's unread bytes where readers find them.
-fn enqueue(sk: &mut Sk<'_>, skb: SkBuff, len: u32) {
+fn enqueue<'a>(sk: &mut Sk<'a>, skb: Charged<'a>, len: u32) {
     sk.queue(skb);
     let state = sk.state();
     state.rx_bytes = state.rx_bytes.saturating_add(len);
@@ -131,20 +121,20 @@ fn enqueue(sk: &mut Sk<'_>, skb: SkBuff, len: u32) {
 
 /// Moves what is in order now from the out-of-order packets to the receive queue.
 fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
-    let Some(mut reorder) = sk.state().reorder.take() else {
+    if sk.state().reorder.is_none() {
         return;
-    };
+    }
     // The bytes that readers have or will find in the queue end here.
     let mut next = match sk.last_queued() {
         Some(last) => SeqNum::new(last.seq).add(last.len),
         None => rcv_nxt,
     };
-    while let Some(first) = reorder.packets.first() {
+    while let Some(first) = sk.first_apart() {
         let seq = SeqNum::new(first.seq);
         if !seq.before(rcv_nxt) {
             break;
         }
-        let Some(mut skb) = reorder.as_mut().project().packets.pop() else {
+        let Some(mut skb) = sk.pop_apart() else {
             break;
         };
         let end = seq.add(first.len);
@@ -156,17 +146,17 @@ fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
         } else {
             0
         };
-        let len = first.len - skip;
+        let len = first.len.saturating_sub(skip);
         skb.set_unread(Unread {
             seq: seq.add(skip).get(),
-            offset: first.offset + skip,
+            offset: first.offset.saturating_add(skip),
             len,
         });
         next = end;
         enqueue(sk, skb, len);
     }
-    if reorder.packets.len() > 0 {
-        sk.state().reorder = Some(reorder);
+    if sk.first_apart().is_none() {
+        sk.state().reorder = None;
     }
 }
 
@@ -354,7 +344,7 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
     if !namespace.admit_time_wait() {
         return;
     }
-    let placed = table::Mini::new(
+    let placed = table::NewMini::new(
         key,
         Mini::TimeWait {
             time_wait,

@@ -232,7 +232,7 @@ pub(crate) fn segment(
         listener: listener.clone(),
         life,
     };
-    let placed = table::Mini::new(key, body)
+    let placed = table::NewMini::new(key, body)
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
         shared.half_open.leave(life);

@@ -21,7 +21,7 @@ use crate::sys::errno::eprotonosupport;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::proto::{PeerAddress, Protocol, Statics};
-use crate::sys::skb::{SkBuff, SkBuffList};
+use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Locked, Owned, Sock};
 use crate::sys::user::{Message, OptionAnswer, OptionValue};
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
@@ -59,8 +59,9 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) role: Role,
     pub(crate) send: SendBuffer,
-    /// What arrived out of order; made when the first such segment comes.
-    pub(crate) reorder: Option<Pin<KBox<Reorder>>>,
+    /// The ranges that arrived out of order (the packets are the socket's, [`Sk::keep_apart`]); made when the
+    /// first such segment comes.
+    pub(crate) reorder: Option<KBox<Reassembly>>,
     /// The hold on the local port.
     pub(crate) port: Option<PortRef>,
     /// Options set before there was a connection, and for those that a listener will make.
@@ -89,25 +90,6 @@ pub(crate) enum Role {
     Idle,
     Listener,
     Connection(Connection),
-}
-
-/// Segments out of order, and the ranges that they cover.
-#[pin_data]
-pub(crate) struct Reorder {
-    #[pin]
-    pub(crate) packets: SkBuffList,
-    pub(crate) ranges: Reassembly,
-}
-
-impl Reorder {
-    /// Any context.
-    pub(crate) fn new() -> Option<Pin<KBox<Self>>> {
-        let new = pin_init!(Self {
-            packets <- SkBuffList::new(),
-            ranges: Reassembly::new(),
-        });
-        KBox::pin_init(new, GFP_ATOMIC).ok()
-    }
 }
 
 impl State {

@@ -553,17 +553,6 @@ void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q)
 	__skb_unlink(skb, q);
 }
 
-void oxtcp_helper_skb_queue_after(struct sk_buff_head *q, struct sk_buff *prev,
-				  struct sk_buff *skb)
-{
-	__skb_queue_after(q, prev, skb);
-}
-
-void oxtcp_helper_skb_queue_head_init(struct sk_buff_head *q)
-{
-	__skb_queue_head_init(q);
-}
-
 void oxtcp_helper_get_page(struct page *page)
 {
 	get_page(page);

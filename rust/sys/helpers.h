@@ -103,9 +103,6 @@ void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb);
 void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb);
 void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb);
 void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q);
-void oxtcp_helper_skb_queue_after(struct sk_buff_head *q, struct sk_buff *prev,
-				  struct sk_buff *skb);
-void oxtcp_helper_skb_queue_head_init(struct sk_buff_head *q);
 
 /* pages */
 void oxtcp_helper_get_page(struct page *page);

@@ -2,14 +2,17 @@
 
 //! Socket buffers: packets that came in, packets to send, and queues of them.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use kernel::prelude::*;
-use kernel::types::Opaque;
+use kernel::types::NotThreadSafe;
 
 use super::bindings;
 use super::netfilter::Family;
 use super::page::PageFragment;
+use super::proto::Protocol;
+use super::sock::Locked;
 
 /// Room for the headers below TCP, as the kernel's TCP reserves it (`MAX_TCP_HEADER` rounded up).
 const HEADROOM: u32 = 320;
@@ -273,6 +276,75 @@ impl SkBuff {
     }
 }
 
+impl SkBuff {
+    /// Charges the packet's memory to a socket; gives the packet back when the system's limits are reached.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn charge<'a, P: Protocol>(
+        self,
+        sk: &mut Locked<'a, P>,
+    ) -> Result<Charged<'a>, SkBuff> {
+        // SAFETY: The packet is ours, the socket valid and locked.
+        unsafe {
+            if !bindings::oxtcp_helper_sk_rmem_schedule(
+                sk.as_ptr(),
+                self.as_ptr(),
+                self.truesize() as i32,
+            ) {
+                return Err(self);
+            }
+            bindings::oxtcp_helper_skb_set_owner_r(self.as_ptr(), sk.as_ptr());
+            // Charged in the line above.
+            Ok(Charged::assume(self))
+        }
+    }
+}
+
+/// A packet whose memory is charged to the locked socket that `'a` is the brand of ([`Locked`]).
+///
+/// The charge is given back as the packet is freed, which needs the socket, and its lock. The brand says both:
+/// a value lives no longer than the lock is held, and goes to no other socket's queues.
+///
+/// # Invariants
+///
+/// The packet is charged to that socket.
+pub(crate) struct Charged<'a> {
+    skb: SkBuff,
+    _brand: PhantomData<fn(&'a ()) -> &'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl Charged<'_> {
+    /// # Safety
+    ///
+    /// `skb` is charged to the socket that the lifetime is the brand of.
+    pub(super) unsafe fn assume(skb: SkBuff) -> Self {
+        // INVARIANT: Promised by the caller.
+        Self {
+            skb,
+            _brand: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// For a list of the socket's.
+    pub(super) fn into_skb(self) -> SkBuff {
+        self.skb
+    }
+
+    /// See [`SkBuff::set_unread`].
+    pub(crate) fn set_unread(&mut self, unread: Unread) {
+        self.skb.set_unread(unread);
+    }
+
+    /// See [`SkBuff::consume`].
+    pub(crate) fn consume(self) {
+        self.skb.consume();
+    }
+}
+
 impl Drop for SkBuff {
     fn drop(&mut self) {
         // SAFETY: By the invariant the one user is us.
@@ -280,86 +352,113 @@ impl Drop for SkBuff {
     }
 }
 
-/// A list of packets, in any order that its owner gives it.
+/// Packets in an order that their owner gives them, in one word (a `sk_buff_head` takes three).
 ///
 /// # Invariants
 ///
-/// `head` is an initialised sk_buff_head; every packet on it is owned by the list alone.
-#[pin_data(PinnedDrop)]
-pub(crate) struct SkBuffList {
-    #[pin]
-    head: Opaque<bindings::sk_buff_head>,
-}
+/// Null, or the first of a chain of packets that the list alone owns: `next` of each is the one behind it, null for
+/// the last; `prev` is the one before it, for the first the last. Their control blocks are [`Unread`]s.
+pub(super) struct PacketList(*mut bindings::sk_buff);
 
-// SAFETY: The packets may be handed between CPUs; every access needs `&mut`, or `&` for reading.
-unsafe impl Send for SkBuffList {}
-
-impl SkBuffList {
-    /// An empty list.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            head <- Opaque::ffi_init(|head| {
-                // SAFETY: `head` is valid for writes and will not move.
-                unsafe { bindings::oxtcp_helper_skb_queue_head_init(head) }
-            }),
-        })
-    }
-
-    /// Number of packets.
-    pub(crate) fn len(&self) -> u32 {
-        // SAFETY: Valid by the invariant.
-        unsafe { list_len(self.head.get()) }
+impl PacketList {
+    pub(super) const fn new() -> Self {
+        Self(core::ptr::null_mut())
     }
 
     /// Puts `skb` behind the last packet whose first unread byte `is_before` says comes first.
     ///
     /// Looks from the end, where nearly all packets go.
-    pub(crate) fn insert(self: Pin<&mut Self>, skb: SkBuff, is_before: impl Fn(Unread) -> bool) {
-        let head = self.head.get();
-        let sentinel: *mut bindings::sk_buff = head.cast();
-        // SAFETY: The list is well formed by the invariant; `prev` of the sentinel is the last.
-        let mut at = unsafe { prev_of(sentinel) };
-        while at != sentinel {
-            // SAFETY: `at` is a packet of the list; its control block is an `Unread`.
-            let unread = unsafe { (*at).cb.as_ptr().cast::<Unread>().read() };
-            if is_before(unread) {
-                break;
+    pub(super) fn insert(&mut self, skb: SkBuff, is_before: impl Fn(Unread) -> bool) {
+        let new = skb.into_raw().as_ptr();
+        // SAFETY: The chain is as the invariants say, and `new` is on no list.
+        // INVARIANT: All four links around `new` are set.
+        unsafe {
+            let mut next = core::ptr::null_mut();
+            let mut at = match self.0.as_mut() {
+                Some(first) => prev_of(first),
+                None => core::ptr::null_mut(),
+            };
+            while !at.is_null() && !is_before((*at).cb.as_ptr().cast::<Unread>().read()) {
+                next = at;
+                at = if at == self.0 {
+                    core::ptr::null_mut()
+                } else {
+                    prev_of(at)
+                };
             }
-            // SAFETY: As above.
-            at = unsafe { prev_of(at) };
+            // The links that point to the first and the last packet are the list's own and the first's.
+            let last = if self.0.is_null() || next.is_null() {
+                new
+            } else {
+                prev_of(self.0)
+            };
+            set_next_of(new, next);
+            if at.is_null() {
+                self.0 = new;
+            } else {
+                set_next_of(at, new);
+                set_prev_of(new, at);
+            }
+            if !next.is_null() {
+                set_prev_of(next, new);
+            }
+            set_prev_of(self.0, last);
         }
-        // SAFETY: `at` is a packet of the list or its sentinel; `skb` is on no list by its invariant.
-        unsafe { bindings::oxtcp_helper_skb_queue_after(head, at, skb.into_raw().as_ptr()) };
     }
 
     /// The first packet's control block.
-    pub(crate) fn first(&self) -> Option<Unread> {
-        // SAFETY: Valid by the invariant.
-        let first = unsafe { first_of(self.head.get()) }?;
-        // SAFETY: A packet of the list; its control block is an `Unread`.
-        Some(unsafe { (*first.as_ptr()).cb.as_ptr().cast::<Unread>().read() })
+    pub(super) fn first(&self) -> Option<Unread> {
+        // SAFETY: A packet of the list, whose control block is an `Unread`.
+        let first = unsafe { self.0.as_ref() }?;
+        // SAFETY: As above.
+        Some(unsafe { first.cb.as_ptr().cast::<Unread>().read() })
     }
 
     /// Takes the first packet.
-    pub(crate) fn pop(self: Pin<&mut Self>) -> Option<SkBuff> {
-        // SAFETY: Valid by the invariant; the packet is taken off at once.
-        unsafe { pop_first(self.head.get()) }
+    pub(super) fn pop(&mut self) -> Option<SkBuff> {
+        let first = NonNull::new(self.0)?;
+        // SAFETY: The chain is as the invariants say; the packet that is taken off is the list's.
+        // INVARIANT: The second is the first now and knows the last.
+        unsafe {
+            self.0 = next_of(first.as_ptr());
+            if !self.0.is_null() {
+                set_prev_of(self.0, prev_of(first.as_ptr()));
+            }
+            set_next_of(first.as_ptr(), core::ptr::null_mut());
+            set_prev_of(first.as_ptr(), core::ptr::null_mut());
+            Some(SkBuff::from_raw(first))
+        }
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for SkBuffList {
-    fn drop(mut self: Pin<&mut Self>) {
-        while self.as_mut().pop().is_some() {}
+impl Drop for PacketList {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
     }
 }
 
 /// # Safety
 ///
-/// `head` is an initialised list that does not change during the call.
-pub(super) unsafe fn list_len(head: *const bindings::sk_buff_head) -> u32 {
+/// `at` is a valid packet.
+unsafe fn next_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
     // SAFETY: Promised by the caller.
-    unsafe { (*head).qlen }
+    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.next }
+}
+
+/// # Safety
+///
+/// `at` is a valid packet that the caller may link.
+unsafe fn set_next_of(at: *mut bindings::sk_buff, next: *mut bindings::sk_buff) {
+    // SAFETY: Promised by the caller.
+    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.next = next };
+}
+
+/// # Safety
+///
+/// `at` is a valid packet that the caller may link.
+unsafe fn set_prev_of(at: *mut bindings::sk_buff, prev: *mut bindings::sk_buff) {
+    // SAFETY: Promised by the caller.
+    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.prev = prev };
 }
 
 /// # Safety

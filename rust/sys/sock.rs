@@ -27,7 +27,7 @@ use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proc::Uid;
 use super::proto::{Protocol, Statics};
-use super::skb::{self, SkBuff};
+use super::skb::{self, Charged, PacketList, SkBuff};
 use super::small_queue;
 use super::table::{Endpoint, Entry, FlowKey};
 use super::time::Jiffies;
@@ -41,7 +41,8 @@ use super::user::Message;
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
 /// * It holds its namespace, which has a `P::PerNet`; it is counted in `sockets_allocated`, and the drop of `P`'s
 ///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
-/// * `state` and the flags of `entry` are protected by the socket lock.
+/// * `state`, `apart` and the flags of `entry` are protected by the socket lock.
+/// * Each packet in `apart` is charged to the socket.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
 /// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
 #[repr(C)]
@@ -52,6 +53,8 @@ pub(crate) struct Sock<P: Protocol> {
     small_queue: Opaque<bindings::llist_node>,
     shared: P::Shared,
     state: UnsafeCell<P::State>,
+    /// Packets that came out of order.
+    apart: UnsafeCell<PacketList>,
 }
 
 // SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
@@ -136,6 +139,7 @@ impl<P: Protocol> Sock<P> {
             (&raw mut (*at).small_queue).write(Opaque::zeroed());
             (*sk).sk_tsq_flags = 0;
             (*sk).sk_write_space = Some(small_queue::write_space::<P>);
+            (&raw mut (*at).apart).write(UnsafeCell::new(PacketList::new()));
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
             (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
             bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
@@ -224,8 +228,9 @@ impl<P: Protocol> Sock<P> {
     /// Called once, from `sk_destruct`, when nobody can reach the socket any more.
     pub(super) unsafe fn drop_parts(sk: *mut bindings::sock) {
         let this: *mut Self = sk.cast();
-        // SAFETY: Promised by the caller.
+        // SAFETY: Promised by the caller. The packets' charges go back to the socket, which is there still.
         unsafe {
+            core::ptr::drop_in_place(&raw mut (*this).apart);
             core::ptr::drop_in_place(&raw mut (*this).shared);
             core::ptr::drop_in_place(&raw mut (*this).state);
         }
@@ -759,30 +764,13 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     // Receive queue.
 
-    /// Queues a packet for readers, charged to the socket; gives it back when memory is short.
-    pub(crate) fn queue(&mut self, skb: SkBuff) {
-        let skb = skb.into_raw().as_ptr();
-        // SAFETY: Valid and locked; the packet is ours. A packet that `charge` made the socket's
-        // keeps its charge (`skb_set_owner_r` would charge it twice).
+    /// Queues a packet for readers.
+    pub(crate) fn queue(&mut self, skb: Charged<'a>) {
+        let skb = skb.into_skb().into_raw().as_ptr();
+        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket.
         unsafe {
             bindings::oxtcp_helper_skb_queue_tail(&raw mut (*self.sk()).sk_receive_queue, skb)
         };
-    }
-
-    /// Charges a packet's memory to the socket; false when the system's limits are reached.
-    pub(crate) fn charge(&mut self, skb: &mut SkBuff) -> bool {
-        // SAFETY: Valid and locked; the packet is ours.
-        unsafe {
-            if !bindings::oxtcp_helper_sk_rmem_schedule(
-                self.sk(),
-                skb.as_ptr(),
-                skb.truesize() as i32,
-            ) {
-                return false;
-            }
-            bindings::oxtcp_helper_skb_set_owner_r(skb.as_ptr(), self.sk());
-        }
-        true
     }
 
     /// The first packet of the receive queue, which stays there.
@@ -837,6 +825,37 @@ impl<'a, P: Protocol> Locked<'a, P> {
             unread |= skb.unread().len > 0;
         }
         unread
+    }
+
+    // Packets that came out of order.
+
+    /// Puts `skb` among the packets that came out of order: behind the last one whose first unread byte
+    /// `is_before` says comes first. Looks from the end, where nearly all go.
+    pub(crate) fn keep_apart(&mut self, skb: Charged<'a>, is_before: impl Fn(skb::Unread) -> bool) {
+        // The packet is by its brand charged to this socket, which frees the list before it goes.
+        self.apart().insert(skb.into_skb(), is_before);
+    }
+
+    /// The first of the packets that came out of order.
+    pub(crate) fn first_apart(&mut self) -> Option<skb::Unread> {
+        self.apart().first()
+    }
+
+    /// Takes the first of the packets that came out of order.
+    pub(crate) fn pop_apart(&mut self) -> Option<Charged<'a>> {
+        let skb = self.apart().pop()?;
+        // SAFETY: `keep_apart` was given a packet that is charged to this socket.
+        Some(unsafe { Charged::assume(skb) })
+    }
+
+    fn apart(&mut self) -> &mut PacketList {
+        // SAFETY: Locked by the invariant; the borrow of `self` ends before the lock can be let go.
+        unsafe { &mut *self.sk.apart.get() }
+    }
+
+    /// Frees the packets that came out of order.
+    pub(crate) fn purge_apart(&mut self) {
+        while self.pop_apart().is_some() {}
     }
 
     // Send side.
@@ -1010,6 +1029,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
         }
         self.stop_timer();
         self.purge();
+        self.purge_apart();
         // What C wants of a socket that is freed.
         self.set_flag(bindings::sock_flags_SOCK_DEAD, true);
         // SAFETY: Valid and locked.

@@ -178,25 +178,6 @@ pub(crate) trait MiniBody<P: Protocol<Mini = Self>>: Sized + Send {
 }
 
 impl<P: Protocol> Mini<P> {
-    /// Makes one that is in no table yet. Any context.
-    pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<KBox<Self>> {
-        let mut entry = Entry::new(false);
-        *entry.key.get_mut() = key;
-        // Memory first: a body that finds none is dropped as such, not with the union that drops nothing.
-        let memory = KBox::<Self>::new_uninit(GFP_ATOMIC)?;
-        let mini = memory.write(Self {
-            entry,
-            timer: Opaque::uninit(),
-            // INVARIANT: Not hashed, and live already: `insert` hashes it as it is.
-            body: UnsafeCell::new(Body {
-                live: ManuallyDrop::new(body),
-            }),
-        });
-        // SAFETY: The box does not move what is in it from here on.
-        unsafe { bindings::oxtcp_helper_timer_setup(mini.timer.get(), Some(Self::timer_callback)) };
-        Ok(mini)
-    }
-
     pub(crate) fn key(&self) -> FlowKey {
         self.entry.key()
     }
@@ -218,13 +199,6 @@ impl<P: Protocol> Mini<P> {
 
     fn as_ptr(&self) -> *const Self {
         self
-    }
-
-    /// Takes a box back apart.
-    fn into_body(mini: KBox<Self>) -> P::Mini {
-        // SAFETY: Never hashed, so `live` is initialised; it is read once, and the box's drop does
-        // not drop it (a union drops nothing).
-        ManuallyDrop::into_inner(unsafe { core::ptr::read(&(*mini.body.get()).live) })
     }
 
     /// # Safety
@@ -249,6 +223,73 @@ impl<P: Protocol> Mini<P> {
         let mini = unsafe { kernel::container_of!(body, Self, body) };
         // SAFETY: It came from a `KBox`, left the table a grace period ago, and its body was taken.
         drop(unsafe { KBox::from_raw(mini) });
+    }
+}
+
+/// A [`Mini`] that is in no table yet.
+///
+/// # Invariants
+///
+/// The object was never hashed, so nobody else knows it: `body.live` is initialised, the timer is set up and was
+/// never armed.
+pub(crate) struct NewMini<P: Protocol>(Pin<KBox<Mini<P>>>);
+
+impl<P: Protocol> NewMini<P> {
+    /// Makes one.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<Self> {
+        let mut entry = Entry::new(false);
+        *entry.key.get_mut() = key;
+        // Memory first: a body that finds none is dropped as such, not with the union that drops nothing.
+        let memory = KBox::<Mini<P>>::new_uninit(GFP_ATOMIC)?;
+        let mini = KBox::into_pin(memory.write(Mini {
+            entry,
+            timer: Opaque::uninit(),
+            body: UnsafeCell::new(Body {
+                live: ManuallyDrop::new(body),
+            }),
+        }));
+        // SAFETY: The timer is pinned with the box from here on.
+        unsafe {
+            bindings::oxtcp_helper_timer_setup(mini.timer.get(), Some(Mini::<P>::timer_callback))
+        };
+        // INVARIANT: Live, set up, and not hashed.
+        Ok(Self(mini))
+    }
+
+    /// Links the object by `link`, under its lock and with its timer set.
+    ///
+    /// `link` gets the node; 0 says that a table has it, and the table owns the object then.
+    fn link(self, timer: Jiffies, link: impl FnOnce(*mut bindings::rhash_head) -> i32) -> Result {
+        let mini: &Mini<P> = &self.0;
+        // SAFETY: Unlocked below.
+        unsafe { bindings::oxtcp_helper_mini_lock(mini.as_ptr().cast()) };
+        let err = link(mini.entry.node.get());
+        if err == 0 {
+            // INVARIANT: In the table, live, and not freed before it has left the table.
+            // SAFETY: Locked; the timer is set up.
+            unsafe {
+                *mini.entry.hashed.get() = true;
+                bindings::mod_timer(mini.timer.get(), timer.get());
+            }
+        }
+        // SAFETY: Locked above.
+        unsafe { bindings::oxtcp_helper_mini_unlock(mini.as_ptr().cast()) };
+        kernel::error::to_result(err)?;
+        // The table's; `MiniGuard::retire` gives the memory to `Mini::free_callback`, which frees it.
+        core::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl<P: Protocol> Drop for NewMini<P> {
+    fn drop(&mut self) {
+        // SAFETY: Live by the invariant, and dropped once: the box's drop drops nothing of a union. Nobody else
+        // knows the object.
+        unsafe { ManuallyDrop::drop(&mut (*self.0.body.get()).live) };
     }
 }
 
@@ -332,7 +373,7 @@ impl<P: Protocol> MiniGuard<'_, P> {
         let body = ManuallyDrop::into_inner(unsafe { core::ptr::read(&(*mini.body.get()).live) });
         drop(self);
         // SAFETY: The body's memory is free for RCU by the invariant, and the object came from a
-        // `KBox` in `FlowTable::insert_mini`.
+        // `KBox` of a `NewMini`, which `link` has left to the table.
         unsafe {
             bindings::call_rcu(
                 (&raw mut (*mini.body.get()).rcu).cast(),
@@ -492,44 +533,20 @@ impl<P: Protocol> FlowTable<P> {
     pub(crate) fn replace(
         &self,
         sock: &mut super::sock::Locked<'_, P>,
-        mini: KBox<Mini<P>>,
+        mini: NewMini<P>,
         timer: Jiffies,
     ) -> Result {
         let sock = sock.sock();
         // SAFETY: The socket lock is held.
         let hashed = unsafe { *sock.entry.hashed.get() };
-        if !hashed || mini.entry.key() != sock.entry.key() {
-            drop(Mini::into_body(mini));
+        if !hashed || mini.0.key() != sock.entry.key() {
             return Err(ENOENT);
         }
-        let mini = KBox::into_raw(mini);
-        // SAFETY: Just a valid box; not shared yet but through the table below.
-        let shared = unsafe { &*mini };
-        // SAFETY: Unlocked below.
-        unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
         // SAFETY: Both nodes are valid and the keys are equal; a socket of another table makes the C
         // function fail.
-        let err = unsafe {
-            bindings::oxtcp_helper_flow_replace(
-                self.raw.get(),
-                sock.entry.node.get(),
-                shared.entry.node.get(),
-            )
-        };
-        if err == 0 {
-            // SAFETY: Locked; the timer is set up.
-            unsafe {
-                *shared.entry.hashed.get() = true;
-                bindings::mod_timer(shared.timer.get(), timer.get());
-            }
-        }
-        // SAFETY: Locked above.
-        unsafe { bindings::oxtcp_helper_mini_unlock(mini.cast()) };
-        if err != 0 {
-            // SAFETY: It did not get into the table, so it is still ours.
-            drop(Mini::into_body(unsafe { KBox::from_raw(mini) }));
-            return kernel::error::to_result(err);
-        }
+        mini.link(timer, |node| unsafe {
+            bindings::oxtcp_helper_flow_replace(self.raw.get(), sock.entry.node.get(), node)
+        })?;
         // SAFETY: The socket lock is held.
         unsafe { *sock.entry.hashed.get() = false };
         // SAFETY: The reference that `insert` left behind; not the last, see `remove`.
@@ -542,29 +559,15 @@ impl<P: Protocol> FlowTable<P> {
     /// # Errors
     ///
     /// EEXIST when the flow has an owner, ENOMEM; the object is gone then.
-    pub(crate) fn insert_mini(&self, mini: KBox<Mini<P>>, timer: Jiffies) -> Result {
-        let mini = KBox::into_raw(mini);
-        // SAFETY: As in `replace`.
-        let shared = unsafe { &*mini };
-        // SAFETY: Unlocked below.
-        unsafe { bindings::oxtcp_helper_mini_lock(mini.cast()) };
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn insert_mini(&self, mini: NewMini<P>, timer: Jiffies) -> Result {
         // SAFETY: The node is valid and in no table.
-        let err =
-            unsafe { bindings::oxtcp_helper_flow_insert(self.raw.get(), shared.entry.node.get()) };
-        if err == 0 {
-            // SAFETY: Locked; the timer is set up.
-            unsafe {
-                *shared.entry.hashed.get() = true;
-                bindings::mod_timer(shared.timer.get(), timer.get());
-            }
-        }
-        // SAFETY: Locked above.
-        unsafe { bindings::oxtcp_helper_mini_unlock(mini.cast()) };
-        if err != 0 {
-            // SAFETY: It did not get into the table, so it is still ours.
-            drop(Mini::into_body(unsafe { KBox::from_raw(mini) }));
-        }
-        kernel::error::to_result(err)
+        mini.link(timer, |node| unsafe {
+            bindings::oxtcp_helper_flow_insert(self.raw.get(), node)
+        })
     }
 
     /// Takes out all small objects whose body `doomed` says so of. Process context.
