@@ -5,6 +5,8 @@
 //!
 //! All functions need the socket lock (a [`Sk`] proves it) and run in softirq or process context.
 
+use core::num::{NonZeroU16, NonZeroU32};
+
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
@@ -289,9 +291,9 @@ fn grow_send_buffer(sk: &mut Sk<'_>) {
     let Some(connection) = sk.state().connection() else {
         return;
     };
-    let mss = u32::from(connection.mss()).max(1);
+    let mss = NonZeroU32::from(NonZeroU16::new(connection.mss()).unwrap_or(NonZeroU16::MIN));
     let segments = (connection.cwnd() / mss).max(LEAST_SEGMENTS);
-    let wanted = skb::memory_of(mss)
+    let wanted = skb::memory_of(mss.get())
         .saturating_mul(segments)
         .saturating_mul(2);
     let [_, _, most] = output::namespace(sk.sock()).sysctls.wmem();

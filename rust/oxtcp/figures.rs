@@ -2,6 +2,8 @@
 
 //! A connection's figures for those who look without the socket lock (`/proc`).
 
+use core::num::{NonZeroU16, NonZeroU32};
+
 use kernel::sync::atomic::{Atomic, Relaxed};
 
 use oxtcp_engine::connection::TimerKind;
@@ -66,7 +68,7 @@ impl Published {
             Some((TimerKind::Persist, at)) => (4, at.as_micros()),
             Some((_, at)) => (2, at.as_micros()),
         };
-        let mss = u32::from(connection.mss()).max(1);
+        let mss = NonZeroU32::from(NonZeroU16::new(connection.mss()).unwrap_or(NonZeroU16::MIN));
         let ssthresh = connection.ssthresh();
         self.timer
             .store(kind | i32::from(connection.retransmits()) << 8, Relaxed);

@@ -88,14 +88,15 @@ impl HalfOpens {
     /// Counts one in, unless there are `most` already, or that life is over.
     pub(crate) fn enter(&self, life: Life, most: u32) -> bool {
         let may = |word| Self::life_of(word) == life && Self::count_of(word) < most;
-        self.update(|word| may(word).then(|| word + 1)).is_some()
+        self.update(|word| may(word).then(|| word.wrapping_add(1)))
+            .is_some()
     }
 
     /// Counts one out.
     pub(crate) fn leave(&self, life: Life) {
         // One of an earlier life is not counted any more.
         let _ = self.update(|word| {
-            (Self::life_of(word) == life && Self::count_of(word) > 0).then(|| word - 1)
+            (Self::life_of(word) == life && Self::count_of(word) > 0).then(|| word.wrapping_sub(1))
         });
     }
 

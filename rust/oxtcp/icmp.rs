@@ -91,7 +91,7 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
     let icmp: [u8; ICMP_HEADER as usize] = icmp.try_into().ok()?;
     let icmp = &icmp[..];
     let word = |bytes: &[u8], at: usize| -> Option<u32> {
-        Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+        Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
     };
     let error = match (family, kind, code) {
         (Family::V4, 3, 4) => Error::TooBig(word(icmp, 4)? & 0xffff),
@@ -112,7 +112,7 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
             }
             let local: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
             let remote: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
-            let len = u32::from(*ip.first()? & 0xf) * 4;
+            let len = u32::from(*ip.first()? & 0xf) << 2;
             (
                 Endpoint::mapped(local),
                 Endpoint::mapped(remote),
@@ -130,9 +130,8 @@ fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, F
         }
     };
     let quoted = skb.header(tcp.checked_add(8)?)?.get(tcp as usize..)?;
-    let port = |at: usize| -> Option<u16> {
-        Some(u16::from_be_bytes(quoted.get(at..at + 2)?.try_into().ok()?))
-    };
+    let port =
+        |at: usize| -> Option<u16> { Some(u16::from_be_bytes(*quoted.get(at..)?.first_chunk()?)) };
     let key = FlowKey::new(
         Endpoint {
             ip: local,

@@ -146,7 +146,7 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
     let (offset, local, remote) = match family {
         Family::V4 => {
             let ip = skb.header(20)?;
-            let offset = u32::from(*ip.first()? & 0xf) * 4;
+            let offset = u32::from(*ip.first()? & 0xf) << 2;
             match *ip.get(9)? {
                 TCP => {}
                 ICMP => return Some(Packet::Icmp { offset }),
@@ -175,7 +175,7 @@ fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
     let tcp = skb
         .header(offset.checked_add(WANTED)?)?
         .get(offset as usize..)?;
-    let port = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
+    let port = |at: usize| Some(u16::from_be_bytes(*tcp.get(at..)?.first_chunk()?));
     let key = FlowKey::new(
         Endpoint {
             ip: local,

@@ -19,6 +19,12 @@
 //! | `procfs`, `figures` | listings |
 
 #![deny(unsafe_code)]
+// Nothing that a peer or a program says may panic: the kernel is built with checks for overflow.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
 
 use kernel::prelude::*;
 

@@ -2,6 +2,8 @@
 
 //! Segments on their way out.
 
+use core::num::{NonZeroU16, NonZeroU32};
+
 use kernel::prelude::*;
 
 use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
@@ -128,13 +130,13 @@ fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
 fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     let key = sk.sock().flow();
     let segments = route::burst_segments(sk).max(1);
-    let mss = u32::from(segment.mss).max(1);
-    let most = mss.saturating_mul(segments);
+    let mss = NonZeroU32::from(NonZeroU16::new(segment.mss).unwrap_or(NonZeroU16::MIN));
+    let most = mss.get().saturating_mul(segments);
     let mut rest = segment.payload;
     let mut header = segment.header;
     let mut congested = false;
     loop {
-        let sent = segment.payload.len - rest.len;
+        let sent = segment.payload.len.saturating_sub(rest.len);
         let refused = |why| (sent, why);
         let no_memory = (sent, Refusal::NoMemory);
         let mut skb = SkBuff::for_sending().ok_or(no_memory)?;
@@ -143,8 +145,8 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             let filled = sk.state().send.fill(&mut skb, part);
             if filled < part.len {
                 // More page fragments than a packet takes: whole segments now, the rest in another.
-                let whole = if filled >= mss {
-                    filled / mss * mss
+                let whole = if filled >= mss.get() {
+                    filled.saturating_sub(filled % mss)
                 } else {
                     filled
                 };
@@ -172,8 +174,8 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         if !push_header(&mut skb, this, &key) {
             return Err(refused(Refusal::Failed));
         }
-        if part.len > mss {
-            let count = part.len.div_ceil(mss);
+        if part.len > mss.get() {
+            let count = part.len.div_ceil(mss.get());
             skb.set_gso(
                 segment.mss,
                 count.min(u32::from(u16::MAX)) as u16,
@@ -194,7 +196,8 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                 false => Ok(()),
             };
         }
-        rest = SeqRange::new(rest.start.add(part.len), rest.len - part.len);
+        let left = rest.len.saturating_sub(part.len);
+        rest = SeqRange::new(rest.start.add(part.len), left);
         header.seq = header.seq.add(part.len);
     }
 }

@@ -176,7 +176,7 @@ impl Ports {
         reuse: bool,
     ) -> Result<PortRef> {
         let reservation = Reservation::new(&self.0, addr, port, reuse, false)?;
-        table.bucket(port).push(
+        table.bucket(port)?.push(
             Entry {
                 reservation: reservation.clone(),
                 socket,
@@ -237,7 +237,10 @@ impl PortRef {
     fn join(reservation: Arc<Reservation>) -> Option<PortRef> {
         let mut holders = reservation.holders.load(Relaxed);
         while holders & !SHARED != 0 {
-            match reservation.holders.cmpxchg(holders, holders + 1, Full) {
+            match reservation
+                .holders
+                .cmpxchg(holders, holders.wrapping_add(1), Full)
+            {
                 // INVARIANT: Counted.
                 Ok(_) => return Some(PortRef(reservation)),
                 Err(now) => holders = now,
@@ -439,7 +442,7 @@ impl Registry {
     fn mark(&self, port: u16) {
         let bucket = usize::from(port) % BUCKETS;
         if let Some(word) = self.marked.get(bucket / 64) {
-            let bit = 1u64 << (bucket % 64);
+            let bit = 1u64.wrapping_shl((bucket % 64) as u32);
             let mut old = word.load(Relaxed);
             while let Err(now) = word.cmpxchg(old, old | bit, Full) {
                 old = now;
@@ -452,8 +455,10 @@ impl Registry {
         for (i, word) in self.marked.iter().enumerate() {
             let mut bits = word.xchg(0, Full);
             while bits != 0 {
-                let bucket = i * 64 + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
+                let bucket = i
+                    .saturating_mul(64)
+                    .saturating_add(bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
                 self.table.lock().reap_bucket(bucket);
             }
         }
@@ -492,7 +497,7 @@ impl Registry {
                 drop,
             );
             place = match left {
-                Some(left) => (nth + 1, left),
+                Some(left) => (nth.saturating_add(1), left),
                 None => {
                     if pool.len() == 0 {
                         let _ = table.pools.remove(nth);
@@ -537,13 +542,17 @@ impl Deref for Entry {
 }
 
 impl Table {
-    fn bucket(&mut self, port: u16) -> &mut KVVec<Entry> {
-        &mut self.buckets[usize::from(port) % BUCKETS]
+    /// Errors: none that happen, there are [`BUCKETS`].
+    fn bucket(&mut self, port: u16) -> Result<&mut KVVec<Entry>> {
+        let bucket = usize::from(port) % BUCKETS;
+        self.buckets.get_mut(bucket).ok_or(EINVAL)
     }
 
     fn entries(&self, port: u16) -> impl Iterator<Item = &Entry> {
-        self.buckets[usize::from(port) % BUCKETS]
-            .iter()
+        let bucket = self.buckets.get(usize::from(port) % BUCKETS);
+        bucket
+            .into_iter()
+            .flatten()
             .filter(move |entry| entry.port == port)
     }
 
@@ -560,7 +569,7 @@ impl Table {
             .iter()
             .map(|pool| pool.from(0).filter(held).count())
             .sum();
-        bound + shared
+        bound.saturating_add(shared)
     }
 
     /// The pool of `addr`.
@@ -606,14 +615,14 @@ impl Table {
             return Ok(());
         }
         let port = reservation.port;
-        self.bucket(port).reserve(1, GFP_KERNEL)?;
+        self.bucket(port)?.reserve(1, GFP_KERNEL)?;
         let nth = self
             .pools
             .binary_search_by(|pool| pool.addr.cmp(&reservation.addr));
         let pool = nth.ok().and_then(|nth| self.pools.get_mut(nth));
         let entry = pool.and_then(|pool| pool.take(port)).ok_or(EINVAL)?;
         reservation.holders.fetch_sub(SHARED, Full);
-        self.bucket(port).push(entry, GFP_KERNEL)?;
+        self.bucket(port)?.push(entry, GFP_KERNEL)?;
         Ok(())
     }
 
@@ -631,7 +640,9 @@ impl Table {
     }
 
     fn reap_bucket(&mut self, bucket: usize) {
-        self.buckets[bucket].retain(|entry| entry.count() != 0);
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            bucket.retain(|entry| entry.count() != 0);
+        }
     }
 
     /// Releases everything.

@@ -149,7 +149,7 @@ impl<'n> SeqWalk for Rows<'n> {
     fn advance(self: Pin<&mut Self>) -> bool {
         let mut this = self.project();
         if this.row.is_some() {
-            *this.number += 1;
+            *this.number = this.number.wrapping_add(1);
         }
         loop {
             *this.row = match this.walk.as_mut().next() {

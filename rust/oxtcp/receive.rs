@@ -45,14 +45,14 @@ pub(crate) fn receive(
     let waitall = flags & bindings::MSG_WAITALL != 0;
     let target = sk.sock().rcvlowat(waitall, len);
     let mut timeo = sk.sock().rcvtimeo(flags & bindings::MSG_DONTWAIT != 0);
-    let mut copied = 0;
+    let mut copied: usize = 0;
     let mut fault = Ok(());
-    let mut taken = 0;
+    let mut taken: usize = 0;
     while copied < len {
         let skip = if peek { copied } else { 0 };
         let available = (sk.state().rx_bytes as usize).saturating_sub(skip);
         if available > 0 {
-            let want = available.min(len - copied);
+            let want = available.min(len.saturating_sub(copied));
             let got = if discard {
                 want
             } else {
@@ -69,9 +69,9 @@ pub(crate) fn receive(
             }
             if !peek {
                 take(sk, got);
-                taken += got;
+                taken = taken.saturating_add(got);
             }
-            copied += got;
+            copied = copied.saturating_add(got);
             continue;
         }
         if copied >= target {

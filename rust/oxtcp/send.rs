@@ -49,7 +49,7 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
         sk.wait_connected(&mut timeo)?;
     }
     check_writable(sk)?;
-    let mut step = 0;
+    let mut step: usize = 0;
     // Held back like MSG_MORE until the last byte is in: no short segment leaves between two steps.
     while from.remaining() > 0 {
         if !sk.has_send_room() {
@@ -61,7 +61,7 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
             continue;
         }
         let room = (sk.sock().sndbuf() as usize).max(1);
-        let fragment = match sk.take_message(from, room.min(STEP - step)) {
+        let fragment = match sk.take_message(from, room.min(STEP.saturating_sub(step))) {
             Ok(fragment) => fragment,
             Err(error) if error == enobufs() => {
                 push(sk, &mut step);
@@ -73,8 +73,8 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
         };
         let len = fragment.len();
         append(sk, fragment)?;
-        *sent += len as usize;
-        step += len as usize;
+        *sent = sent.saturating_add(len as usize);
+        step = step.saturating_add(len as usize);
         if step >= STEP {
             push(sk, &mut step);
         }

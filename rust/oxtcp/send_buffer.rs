@@ -84,7 +84,7 @@ impl SendBuffer {
         if self.len == 0 {
             self.start = seq;
         }
-        self.len += len;
+        self.len = self.len.saturating_add(len);
         Ok(cost)
     }
 
@@ -95,26 +95,26 @@ impl SendBuffer {
         }
         let released = self.start.distance_to(seq).min(self.len);
         self.start = self.start.add(released);
-        self.len -= released;
-        let mut gone = 0;
+        self.len = self.len.saturating_sub(released);
+        let mut gone: u32 = 0;
         while self
             .first()
             .is_some_and(|first| first.end().before_eq(self.start))
         {
             self.pop();
-            gone += 1;
+            gone = gone.saturating_add(1);
         }
         if self.count == 0 && self.slots.len() > KEPT_SLOTS {
             // INVARIANT: No pieces are left.
             self.slots = KVVec::new();
             self.head = 0;
         }
-        released + gone * UPKEEP
+        released.saturating_add(gone.saturating_mul(UPKEEP))
     }
 
     /// Lets go of everything; returns what it cost.
     pub(crate) fn clear(&mut self) -> u32 {
-        let cost = self.len + self.count * UPKEEP;
+        let cost = self.len.saturating_add(self.count.saturating_mul(UPKEEP));
         *self = Self::new();
         cost
     }
@@ -128,27 +128,27 @@ impl SendBuffer {
         };
         let mut seq = range.start;
         let mut left = range.len;
-        let mut slot = 0;
+        let mut slot: u32 = 0;
         while left > 0 {
             let Some(piece) = self.get(index) else {
                 break;
             };
             let offset = piece.start.distance_to(seq);
-            let len = left.min(piece.bytes.len() - offset);
+            let here = piece.bytes.len().saturating_sub(offset);
+            let len = left.min(here);
             if !skb.add_fragment(slot, &piece.bytes, offset, len) {
                 break;
             }
-            let done = offset + len == piece.bytes.len();
             seq = seq.add(len);
-            left -= len;
-            slot += 1;
-            if !done {
+            left = left.saturating_sub(len);
+            slot = slot.saturating_add(1);
+            if len < here {
                 break;
             }
-            index += 1;
+            index = index.saturating_add(1);
         }
         self.cursor = index;
-        range.len - left
+        range.len.saturating_sub(left)
     }
 
     /// The piece that `seq` is in, counted from the first.
@@ -164,9 +164,12 @@ impl SendBuffer {
             return Some(self.cursor);
         }
         // The last piece that does not begin behind `seq`; the first one does not.
-        let (mut low, mut high) = (0, self.count);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
+        let (mut low, mut high): (u32, u32) = (0, self.count);
+        loop {
+            let middle = low.midpoint(high);
+            if middle == low {
+                break;
+            }
             match self.get(middle) {
                 Some(piece) if !seq.before(piece.start) => low = middle,
                 _ => high = middle,
@@ -178,7 +181,7 @@ impl SendBuffer {
     // The ring.
 
     fn slot(&self, index: u32) -> usize {
-        (self.head as usize + index as usize) & self.slots.len().wrapping_sub(1)
+        (self.head as usize).wrapping_add(index as usize) & self.slots.len().wrapping_sub(1)
     }
 
     fn get(&self, index: u32) -> Option<&Piece> {
@@ -205,7 +208,7 @@ impl SendBuffer {
         let slot = self.slots.get_mut(at).ok_or(ENOMEM)?;
         // INVARIANT: The slot behind the last piece, which is empty. The caller's sequence number is the last one's end.
         *slot = Some(piece);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         Ok(())
     }
 
@@ -215,14 +218,14 @@ impl SendBuffer {
             // INVARIANT: The first piece's slot becomes an empty one.
             *slot = None;
             self.head = self.slot(1) as u32;
-            self.count -= 1;
+            self.count = self.count.saturating_sub(1);
             self.cursor = self.cursor.saturating_sub(1);
         }
     }
 
     /// Twice as many slots, the pieces at their beginning.
     fn grow(&mut self) -> Result {
-        let wanted = (self.slots.len() * 2).max(FIRST_SLOTS);
+        let wanted = self.slots.len().saturating_mul(2).max(FIRST_SLOTS);
         let mut slots = KVVec::with_capacity(wanted, GFP_KERNEL)?;
         for index in 0..wanted {
             let piece = match index < self.count as usize {

@@ -174,7 +174,9 @@ impl Sysctls {
             rto_min: Duration::from_micros(positive(self.rto_min_us())),
             // Not below the other, whatever is set.
             rto_max: Duration::from_micros(
-                (positive(self.rto_max_ms()) * 1000).max(positive(self.rto_min_us())),
+                positive(self.rto_max_ms())
+                    .saturating_mul(1000)
+                    .max(positive(self.rto_min_us())),
             ),
             keepalive_time: seconds(self.keepalive_time()),
             keepalive_intvl: seconds(self.keepalive_intvl()),

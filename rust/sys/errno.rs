@@ -12,7 +12,8 @@ macro_rules! declare {
             #[doc = concat!("`", stringify!($name), "` of `errno.h`.")]
             #[inline]
             pub(crate) fn $function() -> Error {
-                Error::from_errno(-(bindings::$name as kernel::ffi::c_int))
+                const ERRNO: kernel::ffi::c_int = -(bindings::$name as kernel::ffi::c_int);
+                Error::from_errno(ERRNO)
             }
         )*
     };

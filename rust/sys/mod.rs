@@ -28,6 +28,8 @@ pub(crate) mod user;
 /// What bindgen makes of `bindings_helper.h`.
 #[allow(
     clippy::all,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
     clippy::undocumented_unsafe_blocks,
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr,

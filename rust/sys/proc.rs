@@ -169,7 +169,7 @@ impl<R: SeqRows> State<R> {
 
     /// To the next row.
     fn advance(&mut self) {
-        self.at += 1;
+        self.at = self.at.wrapping_add(1);
         self.found = self.found && self.walk().is_some_and(|walk| walk.advance());
     }
 
@@ -303,7 +303,7 @@ impl<R: SeqRows> Operations<R> {
         position: *mut bindings::loff_t,
     ) -> *mut c_void {
         // SAFETY: C passes a valid position.
-        unsafe { *position += 1 };
+        unsafe { *position = (*position).saturating_add(1) };
         // SAFETY: seq_file calls us.
         let state = unsafe { Self::state(seq) };
         if row == HEADER {

@@ -776,16 +776,17 @@ impl<P: Protocol> Registration<P> {
     }
 
     fn fill(proto: &mut bindings::proto, v6: bool) {
-        for (to, from) in proto.name.iter_mut().zip(P::NAME.to_bytes()) {
+        let suffix: &[u8] = if v6 { b"6" } else { b"" };
+        // The zero at the end stands in the static.
+        let name = Iterator::chain(P::NAME.to_bytes().iter(), suffix);
+        let room = proto.name.len().saturating_sub(1);
+        for (to, from) in proto.name.iter_mut().take(room).zip(name) {
             *to = *from as c_char;
         }
-        proto.obj_size = Sock::<P>::SIZE as u32;
+        let [v4_size, v6_size] = Statics::<P>::SOCKET_SIZES;
+        proto.obj_size = if v6 { v6_size } else { v4_size } as u32;
         if v6 {
-            let end = P::NAME.to_bytes().len().min(proto.name.len() - 2);
-            proto.name[end] = b'6' as c_char;
             proto.ipv6_pinfo_offset = Statics::<P>::V6_OFFSET as u32;
-            proto.obj_size =
-                (Statics::<P>::V6_OFFSET + core::mem::size_of::<bindings::ipv6_pinfo>()) as u32;
         }
         // No owner: else every socket would hold the module as long as it lives, orphans too. Who has a `struct socket` holds
         // it by `proto_ops`; the drop of the registration sees to the others.

@@ -24,7 +24,7 @@ pub(crate) fn memory_of(payload: u32) -> u32 {
     const SK_BUFF: u32 = core::mem::size_of::<bindings::sk_buff>().next_multiple_of(64) as u32;
     // SAFETY: No conditions.
     let headers = unsafe { bindings::oxtcp_helper_max_tcp_header() };
-    let head = payload.saturating_add(headers + SHARED_INFO);
+    let head = payload.saturating_add(headers.saturating_add(SHARED_INFO));
     match head.checked_next_power_of_two() {
         Some(head) => head.saturating_add(SK_BUFF),
         None => u32::MAX,
@@ -235,6 +235,9 @@ impl SkBuff {
         {
             return false;
         }
+        let Some(offset) = fragment.offset().checked_add(skip) else {
+            return false;
+        };
         // SAFETY: Index and extent were checked; the helper takes a reference on the page, which is
         // valid by `PageFragment`'s invariant.
         unsafe {
@@ -242,7 +245,7 @@ impl SkBuff {
                 self.as_ptr(),
                 index as i32,
                 fragment.page(),
-                (fragment.offset() + skip) as i32,
+                offset as i32,
                 len as i32,
             )
         };

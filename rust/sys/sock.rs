@@ -633,7 +633,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn report_error(&mut self, error: Error) {
         // SAFETY: Valid and locked.
         unsafe {
-            (&raw mut (*self.sk()).sk_err).write_volatile(-error.to_errno());
+            (&raw mut (*self.sk()).sk_err).write_volatile(error.to_errno().saturating_neg());
             bindings::oxtcp_helper_sk_error_report(self.sk());
         }
     }
@@ -804,12 +804,12 @@ impl<'a, P: Protocol> Locked<'a, P> {
             let mut unread = queued.unread();
             if unread.len as usize > len {
                 unread.seq = unread.seq.wrapping_add(len as u32);
-                unread.offset += len as u32;
-                unread.len -= len as u32;
+                unread.offset = unread.offset.saturating_add(len as u32);
+                unread.len = unread.len.saturating_sub(len as u32);
                 queued.set_unread(unread);
                 break;
             }
-            len -= unread.len as usize;
+            len = len.saturating_sub(unread.len as usize);
             // SAFETY: Valid and locked.
             if let Some(skb) = unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) } {
                 skb.consume();
@@ -873,7 +873,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
     pub(crate) fn uncharge_sent(&mut self, bytes: u32) {
         // SAFETY: Valid and locked; the bytes were charged by `take_message`.
         unsafe {
-            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), -(bytes as i32));
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), (bytes as i32).wrapping_neg());
             bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32);
         }
     }
@@ -1089,7 +1089,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
         mut skip: usize,
         max: usize,
     ) -> Result<usize> {
-        let mut copied = 0;
+        let mut copied: usize = 0;
         let head: *mut bindings::sk_buff_head =
             // SAFETY: Valid; only the address is taken.
             unsafe { &raw mut (*self.sk()).sk_receive_queue };
@@ -1106,10 +1106,11 @@ impl<'a, P: Protocol> Owned<'a, P> {
             };
             let unread = queued.unread();
             if skip >= unread.len as usize {
-                skip -= unread.len as usize;
+                skip = skip.saturating_sub(unread.len as usize);
             } else {
-                let offset = unread.offset + skip as u32;
-                let len = (unread.len as usize - skip).min(max - copied) as u32;
+                let offset = unread.offset.saturating_add(skip as u32);
+                let here = (unread.len as usize).saturating_sub(skip);
+                let len = here.min(max.saturating_sub(copied)) as u32;
                 if let Err(error) = queued.copy_to(to, offset, len) {
                     if copied == 0 {
                         return Err(error);
@@ -1117,7 +1118,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
                     break;
                 }
                 skip = 0;
-                copied += len as usize;
+                copied = copied.saturating_add(len as usize);
             }
             // SAFETY: `skb` is on the queue; `next` is another packet or the head.
             let next = unsafe { (*skb.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.next };
@@ -1143,7 +1144,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
                 return Err(enobufs());
             }
             let offset = (*frag).offset;
-            let room = ((*frag).size - offset) as usize;
+            let room = (*frag).size.saturating_sub(offset) as usize;
             let len = from.remaining().min(max).min(room);
             if !bindings::oxtcp_helper_sk_wmem_schedule(self.sk(), len as i32) {
                 return Err(enobufs());
@@ -1157,7 +1158,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
             if copied == 0 {
                 return Err(EFAULT);
             }
-            (*frag).offset = offset + copied as u32;
+            (*frag).offset = offset.saturating_add(copied as u32);
             bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
             bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
             let page = NonNull::new((*frag).page).ok_or(enobufs())?;
@@ -1390,7 +1391,7 @@ impl<P: Protocol> SockQueue<P> {
             }
         }
         self.tail = Some(raw);
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
     }
 
     /// Takes the first.
@@ -1401,7 +1402,7 @@ impl<P: Protocol> SockQueue<P> {
         if self.head.is_none() {
             self.tail = None;
         }
-        self.len -= 1;
+        self.len = self.len.saturating_sub(1);
         // SAFETY: The queue's reference.
         Some(unsafe { ARef::from_raw(head) })
     }

@@ -136,7 +136,7 @@ fn ctl_table(name: &'static CStr, data: *mut i32, count: usize) -> bindings::ctl
     let mut line: bindings::ctl_table = unsafe { core::mem::zeroed() };
     line.procname = name.as_char_ptr();
     line.data = data.cast();
-    line.maxlen = (count * size_of::<i32>()) as c_int;
+    line.maxlen = count.saturating_mul(size_of::<i32>()) as c_int;
     line.mode = 0o644;
     line.proc_handler = Some(bindings::proc_dointvec_minmax);
     line

@@ -167,6 +167,7 @@ unsafe impl<P: Protocol> Sync for Mini<P> {}
 /// The size of a [`Mini`] if the kernel's timer had `timer` bytes.
 // The lint does not see the use in a constant assertion.
 #[allow(dead_code)]
+#[allow(clippy::arithmetic_side_effects)] // In constants, where an overflow does not compile.
 pub(crate) const fn mini_size_with_timer_of<P: Protocol>(timer: usize) -> usize {
     core::mem::size_of::<Mini<P>>() - core::mem::size_of::<bindings::timer_list>() + timer
 }
@@ -659,7 +660,7 @@ impl Seen {
         }
         if let Some(free) = self.objects.get_mut(self.len) {
             *free = object;
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
         true
     }

@@ -69,7 +69,7 @@ impl Span {
     pub(crate) fn as_jiffies(self) -> usize {
         // SAFETY: No conditions.
         let second = unsafe { bindings::__usecs_to_jiffies(1_000_000) };
-        second * self.0 as usize
+        second.saturating_mul(self.0 as usize)
     }
 }
 

@@ -78,7 +78,7 @@ impl Pool {
         let mut at = from.min(self.entries.len());
         let end = at.saturating_sub(most);
         while at > end {
-            at -= 1;
+            at = at.saturating_sub(1);
             // What takes a removed one's place was looked at already.
             if self.entries.get(at).is_some_and(&mut doomed) {
                 if let Some(entry) = self.remove(at) {

@@ -42,7 +42,7 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
     ) -> Result<Self> {
         let range = net.local_port_range();
         registry.idle_limit.store(idle_limit(range), Relaxed);
-        let counter = COUNTERS.get(hash as usize % COUNTERS.len()).ok_or(EINVAL)?;
+        let counter = COUNTERS.get(usize::from(hash as u16)).ok_or(EINVAL)?;
         Ok(Search {
             registry,
             net,
@@ -93,7 +93,7 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
                 continue;
             }
             if let Some(found) = self.share(entry)? {
-                self.advance = (tried as u32).max(noise()) + 1;
+                self.advance = (tried as u32).max(noise()).saturating_add(1);
                 return Ok(Some(found));
             }
         }
@@ -113,7 +113,7 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
         let mut walk = PortWalk::new(low, high, self.offset);
         let mut tried = 0usize;
         while let Some(port) = walk.next() {
-            tried += 1;
+            tried = tried.wrapping_add(1);
             if tried % TURN == 0 {
                 drop(table);
                 time::yield_if_needed();
