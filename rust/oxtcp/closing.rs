@@ -3,10 +3,11 @@
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
 use crate::namespace::Namespace;
-use crate::protocol::{tcp_state, Owner, Role, Sk, Socket};
+use crate::protocol::{tcp_state, Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
 use crate::sys::errno::econnreset;
 use crate::sys::route;
+use crate::sys::sock::Child;
 use crate::sys::table::Found;
 use crate::{connect, connection, half_open, listener, output};
 
@@ -86,7 +87,10 @@ pub(crate) fn exceeds(sk: &Sk<'_>, namespace: &Namespace) -> bool {
 /// There are no others: who has a socket holds the module.
 pub(crate) fn end_all(namespace: &Namespace) {
     namespace.table.for_each(|found| match found {
-        Found::Sock(sock) => abandon(&sock),
+        Found::Sock(sock) => {
+            // Nobody owns a socket that no program has.
+            let _ = sock.lock_bh(abandon);
+        }
         Found::Mini(mini) => {
             if let Some(guard) = mini.lock() {
                 half_open::remove(guard, namespace);
@@ -147,15 +151,18 @@ pub(crate) fn discard(sk: &mut Sk<'_>) {
     sk.destroy();
 }
 
-/// Resets a connection that nobody will accept, or that no program has. The socket goes with it. Any context.
-pub(crate) fn abandon(child: &Socket) {
+/// Resets a connection that nobody will accept. The socket goes with it. Any context.
+pub(crate) fn abandon_child(child: Child<Tcp>) {
+    let sock = child.reference();
     // Nobody owns a socket that was never accepted.
-    let _ = child.lock_bh(abandon_locked);
+    let _ = sock.lock_bh(|sk| {
+        sk.disown(child);
+        abandon(sk);
+    });
 }
 
-/// See [`abandon`]. Any context.
-pub(crate) fn abandon_locked(sk: &mut Sk<'_>) {
-    sk.orphan();
+/// Resets a connection that no program has or will have. The socket goes with it. Any context.
+pub(crate) fn abandon(sk: &mut Sk<'_>) {
     connection::with(sk, |connection, cx| connection.abort(cx));
     if sk.sock().state() == tcp_state::CLOSE {
         discard(sk);

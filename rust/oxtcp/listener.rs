@@ -24,7 +24,7 @@ use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
 use crate::sys::skb::SkBuff;
-use crate::sys::sock::{NewChild, SockQueue};
+use crate::sys::sock::{Child, SockQueue};
 use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
 use crate::sys::time::Jiffies;
 use crate::{closing, connect, connection};
@@ -144,15 +144,12 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
         return;
     };
     while let Some(child) = accept.queue.pop() {
-        let reference = child.clone();
-        // The queue's reference is `destroy`'s to give up.
-        let _ = ARef::into_raw(child);
-        closing::abandon(&reference);
+        closing::abandon_child(child);
     }
 }
 
 /// accept(2). Process context; lets the lock go while it waits.
-pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     let sock = sk.sock();
     if sock.state() != tcp_state::LISTEN {
         return Err(EINVAL);
@@ -282,7 +279,7 @@ pub(crate) fn complete(
             return;
         }
     };
-    let Ok(child) = NewChild::new(listener) else {
+    let Ok(child) = Child::new(listener) else {
         return;
     };
     let reference = child.reference();
@@ -315,8 +312,8 @@ pub(crate) fn complete(
             Err(_) => {
                 sk.state().role = Role::Idle;
                 sk.set_state(tcp_state::CLOSE);
+                sk.disown(child);
                 closing::discard(sk);
-                child.forget();
                 return false;
             }
         }
@@ -334,8 +331,8 @@ pub(crate) fn complete(
             None => true,
             // The listener was closed meanwhile.
             Some(child) => {
-                child.forget();
-                closing::abandon_locked(sk);
+                sk.disown(child);
+                closing::abandon(sk);
                 false
             }
         }

@@ -3,7 +3,6 @@
 //! A socket's parts, and the way from the socket layer's callbacks to the files that do the work.
 
 use kernel::prelude::*;
-use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 
@@ -22,7 +21,7 @@ use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::proto::{PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
-use crate::sys::sock::{Locked, Owned, Sock};
+use crate::sys::sock::{Child, Locked, Owned, Sock};
 use crate::sys::user::{Message, OptionAnswer, OptionValue};
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
 
@@ -202,7 +201,7 @@ impl Protocol for Tcp {
         listener::listen(sk, connecting, backlog)
     }
 
-    fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<ARef<Socket>> {
+    fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
         listener::accept(sk, nonblock)
     }
 

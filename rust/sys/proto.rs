@@ -21,7 +21,7 @@ use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
 use super::net::{Net, PerNet, PerNetRegistration};
 use super::skb::SkBuff;
 use super::small_queue::SmallQueues;
-use super::sock::{Locked, Owned, Sock};
+use super::sock::{Child, Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
 use super::user::{Message, OptionAnswer, OptionValue};
 
@@ -98,7 +98,7 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// Begins to listen, or changes the backlog.
     fn listen(sk: &mut Owned<'_, Self>, connecting: bool, backlog: i32) -> Result;
     /// Waits for a connection and takes it; `flags` are O_NONBLOCK and the like.
-    fn accept(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<ARef<Sock<Self>>>;
+    fn accept(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<Child<Self>>;
     /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
     fn shutdown(sk: &mut Owned<'_, Self>, how: u8);
     /// Returns how many bytes were taken.
@@ -208,12 +208,13 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
-        // SAFETY: See above; not locked. The reference is the program's, `destroy` gives it up.
+        // SAFETY: See above; not locked. A reference beside the program's, which is left to `destroy`.
         let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
         // The backlog is worked off as the lock is let go.
         sock.lock(|sk| {
             P::close(sk, timeout);
-            sk.orphan();
+            // SAFETY: `inet_release` forgets the socket after this call, and gives no reference up.
+            unsafe { sk.orphan() };
             P::orphaned(sk);
         });
         // No process comes to own it any more.
@@ -261,7 +262,7 @@ impl<P: Protocol> Statics<P> {
         // SAFETY: See above; not locked. `arg` is the caller's.
         let (sock, nonblock) = unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
         match sock.lock(|sk| P::accept(sk, nonblock)) {
-            Ok(child) => ARef::into_raw(child).cast().as_ptr(),
+            Ok(child) => child.into_raw().cast().as_ptr(),
             Err(error) => {
                 // SAFETY: As above.
                 unsafe { (*arg).err = error.to_errno() };

@@ -43,6 +43,8 @@ use super::user::Message;
 ///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
 /// * `state`, `apart` and the flags of `entry` are protected by the socket lock.
 /// * Each packet in `apart` is charged to the socket.
+/// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
+///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
 /// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
 /// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
 #[repr(C)]
@@ -78,7 +80,7 @@ unsafe impl<P: Protocol> AlwaysRefCounted for Sock<P> {
 impl<P: Protocol> Sock<P> {
     pub(super) const SIZE: usize = core::mem::size_of::<Self>();
 
-    /// Makes a socket without a `struct socket`: a connection that a listener made. Any context.
+    /// Makes a socket without a `struct socket`: a connection that a listener made. Any context. For [`Child`].
     ///
     /// It begins as a copy of the listener's `struct sock`, as those of the kernel's TCP do: with its
     /// cgroup, filters and settings.
@@ -147,7 +149,7 @@ impl<P: Protocol> Sock<P> {
         }
     }
 
-    /// Allocates and sets up a socket, with the one reference that [`Locked::destroy`] gives up.
+    /// Allocates and sets up a socket, with a reference of its own for the program.
     ///
     /// # Safety
     ///
@@ -302,10 +304,13 @@ impl<P: Protocol> Sock<P> {
 
     /// Owns the socket as a process while `f` runs; then works the backlog off and lets go.
     ///
+    /// For calls of the program that has the socket: who waits in one stands in a queue of the `struct socket`, which only
+    /// the program's reference on that keeps.
+    ///
     /// # Context
     ///
     /// Process; sleeps.
-    pub(crate) fn lock<R>(&self, f: impl FnOnce(&mut Owned<'_, P>) -> R) -> R {
+    pub(super) fn lock<R>(&self, f: impl FnOnce(&mut Owned<'_, P>) -> R) -> R {
         struct Release<'a, P: Protocol>(&'a Sock<P>);
         impl<P: Protocol> Drop for Release<'_, P> {
             fn drop(&mut self) {
@@ -1019,30 +1024,47 @@ impl<'a, P: Protocol> Locked<'a, P> {
         Ok(())
     }
 
-    /// Lets go of the socket's own reference: it is closed and no program has it.
+    /// Cuts the socket loose from its program, which leaves its reference behind, as close() does.
     ///
-    /// For a socket out of every table, in state `TCP_CLOSE`. A second time nothing happens.
+    /// # Safety
+    ///
+    /// The program's `struct socket` will not be used with the socket any more, nor give the reference up.
+    pub(super) unsafe fn orphan(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sock_orphan(self.sk()) };
+        // INVARIANT: The reference that the program leaves, as the caller promises.
+        // SAFETY: The lock is held.
+        unsafe { *self.sk.entry.disowned.get() = true };
+    }
+
+    /// No program will get this child: its reference is the socket's, until [`Locked::destroy`]. The child of another
+    /// socket is only let go.
+    pub(crate) fn disown(&mut self, child: Child<P>) {
+        if !core::ptr::eq(&*child.0, self.sk) {
+            return;
+        }
+        let _ = ARef::into_raw(child.0);
+        // SAFETY: By `Child`'s invariants there is no `struct socket` yet; that reference was left behind above.
+        unsafe { self.orphan() };
+    }
+
+    /// Lets go of the socket's own reference, if that is the socket's: close() or [`Locked::disown`] has left it. Else, and
+    /// a second time, nothing happens.
+    ///
+    /// For a socket out of every table, in state `TCP_CLOSE`.
     pub(crate) fn destroy(&mut self) {
         // SAFETY: The lock is held.
-        if unsafe { core::mem::replace(&mut *self.sk.entry.destroyed.get(), true) } {
+        if !unsafe { core::mem::replace(&mut *self.sk.entry.disowned.get(), false) } {
             return;
         }
         self.stop_timer();
         self.purge();
         self.purge_apart();
-        // What C wants of a socket that is freed.
-        self.set_flag(bindings::sock_flags_SOCK_DEAD, true);
         // SAFETY: Valid and locked.
         unsafe { bindings::oxtcp_helper_sk_mem_reclaim(self.sk()) };
-        // SAFETY: The reference that `alloc` made, and that the program's `struct socket` or the
-        // accept queue held; the lock is held by someone with a reference of his own.
+        // SAFETY: By the invariants the socket had a reference of its own until the flag was taken above; the lock is
+        // held by someone with another one, as this one was nobody's.
         unsafe { bindings::oxtcp_helper_sock_put(self.sk()) };
-    }
-
-    /// Cuts the socket loose from its program, as close() does.
-    pub(crate) fn orphan(&mut self) {
-        // SAFETY: Valid and locked.
-        unsafe { bindings::oxtcp_helper_sock_orphan(self.sk()) };
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::sock {
@@ -1167,15 +1189,31 @@ impl<'a, P: Protocol> Owned<'a, P> {
         }
     }
 
+    /// What waits stands in a queue of the program's `struct socket`.
+    ///
+    /// # Errors
+    ///
+    /// EPIPE for a socket that no program has.
+    fn may_wait(&self) -> Result {
+        // SAFETY: Valid and locked, so it does not change; only a call of the program's owns the socket until it is
+        // cut loose ([`Sock::lock`]), so the `struct socket` stays for the wait.
+        if unsafe { (*self.sk()).sk_socket.is_null() } {
+            return Err(EPIPE);
+        }
+        Ok(())
+    }
+
     /// Waits for a connection to come up. Lets the lock go meanwhile.
     pub(crate) fn wait_connected(&mut self, timeo: &mut isize) -> Result {
-        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state.
+        self.may_wait()?;
+        // SAFETY: Owned by the invariant, with a queue to wait in; `&mut self` ends all references into the state.
         kernel::error::to_result(unsafe { bindings::sk_stream_wait_connect(self.sk(), timeo) })
     }
 
     /// Waits for room in the send buffer. Lets the lock go meanwhile.
     pub(crate) fn wait_send_room(&mut self, timeo: &mut isize) -> Result {
-        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state.
+        self.may_wait()?;
+        // SAFETY: Owned by the invariant, with a queue to wait in; `&mut self` ends all references into the state.
         kernel::error::to_result(unsafe { bindings::sk_stream_wait_memory(self.sk(), timeo) })
     }
 
@@ -1191,7 +1229,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
     ///
     /// # Errors
     ///
-    /// EAGAIN when `timeo` jiffies are over, ERESTARTSYS or EINTR on a signal.
+    /// EAGAIN when `timeo` jiffies are over, ERESTARTSYS or EINTR on a signal, EPIPE for a socket that no program has.
     pub(crate) fn wait(
         &mut self,
         timeo: &mut isize,
@@ -1217,9 +1255,10 @@ impl<'a, P: Protocol> Owned<'a, P> {
         ) -> unsafe extern "C" fn(*mut bindings::sock, *mut kernel::ffi::c_void) -> bool {
             ask::<P, F>
         }
+        self.may_wait()?;
         let callback = pointer_of::<P, _>(&done);
-        // SAFETY: Owned by the invariant; `&mut self` ends all references into the state, and `done`
-        // outlives the call.
+        // SAFETY: Owned by the invariant, with a queue to wait in; `&mut self` ends all references into the state, and
+        // `done` outlives the call.
         kernel::error::to_result(unsafe {
             bindings::oxtcp_helper_sk_wait(
                 self.sk(),
@@ -1354,8 +1393,8 @@ impl<P: Protocol> Drop for Bh<'_, P> {
 ///
 /// # Invariants
 ///
-/// From `head` to `tail` the sockets are linked by `next`, which belongs to the queue, and the
-/// queue owns one reference on each.
+/// From `head` to `tail` the sockets are linked by `next`, which belongs to the queue. For each the queue is what a
+/// [`Child`] is.
 pub(crate) struct SockQueue<P: Protocol> {
     head: Option<NonNull<Sock<P>>>,
     tail: Option<NonNull<Sock<P>>>,
@@ -1378,10 +1417,10 @@ impl<P: Protocol> SockQueue<P> {
         self.len
     }
 
-    /// Puts a socket in. It must be in no queue: a child goes through one queue once in its life.
-    pub(crate) fn push(&mut self, child: NewChild<P>) {
+    /// Puts a socket in.
+    pub(crate) fn push(&mut self, child: Child<P>) {
         let raw = ARef::into_raw(child.0);
-        // SAFETY: `NewChild` says that the socket is in no queue, so `next` is ours now; the tail
+        // SAFETY: `Child` says that the socket is in no queue, so `next` is ours now; the tail
         // is in this queue.
         unsafe {
             *raw.as_ref().next.get() = None;
@@ -1395,7 +1434,7 @@ impl<P: Protocol> SockQueue<P> {
     }
 
     /// Takes the first.
-    pub(crate) fn pop(&mut self) -> Option<ARef<Sock<P>>> {
+    pub(crate) fn pop(&mut self) -> Option<Child<P>> {
         let head = self.head?;
         // SAFETY: In the queue.
         self.head = unsafe { *head.as_ref().next.get() };
@@ -1404,7 +1443,8 @@ impl<P: Protocol> SockQueue<P> {
         }
         self.len = self.len.saturating_sub(1);
         // SAFETY: The queue's reference.
-        Some(unsafe { ARef::from_raw(head) })
+        // INVARIANT: It came from a `Child`, and is in no queue any more.
+        Some(Child(unsafe { ARef::from_raw(head) }))
     }
 }
 
@@ -1414,12 +1454,18 @@ impl<P: Protocol> Drop for SockQueue<P> {
     }
 }
 
-/// A socket that has never been in a queue, with the reference that will be the accepting program's.
-pub(crate) struct NewChild<P: Protocol>(ARef<Sock<P>>);
+/// A socket that a listener made and no program has yet, with the reference that will be the accepting program's.
+///
+/// # Invariants
+///
+/// There is one such value for the socket, which is in no queue and has no `struct socket`; the reference is the socket's
+/// own.
+pub(crate) struct Child<P: Protocol>(ARef<Sock<P>>);
 
-impl<P: Protocol> NewChild<P> {
+impl<P: Protocol> Child<P> {
     /// Makes one, see [`Sock::new_child`].
     pub(crate) fn new(listener: &Sock<P>) -> Result<Self> {
+        // INVARIANT: New, so nobody else has it.
         Sock::new_child(listener).map(Self)
     }
 
@@ -1428,8 +1474,8 @@ impl<P: Protocol> NewChild<P> {
         self.0.clone()
     }
 
-    /// Gives the reference to [`Locked::destroy`]: the child will not be queued.
-    pub(crate) fn forget(self) {
-        let _ = ARef::into_raw(self.0);
+    /// For accept(), which gives it a `struct socket`.
+    pub(super) fn into_raw(self) -> NonNull<Sock<P>> {
+        ARef::into_raw(self.0)
     }
 }

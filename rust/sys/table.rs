@@ -111,8 +111,8 @@ pub(super) struct Entry {
     hashed: UnsafeCell<bool>,
     /// A socket's: its timer ran out while a process owned it. It stands here because here is room.
     pub(super) deferred: UnsafeCell<bool>,
-    /// A socket's: its own reference was given up.
-    pub(super) destroyed: UnsafeCell<bool>,
+    /// A socket's: no program has it or will have it, and its own reference is there, to be given up.
+    pub(super) disowned: UnsafeCell<bool>,
 }
 
 // SAFETY: The key is immutable while others can find the entry; the other cells are under the owner's lock.
@@ -128,7 +128,7 @@ impl Entry {
             is_sock,
             hashed: UnsafeCell::new(false),
             deferred: UnsafeCell::new(false),
-            destroyed: UnsafeCell::new(false),
+            disowned: UnsafeCell::new(false),
         }
     }
 
