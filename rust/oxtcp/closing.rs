@@ -3,11 +3,11 @@
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
 use crate::namespace::Namespace;
-use crate::protocol::{tcp_state, Owner, Role, Sk, Tcp};
+use crate::protocol::{Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
 use crate::sys::errno::econnreset;
 use crate::sys::route;
-use crate::sys::sock::Child;
+use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::Found;
 use crate::{connect, connection, half_open, listener, output};
 
@@ -22,13 +22,13 @@ pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
 /// close(2), first half: the program's part. Process context; waits up to `timeout` jiffies.
 pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
-    if sk.sock().state() == tcp_state::LISTEN {
+    if sk.sock().state() == SkState::LISTEN {
         listener::end(sk);
         return;
     }
     let unread = sk.purge();
     sk.state().rx_bytes = 0;
-    let linger = sk.sock().flag(bindings::sock_flags_SOCK_LINGER);
+    let linger = sk.sock().flag(Flag::Linger);
     let abort = linger && sk.sock().lingertime() == 0;
     connection::with(sk, |connection, cx| {
         if abort && !unread {
@@ -42,7 +42,7 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
         let _ = sk.wait(&mut timeout, false, |sk| {
             !matches!(
                 sk.sock().state(),
-                tcp_state::FIN_WAIT1 | tcp_state::CLOSING | tcp_state::LAST_ACK
+                SkState::FIN_WAIT1 | SkState::CLOSING | SkState::LAST_ACK
             )
         });
     }
@@ -50,7 +50,7 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
 
 /// close(2), second half: the program is gone. Process context.
 pub(crate) fn orphaned(sk: &mut Owner<'_>) {
-    if sk.sock().state() == tcp_state::CLOSE {
+    if sk.sock().state() == SkState::CLOSE {
         // So that the port is free when close() returns; `discard` may be in a softirq and cannot.
         connect::unbind(sk);
         discard(sk);
@@ -61,12 +61,12 @@ pub(crate) fn orphaned(sk: &mut Owner<'_>) {
 ///
 /// Softirqs are off. What is left of the connection goes on without a socket's owner, within limits.
 pub(crate) fn closed(sk: &mut Sk<'_>) {
-    if sk.sock().state() == tcp_state::CLOSE {
+    if sk.sock().state() == SkState::CLOSE {
         return;
     }
     // In FIN-WAIT-2 this leaves a small object behind, and that was it.
     connection::with(sk, |_, _| ());
-    if sk.sock().state() == tcp_state::CLOSE {
+    if sk.sock().state() == SkState::CLOSE {
         return;
     }
     sk.state().orphan = true;
@@ -136,8 +136,8 @@ fn release(sk: &mut Sk<'_>) {
     let shared = sock.shared();
     shared.tx_bytes.store(0, kernel::sync::atomic::Relaxed);
     shared.figures.clear();
-    if sock.state() != tcp_state::CLOSE {
-        sk.set_state(tcp_state::CLOSE);
+    if sock.state() != SkState::CLOSE {
+        sk.set_state(SkState::CLOSE);
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn abandon_child(child: Child<Tcp>) {
 /// Resets a connection that no program has or will have. The socket goes with it. Any context.
 pub(crate) fn abandon(sk: &mut Sk<'_>) {
     connection::with(sk, |connection, cx| connection.abort(cx));
-    if sk.sock().state() == tcp_state::CLOSE {
+    if sk.sock().state() == SkState::CLOSE {
         discard(sk);
     }
 }
@@ -173,15 +173,15 @@ pub(crate) fn abandon(sk: &mut Sk<'_>) {
 /// be new again. Process context.
 pub(crate) fn disconnect(sk: &mut Owner<'_>) {
     let old = sk.sock().state();
-    if old == tcp_state::LISTEN {
+    if old == SkState::LISTEN {
         listener::end(sk);
-    } else if old != tcp_state::CLOSE {
+    } else if old != SkState::CLOSE {
         connection::with(sk, |connection, cx| connection.abort(cx));
         // The error of an abort of our own is what tcp_disconnect() sets.
         let _ = sk.take_error();
         sk.report_error(econnreset());
     }
-    if old != tcp_state::CLOSE && sk.sock().state() != tcp_state::CLOSE {
+    if old != SkState::CLOSE && sk.sock().state() != SkState::CLOSE {
         release(sk);
     }
     sk.purge();
@@ -196,5 +196,5 @@ pub(crate) fn disconnect(sk: &mut Owner<'_>) {
         connect::unbind(sk);
     }
     sk.clear_shutdown();
-    sk.set_flag(bindings::sock_flags_SOCK_DONE, false);
+    sk.set_done(false);
 }

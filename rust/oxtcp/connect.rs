@@ -12,11 +12,12 @@ use crate::half_open::Mini;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::BindAddr;
-use crate::protocol::{tcp_state, Owner, Role, Sk};
+use crate::protocol::{Owner, Role, Sk};
 use crate::sys::errno::{eaddrnotavail, eisconn, enetunreach};
 use crate::sys::netfilter::Family;
 use crate::sys::proto::PeerAddress;
 use crate::sys::route;
+use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey, Found};
 use crate::{connection, half_open, listener};
 
@@ -72,8 +73,8 @@ pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     let result = open(sk, to);
     if result.is_err() {
         output::namespace(sk.sock()).table.remove(sk);
-        if sk.sock().state() != tcp_state::CLOSE {
-            sk.set_state(tcp_state::CLOSE);
+        if sk.sock().state() != SkState::CLOSE {
+            sk.set_state(SkState::CLOSE);
         }
         sk.state().role = Role::Idle;
         sk.clear_remote();
@@ -115,7 +116,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     };
     let config = namespace.config();
     let cx = context(&config);
-    sk.set_state(tcp_state::SYN_SENT);
+    sk.set_state(SkState::SYN_SENT);
     let bound = sk.state().port.as_ref().map(|port| port.port());
     let (port, claimed) = match bound {
         Some(port) => {

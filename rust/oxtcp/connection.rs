@@ -17,10 +17,11 @@ use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, S
 
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
-use crate::protocol::{tcp_state, Role, Sk, Unreachable};
+use crate::protocol::{Role, Sk, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
 use crate::sys::skb::{self, Charged, SkBuff, Unread};
+use crate::sys::sock::SkState;
 use crate::sys::table;
 use crate::sys::time::Jiffies;
 use crate::{closing, output};
@@ -236,7 +237,7 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
     if events.contains(Event::PeerClosed) {
         sk.add_shutdown(bindings::RCV_SHUTDOWN as u8);
-        sk.set_flag(bindings::sock_flags_SOCK_DONE, true);
+        sk.set_done(true);
         sk.wake_all();
         sk.wake_async_closed(false);
     }
@@ -362,20 +363,20 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
 
 fn mirror_state(sk: &mut Sk<'_>, state: State) {
     let state = match state {
-        State::SynSent => tcp_state::SYN_SENT,
-        State::SynReceived => tcp_state::SYN_RECV,
-        State::Established => tcp_state::ESTABLISHED,
-        State::FinWait1 => tcp_state::FIN_WAIT1,
-        State::FinWait2 => tcp_state::FIN_WAIT2,
-        State::CloseWait => tcp_state::CLOSE_WAIT,
-        State::Closing => tcp_state::CLOSING,
-        State::LastAck => tcp_state::LAST_ACK,
+        State::SynSent => SkState::SYN_SENT,
+        State::SynReceived => SkState::SYN_RECV,
+        State::Established => SkState::ESTABLISHED,
+        State::FinWait1 => SkState::FIN_WAIT1,
+        State::FinWait2 => SkState::FIN_WAIT2,
+        State::CloseWait => SkState::CLOSE_WAIT,
+        State::Closing => SkState::CLOSING,
+        State::LastAck => SkState::LAST_ACK,
         // The end is `closing::finish`'s.
         State::Closed | State::Listen | State::TimeWait => return,
     };
     if sk.sock().state() != state {
         sk.set_state(state);
-        if state == tcp_state::FIN_WAIT2 {
+        if state == SkState::FIN_WAIT2 {
             // Who lingers in close() waits for this.
             sk.wake_all();
         }

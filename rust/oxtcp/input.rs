@@ -19,10 +19,11 @@ use crate::icmp;
 use crate::listener;
 use crate::namespace::{context, Namespace};
 use crate::output::scoped;
-use crate::protocol::{tcp_state, Sk, Socket, Tcp};
+use crate::protocol::{Sk, Socket, Tcp};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
 use crate::sys::skb::SkBuff;
+use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 
 /// Where a packet comes from, beside its addresses.
@@ -240,7 +241,7 @@ pub(crate) fn find_listener(
         let key = FlowKey::new(end, Endpoint::NONE);
         if let Some(Found::Sock(sock)) = namespace.table.lookup(&key, rcu) {
             let only_v6 = arrival.family == Family::V4 && sock.is_v6() && sock.v6only();
-            if sock.state() == tcp_state::LISTEN && !only_v6 && may_hear(&sock, arrival) {
+            if sock.state() == SkState::LISTEN && !only_v6 && may_hear(&sock, arrival) {
                 return Some(sock);
             }
         }

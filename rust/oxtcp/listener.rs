@@ -18,13 +18,13 @@ use crate::input::Arrival;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
-use crate::protocol::{tcp_state, Owner, Role, Sk, Socket, Tcp};
+use crate::protocol::{Owner, Role, Sk, Socket, Tcp};
 use crate::sys::bindings;
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
 use crate::sys::skb::SkBuff;
-use crate::sys::sock::{Child, SockQueue};
+use crate::sys::sock::{Child, Flag, SkState, SockQueue};
 use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
 use crate::sys::time::Jiffies;
 use crate::{closing, connect, connection};
@@ -72,13 +72,13 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
         return Err(EINVAL);
     }
     match (sock.state(), &sk.state().role) {
-        (tcp_state::LISTEN, Role::Listener) => {
+        (SkState::LISTEN, Role::Listener) => {
             if let Some(accept) = &mut *sock.shared().accept.lock() {
                 accept.backlog = backlog;
             }
             return Ok(());
         }
-        (tcp_state::CLOSE, Role::Idle) => {}
+        (SkState::CLOSE, Role::Idle) => {}
         _ => return Err(EINVAL),
     }
     let bound_here = sk.state().port.is_none();
@@ -114,7 +114,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
         }
     };
     *sock.shared().accept.lock() = Some(accept);
-    sk.set_state(tcp_state::LISTEN);
+    sk.set_state(SkState::LISTEN);
     sk.state().role = Role::Listener;
     let local = Endpoint {
         ip: sock.bound_ip(),
@@ -133,7 +133,7 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
     namespace.table.remove(sk);
-    sk.set_state(tcp_state::CLOSE);
+    sk.set_state(SkState::CLOSE);
     sk.state().role = Role::Idle;
     if let Some(port) = &sk.state().port {
         port.stop_listen();
@@ -151,7 +151,7 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
 /// accept(2). Process context; lets the lock go while it waits.
 pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     let sock = sk.sock();
-    if sock.state() != tcp_state::LISTEN {
+    if sock.state() != SkState::LISTEN {
         return Err(EINVAL);
     }
     let mut timeo = sock.rcvtimeo(nonblock);
@@ -164,9 +164,9 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
             return Ok(child);
         }
         sk.wait(&mut timeo, true, |sk| {
-            sk.sock().state() != tcp_state::LISTEN || waiting(sk.sock()) > 0
+            sk.sock().state() != SkState::LISTEN || waiting(sk.sock()) > 0
         })?;
-        if sock.state() != tcp_state::LISTEN {
+        if sock.state() != SkState::LISTEN {
             return Err(EINVAL);
         }
     }
@@ -306,12 +306,12 @@ pub(crate) fn complete(
             options: options_of(sk),
         };
         sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
-        sk.set_state(tcp_state::SYN_RECV);
+        sk.set_state(SkState::SYN_RECV);
         match guard.replace_with(&namespace.table, sk) {
             Ok(_) => listener.shared().half_open.leave(life),
             Err(_) => {
                 sk.state().role = Role::Idle;
-                sk.set_state(tcp_state::CLOSE);
+                sk.set_state(SkState::CLOSE);
                 sk.disown(child);
                 closing::discard(sk);
                 return false;
@@ -351,9 +351,7 @@ enum Room {
 
 /// The options that a new connection of this socket begins with.
 pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
-    let keepalive = sk
-        .sock()
-        .flag(crate::sys::bindings::sock_flags_SOCK_KEEPOPEN);
+    let keepalive = sk.sock().flag(Flag::KeepOpen);
     SocketOptions {
         keepalive,
         ..sk.state().options

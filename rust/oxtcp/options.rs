@@ -13,9 +13,10 @@ use oxtcp_engine::SocketOptions;
 
 use crate::connection;
 use crate::output;
-use crate::protocol::{tcp_state, Owner, Role};
+use crate::protocol::{Owner, Role};
 use crate::sys::bindings;
 use crate::sys::errno::enoprotoopt;
+use crate::sys::sock::SkState;
 use crate::sys::user::{OptionAnswer, OptionValue};
 
 /// Seconds that a keepalive time or interval may have at most (`MAX_TCP_KEEPIDLE`).
@@ -234,7 +235,7 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
 /// Brings the options to the connection, or to those that the listener will make.
 fn apply(sk: &mut Owner<'_>) {
     let options = crate::listener::options_of(sk);
-    if sk.sock().state() == tcp_state::LISTEN {
+    if sk.sock().state() == SkState::LISTEN {
         if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
             accept.set_options(options);
         }

@@ -5,8 +5,9 @@
 use kernel::sync::atomic::Relaxed;
 
 use crate::listener;
-use crate::protocol::{tcp_state, Socket};
+use crate::protocol::Socket;
 use crate::sys::bindings;
+use crate::sys::sock::SkState;
 
 /// `EPOLL*` bits, as plain numbers (bindgen has them with casts).
 const IN: u32 = 0x0001 | 0x0040;
@@ -18,18 +19,18 @@ const RDHUP: u32 = 0x2000;
 /// Which events are there; `need_space` marks that someone waits for room to write.
 pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
     let state = sk.state();
-    if state == tcp_state::LISTEN {
+    if state == SkState::LISTEN {
         return if listener::waiting(sk) > 0 { IN } else { 0 };
     }
     let shutdown = u32::from(sk.shutdown());
     let mut mask = 0;
-    if shutdown == bindings::SHUTDOWN_MASK || state == tcp_state::CLOSE {
+    if shutdown == bindings::SHUTDOWN_MASK || state == SkState::CLOSE {
         mask |= HUP;
     }
     if shutdown & bindings::RCV_SHUTDOWN != 0 {
         mask |= IN | RDHUP;
     }
-    if state != tcp_state::SYN_SENT && state != tcp_state::SYN_RECV {
+    if state != SkState::SYN_SENT && state != SkState::SYN_RECV {
         let readable = usize::try_from(sk.shared().rx_bytes.load(Relaxed)).unwrap_or(0);
         if readable >= sk.rcvlowat(false, i32::MAX as usize) {
             mask |= IN;

@@ -15,8 +15,10 @@ use crate::half_open::Mini;
 use crate::listener;
 use crate::namespace::Namespace;
 use crate::output::unscoped;
-use crate::protocol::{tcp_state, Socket, Tcp};
+use crate::protocol::{Socket, Tcp};
+use crate::sys::bindings;
 use crate::sys::proc::{SeqRows, SeqWalk, Uid};
+use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 
 /// The file for IPv4.
@@ -110,6 +112,9 @@ pub(crate) struct Rows<'n> {
     row: Option<Row>,
 }
 
+/// No socket is in this state.
+const TIME_WAIT: u8 = bindings::TCP_TIME_WAIT as u8;
+
 /// What a row says. It may be shown in a later read(2) than it was taken: it holds nothing.
 struct Row {
     key: FlowKey,
@@ -177,7 +182,7 @@ impl Row {
         let state = sock.state();
         let shared = sock.shared();
         let count = |word: i32| u32::try_from(word).unwrap_or(0);
-        let (tx, rx) = if state == tcp_state::LISTEN {
+        let (tx, rx) = if state == SkState::LISTEN {
             (0, listener::waiting(sock))
         } else {
             (
@@ -186,12 +191,12 @@ impl Row {
             )
         };
         let (timer, mut figures) = shared.figures.load();
-        if state == tcp_state::LISTEN {
+        if state == SkState::LISTEN {
             figures.ssthresh = 0;
         }
         Row {
             key: sock.flow(),
-            state,
+            state: state.number(),
             tx,
             rx,
             timer,
@@ -210,11 +215,11 @@ impl Row {
         let ticks = guard.timer_left().ticks();
         let (state, kind, is_v6) = match &*guard {
             stale if stale.is_stale() => return None,
-            Mini::HalfOpen { listener, .. } => (tcp_state::SYN_RECV, 1, listener.is_v6()),
+            Mini::HalfOpen { listener, .. } => (SkState::SYN_RECV.number(), 1, listener.is_v6()),
             Mini::TimeWait { time_wait, v6, .. } if time_wait.awaits_fin() => {
-                (tcp_state::FIN_WAIT2, 3, *v6)
+                (SkState::FIN_WAIT2.number(), 3, *v6)
             }
-            Mini::TimeWait { v6, .. } => (tcp_state::TIME_WAIT, 3, *v6),
+            Mini::TimeWait { v6, .. } => (TIME_WAIT, 3, *v6),
         };
         (is_v6 == v6).then_some(Row {
             key,

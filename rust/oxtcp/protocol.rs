@@ -15,7 +15,6 @@ use crate::listener::AcceptQueue;
 use crate::namespace::Namespace;
 use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
-use crate::sys::bindings;
 use crate::sys::errno::eprotonosupport;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::net::{Net, PerNet};
@@ -256,21 +255,4 @@ impl Protocol for Tcp {
     fn timer(sk: &mut Sk<'_>) {
         connection::timer(sk);
     }
-}
-
-/// `TCP_*` states of `struct sock`.
-pub(crate) mod tcp_state {
-    use super::bindings;
-
-    pub(crate) const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
-    pub(crate) const SYN_SENT: u8 = bindings::TCP_SYN_SENT as u8;
-    pub(crate) const SYN_RECV: u8 = bindings::TCP_SYN_RECV as u8;
-    pub(crate) const FIN_WAIT1: u8 = bindings::TCP_FIN_WAIT1 as u8;
-    pub(crate) const FIN_WAIT2: u8 = bindings::TCP_FIN_WAIT2 as u8;
-    pub(crate) const TIME_WAIT: u8 = bindings::TCP_TIME_WAIT as u8;
-    pub(crate) const CLOSE: u8 = bindings::TCP_CLOSE as u8;
-    pub(crate) const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
-    pub(crate) const LAST_ACK: u8 = bindings::TCP_LAST_ACK as u8;
-    pub(crate) const LISTEN: u8 = bindings::TCP_LISTEN as u8;
-    pub(crate) const CLOSING: u8 = bindings::TCP_CLOSING as u8;
 }

@@ -8,9 +8,10 @@ use kernel::prelude::*;
 use crate::connection;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{tcp_state, Owner, Sk};
+use crate::protocol::{Owner, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
+use crate::sys::sock::{Flag, SkState};
 use crate::sys::user::Message;
 
 /// Queue lengths that ioctl() tells (`linux/sockios.h`).
@@ -34,7 +35,7 @@ pub(crate) fn receive(
     if flags & bindings::MSG_ERRQUEUE != 0 {
         return Err(EAGAIN);
     }
-    if sk.sock().state() == tcp_state::LISTEN {
+    if sk.sock().state() == SkState::LISTEN {
         return Err(enotconn());
     }
     if flags & bindings::MSG_OOB != 0 {
@@ -105,14 +106,14 @@ fn nothing_comes(sk: &mut Owner<'_>, copied: usize) -> Result<Option<usize>> {
     if copied > 0 {
         return Ok(is_over(sk).then_some(copied));
     }
-    if sock.flag(bindings::sock_flags_SOCK_DONE) {
+    if sock.flag(Flag::Done) {
         return Ok(Some(0));
     }
     sk.take_error()?;
     if u32::from(sock.shutdown()) & bindings::RCV_SHUTDOWN != 0 {
         return Ok(Some(0));
     }
-    if sock.state() == tcp_state::CLOSE {
+    if sock.state() == SkState::CLOSE {
         // Never connected, or not any more.
         return Err(enotconn());
     }
@@ -123,7 +124,7 @@ fn is_over(sk: &Sk<'_>) -> bool {
     let sock = sk.sock();
     sock.has_error()
         || u32::from(sock.shutdown()) & bindings::RCV_SHUTDOWN != 0
-        || sock.state() == tcp_state::CLOSE
+        || sock.state() == SkState::CLOSE
 }
 
 /// Takes `len` bytes off the receive queue.
@@ -164,12 +165,12 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
 /// ioctl(2): how much is in the queues.
 pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
     let state = sk.sock().state();
-    if state == tcp_state::LISTEN && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD) {
+    if state == SkState::LISTEN && matches!(command, SIOCINQ | SIOCOUTQ | SIOCOUTQNSD) {
         return Err(EINVAL);
     }
     let bytes = match command {
         SIOCINQ => match state {
-            tcp_state::SYN_SENT | tcp_state::SYN_RECV => 0,
+            SkState::SYN_SENT | SkState::SYN_RECV => 0,
             _ => sk.state().rx_bytes,
         },
         SIOCOUTQ => sk

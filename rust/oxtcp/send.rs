@@ -7,9 +7,10 @@ use kernel::prelude::*;
 use crate::connection;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{tcp_state, Owner};
+use crate::protocol::Owner;
 use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
+use crate::sys::sock::SkState;
 use crate::sys::user::Message;
 
 /// The engine hears of new bytes at least this often, so that long messages leave while they are copied.
@@ -44,7 +45,7 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
     let mut timeo = sk.sock().sndtimeo(flags & bindings::MSG_DONTWAIT != 0);
     if !matches!(
         sk.sock().state(),
-        tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT
+        SkState::ESTABLISHED | SkState::CLOSE_WAIT
     ) {
         sk.wait_connected(&mut timeo)?;
     }

@@ -48,9 +48,10 @@ pub(crate) struct PeerAddress {
 pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// Name in `/proc/net/protocols` and of the slab caches (`NAME` and `NAME6`).
     const NAME: &'static CStr;
-    /// `sk_type`.
+    /// `sk_type`: SOCK_STREAM.
     const SK_TYPE: u32;
-    /// `sk_protocol`; its low byte is the protocol on the wire.
+    /// `sk_protocol`; its low byte is the protocol on the wire. Not the number of a protocol of the kernel's, which
+    /// would take the socket for one of that.
     const SK_PROTOCOL: u16;
 
     /// The part of a socket that has locks or atomics of its own.
@@ -722,6 +723,12 @@ impl<P: Protocol> Registration<P> {
     ///
     /// Process; sleeps.
     pub(crate) fn new(module: &'static ThisModule, number: i32) -> Result<Self> {
+        const {
+            assert!(P::SK_TYPE == bindings::sock_type_SOCK_STREAM);
+            // The kernel's protocols for the wire have a byte; of those without a number there, MPTCP is for streams.
+            assert!(P::SK_PROTOCOL > u8::MAX as u16);
+            assert!(P::SK_PROTOCOL as u32 != bindings::IPPROTO_MPTCP);
+        }
         let statics = P::statics();
         let namespaces = PerNetRegistration::new()?;
         // SAFETY: No conditions.

@@ -408,9 +408,9 @@ impl<P: Protocol> Sock<P> {
     // What anyone may read at any time: single words, perhaps out of date at once.
 
     /// `TCP_*` state.
-    pub(crate) fn state(&self) -> u8 {
+    pub(crate) fn state(&self) -> SkState {
         // SAFETY: A single byte, volatile as `READ_ONCE` is.
-        unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_state).read_volatile() }
+        SkState(unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_state).read_volatile() })
     }
 
     /// `RCV_SHUTDOWN` and `SEND_SHUTDOWN`.
@@ -472,9 +472,8 @@ impl<P: Protocol> Sock<P> {
         unsafe { bindings::oxtcp_helper_sk_reuse(self.as_ptr()) }
     }
 
-    /// One of `sock_flags_SOCK_*`.
-    pub(crate) fn flag(&self, flag: u32) -> bool {
-        // SAFETY: Valid.
+    pub(crate) fn flag(&self, flag: Flag) -> bool {
+        // SAFETY: Valid, and there is such a flag.
         unsafe { bindings::oxtcp_helper_sock_flag(self.as_ptr(), flag as i32) }
     }
 
@@ -559,6 +558,45 @@ impl<P: Protocol> Sock<P> {
     }
 }
 
+/// A `TCP_*` state of a whole `struct sock`.
+///
+/// There is none of those for small objects, `TCP_TIME_WAIT` and `TCP_NEW_SYN_RECV`: C would take a socket in one of them
+/// for such an object (`sk_fullsock()`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SkState(u8);
+
+impl SkState {
+    pub(crate) const ESTABLISHED: Self = Self(bindings::TCP_ESTABLISHED as u8);
+    pub(crate) const SYN_SENT: Self = Self(bindings::TCP_SYN_SENT as u8);
+    pub(crate) const SYN_RECV: Self = Self(bindings::TCP_SYN_RECV as u8);
+    pub(crate) const FIN_WAIT1: Self = Self(bindings::TCP_FIN_WAIT1 as u8);
+    pub(crate) const FIN_WAIT2: Self = Self(bindings::TCP_FIN_WAIT2 as u8);
+    pub(crate) const CLOSE: Self = Self(bindings::TCP_CLOSE as u8);
+    pub(crate) const CLOSE_WAIT: Self = Self(bindings::TCP_CLOSE_WAIT as u8);
+    pub(crate) const LAST_ACK: Self = Self(bindings::TCP_LAST_ACK as u8);
+    pub(crate) const LISTEN: Self = Self(bindings::TCP_LISTEN as u8);
+    pub(crate) const CLOSING: Self = Self(bindings::TCP_CLOSING as u8);
+
+    /// The number that programs know it by.
+    pub(crate) const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The flags of a socket (`enum sock_flags`) that a protocol looks at.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum Flag {
+    /// No program has the socket any more.
+    Dead = bindings::sock_flags_SOCK_DEAD as i32,
+    /// The peer sends nothing more.
+    Done = bindings::sock_flags_SOCK_DONE as i32,
+    /// `SO_KEEPALIVE`.
+    KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN as i32,
+    /// `SO_LINGER`.
+    Linger = bindings::sock_flags_SOCK_LINGER as i32,
+}
+
 /// A socket whose lock is held: what may be done to it in any context, and the way to its state.
 ///
 /// The lifetime is a brand: the type is invariant in it, and it is chosen anew for each time the lock is
@@ -614,9 +652,9 @@ impl<'a, P: Protocol> Locked<'a, P> {
     }
 
     /// Sets the `TCP_*` state, and fires the kernel's `inet_sock_set_state` tracepoint.
-    pub(crate) fn set_state(&mut self, state: u8) {
+    pub(crate) fn set_state(&mut self, state: SkState) {
         // SAFETY: Valid and locked.
-        unsafe { bindings::inet_sk_set_state(self.sk(), i32::from(state)) };
+        unsafe { bindings::inet_sk_set_state(self.sk(), i32::from(state.number())) };
     }
 
     /// Sets bits of the shutdown mask.
@@ -651,7 +689,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     /// Whether the program has let go of the socket.
     pub(crate) fn is_dead(&self) -> bool {
-        self.sk.flag(bindings::sock_flags_SOCK_DEAD)
+        self.sk.flag(Flag::Dead)
     }
 
     /// Whether a process owns the socket; else the lock is held in the softirq's way, and nothing is on the backlog.
@@ -666,13 +704,15 @@ impl<'a, P: Protocol> Locked<'a, P> {
         unsafe { bindings::oxtcp_helper_sk_exceeds_memory(self.sk()) }
     }
 
-    pub(crate) fn set_flag(&mut self, flag: u32, on: bool) {
+    /// Sets [`Flag::Done`] or clears it.
+    pub(crate) fn set_done(&mut self, done: bool) {
+        let flag = Flag::Done as i32;
         // SAFETY: Valid and locked.
         unsafe {
-            if on {
-                bindings::oxtcp_helper_sock_set_flag(self.sk(), flag as i32);
+            if done {
+                bindings::oxtcp_helper_sock_set_flag(self.sk(), flag);
             } else {
-                bindings::oxtcp_helper_sock_reset_flag(self.sk(), flag as i32);
+                bindings::oxtcp_helper_sock_reset_flag(self.sk(), flag);
             }
         }
     }
