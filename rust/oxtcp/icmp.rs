@@ -15,7 +15,7 @@ use crate::protocol::Unreachable;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route;
-use crate::sys::skb::SkBuff;
+use crate::sys::skb::{AtHook, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey, Found};
 
 /// What an error says.
@@ -31,7 +31,7 @@ enum Error {
 pub(crate) fn look(
     net: &Net,
     namespace: &Namespace,
-    skb: &mut SkBuff,
+    skb: &mut SkBuff<AtHook>,
     offset: u32,
     family: Family,
     ifindex: i32,
@@ -82,7 +82,11 @@ pub(crate) fn look(
 
 /// Reads the error and the segment that it quotes: where the quoted IP header is, whose the flow is
 /// (seen from here), and the sequence number.
-fn parse(skb: &mut SkBuff, offset: u32, family: Family) -> Option<(Error, u32, FlowKey, SeqNum)> {
+fn parse(
+    skb: &mut SkBuff<AtHook>,
+    offset: u32,
+    family: Family,
+) -> Option<(Error, u32, FlowKey, SeqNum)> {
     const ICMP_HEADER: u32 = 8;
     const TCP: u8 = 6;
     let inner = offset.checked_add(ICMP_HEADER)?;

@@ -22,7 +22,7 @@ use crate::output::scoped;
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::sys::net::{Net, PerNet};
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
-use crate::sys::skb::SkBuff;
+use crate::sys::skb::{AtHook, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 
@@ -54,7 +54,7 @@ enum Owner<'a> {
 }
 
 impl LocalIn for Tcp {
-    fn local_in(net: &Net, family: Family, mut skb: SkBuff) -> Result<(), SkBuff> {
+    fn local_in(net: &Net, family: Family, mut skb: SkBuff<AtHook>) -> Result<(), SkBuff<AtHook>> {
         let rcu = rcu::read_lock();
         let Some(namespace) = Namespace::try_get(net, &rcu) else {
             return Err(skb);
@@ -80,11 +80,10 @@ impl LocalIn for Tcp {
             return Err(skb);
         };
         // From here on the packet is ours.
-        if !skb.pull(offset) || skb.tcp_checksum_is_bad(family) {
+        let Some(mut skb) = skb.claim(offset) else {
             return Ok(());
-        }
-        skb.mark_transport_header();
-        if confirm_conntrack(&skb) == Confirm::Drop {
+        };
+        if skb.tcp_checksum_is_bad(family) || confirm_conntrack(&skb) == Confirm::Drop {
             return Ok(());
         }
         let allowed = match &owner {
@@ -95,7 +94,7 @@ impl LocalIn for Tcp {
         if !allowed {
             return Ok(());
         }
-        skb.detach();
+        let mut skb = skb.detach();
         match owner {
             Owner::Connection(sock) => sock.receive(skb),
             Owner::Mini(mini, _) => {
@@ -138,7 +137,7 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
 }
 
 /// What the packet is; `None` for what cannot be ours.
-fn identify(skb: &mut SkBuff, family: Family) -> Option<Packet> {
+fn identify(skb: &mut SkBuff<AtHook>, family: Family) -> Option<Packet> {
     const ICMP: u8 = 1;
     const TCP: u8 = 6;
     const ICMPV6: u8 = 58;

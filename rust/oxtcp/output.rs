@@ -14,7 +14,7 @@ use crate::protocol::{Sk, Socket};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Route, XmitError};
-use crate::sys::skb::{self, SkBuff};
+use crate::sys::skb::{self, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 
 /// Sends all that the connection has to send now. Any context.
@@ -207,7 +207,7 @@ fn without_end(flags: Flags) -> Flags {
     flags.without(Flags::FIN).without(Flags::PSH)
 }
 
-fn push_header(skb: &mut SkBuff, mut header: Header, key: &FlowKey) -> bool {
+fn push_header(skb: &mut SkBuff<Outgoing>, mut header: Header, key: &FlowKey) -> bool {
     header.src_port = key.local().port;
     header.dst_port = key.remote().port;
     let mut bytes = [0u8; MAX_HEADER_LEN];

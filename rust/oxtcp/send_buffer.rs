@@ -12,7 +12,7 @@ use kernel::prelude::*;
 use oxtcp_engine::{SeqNum, SeqRange};
 
 use crate::sys::page::PageFragment;
-use crate::sys::skb::SkBuff;
+use crate::sys::skb::{Outgoing, SkBuff};
 
 /// What a piece is charged beside its bytes. Writes that cannot be joined (a program that writes to several
 /// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP. It also bounds the ring.
@@ -122,13 +122,12 @@ impl SendBuffer {
     /// Adds as much of `range` to `skb` as its fragment table takes; returns how many bytes.
     ///
     /// 0 for a range that is not in the buffer.
-    pub(crate) fn fill(&mut self, skb: &mut SkBuff, range: SeqRange) -> u32 {
+    pub(crate) fn fill(&mut self, skb: &mut SkBuff<Outgoing>, range: SeqRange) -> u32 {
         let Some(mut index) = self.find(range.start) else {
             return 0;
         };
         let mut seq = range.start;
         let mut left = range.len;
-        let mut slot: u32 = 0;
         while left > 0 {
             let Some(piece) = self.get(index) else {
                 break;
@@ -136,12 +135,11 @@ impl SendBuffer {
             let offset = piece.start.distance_to(seq);
             let here = piece.bytes.len().saturating_sub(offset);
             let len = left.min(here);
-            if !skb.add_fragment(slot, &piece.bytes, offset, len) {
+            if !skb.add_fragment(&piece.bytes, offset, len) {
                 break;
             }
             seq = seq.add(len);
             left = left.saturating_sub(len);
-            slot = slot.saturating_add(1);
             if len < here {
                 break;
             }

@@ -506,12 +506,17 @@ void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
 	skb_shinfo(skb)->gso_type = type;
 }
 
-/* Takes a reference on the page. */
-void oxtcp_helper_skb_add_frag(struct sk_buff *skb, int i, struct page *page, int off, int size)
+/* Takes a reference on the page, if there is room behind the last fragment. */
+bool oxtcp_helper_skb_add_frag(struct sk_buff *skb, struct page *page, int off, int size)
 {
+	int i = skb_shinfo(skb)->nr_frags;
+
+	if (i >= MAX_SKB_FRAGS)
+		return false;
 	get_page(page);
 	skb_fill_page_desc(skb, i, page, off, size);
 	skb_len_add(skb, size);
+	return true;
 }
 
 void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst)
@@ -526,11 +531,13 @@ int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6)
 
 bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6)
 {
-	if (skb->pkt_type != PACKET_HOST)
+	const struct dst_entry *dst = skb_dst(skb);
+
+	if (skb->pkt_type != PACKET_HOST || !dst || dst->ops->family != (v6 ? AF_INET6 : AF_INET))
 		return false;
 	if (v6)
 		return ipv6_unicast_destination(skb);
-	return skb_rtable(skb) && skb_rtable(skb)->rt_type == RTN_LOCAL;
+	return skb_rtable(skb)->rt_type == RTN_LOCAL;
 }
 
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb)

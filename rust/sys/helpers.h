@@ -95,7 +95,7 @@ void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr);
 void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,
 			      const struct in6_addr *daddr);
 void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type);
-void oxtcp_helper_skb_add_frag(struct sk_buff *skb, int i, struct page *page, int off, int size);
+bool oxtcp_helper_skb_add_frag(struct sk_buff *skb, struct page *page, int off, int size);
 void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst);
 int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6);
 bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6);

@@ -11,7 +11,7 @@ use kernel::prelude::*;
 
 use super::bindings;
 use super::net::Net;
-use super::skb::SkBuff;
+use super::skb::{AtHook, Claimed, SkBuff};
 
 /// An address family on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +24,11 @@ pub(crate) enum Family {
 
 /// Looks at every packet for this host that the firewall has let through.
 pub(crate) trait LocalIn: 'static {
-    /// Takes `skb`, whose network header is set and pulled and whose data begins at it (LOCAL_IN's
-    /// rules), or gives it back untouched for the others.
+    /// Takes `skb`, or gives it back for the others.
     ///
     /// Runs in softirq (packets from outside) or in process context with BH off (loopback may
     /// do either), always under `rcu_read_lock`. Must not sleep.
-    fn local_in(net: &Net, family: Family, skb: SkBuff) -> Result<(), SkBuff>;
+    fn local_in(net: &Net, family: Family, skb: SkBuff<AtHook>) -> Result<(), SkBuff<AtHook>>;
 }
 
 /// Where our hooks stand among the others of LOCAL_IN, which run in ascending order:
@@ -117,8 +116,8 @@ pub(crate) enum Confirm {
 /// Puts the flow of a packet that we take into conntrack's table, where conntrack would have done so
 /// after the last hook. Without this conntrack takes our answer for the flow's first packet.
 ///
-/// To be called for every packet taken, before anything else is done with it. Any context.
-pub(crate) fn confirm_conntrack(skb: &SkBuff) -> Confirm {
+/// To be called for every packet claimed, before it is detached. Any context.
+pub(crate) fn confirm_conntrack(skb: &SkBuff<Claimed>) -> Confirm {
     // SAFETY: The skb is valid, and by owning it the caller is the only one to look at it.
     match unsafe { bindings::oxtcp_helper_ct_confirm(skb.as_ptr()) } {
         bindings::NF_ACCEPT => Confirm::Accept,
@@ -179,8 +178,9 @@ unsafe fn local_in<H: LocalIn>(
     // SAFETY: `state` is valid; a hook runs only in a namespace that lives, or that is cleaning up and
     // waits for RCU readers like us before it goes on.
     let net = unsafe { Net::from_raw((*state).net) };
-    // SAFETY: The caller vouches for it; the skb is ours until we give it back below.
-    let ours = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
+    // SAFETY: The caller vouches for it; the skb is ours until we give it back below. By LOCAL_IN's rules it has a route
+    // and a device, and the data begins at the network header, which is linear.
+    let ours = unsafe { SkBuff::<AtHook>::from_raw(NonNull::new_unchecked(skb)) };
     match H::local_in(net, family, ours) {
         // The caller goes on with the pointer that it has.
         Err(back) if back.as_ptr() == skb => {

@@ -19,7 +19,7 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
 use super::net::{Net, PerNet, PerNetRegistration};
-use super::skb::SkBuff;
+use super::skb::{Detached, SkBuff};
 use super::small_queue::SmallQueues;
 use super::sock::{Child, Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
@@ -127,7 +127,7 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     fn set_option(sk: &mut Owned<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
     /// Options of the protocol's own level.
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
-    /// A packet for the socket, detached. Softirq, or the process that owned the socket.
+    /// A packet for the socket. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
     /// The timer has run out, or packets that [`Locked::throttle`] found below have left. Softirq, or the process that
     /// owned the socket.
@@ -411,8 +411,8 @@ impl<P: Protocol> Statics<P> {
         skb: *mut bindings::sk_buff,
     ) -> c_int {
         if let Some(skb) = NonNull::new(skb) {
-            // SAFETY: The packet was taken off the backlog and is ours.
-            let skb = unsafe { SkBuff::from_raw(skb) };
+            // SAFETY: The packet was taken off the backlog and is ours; `Sock::receive` put it there, detached.
+            let skb = unsafe { SkBuff::<Detached>::from_raw(skb) };
             // SAFETY: See above; the process that owned the socket lets go of it (or waits: its `Owned` is
             // borrowed by that), so nobody else uses a `Locked` of it.
             unsafe { Locked::<P>::assume(Sock::from_raw(sk), |sk| P::segment(sk, skb)) };

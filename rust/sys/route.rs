@@ -12,7 +12,7 @@ use super::errno::{ehostunreach, enetunreach, enobufs};
 use super::net::Net;
 use super::netfilter::Family;
 use super::proto::Protocol;
-use super::skb::SkBuff;
+use super::skb::{AtHook, Outgoing, SkBuff};
 use super::sock::Locked;
 use super::table::Endpoint;
 
@@ -94,10 +94,16 @@ impl<'n> Route<'n> {
     }
 
     /// Sends a packet that begins with its TCP header (with options, no payload). Any context.
-    pub(crate) fn send(&self, mut skb: SkBuff) -> Result {
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for one that does not, ENOBUFS, and what the layers below say.
+    pub(crate) fn send(&self, mut skb: SkBuff<Outgoing>) -> Result {
         let v6 = self.flow.family == Family::V6;
-        skb.mark_transport_header();
-        // SAFETY: The packet is ours, the route valid.
+        if !skb.mark_tcp_header() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The packet is ours and has a TCP header, the route is valid.
         let hops = unsafe {
             if v6 {
                 bindings::oxtcp_helper_skb_csum_v6(
@@ -227,7 +233,7 @@ pub(crate) fn current_mtu<P: Protocol>(sk: &mut Locked<'_, P>) -> Option<u32> {
 
 /// Tells routing that the path of `flow` takes no more than `mtu` bytes, as an ICMP error in `skb`
 /// says; the packet that it quotes begins `inner` bytes behind the data pointer. Softirq context.
-pub(crate) fn lower_mtu(net: &Net, skb: &mut SkBuff, inner: u32, family: Family, mtu: u32) {
+pub(crate) fn lower_mtu(net: &Net, skb: &mut SkBuff<AtHook>, inner: u32, family: Family, mtu: u32) {
     let quoted = match family {
         Family::V4 => 20,
         Family::V6 => 40,
@@ -311,13 +317,15 @@ pub(crate) enum XmitError {
 /// What the layers below say; the packet is gone in any case, but for [`XmitError::Congested`] on its way.
 pub(crate) fn transmit<P: Protocol>(
     sk: &mut Locked<'_, P>,
-    mut skb: SkBuff,
+    mut skb: SkBuff<Outgoing>,
 ) -> Result<(), XmitError> {
     let family = sk.wire_family();
-    skb.mark_transport_header();
+    if !skb.mark_tcp_header() {
+        return Err(XmitError::Failed);
+    }
     let raw = sk.as_ptr();
     let skb = skb.into_raw().as_ptr();
-    // SAFETY: The socket is valid and locked, the packet ours. Its memory is charged to the socket until it has left
+    // SAFETY: The socket is valid and locked, the packet ours, with a TCP header. Its memory is charged to the socket until it has left
     // (`sock_wfree()`, see small_queue.rs), and the charge keeps the socket.
     let err = unsafe {
         bindings::skb_set_owner_w(skb, raw);

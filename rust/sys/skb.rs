@@ -31,15 +31,30 @@ pub(crate) fn memory_of(payload: u32) -> u32 {
     }
 }
 
-/// A packet that we own.
+/// A packet that we own. What may be done with it depends on how far it has come, which `S` says: one that came in is
+/// [`AtHook`], [`Claimed`], and from then on [`Detached`]; one that is made here is [`Outgoing`].
 ///
 /// # Invariants
 ///
-/// The pointer is a valid sk_buff whose only user is this value, and it is on no list.
-pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
+/// The pointer is a valid sk_buff whose only user is this value, and it is on no list. What `S` says of it holds.
+pub(crate) struct SkBuff<S = Detached>(NonNull<bindings::sk_buff>, PhantomData<S>);
 
 // SAFETY: An sk_buff may be handed from any CPU and context to another.
-unsafe impl Send for SkBuff {}
+unsafe impl<S> Send for SkBuff<S> {}
+
+/// A packet in a LOCAL_IN hook, which may go on to the others. It has a route, a device, and a network header; that is
+/// linear, and the data pointer is at it.
+pub(crate) struct AtHook;
+
+/// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header.
+pub(crate) struct Claimed;
+
+/// A packet that came in and has nothing any more of how it came; its control block is an [`Unread`]. The data pointer
+/// is at the transport header.
+pub(crate) struct Detached;
+
+/// A packet from [`SkBuff::for_sending`], whose bytes nobody shares but those in page fragments.
+pub(crate) struct Outgoing;
 
 /// Which bytes of a received packet's payload are still of use, kept in the packet's control block.
 #[derive(Clone, Copy, Default)]
@@ -53,25 +68,25 @@ pub(crate) struct Unread {
     pub(crate) len: u32,
 }
 
-impl SkBuff {
+impl<S> SkBuff<S> {
     /// Takes over a packet.
     ///
     /// # Safety
     ///
-    /// The caller owns `skb`, nobody else uses it, and it is on no list.
-    pub(crate) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+    /// The caller owns `skb`, nobody else uses it, and it is on no list. What `S` says of it holds.
+    pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: Promised by the caller.
-        Self(skb)
+        Self(skb, PhantomData)
     }
 
     /// Gives the packet up to C.
-    pub(crate) fn into_raw(self) -> NonNull<bindings::sk_buff> {
+    pub(super) fn into_raw(self) -> NonNull<bindings::sk_buff> {
         let raw = self.0;
         core::mem::forget(self);
         raw
     }
 
-    pub(crate) fn as_ptr(&self) -> *mut bindings::sk_buff {
+    pub(super) fn as_ptr(&self) -> *mut bindings::sk_buff {
         self.0.as_ptr()
     }
 
@@ -79,18 +94,6 @@ impl SkBuff {
     pub(crate) fn len(&self) -> u32 {
         // SAFETY: Valid by the invariant.
         unsafe { (*self.as_ptr()).len }
-    }
-
-    /// What the packet costs in memory, in bytes.
-    pub(crate) fn truesize(&self) -> u32 {
-        // SAFETY: Valid by the invariant.
-        unsafe { (*self.as_ptr()).truesize }
-    }
-
-    /// Whether the packet was sent to this host alone: no broadcast or multicast, by link or by address.
-    pub(crate) fn is_to_us(&self, family: Family) -> bool {
-        // SAFETY: Valid by the invariant; at LOCAL_IN it has a route.
-        unsafe { bindings::oxtcp_helper_skb_is_host(self.as_ptr(), family == Family::V6) }
     }
 
     /// The first `len` bytes as a slice; `None` when the packet is shorter or memory is short.
@@ -105,21 +108,18 @@ impl SkBuff {
         Some(unsafe { core::slice::from_raw_parts((*self.as_ptr()).data, len as usize) })
     }
 
-    /// Moves the data pointer `len` bytes forward; false (and no change) when they are not linear.
-    pub(crate) fn pull(&mut self, len: u32) -> bool {
-        // SAFETY: Valid by the invariant.
-        if !unsafe { bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), len) } {
-            return false;
-        }
-        // SAFETY: `len` bytes are linear by the line above.
-        unsafe { bindings::oxtcp_helper_skb_pull(self.as_ptr(), len) };
-        true
+    /// Frees a packet that has done its work; a plain drop counts it as lost (`skb:kfree_skb`).
+    pub(crate) fn consume(self) {
+        // SAFETY: The packet is given up, and the one user was us.
+        unsafe { bindings::oxtcp_helper_consume_skb(self.into_raw().as_ptr()) };
     }
+}
 
-    /// Notes that the transport header begins at the data pointer.
-    pub(crate) fn mark_transport_header(&mut self) {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr()) };
+impl SkBuff<AtHook> {
+    /// Whether the packet was sent to this host alone: no broadcast or multicast, by link or by address.
+    pub(crate) fn is_to_us(&self, family: Family) -> bool {
+        // SAFETY: Valid by the invariant. That its route is of the family is looked at.
+        unsafe { bindings::oxtcp_helper_skb_is_host(self.as_ptr(), family == Family::V6) }
     }
 
     /// For IPv6: where the header behind the fixed one and a hop-by-hop one begins, and which it is; `None` for a
@@ -143,10 +143,15 @@ impl SkBuff {
         Some((u32::try_from(offset).ok()?, next))
     }
 
-    /// Whether the TCP checksum is wrong; the data pointer is at the TCP header.
-    pub(crate) fn tcp_checksum_is_bad(&mut self, family: Family) -> bool {
-        // SAFETY: Valid by the invariant; at LOCAL_IN the network header is set.
-        unsafe { bindings::oxtcp_helper_tcp_checksum_bad(self.as_ptr(), family == Family::V6) }
+    /// Whether the checksum of the ICMP message `offset` bytes behind the data pointer is wrong.
+    pub(crate) fn icmp_checksum_is_bad(&mut self, offset: u32, family: Family) -> bool {
+        if offset > self.len() {
+            return true;
+        }
+        // SAFETY: Valid by the invariant, with a linear network header; the message lies in the packet.
+        unsafe {
+            bindings::oxtcp_helper_icmp_checksum_bad(self.as_ptr(), offset, family == Family::V6)
+        }
     }
 
     /// The interface that the packet came in by.
@@ -155,9 +160,33 @@ impl SkBuff {
         unsafe { bindings::oxtcp_helper_skb_iif(self.as_ptr(), family == Family::V6) }
     }
 
+    /// The packet is ours: nobody else gets it. Its transport header is `offset` bytes behind the data pointer, which
+    /// goes there; a packet that has none is freed.
+    pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed>> {
+        // SAFETY: Valid by the invariant.
+        unsafe {
+            if !bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), offset) {
+                return None;
+            }
+            // So many bytes are linear by the line above.
+            bindings::oxtcp_helper_skb_pull(self.as_ptr(), offset);
+            bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr());
+            // INVARIANT: Both were set in the lines above.
+            Some(SkBuff::from_raw(self.into_raw()))
+        }
+    }
+}
+
+impl SkBuff<Claimed> {
+    /// Whether the TCP checksum is wrong.
+    pub(crate) fn tcp_checksum_is_bad(&mut self, family: Family) -> bool {
+        // SAFETY: Valid by the invariant, with a linear network header in front of the data pointer.
+        unsafe { bindings::oxtcp_helper_tcp_checksum_bad(self.as_ptr(), family == Family::V6) }
+    }
+
     /// Whether IPsec's policies let in a packet that no socket gets. Softirq context.
     pub(crate) fn is_allowed(&mut self, family: Family) -> bool {
-        // SAFETY: Valid by the invariant; without a socket the header is not looked at.
+        // SAFETY: Valid by the invariant, with a device; without a socket the TCP header is not looked at.
         unsafe {
             bindings::oxtcp_helper_rx_allowed(
                 core::ptr::null_mut(),
@@ -169,14 +198,20 @@ impl SkBuff {
 
     /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,
     /// device. Clears the control block.
-    pub(crate) fn detach(&mut self) {
+    pub(crate) fn detach(self) -> SkBuff {
         // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_prepare_rx(self.as_ptr()) };
+        // INVARIANT: The call sheds all that, and zeroes are an empty `Unread`.
+        unsafe {
+            bindings::oxtcp_helper_skb_prepare_rx(self.as_ptr());
+            SkBuff::from_raw(self.into_raw())
+        }
     }
+}
 
-    /// The control block. Only after [`SkBuff::detach`]; zeroes there mean an empty [`Unread`].
+impl SkBuff {
+    /// The control block.
     pub(crate) fn unread(&self) -> Unread {
-        // SAFETY: The control block is 48 bytes, 8-aligned, and any bytes are a valid `Unread`.
+        // SAFETY: The control block is 48 bytes, 8-aligned, and an `Unread` by the invariant.
         unsafe { (*self.as_ptr()).cb.as_ptr().cast::<Unread>().read() }
     }
 
@@ -192,94 +227,6 @@ impl SkBuff {
         };
     }
 
-    /// An empty packet to send, with room for all headers. GFP_ATOMIC: any context.
-    pub(crate) fn for_sending() -> Option<Self> {
-        // SAFETY: No conditions.
-        let skb =
-            unsafe { bindings::oxtcp_helper_alloc_skb(HEADROOM, 0, kernel::bindings::GFP_ATOMIC) };
-        // INVARIANT: A new skb has one user, the caller, and is on no list.
-        NonNull::new(skb).map(Self)
-    }
-
-    /// Puts `header` in front of what is there; false when the room reserved is too small.
-    pub(crate) fn push_header(&mut self, header: &[u8]) -> bool {
-        // SAFETY: Valid by the invariant.
-        let headroom = unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) };
-        if headroom < header.len() as isize {
-            return false;
-        }
-        // SAFETY: There is room for it by the test above.
-        let at = unsafe { bindings::oxtcp_helper_skb_push(self.as_ptr(), header.len() as u32) };
-        // SAFETY: `skb_push` made `header.len()` bytes at `at` ours.
-        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), at.cast(), header.len()) };
-        true
-    }
-
-    /// Notes that the network header begins at the data pointer.
-    pub(super) fn mark_network_header(&mut self) {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_reset_network_header(self.as_ptr()) };
-    }
-
-    /// Adds `len` bytes from `skip` on of `fragment` as page fragment number `index`, with a
-    /// reference of its own; false when there is no room for another fragment.
-    pub(crate) fn add_fragment(
-        &mut self,
-        index: u32,
-        fragment: &PageFragment,
-        skip: u32,
-        len: u32,
-    ) -> bool {
-        if index >= bindings::MAX_SKB_FRAGS
-            || skip.checked_add(len).is_none_or(|end| end > fragment.len())
-        {
-            return false;
-        }
-        let Some(offset) = fragment.offset().checked_add(skip) else {
-            return false;
-        };
-        // SAFETY: Index and extent were checked; the helper takes a reference on the page, which is
-        // valid by `PageFragment`'s invariant.
-        unsafe {
-            bindings::oxtcp_helper_skb_add_frag(
-                self.as_ptr(),
-                index as i32,
-                fragment.page(),
-                offset as i32,
-                len as i32,
-            )
-        };
-        true
-    }
-
-    /// Makes the packet a burst of segments of `size` payload bytes each.
-    pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family) {
-        let kind = match family {
-            Family::V4 => bindings::SKB_GSO_TCPV4,
-            Family::V6 => bindings::SKB_GSO_TCPV6,
-        };
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
-    }
-}
-
-impl SkBuff {
-    /// Frees a packet that has done its work; a plain drop counts it as lost (`skb:kfree_skb`).
-    pub(crate) fn consume(self) {
-        // SAFETY: The packet is given up, and the one user was us.
-        unsafe { bindings::oxtcp_helper_consume_skb(self.into_raw().as_ptr()) };
-    }
-
-    /// Whether the checksum of the ICMP message `offset` bytes behind the data pointer is wrong.
-    pub(crate) fn icmp_checksum_is_bad(&mut self, offset: u32, family: Family) -> bool {
-        // SAFETY: Valid by the invariant; at LOCAL_IN the network header is set and linear.
-        unsafe {
-            bindings::oxtcp_helper_icmp_checksum_bad(self.as_ptr(), offset, family == Family::V6)
-        }
-    }
-}
-
-impl SkBuff {
     /// Charges the packet's memory to a socket; gives the packet back when the system's limits are reached.
     ///
     /// # Context
@@ -291,17 +238,92 @@ impl SkBuff {
     ) -> Result<Charged<'a>, SkBuff> {
         // SAFETY: The packet is ours, the socket valid and locked.
         unsafe {
-            if !bindings::oxtcp_helper_sk_rmem_schedule(
-                sk.as_ptr(),
-                self.as_ptr(),
-                self.truesize() as i32,
-            ) {
+            let size = (*self.as_ptr()).truesize;
+            if !bindings::oxtcp_helper_sk_rmem_schedule(sk.as_ptr(), self.as_ptr(), size as i32) {
                 return Err(self);
             }
             bindings::oxtcp_helper_skb_set_owner_r(self.as_ptr(), sk.as_ptr());
             // Charged in the line above.
             Ok(Charged::assume(self))
         }
+    }
+}
+
+impl SkBuff<Outgoing> {
+    /// An empty packet to send, with room for all headers. GFP_ATOMIC: any context.
+    pub(crate) fn for_sending() -> Option<Self> {
+        // SAFETY: No conditions.
+        let skb =
+            unsafe { bindings::oxtcp_helper_alloc_skb(HEADROOM, 0, kernel::bindings::GFP_ATOMIC) };
+        // SAFETY: A new skb has one user, us, and is on no list.
+        NonNull::new(skb).map(|skb| unsafe { Self::from_raw(skb) })
+    }
+
+    /// Puts `header` in front of what is there; false when the room reserved is too small.
+    pub(crate) fn push_header(&mut self, header: &[u8]) -> bool {
+        // SAFETY: Valid by the invariant.
+        let headroom = unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) };
+        if headroom < header.len() as isize {
+            return false;
+        }
+        // SAFETY: There is room for it by the test above.
+        let at = unsafe { bindings::oxtcp_helper_skb_push(self.as_ptr(), header.len() as u32) };
+        // SAFETY: `skb_push` made `header.len()` bytes at `at` ours, and nobody shares them.
+        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), at.cast(), header.len()) };
+        true
+    }
+
+    /// Adds `len` bytes from `skip` on of `fragment` as the last page fragment, with a reference of its
+    /// own; false when there is no room for another fragment.
+    pub(crate) fn add_fragment(&mut self, fragment: &PageFragment, skip: u32, len: u32) -> bool {
+        if skip.checked_add(len).is_none_or(|end| end > fragment.len()) {
+            return false;
+        }
+        let Some(offset) = fragment.offset().checked_add(skip) else {
+            return false;
+        };
+        // SAFETY: The extent was checked; the helper looks for room, and takes a reference on the page, which is
+        // valid by `PageFragment`'s invariant. Nobody shares the table of fragments.
+        unsafe {
+            bindings::oxtcp_helper_skb_add_frag(
+                self.as_ptr(),
+                fragment.page(),
+                offset as i32,
+                len as i32,
+            )
+        }
+    }
+
+    /// Makes the packet a burst of segments of `size` payload bytes each.
+    pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family) {
+        let kind = match family {
+            Family::V4 => bindings::SKB_GSO_TCPV4,
+            Family::V6 => bindings::SKB_GSO_TCPV6,
+        };
+        // SAFETY: Valid by the invariant, and nobody shares it.
+        unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
+    }
+
+    /// Notes that the TCP header begins at the data pointer; false, and nothing is noted, if none is there.
+    pub(super) fn mark_tcp_header(&mut self) -> bool {
+        // SAFETY: Valid by the invariant.
+        let linear = unsafe {
+            (*self.as_ptr())
+                .len
+                .saturating_sub((*self.as_ptr()).data_len)
+        };
+        if (linear as usize) < core::mem::size_of::<bindings::tcphdr>() {
+            return false;
+        }
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr()) };
+        true
+    }
+
+    /// Notes that the network header begins at the data pointer.
+    pub(super) fn mark_network_header(&mut self) {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_reset_network_header(self.as_ptr()) };
     }
 }
 
@@ -348,7 +370,7 @@ impl Charged<'_> {
     }
 }
 
-impl Drop for SkBuff {
+impl<S> Drop for SkBuff<S> {
     fn drop(&mut self) {
         // SAFETY: By the invariant the one user is us.
         unsafe { bindings::oxtcp_helper_kfree_skb(self.as_ptr()) };

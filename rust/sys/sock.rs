@@ -27,7 +27,7 @@ use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proc::Uid;
 use super::proto::{Protocol, Statics};
-use super::skb::{self, Charged, PacketList, SkBuff};
+use super::skb::{self, Charged, Claimed, Detached, PacketList, SkBuff};
 use super::small_queue;
 use super::table::{Endpoint, Entry, FlowKey};
 use super::time::Jiffies;
@@ -368,13 +368,13 @@ impl<P: Protocol> Sock<P> {
     }
 
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
-    /// whose data pointer is at the TCP header. A filter may cut the packet. Softirq context.
-    pub(crate) fn allows(&self, skb: &mut SkBuff, family: Family) -> bool {
+    /// of TCP. A filter may cut the packet. Softirq context.
+    pub(crate) fn allows(&self, skb: &mut SkBuff<Claimed>, family: Family) -> bool {
         const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
         if skb.header(FIXED).is_none() {
             return false;
         }
-        // SAFETY: Both are valid; the fixed header is linear.
+        // SAFETY: Both are valid, and the packet has a device; the fixed header is linear.
         unsafe {
             bindings::oxtcp_helper_rx_allowed(self.as_ptr(), skb.as_ptr(), family == Family::V6)
         }
@@ -382,7 +382,7 @@ impl<P: Protocol> Sock<P> {
 
     /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket.
     ///
-    /// Softirq context. The packet has been detached.
+    /// Softirq context.
     pub(crate) fn receive(&self, skb: SkBuff) {
         let bh = Bh::lock(self);
         if !bh.is_owned() {
@@ -400,8 +400,8 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
         if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) } != 0
         {
-            // SAFETY: It was not taken, so it is still ours.
-            drop(unsafe { SkBuff::from_raw(skb) });
+            // SAFETY: It was not taken, so it is still ours, and as it was.
+            drop(unsafe { SkBuff::<Detached>::from_raw(skb) });
         }
     }
 
@@ -1337,7 +1337,7 @@ pub(crate) struct Queued<'a> {
 
 impl Queued<'_> {
     pub(crate) fn unread(&self) -> skb::Unread {
-        // SAFETY: Valid by the invariant; its control block is an `Unread` (`SkBuff::set_unread`).
+        // SAFETY: Valid by the invariant; its control block is an `Unread`, as it was a `Detached` one.
         unsafe {
             (*self.skb.as_ptr())
                 .cb
