@@ -21,7 +21,7 @@ use super::errno::{eafnosupport, enoprotoopt, esocktnosupport};
 use super::net::{Net, PerNet, PerNetRegistration};
 use super::skb::{Detached, SkBuff};
 use super::small_queue::SmallQueues;
-use super::sock::{Child, Locked, Owned, Sock};
+use super::sock::{is_v6, Child, Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
 use super::user::{Message, OptionAnswer, OptionValue};
 
@@ -493,7 +493,7 @@ impl<P: Protocol> Statics<P> {
     pub(super) unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
         // SAFETY: `__sk_destruct` calls once, when nobody can reach the socket.
         unsafe {
-            let v6 = Sock::<P>::from_raw(sk).is_v6();
+            let v6 = is_v6(sk);
             bindings::oxtcp_helper_sk_sockets_allocated(sk, false);
             Sock::<P>::drop_parts(sk);
             if v6 {

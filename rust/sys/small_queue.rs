@@ -11,6 +11,8 @@
 //! The destructor may run inside of the call that sends, with the socket locked, and in any context. So `write_space` only puts
 //! the socket into a list of its CPU, which a work item works off in a softirq.
 
+use core::ptr::NonNull;
+
 use kernel::sync::aref::ARef;
 
 use super::bindings;
@@ -42,10 +44,10 @@ pub(super) unsafe extern "C" fn write_space<P: Protocol>(sk: *mut bindings::sock
     if !called_for {
         return;
     }
-    // SAFETY: The socket's memory stays for the call.
-    let sock = unsafe { Sock::<P>::from_raw(sk) };
     // A socket whose last reference is gone has nothing to send.
-    if let Some(reference) = sock.try_hold() {
+    // SAFETY: A socket of `P`, whose memory stays for the call.
+    let held = NonNull::new(sk).and_then(|sk| unsafe { Sock::<P>::try_hold(sk.cast()) });
+    if let Some(reference) = held {
         let sock = ARef::into_raw(reference);
         // SAFETY: The node is in no list: OXTCP_QUEUED, which has just been set, says that it is ours to put into one.
         // The reference goes with it.

@@ -264,14 +264,18 @@ impl<P: Protocol> Sock<P> {
         self.inet.get()
     }
 
-    /// A reference of one's own, unless the socket is being freed.
-    pub(super) fn try_hold(&self) -> Option<ARef<Self>> {
-        // SAFETY: The memory is a socket's, see the invariants.
-        if !unsafe { bindings::oxtcp_helper_sock_hold_not_zero(self.as_ptr()) } {
+    /// A reference of one's own, unless the last one has gone. (Who has a `&Sock` has one.)
+    ///
+    /// # Safety
+    ///
+    /// `this` is a socket of `P` whose memory stays for the call, as RCU or the charge of a packet keeps it.
+    pub(super) unsafe fn try_hold(this: NonNull<Self>) -> Option<ARef<Self>> {
+        // SAFETY: Promised by the caller; `inet` is the first field, `sk` its first.
+        if !unsafe { bindings::oxtcp_helper_sock_hold_not_zero(this.cast().as_ptr()) } {
             return None;
         }
         // SAFETY: The reference was just taken.
-        Some(unsafe { ARef::from_raw(NonNull::from(self)) })
+        Some(unsafe { ARef::from_raw(this) })
     }
 
     /// The protocol's part that has locks or atomics of its own.
@@ -444,8 +448,8 @@ impl<P: Protocol> Sock<P> {
     }
 
     pub(crate) fn is_v6(&self) -> bool {
-        // SAFETY: Set once, before the socket is known to anyone.
-        unsafe { u32::from((*self.as_ptr()).__sk_common.skc_family) == bindings::PF_INET6 }
+        // SAFETY: Valid, and set up.
+        unsafe { is_v6(self.as_ptr()) }
     }
 
     /// `IPV6_V6ONLY`.
@@ -556,6 +560,14 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: Valid; the callback is set for the socket's life.
         unsafe { bindings::oxtcp_helper_sk_data_ready(self.as_ptr()) };
     }
+}
+
+/// # Safety
+///
+/// `sk` is a socket that was set up, and its memory stays for the call.
+pub(super) unsafe fn is_v6(sk: *const bindings::sock) -> bool {
+    // SAFETY: Set once, before the socket is known to anyone.
+    unsafe { u32::from((*sk).__sk_common.skc_family) == bindings::PF_INET6 }
 }
 
 /// A `TCP_*` state of a whole `struct sock`.

@@ -467,18 +467,19 @@ impl<P: Protocol> FlowTable<P> {
     ///
     /// `node` is null or was found in a table of this type, and RCU or a walk keeps it for `'a`.
     unsafe fn found<'a>(node: *mut bindings::rhash_head) -> Option<Found<'a, P>> {
-        let node = NonNull::new(node)?;
-        // SAFETY: The node is the first field of an `Entry`.
-        let entry: &'a Entry = unsafe { node.cast().as_ref() };
-        if entry.is_sock {
+        // The node is the first field of an `Entry`.
+        let entry: *mut Entry = NonNull::new(node)?.cast().as_ptr();
+        // SAFETY: Promised by the caller; it does not change.
+        if unsafe { (*entry).is_sock } {
             // SAFETY: Entries of sockets are in a `Sock<P>`; RCU keeps the memory.
-            let sock =
-                unsafe { &*kernel::container_of!(core::ptr::from_ref(entry), Sock<P>, entry) };
-            return sock.try_hold().map(Found::Sock);
+            return unsafe {
+                let sock = kernel::container_of!(entry, Sock<P>, entry);
+                Sock::try_hold(NonNull::new_unchecked(sock)).map(Found::Sock)
+            };
         }
-        // SAFETY: All others are in a `Mini<P>`.
+        // SAFETY: All others are in a `Mini<P>`, which is kept for `'a`.
         Some(Found::Mini(unsafe {
-            &*kernel::container_of!(core::ptr::from_ref(entry), Mini<P>, entry)
+            &*kernel::container_of!(entry, Mini<P>, entry)
         }))
     }
 
