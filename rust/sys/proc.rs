@@ -18,7 +18,8 @@ use super::table::Pause;
 /// What a file shows: a line of headings and then rows.
 pub(crate) trait SeqRows: 'static {
     /// A way through the rows. It lasts from the first read(2) of an open file to the last one, and pauses between them.
-    type Walk<'n>: SeqWalk;
+    /// Each of them may be in another thread.
+    type Walk<'n>: SeqWalk + Send;
 
     /// What the rows are about. The file is to be kept in its [`PerNet::Doors`].
     type PerNet: PerNet;

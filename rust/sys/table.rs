@@ -17,7 +17,7 @@ use kernel::alloc::flags::GFP_ATOMIC;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
-use kernel::types::Opaque;
+use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
 use super::proto::Protocol;
@@ -191,7 +191,10 @@ impl<P: Protocol> Mini<P> {
         unsafe { bindings::oxtcp_helper_mini_lock(self.as_ptr().cast()) };
         // SAFETY: The lock is held.
         if unsafe { *self.entry.hashed.get() } {
-            return Some(MiniGuard { mini: self });
+            return Some(MiniGuard {
+                mini: self,
+                _not_send: NotThreadSafe,
+            });
         }
         // SAFETY: Locked above.
         unsafe { bindings::oxtcp_helper_mini_unlock(self.as_ptr().cast()) };
@@ -301,6 +304,7 @@ impl<P: Protocol> Drop for NewMini<P> {
 /// The object's lock is held, and `entry.hashed` is true.
 pub(crate) struct MiniGuard<'a, P: Protocol> {
     mini: &'a Mini<P>,
+    _not_send: NotThreadSafe,
 }
 
 impl<P: Protocol> MiniGuard<'_, P> {
@@ -622,8 +626,11 @@ pub(crate) struct Walk<'t, P: Protocol> {
     runs: bool,
     seen: Seen,
     _table: PhantomData<&'t FlowTable<P>>,
-    _not_send: kernel::types::NotThreadSafe,
 }
+
+// SAFETY: Its iterator is used by one thread at a time, and it does not run while it is handed to another one, as
+// `resume`'s caller promises.
+unsafe impl<P: Protocol> Send for Walk<'_, P> {}
 
 /// The objects of the bucket that a walk stands in which it has given out already.
 ///
@@ -680,7 +687,6 @@ impl<'t, P: Protocol> Walk<'t, P> {
             runs: false,
             seen: Seen::NONE,
             _table: PhantomData,
-            _not_send: kernel::types::NotThreadSafe,
         })
     }
 
