@@ -82,11 +82,10 @@ impl SysctlTable {
         for entry in entries {
             let (data, count, min, max) = match (entry.field)(&values) {
                 Field::Int { value, min, max } => (value.as_ptr(), 1, min, max),
-                Field::Vector3 {
-                    values: [first, ..],
-                    min,
-                    max,
-                } => (first.as_ptr(), 3, min, max),
+                // Of all three: an `Atomic<i32>` is laid out as an `i32`.
+                Field::Vector3 { values, min, max } => {
+                    (values.as_ptr().cast_mut().cast(), 3, min, max)
+                }
             };
             limits.push([min, max], GFP_KERNEL)?;
             table.push(ctl_table(entry.name, data, count), GFP_KERNEL)?;

@@ -111,7 +111,7 @@ impl<'a> Message<'a> {
         self.raw.msg_flags
     }
 
-    /// Sets a flag for the caller to see (`MSG_TRUNC` and the like).
+    /// Whether there are control messages.
     pub(crate) fn has_control(&self) -> bool {
         self.raw.msg_controllen != 0
     }
