@@ -19,7 +19,7 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{Socket, Tcp};
-use crate::sys::net::{Net, PerNet};
+use crate::sys::net::Net;
 use crate::sys::skb::SkBuff;
 use crate::sys::table::{self, FlowKey, MiniBody, MiniGuard};
 use crate::sys::time::Jiffies;
@@ -149,7 +149,7 @@ impl MiniBody<Tcp> for Mini {
                 let port = port.child();
                 let rcu = rcu::read_lock();
                 // A namespace that has shut its doors takes its TIME-WAITs with it.
-                if let Some(namespace) = Namespace::try_get(port.net(), &rcu) {
+                if let Some(namespace) = port.net().get::<Namespace>(&rcu) {
                     remove(this, namespace);
                 }
             }

@@ -20,7 +20,7 @@ use crate::listener;
 use crate::namespace::{context, Namespace};
 use crate::output::scoped;
 use crate::protocol::{Sk, Socket, Tcp};
-use crate::sys::net::{Net, PerNet};
+use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
 use crate::sys::skb::{AtHook, SkBuff};
 use crate::sys::sock::SkState;
@@ -56,7 +56,7 @@ enum Owner<'a> {
 impl LocalIn for Tcp {
     fn local_in(net: &Net, family: Family, mut skb: SkBuff<AtHook>) -> Result<(), SkBuff<AtHook>> {
         let rcu = rcu::read_lock();
-        let Some(namespace) = Namespace::try_get(net, &rcu) else {
+        let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
         let (offset, key, flags) = match identify(&mut skb, family) {

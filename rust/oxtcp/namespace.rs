@@ -12,7 +12,7 @@ use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
 use crate::sys::log;
-use crate::sys::net::{Net, PerNet, Slot};
+use crate::sys::net::{per_net_slot, Net, PerNet};
 use crate::sys::netfilter::LocalInHooks;
 use crate::sys::proc::ProcFile;
 use crate::sys::random::SipKey;
@@ -53,14 +53,10 @@ pub(crate) struct Doors {
     _sysctls: SysctlTable,
 }
 
-static NAMESPACES: Slot<Namespace> = Slot::new();
+per_net_slot!(Namespace);
 
 impl PerNet for Namespace {
     type Doors = Doors;
-
-    fn slot() -> &'static Slot<Self> {
-        &NAMESPACES
-    }
 
     fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error> {
         let sysctls = Sysctls::inherit(initial.map(|initial| &*initial.sysctls));

@@ -17,8 +17,8 @@ use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
 use crate::sys::errno::eprotonosupport;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
-use crate::sys::net::{Net, PerNet};
-use crate::sys::proto::{PeerAddress, Protocol, Statics};
+use crate::sys::net::Net;
+use crate::sys::proto::{statics, PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Locked, Owned, Sock};
 use crate::sys::user::{Message, OptionAnswer, OptionValue};
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-static STATICS: Statics<Tcp> = Statics::new();
+statics!(Tcp);
 
 /// Bytes of an IPv4 socket with all that belongs to its connection, of an IPv6 one, and of a half-open
 /// connection or a TIME-WAIT.
@@ -120,10 +120,6 @@ impl Protocol for Tcp {
     type State = State;
     type Mini = Mini;
     type PerNet = Namespace;
-
-    fn statics() -> &'static Statics<Self> {
-        &STATICS
-    }
 
     fn new_shared() -> impl PinInit<Shared> {
         pin_init!(Shared {
@@ -174,7 +170,7 @@ impl Protocol for Tcp {
 
     fn end(net: &Net) {
         let rcu = rcu::read_lock();
-        if let Some(namespace) = Namespace::try_get(net, &rcu) {
+        if let Some(namespace) = net.get::<Namespace>(&rcu) {
             closing::end_all(namespace);
         }
     }

@@ -10,10 +10,10 @@
 //! | step | called | what holds |
 //! |---|---|---|
 //! | [`PerNet::new`] | process context, may sleep | the value is being made; nobody can see it |
-//! | [`PerNet::open`] | process context, may sleep | [`PerNet::try_get`] works; the outside is let in |
+//! | [`PerNet::open`] | process context, may sleep | [`Net::get`] works; the outside is let in |
 //! | drop of [`PerNet::Doors`] | process context, may sleep (`pre_exit`) | the outside is shut out |
-//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`PerNet::try_get`] works; no sockets are left |
-//! | an RCU grace period | | [`PerNet::try_get`] finds nothing any more; who has found it leaves |
+//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`Net::get`] works; no sockets are left |
+//! | an RCU grace period | | [`Net::get`] finds nothing any more; who has found it leaves |
 //! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
 //!
 //! No socket outlives its namespace, nor the protocol's registration, which owns that of the namespaces' values and ends it
@@ -75,6 +75,37 @@ impl Net {
         unsafe { bindings::oxtcp_helper_local_port_reserved(self.as_ptr(), port) }
     }
 
+    /// The namespace's value, or `None` before the end of [`PerNet::new`] and after that of [`PerNet::shut`].
+    ///
+    /// # Context
+    ///
+    /// Any; no locks, a few loads.
+    #[inline]
+    pub(crate) fn get<'a, T: PerNet>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a T> {
+        let cell = Cell::<T>::of(self)?;
+        if cell.state.load(Acquire) != READY {
+            return None;
+        }
+        // SAFETY: By `Cell`'s invariants the value is initialised, and dropped a grace period after the state
+        // ceased to say so; RCU is read-locked for `'a`.
+        Some(unsafe { cell.value() })
+    }
+
+    /// The namespace's value, for those in sys who know that it is there.
+    ///
+    /// # Safety
+    ///
+    /// For all of `'a` one of these holds: there is a socket in the namespace of the protocol whose registration
+    /// owns `T`'s; or a door of the namespace is open and its drop waits for the end of `'a`.
+    #[inline]
+    pub(super) unsafe fn assume<'a, T: PerNet>(&self) -> Option<&'a T> {
+        // SAFETY: The caller vouches for it that C has made the cell, and neither drops the value nor frees the
+        // cell during `'a`.
+        let cell: &'a Cell<T> = unsafe { &*core::ptr::from_ref(Cell::<T>::of(self)?) };
+        // SAFETY: As above; sockets and doors come after the value.
+        Some(unsafe { cell.value() })
+    }
+
     /// The namespace that the machine started with.
     pub(crate) fn initial() -> &'static Net {
         // SAFETY: `init_net` is a static variable, and that namespace never ends.
@@ -107,13 +138,39 @@ impl Home {
     }
 }
 
+/// The static variable that the namespaces' values of a type are found by. [`per_net_slot`] declares it.
+///
+/// # Safety
+///
+/// `slot` returns the same one each time.
+pub(crate) unsafe trait HasSlot: Sized + 'static {
+    fn slot() -> &'static Slot<Self>
+    where
+        Self: PerNet;
+}
+
+/// Declares the static variable of a type that implements [`PerNet`].
+macro_rules! per_net_slot {
+    ($type:ty) => {
+        const _: () = {
+            static SLOT: $crate::sys::net::Slot<$type> = $crate::sys::net::Slot::new();
+
+            #[allow(unsafe_code)]
+            // SAFETY: There is one static variable.
+            unsafe impl $crate::sys::net::HasSlot for $type {
+                fn slot() -> &'static $crate::sys::net::Slot<Self> {
+                    &SLOT
+                }
+            }
+        };
+    };
+}
+pub(crate) use per_net_slot;
+
 /// A type with one value in every network namespace. See the table above for the order of calls.
-pub(crate) trait PerNet: Sized + Send + Sync + 'static {
+pub(crate) trait PerNet: HasSlot + Send + Sync {
     /// What lets the outside in: hooks, files, sysctls. Dropped before the value.
     type Doors: Send;
-
-    /// The static variable that the namespaces' values are found by. One for each type.
-    fn slot() -> &'static Slot<Self>;
 
     /// Makes `net`'s value. An error fails the registration, or the making of the namespace.
     ///
@@ -126,37 +183,6 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// Stops what goes on by itself, such as timers: what of it runs already must be RCU readers, as a
     /// grace period passes before the value is dropped.
     fn shut(&self) {}
-
-    /// `net`'s value, or `None` before the end of [`PerNet::new`] and after that of [`PerNet::shut`].
-    ///
-    /// # Context
-    ///
-    /// Any; no locks, a few loads.
-    #[inline]
-    fn try_get<'a>(net: &'a Net, _rcu: &'a rcu::Guard) -> Option<&'a Self> {
-        let cell = Cell::<Self>::of(net)?;
-        if cell.state.load(Acquire) != READY {
-            return None;
-        }
-        // SAFETY: By `Cell`'s invariants the value is initialised, and dropped a grace period after the state
-        // ceased to say so; RCU is read-locked for `'a`.
-        Some(unsafe { cell.value() })
-    }
-
-    /// `net`'s value, for those in sys who know that it is there.
-    ///
-    /// # Safety
-    ///
-    /// For all of `'a` one of these holds: there is a socket in `net` of the protocol whose registration
-    /// owns `Self`'s; or a door of `net` is open and its drop waits for the end of `'a`.
-    #[inline]
-    unsafe fn assume<'a>(net: &Net) -> Option<&'a Self> {
-        // SAFETY: The caller vouches for it that C has made the cell, and neither drops the value nor frees the
-        // cell during `'a`.
-        let cell: &'a Cell<Self> = unsafe { &*core::ptr::from_ref(Cell::<Self>::of(net)?) };
-        // SAFETY: As above; sockets and doors come after the value.
-        Some(unsafe { cell.value() })
-    }
 }
 
 /// Where the namespaces' values of `T` are found: the number of a pointer in `net->gen`.

@@ -139,7 +139,7 @@ impl<R: SeqRows> State<R> {
         // SAFETY: The file is a door of the namespace: its drop waits for this read, then calls `release`, or waits for
         // it, which drops the walk. That is all that keeps the reference; `R::walk` is generic over the lifetime, so
         // it cannot take it for a longer one.
-        let namespace: &'static R::PerNet = unsafe { R::PerNet::assume(net) }.ok_or(ENODEV)?;
+        let namespace: &'static R::PerNet = unsafe { net.assume() }.ok_or(ENODEV)?;
         // SAFETY: The slot is ours, not initialised, and stays where it is until C frees it, which is not
         // before `release` has dropped the walk.
         unsafe { R::walk(namespace).__pinned_init(self.walk.as_mut_ptr()) }?;

@@ -14,6 +14,7 @@ use kernel::error::to_result;
 use kernel::ffi::{c_char, c_int, c_long};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -41,11 +42,41 @@ pub(crate) struct PeerAddress {
     pub(crate) scope: i32,
 }
 
+/// The statics of a protocol. [`statics`] declares them.
+///
+/// # Safety
+///
+/// `statics` returns the same ones each time.
+pub(crate) unsafe trait HasStatics: Sized + 'static {
+    fn statics() -> &'static Statics<Self>
+    where
+        Self: Protocol;
+}
+
+/// Declares the statics of a [`Protocol`].
+macro_rules! statics {
+    ($protocol:ty) => {
+        const _: () = {
+            static STATICS: $crate::sys::proto::Statics<$protocol> =
+                $crate::sys::proto::Statics::new();
+
+            #[allow(unsafe_code)]
+            // SAFETY: There is one static variable.
+            unsafe impl $crate::sys::proto::HasStatics for $protocol {
+                fn statics() -> &'static $crate::sys::proto::Statics<Self> {
+                    &STATICS
+                }
+            }
+        };
+    };
+}
+pub(crate) use statics;
+
 /// What a protocol does for its sockets.
 ///
 /// What takes an [`Owned`] is called in process context and may sleep; what takes a [`Locked`] is called in any
 /// and must not. For the rest the context is said.
-pub(crate) trait Protocol: Sized + Send + Sync + 'static {
+pub(crate) trait Protocol: HasStatics + Send + Sync {
     /// Name in `/proc/net/protocols` and of the slab caches (`NAME` and `NAME6`).
     const NAME: &'static CStr;
     /// `sk_type`: SOCK_STREAM.
@@ -63,8 +94,6 @@ pub(crate) trait Protocol: Sized + Send + Sync + 'static {
     /// What each network namespace has, see [`Sock::per_net`].
     type PerNet: PerNet;
 
-    /// The statics of the protocol.
-    fn statics() -> &'static Statics<Self>;
     /// Any context.
     fn new_shared() -> impl PinInit<Self::Shared>;
     /// Any context.
@@ -538,7 +567,7 @@ impl<P: Protocol> Statics<P> {
                     statics.ops_v4.get()
                 };
                 let sock = Sock::<P>::alloc(
-                    P::statics(),
+                    statics,
                     net,
                     socket,
                     v6,
@@ -699,6 +728,33 @@ unsafe fn parse_address(
     }
 }
 
+/// Whoever has it is the only registration, of whatever protocol: `helpers.c` accounts for the memory of one, and the
+/// lists of small queues are one protocol's.
+///
+/// # Invariants
+///
+/// `TAKEN` is true, by the one value of this type.
+struct Only(());
+
+static TAKEN: Atomic<bool> = Atomic::new(false);
+
+impl Only {
+    /// Errors: EBUSY.
+    fn take() -> Result<Self> {
+        if TAKEN.xchg(true, Acquire) {
+            return Err(EBUSY);
+        }
+        // INVARIANT: It was false, so there is no other.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Only {
+    fn drop(&mut self) {
+        TAKEN.store(false, Release);
+    }
+}
+
 /// The protocol and its family are known to the kernel while this lives.
 ///
 /// # Invariants
@@ -710,6 +766,8 @@ pub(crate) struct Registration<P: Protocol> {
     _small_queues: SmallQueues,
     /// Dropped after it: sockets, and what works for them, look at the namespaces' values.
     _namespaces: PerNetRegistration<P::PerNet>,
+    /// Dropped last.
+    _only: Only,
 }
 
 impl<P: Protocol> Registration<P> {
@@ -717,7 +775,8 @@ impl<P: Protocol> Registration<P> {
     ///
     /// # Errors
     ///
-    /// EEXIST when the number is taken, ENOBUFS when it is out of range, ENOMEM, and those of the namespaces.
+    /// EEXIST when the number is taken, ENOBUFS when it is out of range, EBUSY when something is registered, ENOMEM, and
+    /// those of the namespaces.
     ///
     /// # Context
     ///
@@ -730,11 +789,12 @@ impl<P: Protocol> Registration<P> {
             assert!(P::SK_PROTOCOL as u32 != bindings::IPPROTO_MPTCP);
         }
         let statics = P::statics();
+        let only = Only::take()?;
         let namespaces = PerNetRegistration::new()?;
-        // SAFETY: No conditions.
+        // SAFETY: By `only` nobody else has done it.
         to_result(unsafe { bindings::oxtcp_helper_proto_memory_init() })?;
         for (proto, v6) in [(statics.v4.get(), false), (statics.v6.get(), true)] {
-            // SAFETY: Not registered yet, and modules are loaded one at a time: ours to write.
+            // SAFETY: Not registered, as `only` says: ours to write.
             unsafe { Self::fill(&mut *proto, v6) };
         }
         for (ops, mut with) in [
@@ -745,7 +805,7 @@ impl<P: Protocol> Registration<P> {
             // SAFETY: As above.
             unsafe { ops.write(with) };
         }
-        // SAFETY: Modules are loaded one at a time, and there is no socket yet.
+        // SAFETY: By `only` there is no other, and there is no socket yet.
         let small_queues = unsafe { SmallQueues::new::<P>() };
         let undo = kernel::types::ScopeGuard::new(|| {
             // SAFETY: Initialised above.
@@ -780,6 +840,7 @@ impl<P: Protocol> Registration<P> {
             number,
             _small_queues: small_queues,
             _namespaces: namespaces,
+            _only: only,
         })
     }
 

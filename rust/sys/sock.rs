@@ -22,7 +22,7 @@ use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
 use super::errno::{eafnosupport, enobufs};
-use super::net::{Net, PerNet};
+use super::net::Net;
 use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proc::Uid;
@@ -165,7 +165,7 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: Promised by the caller.
         let in_net = unsafe { Net::from_raw(net) };
         // A namespace that is being set up has no `P::PerNet` yet, one that is taken down has none any more.
-        if P::PerNet::try_get(in_net, &rcu::read_lock()).is_none() {
+        if in_net.get::<P::PerNet>(&rcu::read_lock()).is_none() {
             return Err(eafnosupport());
         }
         let (family, proto) = if v6 {
@@ -296,7 +296,7 @@ impl<P: Protocol> Sock<P> {
     /// Any.
     pub(crate) fn per_net(&self) -> &P::PerNet {
         // SAFETY: By the invariants the socket is in the namespace, and the registration has not ended.
-        let found = unsafe { P::PerNet::assume(self.net()) };
+        let found = unsafe { self.net().assume::<P::PerNet>() };
         // SAFETY: `alloc` has seen that it is there, and it stays as long as the socket.
         unsafe { found.unwrap_unchecked() }
     }
