@@ -12,7 +12,7 @@ use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
 use crate::sys::log;
-use crate::sys::net::{per_net_slot, Net, PerNet};
+use crate::sys::net::{per_net_slot, Doorway, Net, PerNet};
 use crate::sys::netfilter::LocalInHooks;
 use crate::sys::proc::ProcFile;
 use crate::sys::random::SipKey;
@@ -46,17 +46,17 @@ pub(crate) struct Namespace {
 }
 
 /// What lets the outside in.
-pub(crate) struct Doors {
-    _hooks: LocalInHooks,
-    _tcp: ProcFile,
-    _tcp6: ProcFile,
-    _sysctls: SysctlTable,
+pub(crate) struct Doors<'n> {
+    _hooks: LocalInHooks<'n>,
+    _tcp: ProcFile<'n>,
+    _tcp6: ProcFile<'n>,
+    _sysctls: SysctlTable<'n>,
 }
 
 per_net_slot!(Namespace);
 
 impl PerNet for Namespace {
-    type Doors = Doors;
+    type Doors<'n> = Doors<'n>;
 
     fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error> {
         let sysctls = Sysctls::inherit(initial.map(|initial| &*initial.sysctls));
@@ -77,12 +77,12 @@ impl PerNet for Namespace {
         self.table.purge(|_| true);
     }
 
-    fn open(&self, net: &Net) -> Result<Doors> {
+    fn open<'n>(&'n self, doorway: &Doorway<'n, Self>) -> Result<Doors<'n>> {
         Ok(Doors {
-            _sysctls: self.sysctls.register(net)?,
-            _tcp: ProcFile::create::<procfs::Rows4>(net, c"oxtcp", 0o444)?,
-            _tcp6: ProcFile::create::<procfs::Rows6>(net, c"oxtcp6", 0o444)?,
-            _hooks: LocalInHooks::register::<Tcp>(net)?,
+            _sysctls: self.sysctls.register(doorway)?,
+            _tcp: ProcFile::create::<procfs::Rows4>(doorway, c"oxtcp", 0o444)?,
+            _tcp6: ProcFile::create::<procfs::Rows6>(doorway, c"oxtcp6", 0o444)?,
+            _hooks: LocalInHooks::register::<Tcp>(doorway)?,
         })
     }
 }

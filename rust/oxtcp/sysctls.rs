@@ -14,7 +14,8 @@ use kernel::sync::Arc;
 
 use oxtcp_engine::{Config, Duration};
 
-use crate::sys::net::Net;
+use crate::namespace::Namespace;
+use crate::sys::net::Doorway;
 use crate::sys::sysctl::{Entry, Field, SysctlTable};
 
 /// Declares the settings: field, default, limits, and the accessor's documentation.
@@ -153,9 +154,12 @@ settings! {
 const MAX_SECONDS: i32 = i32::MAX / 1000;
 
 impl Sysctls {
-    /// Makes `net.oxtcp.*` of `net`. Process context. Errors: ENOMEM.
-    pub(crate) fn register(self: &Arc<Self>, net: &Net) -> Result<SysctlTable> {
-        SysctlTable::register(net, c"net/oxtcp", self.clone(), Self::ENTRIES)
+    /// Makes `net.oxtcp.*` of a namespace. Process context. Errors: ENOMEM.
+    pub(crate) fn register<'n>(
+        self: &Arc<Self>,
+        doorway: &Doorway<'n, Namespace>,
+    ) -> Result<SysctlTable<'n>> {
+        SysctlTable::register(doorway, c"net/oxtcp", self.clone(), Self::ENTRIES)
     }
 
     /// What the engine is to know. Any context.

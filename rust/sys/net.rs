@@ -167,18 +167,38 @@ macro_rules! per_net_slot {
 }
 pub(crate) use per_net_slot;
 
+/// Where doors are made: what is made here with the lifetime `'n` lasts as long as [`PerNet::Doors`] at most.
+///
+/// (Forgotten, it would outlive the module's code, as any registration would.)
+///
+/// # Invariants
+///
+/// For all of `'n` the namespace stays as [`Net`]'s invariants say, and so does its `T`.
+pub(crate) struct Doorway<'n, T: PerNet> {
+    net: &'n Net,
+    _value: core::marker::PhantomData<&'n T>,
+}
+
+impl<'n, T: PerNet> Doorway<'n, T> {
+    /// The namespace.
+    pub(crate) fn net(&self) -> &'n Net {
+        self.net
+    }
+}
+
 /// A type with one value in every network namespace. See the table above for the order of calls.
 pub(crate) trait PerNet: HasSlot + Send + Sync {
-    /// What lets the outside in: hooks, files, sysctls. Dropped before the value.
-    type Doors: Send;
+    /// What lets the outside in: hooks, files, sysctls. Dropped before the value, and before the namespace frees what C
+    /// keeps of them.
+    type Doors<'n>: Send;
 
     /// Makes `net`'s value. An error fails the registration, or the making of the namespace.
     ///
     /// The initial namespace is the first to get one; `initial` is that, for the others.
     fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error>;
 
-    /// Opens the doors.
-    fn open(&self, net: &Net) -> Result<Self::Doors>;
+    /// Opens the doors, in `doorway`.
+    fn open<'n>(&'n self, doorway: &Doorway<'n, Self>) -> Result<Self::Doors<'n>>;
 
     /// Stops what goes on by itself, such as timers: what of it runs already must be RCU readers, as a
     /// grace period passes before the value is dropped.
@@ -284,7 +304,7 @@ impl<T: PerNet> Drop for PerNetRegistration<T> {
 struct Cell<T: PerNet> {
     state: Atomic<u32>,
     has_doors: UnsafeCell<bool>,
-    doors: UnsafeCell<MaybeUninit<T::Doors>>,
+    doors: UnsafeCell<MaybeUninit<T::Doors<'static>>>,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -349,8 +369,14 @@ fn set_up<T: PerNet>(net: &Net) -> Result {
     // INVARIANT: Initialised in the line above.
     cell.state.store(READY, Release);
 
-    // SAFETY: Just initialised, and dropped in `exit` or below at the earliest.
-    match unsafe { &*value }.open(net) {
+    // SAFETY: It is there until `exit`, or the end of this function; the doors, in which alone the lifetime
+    // remains (`open` does for any), go before.
+    let doorway = Doorway {
+        net: unsafe { Net::from_raw(net.as_ptr()) },
+        _value: core::marker::PhantomData,
+    };
+    // SAFETY: Just initialised, and dropped in `exit` or below at the earliest; for the lifetime see above.
+    match unsafe { &*value }.open(&doorway) {
         Ok(doors) => {
             // SAFETY: Nobody else looks at `doors` before `pre_exit`.
             unsafe {

@@ -10,7 +10,7 @@ use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 
 use super::bindings;
-use super::net::Net;
+use super::net::{Doorway, Net, PerNet};
 use super::skb::{AtHook, Claimed, SkBuff};
 
 /// An address family on the wire.
@@ -55,20 +55,19 @@ const PRIORITY: c_int = 299;
 ///
 /// # Invariants
 ///
-/// `ops` are registered with `net`, which is alive, or is cleaning up and has not freed its hooks.
-pub(crate) struct LocalInHooks {
-    net: NonNull<bindings::net>,
+/// `ops` are registered with `net`.
+pub(crate) struct LocalInHooks<'n> {
+    net: &'n Net,
     ops: KVec<bindings::nf_hook_ops>,
 }
 
 // SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
-unsafe impl Send for LocalInHooks {}
+unsafe impl Send for LocalInHooks<'_> {}
 
-impl LocalInHooks {
+impl<'n> LocalInHooks<'n> {
     /// Hooks `H` into `net`. Sleeps. Errors: ENOMEM; E2BIG when there are 1024 hooks already.
-    ///
-    /// To be kept in a [`PerNet::Doors`](super::net::PerNet::Doors) of `net`.
-    pub(crate) fn register<H: LocalIn>(net: &Net) -> Result<Self> {
+    pub(crate) fn register<H: LocalIn>(doorway: &Doorway<'n, impl PerNet>) -> Result<Self> {
+        let net = doorway.net();
         let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
         ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
         // SAFETY: The helper reads a variable.
@@ -81,16 +80,12 @@ impl LocalInHooks {
         kernel::error::to_result(unsafe {
             bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
         })?;
-        // INVARIANT: Just registered; the doors of a namespace are dropped before its hooks are freed.
-        Ok(Self {
-            // SAFETY: A reference's pointer is not null.
-            net: unsafe { NonNull::new_unchecked(net.as_ptr()) },
-            ops,
-        })
+        // INVARIANT: Just registered.
+        Ok(Self { net, ops })
     }
 }
 
-impl Drop for LocalInHooks {
+impl Drop for LocalInHooks<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariants they are registered with this namespace, which is there.
         unsafe {

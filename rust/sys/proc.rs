@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/proc_fs.h`, `include/linux/seq_file.h`, `include/linux/seq_file_net.h`.
 
+use core::marker::PhantomData;
 use core::mem::{align_of, size_of, MaybeUninit};
 use core::ptr::NonNull;
 
@@ -12,7 +13,7 @@ use kernel::seq_file::SeqFile;
 
 use super::bindings;
 use super::errno::enxio;
-use super::net::{Net, PerNet};
+use super::net::{Doorway, Net, PerNet};
 use super::table::Pause;
 
 /// What a file shows: a line of headings and then rows.
@@ -21,7 +22,7 @@ pub(crate) trait SeqRows: 'static {
     /// Each of them may be in another thread.
     type Walk<'n>: SeqWalk + Send;
 
-    /// What the rows are about. The file is to be kept in its [`PerNet::Doors`].
+    /// What the rows are about.
     type PerNet: PerNet;
 
     /// Writes the headings, with the line's end.
@@ -71,25 +72,28 @@ impl Uid {
 ///
 /// # Invariants
 ///
-/// A valid entry of proc that is registered.
-pub(crate) struct ProcFile(NonNull<bindings::proc_dir_entry>);
+/// A valid entry of proc that is registered, in the `/proc/net` of a namespace that is there for `'n`, as is its value.
+pub(crate) struct ProcFile<'n>(NonNull<bindings::proc_dir_entry>, PhantomData<&'n Net>);
 
 // SAFETY: proc locks for itself; any thread may remove an entry.
-unsafe impl Send for ProcFile {}
+unsafe impl Send for ProcFile<'_> {}
 
-impl ProcFile {
+impl<'n> ProcFile<'n> {
     /// Makes `/proc/net/NAME` with the permissions `mode`. Sleeps.
     ///
     /// Errors: ENOMEM, also for a name that is taken (C does not tell them apart).
-    ///
-    /// To be kept in a [`PerNet::Doors`] of `net`.
-    pub(crate) fn create<R: SeqRows>(net: &Net, name: &CStr, mode: u16) -> Result<Self> {
+    pub(crate) fn create<R: SeqRows>(
+        doorway: &Doorway<'n, R::PerNet>,
+        name: &CStr,
+        mode: u16,
+    ) -> Result<Self> {
         const {
             // C allocates the state with kzalloc(), which aligns to 8 bytes at least.
             assert!(align_of::<State<R>>() <= 8);
         }
+        let net = doorway.net();
         // SAFETY: `net` is valid and so is its directory; the name ends with a NUL and is copied; the
-        // operations are static. `net` stays as long as the entry, as the caller keeps it among the doors.
+        // operations are static. `net` is there for `'n`, and the entry no longer than that.
         let entry = unsafe {
             bindings::proc_create_data(
                 name.as_char_ptr(),
@@ -100,11 +104,11 @@ impl ProcFile {
             )
         };
         // INVARIANT: Just registered.
-        Ok(Self(NonNull::new(entry).ok_or(ENOMEM)?))
+        Ok(Self(NonNull::new(entry).ok_or(ENOMEM)?, PhantomData))
     }
 }
 
-impl Drop for ProcFile {
+impl Drop for ProcFile<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariants it is registered. It waits for the calls of ours that run, and calls
         // `release` for each open file.
@@ -136,8 +140,8 @@ impl<R: SeqRows> State<R> {
         self.end();
         // SAFETY: We hold a reference on the namespace.
         let net = unsafe { Net::from_raw(self.net) };
-        // SAFETY: The file is a door of the namespace: its drop waits for this read, then calls `release`, or waits for
-        // it, which drops the walk. That is all that keeps the reference; `R::walk` is generic over the lifetime, so
+        // SAFETY: The file is a door of the namespace, by `ProcFile`'s invariants: its drop waits for this read, then calls
+        // `release`, or waits for it, which drops the walk. That is all that keeps the reference; `R::walk` is generic over the lifetime, so
         // it cannot take it for a longer one.
         let namespace: &'static R::PerNet = unsafe { net.assume() }.ok_or(ENODEV)?;
         // SAFETY: The slot is ours, not initialised, and stays where it is until C frees it, which is not
@@ -188,7 +192,7 @@ impl<R: SeqRows> State<R> {
 const HEADER: *mut c_void = core::ptr::without_provenance_mut(1);
 
 /// The C functions for `R`.
-struct Operations<R: SeqRows>(core::marker::PhantomData<R>);
+struct Operations<R: SeqRows>(PhantomData<R>);
 
 impl<R: SeqRows> Operations<R> {
     const FILE: &'static bindings::proc_ops = &bindings::proc_ops {

@@ -8,6 +8,7 @@
 //! TCP's (`net_ctl_permissions`): who has CAP_NET_ADMIN in the user namespace that owns the network
 //! namespace may write, everybody else may read.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use kernel::alloc::flags::GFP_KERNEL;
@@ -16,7 +17,7 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
 
 use super::bindings;
-use super::net::Net;
+use super::net::{Doorway, Net, PerNet};
 
 /// Where an entry's numbers are, and which ones are let in. A number outside gives EINVAL and changes
 /// nothing.
@@ -53,26 +54,25 @@ pub(crate) struct Entry<V> {
 ///
 /// # Invariants
 ///
-/// `header` is registered over `table`, whose pointers go to `limits` and into what `values` keeps.
+/// `header` is registered in a namespace that is there for `'n`, over `table`, whose pointers go to `limits` and into what `values` keeps.
 /// None of the three is changed, moved or freed before the drop has unregistered it.
-pub(crate) struct SysctlTable {
+pub(crate) struct SysctlTable<'n> {
     header: NonNull<bindings::ctl_table_header>,
+    _net: PhantomData<&'n Net>,
     _table: KVec<bindings::ctl_table>,
     _limits: KVec<[i32; 2]>,
     _values: KBox<dyn Keep>,
 }
 
 // SAFETY: sysctl locks for itself; any thread may unregister a table. The values may be sent.
-unsafe impl Send for SysctlTable {}
+unsafe impl Send for SysctlTable<'_> {}
 
-impl SysctlTable {
+impl<'n> SysctlTable<'n> {
     /// Makes `/proc/sys/PATH/NAME` for every entry, over `values`. `path` begins with `net/`. Sleeps.
     ///
     /// Errors: ENOMEM, also for a path or name that is taken (C does not tell them apart).
-    ///
-    /// To be kept in a [`PerNet::Doors`](super::net::PerNet::Doors) of `net`.
     pub(crate) fn register<V: Send + Sync + 'static>(
-        net: &Net,
+        doorway: &Doorway<'n, impl PerNet>,
         path: &CStr,
         values: Arc<V>,
         entries: &[Entry<V>],
@@ -96,13 +96,13 @@ impl SysctlTable {
             line.extra2 = (&raw mut limit[1]).cast();
         }
         let keep: KBox<dyn Keep> = KBox::new(values, GFP_KERNEL)?;
-        // SAFETY: `net` is valid, the path ends with a NUL and is copied. The table, the limits and the
+        // SAFETY: The namespace is valid, the path ends with a NUL and is copied. The table, the limits and the
         // values stay where they are until the drop below has unregistered them: they are in buffers
         // of their own (the values in the `Arc`'s), which `Self` keeps. Each `data` points to `maxlen`
         // bytes of atomics, which C may write to at any time.
         let header = unsafe {
             bindings::register_net_sysctl_sz(
-                net.as_ptr(),
+                doorway.net().as_ptr(),
                 path.as_char_ptr(),
                 table.as_mut_ptr(),
                 table.len(),
@@ -111,6 +111,7 @@ impl SysctlTable {
         // INVARIANT: Just registered, over what is kept here.
         Ok(Self {
             header: NonNull::new(header).ok_or(ENOMEM)?,
+            _net: PhantomData,
             _table: table,
             _limits: limits,
             _values: keep,
@@ -118,7 +119,7 @@ impl SysctlTable {
     }
 }
 
-impl Drop for SysctlTable {
+impl Drop for SysctlTable<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariants it is registered. It waits for the handlers that run.
         unsafe { bindings::unregister_net_sysctl_table(self.header.as_ptr()) };
