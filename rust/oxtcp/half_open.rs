@@ -149,7 +149,8 @@ impl MiniBody<Tcp> for Mini {
                 let port = port.child();
                 let rcu = rcu::read_lock();
                 // A namespace that has shut its doors takes its TIME-WAITs with it.
-                if let Some(namespace) = port.net().get::<Namespace>(&rcu) {
+                let net = port.net(&rcu);
+                if let Some(namespace) = net.and_then(|net| net.get::<Namespace>(&rcu)) {
                     remove(this, namespace);
                 }
             }

@@ -12,7 +12,7 @@ use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
 use crate::sys::log;
-use crate::sys::net::{per_net_slot, Doorway, Net, PerNet};
+use crate::sys::net::{per_net_slot, Doorway, Home, PerNet};
 use crate::sys::netfilter::LocalInHooks;
 use crate::sys::proc::ProcFile;
 use crate::sys::random::SipKey;
@@ -58,11 +58,11 @@ per_net_slot!(Namespace);
 impl PerNet for Namespace {
     type Doors<'n> = Doors<'n>;
 
-    fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error> {
+    fn new(home: &Home, initial: Option<&Self>) -> impl PinInit<Self, Error> {
         let sysctls = Sysctls::inherit(initial.map(|initial| &*initial.sysctls));
         try_pin_init!(Self {
             table <- FlowTable::new(),
-            ports: Ports::new(net)?,
+            ports: Ports::new(home)?,
             sysctls: sysctls?,
             time_waits: Atomic::new(0),
             orphans: Atomic::new(0),

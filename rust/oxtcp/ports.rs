@@ -47,7 +47,7 @@ use core::ops::Deref;
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::{new_mutex, rcu, Arc, Mutex};
 
 use crate::sys::deferred::{Deferred, Run};
 use crate::sys::errno::eaddrinuse;
@@ -67,9 +67,9 @@ pub(crate) struct Ports(Arc<Deferred<Registry>>);
 
 impl Ports {
     /// No ports. Process context. Errors: ENOMEM.
-    pub(crate) fn new(net: &Net) -> Result<Self> {
+    pub(crate) fn new(home: &Home) -> Result<Self> {
         Ok(Self(Arc::pin_init(
-            Deferred::new(Registry::new(Home::new(net))?),
+            Deferred::new(Registry::new(home.clone())?),
             GFP_KERNEL,
         )?))
     }
@@ -88,7 +88,7 @@ impl Ports {
         reuse: bool,
     ) -> Result<PortRef> {
         let addr = addr.normalized();
-        let socket = KernelSocket::new(net, &addr, reuse)?;
+        let socket = KernelSocket::new(net, &self.0.home, &addr, reuse)?;
         if port == 0 {
             return self.bind_any(net, addr, socket, reuse);
         }
@@ -161,7 +161,7 @@ impl Ports {
             }
             // With net.ipv4.ip_autobind_reuse the kernel chooses a port that we hold at this address.
             drop(table);
-            socket = KernelSocket::new(net, &addr, reuse)?;
+            socket = KernelSocket::new(net, &self.0.home, &addr, reuse)?;
         }
         Err(eaddrinuse())
     }
@@ -220,9 +220,9 @@ impl PortRef {
         self.0.port
     }
 
-    /// The namespace that the port is in. Any context.
-    pub(crate) fn net(&self) -> &Net {
-        self.0.registry.home.net()
+    /// The namespace that the port is in, unless it is being taken down. Any context.
+    pub(crate) fn net<'a>(&'a self, rcu: &'a rcu::Guard) -> Option<&'a Net> {
+        self.0.registry.home.net(rcu)
     }
 
     /// Another hold, for an accepted connection or a TIME-WAIT. Any context; allocates nothing.

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use kernel::prelude::*;
 
 use super::bindings;
-use super::net::Net;
+use super::net::{Guest, Home, Net};
 use super::netfilter::Family;
 
 /// The address, family and device that a socket is bound to; everything but the port.
@@ -65,15 +65,18 @@ impl BindAddr {
     }
 }
 
-/// A TCP socket of the kernel's own: it holds no reference on its namespace, so it has to be gone
-/// before the namespace is.
+/// A TCP socket of the kernel's own: it holds no reference on its namespace, whose end waits for its drop.
 ///
 /// All methods, and the drop, are for process context: they sleep.
 ///
 /// # Invariants
 ///
 /// A valid socket of type SOCK_STREAM and protocol IPPROTO_TCP that we alone have.
-pub(crate) struct KernelSocket(NonNull<bindings::socket>);
+pub(crate) struct KernelSocket {
+    socket: NonNull<bindings::socket>,
+    /// Dropped after the socket.
+    _guest: Guest,
+}
 
 // SAFETY: A socket can be used by any thread; it locks for itself.
 unsafe impl Send for KernelSocket {}
@@ -81,11 +84,12 @@ unsafe impl Send for KernelSocket {}
 unsafe impl Sync for KernelSocket {}
 
 impl KernelSocket {
-    /// A new socket in `net`, with `addr`'s family, device and V6ONLY, and with SO_REUSEADDR as `reuse`
-    /// says. Not bound.
+    /// A new socket in `net`, whose home is `home`, with `addr`'s family, device and V6ONLY, and with SO_REUSEADDR as
+    /// `reuse` says. Not bound.
     ///
-    /// Errors: ENOMEM, EAFNOSUPPORT (no IPv6), EINVAL (a negative device).
-    pub(crate) fn new(net: &Net, addr: &BindAddr, reuse: bool) -> Result<Self> {
+    /// Errors: ENOMEM, EAFNOSUPPORT (no IPv6), EINVAL (a negative device; another one's home).
+    pub(crate) fn new(net: &Net, home: &Home, addr: &BindAddr, reuse: bool) -> Result<Self> {
+        let guest = home.guest(net)?;
         let family = match addr.family {
             Family::V4 => bindings::AF_INET,
             Family::V6 => bindings::AF_INET6,
@@ -102,7 +106,10 @@ impl KernelSocket {
             )
         })?;
         // INVARIANT: Just made, for us, of that type.
-        let socket = Self(NonNull::new(socket).ok_or(EINVAL)?);
+        let socket = Self {
+            socket: NonNull::new(socket).ok_or(EINVAL)?,
+            _guest: guest,
+        };
         let sk = socket.sk();
         if addr.family == Family::V6 && addr.v6only {
             // SAFETY: `sk` is the sock of a valid IPv6 socket.
@@ -136,7 +143,7 @@ impl KernelSocket {
                 // SAFETY: The socket is valid, and so is the name, for its size.
                 unsafe {
                     bindings::kernel_bind(
-                        self.0.as_ptr(),
+                        self.socket.as_ptr(),
                         (&raw mut name).cast(),
                         size_of::<bindings::sockaddr_in>() as c_int,
                     )
@@ -153,7 +160,7 @@ impl KernelSocket {
                 // SAFETY: The socket is valid, and so is the name, for its size.
                 unsafe {
                     bindings::kernel_bind(
-                        self.0.as_ptr(),
+                        self.socket.as_ptr(),
                         (&raw mut name).cast(),
                         size_of::<bindings::sockaddr_in6>() as c_int,
                     )
@@ -188,7 +195,7 @@ impl KernelSocket {
 
     fn sk(&self) -> *mut bindings::sock {
         // SAFETY: The socket is valid by the type's invariants; its sock is there until the release.
-        unsafe { (*self.0.as_ptr()).sk }
+        unsafe { (*self.socket.as_ptr()).sk }
     }
 }
 
@@ -196,6 +203,6 @@ impl Drop for KernelSocket {
     /// Closes the socket and gives its port back. Sleeps.
     fn drop(&mut self) {
         // SAFETY: The socket is valid, and nobody has it after us.
-        unsafe { bindings::sock_release(self.0.as_ptr()) };
+        unsafe { bindings::sock_release(self.socket.as_ptr()) };
     }
 }

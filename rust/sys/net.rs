@@ -22,10 +22,11 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
-use kernel::sync::rcu;
+use kernel::sync::{rcu, Arc};
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -113,28 +114,86 @@ impl Net {
     }
 }
 
-/// The namespace that a [`PerNet`] value belongs to, to be kept in that value.
+/// The namespace that a [`PerNet`] value belongs to, for what may be left of that when both are gone.
+#[derive(Clone)]
+pub(crate) struct Home(Arc<Place>);
+
+/// # Invariants
+///
+/// While `is_there`, and for a grace period after, the namespace is as [`Net`]'s invariants say. `guests` is the number of
+/// [`Guest`]s; once nobody can make one any more, the namespace waits for the last of them.
+struct Place {
+    net: NonNull<Net>,
+    is_there: Atomic<bool>,
+    guests: Atomic<usize>,
+}
+
+// SAFETY: The namespace is shared by all contexts, as `&Net` is; the rest is atomic.
+unsafe impl Send for Place {}
+// SAFETY: As above.
+unsafe impl Sync for Place {}
+
+impl Home {
+    /// # Safety
+    ///
+    /// Before `net` ends, [`Home::leave`] is called, and a grace period later [`Home::wait_for_guests`].
+    unsafe fn new(net: &Net) -> Result<Self> {
+        // INVARIANT: `net` is there, and the caller sees to the rest.
+        let place = Place {
+            net: NonNull::from(net),
+            is_there: Atomic::new(true),
+            guests: Atomic::new(0),
+        };
+        Ok(Self(Arc::new(place, GFP_KERNEL)?))
+    }
+
+    /// The namespace, unless it is being taken down. Any context.
+    pub(crate) fn net<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a Net> {
+        if !self.0.is_there.load(Acquire) {
+            return None;
+        }
+        // SAFETY: By the invariant it is there for a grace period at least; RCU is read-locked for `'a`.
+        Some(unsafe { self.0.net.as_ref() })
+    }
+
+    /// Makes a [`Guest`] of `net`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when that is another namespace.
+    pub(super) fn guest(&self, net: &Net) -> Result<Guest> {
+        if !core::ptr::eq(self.0.net.as_ptr(), net) {
+            return Err(EINVAL);
+        }
+        // INVARIANT: Counted here. `net` is borrowed, so nobody waits for the last one yet.
+        self.0.guests.fetch_add(1, Relaxed);
+        Ok(Guest(self.clone()))
+    }
+
+    /// From here on nobody finds the namespace.
+    fn leave(&self) {
+        self.0.is_there.store(false, Release);
+    }
+
+    /// Waits until there is no [`Guest`]. There is none, if the value keeps them all. Sleeps.
+    fn wait_for_guests(&self) {
+        while self.0.guests.load(Acquire) != 0 {
+            // SAFETY: Process context.
+            unsafe { bindings::msleep(10) };
+        }
+    }
+}
+
+/// Something of a namespace's that holds no reference on it: the end of the namespace waits for its drop.
 ///
 /// # Invariants
 ///
-/// The pointer is valid as long as the namespace's [`PerNet`] values are.
-pub(crate) struct Home(core::ptr::NonNull<Net>);
+/// Counted among the guests.
+pub(super) struct Guest(Home);
 
-// SAFETY: As `&Net` is.
-unsafe impl Send for Home {}
-// SAFETY: As `&Net` is.
-unsafe impl Sync for Home {}
-
-impl Home {
-    /// To be called in [`PerNet::new`], for what the value will own: it does not outlive `net`.
-    pub(crate) fn new(net: &Net) -> Self {
-        Self(core::ptr::NonNull::from(net))
-    }
-
-    /// The namespace.
-    pub(crate) fn net(&self) -> &Net {
-        // SAFETY: Valid by the invariant.
-        unsafe { self.0.as_ref() }
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0 .0.guests.fetch_sub(1, Release);
     }
 }
 
@@ -195,7 +254,7 @@ pub(crate) trait PerNet: HasSlot + Send + Sync {
     /// Makes `net`'s value. An error fails the registration, or the making of the namespace.
     ///
     /// The initial namespace is the first to get one; `initial` is that, for the others.
-    fn new(net: &Net, initial: Option<&Self>) -> impl PinInit<Self, Error>;
+    fn new(home: &Home, initial: Option<&Self>) -> impl PinInit<Self, Error>;
 
     /// Opens the doors, in `doorway`.
     fn open<'n>(&'n self, doorway: &Doorway<'n, Self>) -> Result<Self::Doors<'n>>;
@@ -297,7 +356,7 @@ impl<T: PerNet> Drop for PerNetRegistration<T> {
 /// # Invariants
 ///
 /// `value` is initialised and pinned while `state` is `READY`, and then while it is `SHUT`, which lasts for a
-/// grace period at least; `doors` is initialised only
+/// grace period at least, and so is `home`; `doors` is initialised only
 /// between the end of `init` and `pre_exit`, and touched by those two only, which C never runs at the
 /// same time for one namespace.
 #[repr(C)]
@@ -306,6 +365,7 @@ struct Cell<T: PerNet> {
     has_doors: UnsafeCell<bool>,
     doors: UnsafeCell<MaybeUninit<T::Doors<'static>>>,
     value: UnsafeCell<MaybeUninit<T>>,
+    home: UnsafeCell<MaybeUninit<Home>>,
 }
 
 /// No value. C's zeroes say so.
@@ -323,6 +383,16 @@ impl<T: PerNet> Cell<T> {
     unsafe fn value(&self) -> &T {
         // SAFETY: Promised by the caller.
         unsafe { (*self.value.get()).assume_init_ref() }
+    }
+
+    /// Drops a value that is `SHUT`, and says whether there was one. To be called after a grace period. Sleeps.
+    fn empty(&self) -> bool {
+        let was_shut = self.state.xchg(EMPTY, Acquire) == SHUT;
+        if was_shut {
+            // SAFETY: It was initialised, nobody finds it any more, and the state says that it is dropped once.
+            unsafe { (*self.value.get()).assume_init_drop() };
+        }
+        was_shut
     }
 
     #[inline]
@@ -357,6 +427,25 @@ unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
 
 fn set_up<T: PerNet>(net: &Net) -> Result {
     let cell = Cell::<T>::of(net).ok_or(EINVAL)?;
+    // SAFETY: Done below, or in `pre_exit` and `exit`.
+    let home = unsafe { Home::new(net) }?;
+    if let Err(error) = fill(cell, net, &home) {
+        // What was made before the error let somebody in, perhaps.
+        home.leave();
+        // SAFETY: We are in process context, and hold no lock that a reader could wait for.
+        unsafe { bindings::synchronize_rcu() };
+        cell.empty();
+        home.wait_for_guests();
+        return Err(error);
+    }
+    // INVARIANT: `fill` has made a value.
+    // SAFETY: Nobody else looks at `home` before `pre_exit`.
+    unsafe { (*cell.home.get()).write(home) };
+    Ok(())
+}
+
+/// Makes the value, and opens the doors. After an error the value is there no more, or `SHUT`.
+fn fill<T: PerNet>(cell: &Cell<T>, net: &Net, home: &Home) -> Result {
     let value = cell.value.get().cast::<T>();
     let initial = Cell::<T>::of(Net::initial())
         .filter(|initial| initial.state.load(Acquire) == READY)
@@ -365,17 +454,17 @@ fn set_up<T: PerNet>(net: &Net) -> Result {
         .map(|initial| unsafe { initial.value() });
     // SAFETY: C has just made the cell, so `value` is uninitialised and ours; C does not move it, and
     // frees it after `exit`, which drops the value.
-    unsafe { T::new(net, initial).__pinned_init(value) }?;
+    unsafe { T::new(home, initial).__pinned_init(value) }?;
     // INVARIANT: Initialised in the line above.
     cell.state.store(READY, Release);
 
-    // SAFETY: It is there until `exit`, or the end of this function; the doors, in which alone the lifetime
-    // remains (`open` does for any), go before.
     let doorway = Doorway {
+        // SAFETY: It is there until `exit`, as is the value, or for longer than doors that are dropped after an error;
+        // the lifetime remains in the doors alone, as `open` does for any, and those go before.
         net: unsafe { Net::from_raw(net.as_ptr()) },
         _value: core::marker::PhantomData,
     };
-    // SAFETY: Just initialised, and dropped in `exit` or below at the earliest; for the lifetime see above.
+    // SAFETY: Just initialised, and dropped a grace period after it is `SHUT`; for the lifetime see above.
     match unsafe { &*value }.open(&doorway) {
         Ok(doors) => {
             // SAFETY: Nobody else looks at `doors` before `pre_exit`.
@@ -386,12 +475,8 @@ fn set_up<T: PerNet>(net: &Net) -> Result {
             Ok(())
         }
         Err(error) => {
-            cell.state.store(EMPTY, Release);
-            // Doors that were opened before the error let somebody in, perhaps.
-            // SAFETY: We are in process context, and hold no lock that a reader could wait for.
-            unsafe { bindings::synchronize_rcu() };
-            // SAFETY: The value is initialised, and after the grace period nobody sees it.
-            unsafe { core::ptr::drop_in_place(value) };
+            // INVARIANT: `set_up` lets a grace period pass before it drops the value.
+            cell.state.store(SHUT, Release);
             Err(error)
         }
     }
@@ -418,6 +503,8 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
         unsafe { cell.value() }.shut();
         // INVARIANT: C lets a grace period pass before `exit`.
         cell.state.store(SHUT, Release);
+        // SAFETY: Initialised, and dropped in `exit`.
+        unsafe { (*cell.home.get()).assume_init_ref() }.leave();
     }
 }
 
@@ -431,9 +518,9 @@ unsafe extern "C" fn exit<T: PerNet>(net: *mut bindings::net) {
         return;
     };
     // Those who have found the value under RCU have left in the grace period, those behind a door before it.
-    if cell.state.xchg(EMPTY, Acquire) == SHUT {
-        // SAFETY: It was initialised; the state, which only we have changed, says that it is not
-        // dropped yet.
-        unsafe { (*cell.value.get()).assume_init_drop() };
+    if cell.empty() {
+        // SAFETY: Initialised, as there was a value; it is dropped once, as there is none any more.
+        let home = unsafe { (*cell.home.get()).assume_init_read() };
+        home.wait_for_guests();
     }
 }

@@ -104,9 +104,7 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
 
     /// In the whole range: ports that the address has, and new ones.
     fn in_range(&mut self) -> Result<Option<(PortRef, T)>> {
-        // Without SO_REUSEADDR, whatever the program said: this is no bind(2), and a port that
-        // others were bound to is not to be chosen.
-        let mut spare = Some(KernelSocket::new(self.net, &self.addr, false)?);
+        let mut spare = Some(self.new_socket()?);
         let registry = self.registry;
         let mut table = registry.table.lock();
         let (low, high) = self.range;
@@ -131,7 +129,7 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
             }
             let socket = match spare.take() {
                 Some(socket) => socket,
-                None => KernelSocket::new(self.net, &self.addr, false)?,
+                None => self.new_socket()?,
             };
             match socket.bind(&self.addr, port) {
                 Ok(_) => {}
@@ -162,6 +160,12 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
             }
         }
         Ok(None)
+    }
+
+    /// Without SO_REUSEADDR, whatever the program said: this is no bind(2), and a port that others were bound to is
+    /// not to be chosen.
+    fn new_socket(&self) -> Result<KernelSocket> {
+        KernelSocket::new(self.net, &self.registry.home, &self.addr, false)
     }
 
     fn may_choose(&self, port: u16) -> bool {
