@@ -116,11 +116,6 @@ void oxtcp_helper_sock_reset_flag(struct sock *sk, int flag)
 	sock_reset_flag(sk, flag);
 }
 
-void oxtcp_helper_security_sk_clone(const struct sock *sk, struct sock *child)
-{
-	security_sk_clone(sk, child);
-}
-
 void oxtcp_helper_sock_orphan(struct sock *sk)
 {
 	sock_orphan(sk);

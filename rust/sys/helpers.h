@@ -33,7 +33,6 @@ struct net *oxtcp_helper_sock_net(const struct sock *sk);
 bool oxtcp_helper_sock_flag(const struct sock *sk, int flag);
 void oxtcp_helper_sock_set_flag(struct sock *sk, int flag);
 void oxtcp_helper_sock_reset_flag(struct sock *sk, int flag);
-void oxtcp_helper_security_sk_clone(const struct sock *sk, struct sock *child);
 void oxtcp_helper_sock_orphan(struct sock *sk);
 void oxtcp_helper_sk_state_change(struct sock *sk);
 void oxtcp_helper_sk_data_ready(struct sock *sk);

@@ -83,7 +83,7 @@ impl<P: Protocol> Sock<P> {
     /// Makes a socket without a `struct socket`: a connection that a listener made. Any context. For [`Child`].
     ///
     /// It begins as a copy of the listener's `struct sock`, as those of the kernel's TCP do: with its
-    /// cgroup, filters and settings.
+    /// cgroup, filters and settings, and the LSM's label.
     fn new_child(listener: &Sock<P>) -> Result<ARef<Self>> {
         // SAFETY: The listener is valid; what is copied of our part of it is written over below and
         // never dropped.
@@ -97,7 +97,10 @@ impl<P: Protocol> Sock<P> {
             (*sk).__sk_common.skc_state = bindings::TCP_CLOSE as u8;
             (*sk).sk_frag = core::mem::zeroed();
             (*sk).sk_ino = 0;
+            // Each socket has its own number for BPF and SO_COOKIE, made when it is asked for.
+            (*sk).__sk_common.skc_cookie.counter = 0;
             let inet: *mut bindings::inet_sock = sk.cast();
+            (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
             (*inet).inet_opt = core::ptr::null_mut();
             (*inet).mc_list = core::ptr::null_mut();
             if listener.is_v6() {
@@ -109,7 +112,6 @@ impl<P: Protocol> Sock<P> {
                 (*np).ipv6_ac_list = core::ptr::null_mut();
                 (*np).pktoptions = core::ptr::null_mut();
             }
-            bindings::oxtcp_helper_security_sk_clone(listener.as_ptr(), sk);
             Self::set_up(sk);
         }
         // SAFETY: The reference that was kept.

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::from_args("listen");
     cases!(suite.pairs:
         accept__in_order, accept__data_before_it, accept__reset_before_it, accept__end_before_it,
-        accept__many_in_turn, accept__many_at_once, accept__two_acceptors,
+        accept__many_in_turn, accept__many_at_once, accept__two_acceptors, accept__cookie_is_its_own,
         backlog__bounds_the_queue, backlog__zero_is_one, backlog__queue_is_listed,
         syn__lost_is_sent_again, synack__lost_is_sent_again, ack__lost_is_made_good,
         half_open__next_listener_takes_it, half_open__same_socket_listens_again,
@@ -100,6 +100,27 @@ fn accept__many_in_turn(pair: Pair) {
         server.send_all(&n.to_be_bytes());
         assert_eq!(client.recv_exact(4), n.to_be_bytes());
     }
+}
+
+/// BPF programs and `ss` tell sockets apart by it. It is made when it is first asked for.
+fn accept__cookie_is_its_own(pair: Pair) {
+    let cookie = |sock: &Sock| {
+        let mut bytes = [0; 8];
+        let len = sock.get_bytes(libc::SOL_SOCKET, libc::SO_COOKIE, &mut bytes);
+        assert_eq!(len.expect("SO_COOKIE"), 8);
+        u64::from_ne_bytes(bytes)
+    };
+    let (listener, address) = listening(pair.server, 16);
+    let mut cookies = vec![cookie(&listener)];
+    for _ in 0..2 {
+        let client = connect(pair.client, &address);
+        let (server, _) = listener.accept().expect("accept");
+        cookies.extend([cookie(&client), cookie(&server)]);
+    }
+    let count = cookies.len();
+    cookies.sort_unstable();
+    cookies.dedup();
+    assert_eq!(cookies.len(), count, "{cookies:?}");
 }
 
 /// Threads connect all at once; each gets its own answer.
