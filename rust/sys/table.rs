@@ -604,8 +604,10 @@ impl<P: Protocol> FlowTable<P> {
 impl<P: Protocol> PinnedDrop for FlowTable<P> {
     fn drop(self: Pin<&mut Self>) {
         self.purge(|_| true);
-        // SAFETY: Sockets hold their namespace, so none is left in the table; the small objects
-        // have just been taken out. Process context, as namespaces are taken down in it.
+        // SAFETY: Nobody walks or looks into the table, as `self` is borrowed exclusively, and the small objects have
+        // just been taken out. A namespace's table has no sockets left, as they hold the namespace; one that were there
+        // would keep the table's reference, and nobody would follow its node any more. Process context, as namespaces
+        // are taken down in it.
         unsafe { bindings::rhashtable_destroy(self.raw.get()) };
     }
 }
