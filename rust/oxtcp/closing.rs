@@ -2,6 +2,8 @@
 
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
+use oxtcp_engine::FlightMemory;
+
 use crate::namespace::Namespace;
 use crate::protocol::{Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
@@ -125,6 +127,7 @@ fn release(sk: &mut Sk<'_>) {
     let state = sk.state();
     state.role = Role::Idle;
     state.reorder = None;
+    state.flight.release();
     let unsent = state.send.clear();
     if unsent > 0 {
         sk.uncharge_sent(unsent);

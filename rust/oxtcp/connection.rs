@@ -51,6 +51,7 @@ pub(crate) fn segment(
             reassembly: state.reorder.as_deref_mut(),
             room: if packet.is_ok() { u32::MAX } else { 0 },
         },
+        &mut state.flight,
     );
     let rcv_nxt = connection.rcv_nxt();
     let start = segment.payload().start;
@@ -200,13 +201,14 @@ pub(crate) fn timer(sk: &mut Sk<'_>) {
     let config = namespace.config();
     let cx = context(&config);
     let exceeds = sk.state().orphan && closing::exceeds(sk, namespace);
-    let Some(connection) = sk.state().connection() else {
+    let state = sk.state();
+    let Role::Connection(connection) = &mut state.role else {
         return;
     };
     if exceeds {
         connection.abort(&cx);
     } else {
-        connection.on_timer(&cx);
+        connection.on_timer(&cx, &mut state.flight);
     }
     settle(sk, &cx);
 }

@@ -64,7 +64,9 @@ impl Published {
         let ticks = |micros: u64| (micros / TICK) as i32;
         let (kind, at) = match connection.timer() {
             None => (0, 0),
-            Some((TimerKind::Retransmit, at)) => (1, at.as_micros()),
+            Some((TimerKind::Retransmit | TimerKind::LossProbe | TimerKind::Reorder, at)) => {
+                (1, at.as_micros())
+            }
             Some((TimerKind::Persist, at)) => (4, at.as_micros()),
             Some((_, at)) => (2, at.as_micros()),
         };

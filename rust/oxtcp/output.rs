@@ -10,7 +10,7 @@ use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
 use crate::namespace::Namespace;
-use crate::protocol::{Sk, Socket};
+use crate::protocol::{Role, Sk, Socket};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Route, XmitError};
@@ -34,11 +34,12 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
             // Nobody asks.
             false => Some(BurstLimit(1)),
         };
-        let Some(connection) = sk.state().connection() else {
+        let state = sk.state();
+        let Role::Connection(connection) = &mut state.role else {
             return;
         };
         let segment = match burst {
-            Some(limit) => connection.poll_transmit(cx, limit),
+            Some(limit) => connection.poll_transmit(cx, limit, &mut state.flight),
             None => connection.poll_without_data(cx),
         };
         let Some(segment) = segment else {
@@ -48,8 +49,9 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
             continue;
         }
         if let Err((sent, why)) = send(sk, &segment) {
-            if let Some(connection) = sk.state().connection() {
-                connection.on_refusal(cx, &segment, sent, why);
+            let state = sk.state();
+            if let Role::Connection(connection) = &mut state.role {
+                connection.on_refusal(cx, &segment, sent, why, &mut state.flight);
             }
             if why != Refusal::Congested {
                 return;

@@ -7,7 +7,7 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 
 use oxtcp_engine::reassembly::Reassembly;
-use oxtcp_engine::{Connection, SocketOptions};
+use oxtcp_engine::{Connection, Flight, FlightMemory, SocketOptions};
 
 use crate::figures::Published;
 use crate::half_open::{HalfOpens, Mini};
@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// The ranges that arrived out of order (the packets are the socket's, [`Sk::keep_apart`]); made when the
     /// first such segment comes.
     pub(crate) reorder: Option<KBox<Reassembly>>,
+    /// What the engine keeps of data in flight; it says when it needs it.
+    pub(crate) flight: FlightBox,
     /// The hold on the local port.
     pub(crate) port: Option<PortRef>,
     /// Options set before there was a connection, and for those that a listener will make.
@@ -88,6 +90,26 @@ pub(crate) enum Role {
     Idle,
     Listener,
     Connection(Connection),
+}
+
+/// Memory for a connection's data in flight, made when the engine asks for it. Any context.
+pub(crate) struct FlightBox(Option<KBox<Flight>>);
+
+impl FlightMemory for FlightBox {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.0.as_deref_mut()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        if self.0.is_none() {
+            self.0 = KBox::new(Flight::new(), GFP_ATOMIC | __GFP_NOWARN).ok();
+        }
+        self.0.as_deref_mut()
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl State {
@@ -136,6 +158,7 @@ impl Protocol for Tcp {
             role: Role::Idle,
             send: SendBuffer::new(),
             reorder: None,
+            flight: FlightBox(None),
             port: None,
             options: SocketOptions::default(),
             rx_bytes: 0,

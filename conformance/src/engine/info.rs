@@ -2,7 +2,7 @@
 
 //! TCP_INFO and SO_MEMINFO, from what the engine tells.
 
-use oxtcp_engine::{Connection, Instant};
+use oxtcp_engine::{Connection, Flight, Instant};
 
 use super::settings::Sysctls;
 use super::socket::{Role, Socket};
@@ -22,11 +22,16 @@ pub(super) fn field(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str
         "SK_MEMINFO_SNDBUF" => Some(i64::from(socket.sndbuf)),
         "SK_MEMINFO_RMEM_ALLOC" => Some(i64::from(socket.rmem())),
         "tcpi_last_data_recv" => Some(connection?.last_data_recv(now).as_millis() as i64),
-        _ => of_connection(connection?, sysctls, name),
+        _ => of_connection(connection?, socket.flight.as_ref(), sysctls, name),
     }
 }
 
-fn of_connection(connection: &Connection, sysctls: &Sysctls, name: &str) -> Option<i64> {
+fn of_connection(
+    connection: &Connection,
+    flight: Option<&Flight>,
+    sysctls: &Sysctls,
+    name: &str,
+) -> Option<i64> {
     let mss = i64::from(connection.mss().max(1));
     let segments = |bytes: u32| i64::from(bytes) / mss;
     let up = |bytes: u32| (i64::from(bytes) + mss - 1) / mss;
@@ -39,6 +44,11 @@ fn of_connection(connection: &Connection, sysctls: &Sysctls, name: &str) -> Opti
             bytes => segments(bytes),
         },
         "tcpi_unacked" => up(connection.unacked()),
+        "tcpi_sacked" => up(flight.map_or(0, Flight::reported)),
+        "tcpi_lost" => up(flight.map_or(0, Flight::lost)),
+        "tcpi_retrans" => up(flight.map_or(0, Flight::sent_again)),
+        "tcpi_reordering" => i64::from(connection.reordering()),
+        "tcpi_ca_state" => connection.mode() as i64,
         "tcpi_rtt" => micros(connection.srtt()?),
         "tcpi_rttvar" => micros(connection.rttvar()),
         "tcpi_min_rtt" => micros(connection.min_rtt()?),

@@ -142,7 +142,7 @@ impl Engine {
         }
         let due = |socket: &Socket| socket.deadline().is_some_and(|at| at <= now);
         if let Some(id) = self.sockets.iter().position(due) {
-            self.with_connection(id, |connection, cx| connection.on_timer(cx));
+            self.connection_timer(id);
         }
         self.resume();
         true

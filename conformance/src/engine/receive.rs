@@ -41,7 +41,7 @@ impl Engine {
             reassembly: Some(ranges),
             room,
         };
-        let payload = connection.on_segment(&cx, segment, rx);
+        let payload = connection.on_segment(&cx, segment, rx, &mut socket.flight);
         let rcv_nxt = connection.rcv_nxt();
         let start = segment.payload().start;
         let unread = |skip: u32, len: u32| Unread {

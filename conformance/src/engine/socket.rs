@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
-use oxtcp_engine::{Connection, Context, Error, Event, Instant, SeqNum, SocketOptions, State};
+use oxtcp_engine::{Connection, Context, Error, Event, Flight, Instant, SeqNum, SocketOptions, State};
 
 use super::memory;
 use super::{Engine, Mini, MiniEntry};
@@ -75,6 +75,7 @@ pub(super) struct Socket {
     /// Packets out of order.
     pub(super) reorder: Vec<Unread>,
     pub(super) ranges: Reassembly,
+    pub(super) flight: Option<Flight>,
     /// What is in the send buffer, its upkeep included.
     pub(super) wmem_queued: u32,
     /// Bytes of the send buffer's last page that are free.
@@ -107,6 +108,7 @@ impl Socket {
             queue: VecDeque::new(),
             reorder: Vec::new(),
             ranges: Reassembly::new(),
+            flight: None,
             wmem_queued: 0,
             page_left: 0,
             send_start: None,
@@ -178,6 +180,20 @@ impl Engine {
         let result = step(self.sockets[id].connection()?, &cx);
         self.settle(id, &cx);
         Some(result)
+    }
+
+    /// As the adapter's `timer`.
+    pub(super) fn connection_timer(&mut self, id: usize) {
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let socket = &mut self.sockets[id];
+        if let Role::Connection(connection) = &mut socket.role {
+            connection.on_timer(&cx, &mut socket.flight);
+            self.settle(id, &cx);
+        }
     }
 
     /// As the adapter's `settle`.

@@ -271,12 +271,16 @@ impl Engine {
     /// Sends all that a connection has to send.
     pub(super) fn transmit(&mut self, id: usize, cx: &Context<'_>) {
         let ports = (self.sockets[id].local_port, self.sockets[id].remote_port);
-        while let Some(connection) = self.sockets[id].connection() {
+        loop {
+            let socket = &mut self.sockets[id];
+            let Role::Connection(connection) = &mut socket.role else {
+                return;
+            };
             let limit = match self.offload {
                 true => burst(connection, self.sysctls.min_tso_segs),
                 false => BurstLimit(1),
             };
-            let Some(transmit) = connection.poll_transmit(cx, limit) else {
+            let Some(transmit) = connection.poll_transmit(cx, limit, &mut socket.flight) else {
                 return;
             };
             let most = match self.offload {

@@ -40,6 +40,7 @@ pub mod congestion;
 pub mod connection;
 pub mod context;
 pub mod ephemeral;
+pub mod flight;
 pub mod isn;
 pub mod listen;
 pub mod reassembly;
@@ -54,9 +55,10 @@ pub mod transmit;
 pub mod wire;
 
 pub use connection::{
-    ActiveOpen, Connection, Error, Event, Events, PassiveOpen, Payload, Rx, State, TimerKind,
+    ActiveOpen, Connection, Error, Event, Events, Mode, PassiveOpen, Payload, Rx, State, TimerKind,
 };
 pub use context::{Config, Context, SocketOptions};
+pub use flight::{Flight, FlightMemory, NoFlight};
 pub use segment::Segment;
 pub use seq::{SeqNum, SeqRange};
 pub use time::{Duration, Instant};

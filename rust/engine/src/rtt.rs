@@ -73,6 +73,14 @@ impl RttEstimator {
         self.backoff = 0;
     }
 
+    /// A round trip that is too special for SRTT, but no shorter one is possible.
+    pub fn note_min(&mut self, rtt: Duration) {
+        if self.srtt_x8 != 0 {
+            let rtt = rtt.as_micros().clamp(1, RttEstimator::MAX_SAMPLE) as u32;
+            self.min = self.min.min(rtt);
+        }
+    }
+
     /// SRTT, once there is one.
     pub const fn srtt(&self) -> Option<Duration> {
         if self.srtt_x8 == 0 {

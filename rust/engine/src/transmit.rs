@@ -42,6 +42,8 @@ pub enum TransmitKind {
     Data,
     /// Data that was sent before, perhaps with FIN.
     Retransmission,
+    /// A tail loss probe: new data, or the last segment again (RFC 8985 section 7).
+    LossProbe,
     /// An acknowledgment without data.
     Ack,
     /// An acknowledgment sent because our receive window opened.

@@ -17,7 +17,8 @@ use common::rng::Rng;
 use common::stand::{Stand, Way, IRS, ISS, MSS, PEER_TS, RECV_SPACE, WINDOW};
 use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps};
 use oxtcp_engine::{
-    Config, Connection, Duration, Error, Segment, SeqNum, SeqRange, State, Transmit, TransmitKind,
+    Config, Connection, Duration, Error, NoFlight, Segment, SeqNum, SeqRange, State, Transmit,
+    TransmitKind,
 };
 
 /// Bytes that the peer of `Stand` offers: its windows are scaled by one.
@@ -44,7 +45,11 @@ fn window_shrinks_below_what_is_in_flight() {
         assert_eq!(stand.conn.snd_wnd(), u32::from(left) * 2);
         // Nothing new is sent, but what is in flight is sent again until it is acknowledged.
         let end = stand.conn.write_seq();
-        let again = stand.expire().unwrap();
+        let mut again = stand.expire().unwrap();
+        if again.is_empty() {
+            // No probe of the tail, which lies beyond the window; but the timeout follows.
+            again = stand.expire().unwrap();
+        }
         assert!(bytes(&again) > 0, "{again:?}");
         assert!(again.iter().all(|t| t.kind == TransmitKind::Retransmission));
         assert!(again.iter().all(|t| t.payload.end().before_eq(end)));
@@ -308,8 +313,12 @@ fn sack__that_lies() {
             stand.put(&segment);
         }
         // Whatever was said, what is not acknowledged is sent again.
-        let again = stand.expire().unwrap();
-        assert_eq!(again[0].payload.start, stand.conn.snd_una());
+        let una = stand.conn.snd_una();
+        let again = (0..4).any(|_| {
+            let sent = stand.expire().unwrap();
+            sent.iter().any(|t| t.payload.start == una)
+        });
+        assert!(again, "{:?}", stand.conn);
         assert_eq!(stand.conn.unacked() + stand.conn.not_sent(), 3_000);
     }
 }
@@ -578,7 +587,9 @@ impl Pair {
                 options,
             },
         );
-        let syn = client.poll_transmit(&cx, BurstLimit(0)).unwrap();
+        let syn = client
+            .poll_transmit(&cx, BurstLimit(0), &mut NoFlight)
+            .unwrap();
         let syn = Segment {
             header: syn.header,
             payload_len: 0,
@@ -625,6 +636,7 @@ impl Pair {
                 reassembly: None,
                 room: 0,
             },
+            &mut NoFlight,
         );
     }
 
@@ -638,7 +650,10 @@ impl Pair {
         };
         self.client.write(&cx, len);
         let mut received = 0;
-        while let Some(transmit) = self.client.poll_transmit(&cx, BurstLimit(65_000)) {
+        while let Some(transmit) = self
+            .client
+            .poll_transmit(&cx, BurstLimit(65_000), &mut NoFlight)
+        {
             let segment = Segment {
                 header: transmit.header,
                 payload_len: transmit.payload.len,
@@ -647,7 +662,7 @@ impl Pair {
                 reassembly: None,
                 room: 1 << 20,
             };
-            match self.server.on_segment(&cx, &segment, rx) {
+            match self.server.on_segment(&cx, &segment, rx, &mut NoFlight) {
                 Payload::InOrder { len, .. } => received += u64::from(len),
                 Payload::None => {}
                 other => panic!("{other:?}"),
@@ -656,10 +671,10 @@ impl Pair {
         }
         for conn in [&mut self.client, &mut self.server] {
             if conn.poll_timeout().is_some_and(|at| at <= cx.now) {
-                conn.on_timer(&cx);
+                conn.on_timer(&cx, &mut NoFlight);
             }
         }
-        while let Some(transmit) = self.server.poll_transmit(&cx, BurstLimit(0)) {
+        while let Some(transmit) = self.server.poll_transmit(&cx, BurstLimit(0), &mut NoFlight) {
             self.put_client(&Segment {
                 header: transmit.header,
                 payload_len: 0,

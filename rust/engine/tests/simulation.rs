@@ -47,6 +47,12 @@ fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
         // doubled for long, and TIME-WAIT can be over before the FIN comes again.
         let stamped = scenario.client.config.timestamps && scenario.server.config.timestamps;
         scenario.last_ack_may_fail |= !stamped;
+        // Nor does what was sent again while there was no memory for it: a closed connection needs more patience.
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            if setup.scarce != 0 {
+                setup.config.orphan_retries = 15;
+            }
+        }
         match catch_unwind(AssertUnwindSafe(|| run(&scenario, LIMIT))) {
             Ok(outcome) => outcomes.push(outcome),
             Err(_) => {
@@ -122,6 +128,11 @@ fn random_setup(rng: &mut Rng) -> Setup {
         payload_share: rng.pick(&[1000, 1000, 1000, 700]),
         burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
         reassembly: true,
+        scarce: if rng.chance(100) {
+            rng.pick(&[20, 300, 1000])
+        } else {
+            0
+        },
         relisten: false,
         options: SocketOptions {
             keepalive: rng.chance(200),

@@ -2,15 +2,16 @@
 
 //! A segment arrives at a synchronized connection (RFC 9293 section 3.10.7.4), in the order of the RFC.
 
+use super::ack::AckVerdict;
 use super::event::{Error, Event};
 use super::link::{Link, Owed};
 use super::phase::{Parts, Phase};
 use super::receive::FinStatus;
-use super::send::AckVerdict;
 use super::state::{Input, State};
 use super::timers::{Tick, TimerKind};
 use super::{Connection, Payload, Rx};
 use crate::context::Context;
+use crate::flight::FlightMemory;
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
@@ -29,6 +30,7 @@ impl Connection {
         cx: &Context<'_>,
         segment: &Segment,
         rx: Rx<'_>,
+        flight: &mut dyn FlightMemory,
     ) -> Payload {
         let crossing;
         let segment = match self.without_crossing_syn(segment) {
@@ -110,7 +112,10 @@ impl Connection {
             return Payload::None;
         };
         let verdict = match snd {
-            Some(snd) => snd.on_ack(cx, link, &mut self.timers, &options, fin, segment),
+            Some(snd) => {
+                let timers = &mut self.timers;
+                snd.on_ack(cx, link, timers, flight, &options, fin, segment)
+            }
             None if is_impossible(link, segment.header.ack) => {
                 link.challenge(cx, Owed::CHALLENGE);
                 AckVerdict::Invalid
@@ -292,7 +297,7 @@ impl Connection {
 
     /// The peer has acknowledged our FIN.
     fn on_fin_acked(&mut self, cx: &Context<'_>) {
-        self.timers.clear(TimerKind::Retransmit);
+        self.timers.clear_acknowledgment();
         let rto = self
             .phase
             .sender()

@@ -10,7 +10,7 @@ use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::transmit::{Transmit, TransmitKind};
 use crate::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
 
@@ -190,6 +190,18 @@ impl Link {
             return None;
         }
         crate::rtt::timestamp_rtt(cx.now.timestamp_ms(stamps.offset), theirs.ecr)
+    }
+
+    /// The timestamp that the segment echoes, if it echoes one (RFC 7323 section 3.2).
+    pub(super) fn stamp_echo(&self, segment: &Segment) -> Option<u32> {
+        self.stamps?;
+        let theirs = segment.header.options.timestamps?;
+        (theirs.ecr != 0).then_some(theirs.ecr)
+    }
+
+    /// What TSval was at `at`.
+    pub(super) fn stamp_at(&self, at: Instant) -> Option<u32> {
+        Some(at.timestamp_ms(self.stamps?.offset))
     }
 
     /// A segment to send: everything in it that depends on what has been received is filled in, and what

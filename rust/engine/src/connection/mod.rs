@@ -9,13 +9,17 @@
 //! | `link.rs` | what both directions share; segments without data |
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
-//! | `send.rs`, `recovery.rs` | what may be sent, first and again |
+//! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
+//! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
+//! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
 //! | `refusal.rs` | what the layers below did not take |
 //! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
 //!
 //! # How to drive it
+//!
+//! [`on_segment`], [`poll_transmit`] and [`on_timer`] are given the connection's [`FlightMemory`].
 //!
 //! After every call that changes something ([`on_segment`], [`on_timer`], [`write`], [`set_recv_space`], the
 //! setters, [`close`]): call [`poll_transmit`] until it returns `None`, take the events, and set one timer to
@@ -29,21 +33,27 @@
 //! [`poll_transmit`]: Connection::poll_transmit
 //! [`poll_timeout`]: Connection::poll_timeout
 
+mod ack;
 mod arrive;
 mod autotune;
 mod close;
 mod event;
 mod link;
 mod open;
+mod outline;
 mod phase;
+mod probe;
+mod prr;
 mod query;
+mod rack;
 mod receive;
-mod recovery;
+pub(crate) mod recovery;
 mod refusal;
 mod send;
 pub mod state;
 mod timeout;
 mod timers;
+mod undo;
 
 #[cfg(test)]
 mod tests;
@@ -52,10 +62,12 @@ pub use event::{Error, Event, Events};
 pub use open::{ActiveOpen, PassiveOpen};
 pub use query::Negotiated;
 pub use receive::{Payload, Rx};
+pub use recovery::Mode;
 pub use state::State;
 pub use timers::TimerKind;
 
 use crate::context::{Context, SocketOptions};
+use crate::flight::{FlightMemory, NoFlight};
 use crate::segment::Segment;
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -126,12 +138,18 @@ impl Connection {
     ///
     /// Afterwards the caller moves kept out-of-order bytes before [`rcv_nxt`](Connection::rcv_nxt) to its receive
     /// queue. In CLOSED nothing happens: the answer to such a segment is [`crate::reply::closed`].
-    pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
+    pub fn on_segment(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rx: Rx<'_>,
+        flight: &mut dyn FlightMemory,
+    ) -> Payload {
         self.status.clear(Status::IDLE);
         match self.phase {
             Phase::Closed(_) => Payload::None,
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
-            _ => self.on_synchronized(cx, segment, rx),
+            _ => self.on_synchronized(cx, segment, rx, flight),
         }
     }
 
@@ -140,11 +158,16 @@ impl Connection {
     /// What is returned counts as sent. A caller that sees it fail before it has left the host says so by
     /// [`on_refusal`](Connection::on_refusal), before the next call.
     #[inline]
-    pub fn poll_transmit(&mut self, cx: &Context<'_>, limit: BurstLimit) -> Option<Transmit> {
+    pub fn poll_transmit(
+        &mut self,
+        cx: &Context<'_>,
+        limit: BurstLimit,
+        flight: &mut dyn FlightMemory,
+    ) -> Option<Transmit> {
         if self.status.has(Status::IDLE) {
             return None;
         }
-        let transmit = self.find_transmit(cx, Some(limit));
+        let transmit = self.find_transmit(cx, Some(limit), flight);
         if transmit.is_none() {
             self.status.set(Status::IDLE);
         }
@@ -157,15 +180,23 @@ impl Connection {
         if self.status.has(Status::IDLE) {
             return None;
         }
-        self.find_transmit(cx, None)
+        self.find_transmit(cx, None, &mut NoFlight)
     }
 
-    fn find_transmit(&mut self, cx: &Context<'_>, limit: Option<BurstLimit>) -> Option<Transmit> {
+    fn find_transmit(
+        &mut self,
+        cx: &Context<'_>,
+        limit: Option<BurstLimit>,
+        flight: &mut dyn FlightMemory,
+    ) -> Option<Transmit> {
         if let Some(reset) = self.poll_reset(cx) {
             return Some(reset);
         }
         match &mut self.phase {
-            Phase::Closed(_) => return None,
+            Phase::Closed(_) => {
+                flight.release();
+                return None;
+            }
             Phase::SynSent(open) => return open.poll(cx, &mut self.timers),
             Phase::SynReceived(s) => {
                 if let Some(syn_ack) = s.poll(cx, &mut self.timers) {
@@ -181,12 +212,18 @@ impl Connection {
             mut rcv,
             fin,
         } = self.phase.parts()?;
-        if let (Some(snd), Some(limit), false) = (snd, limit, syn_received) {
-            let rcv = rcv.as_deref_mut();
-            let data = snd.poll(cx, link, &mut self.timers, rcv, fin, &self.options, limit);
-            if data.is_some() {
-                return data;
+        match (snd, limit) {
+            (Some(_), _) if syn_received => {}
+            (Some(_), None) => {}
+            (Some(snd), Some(limit)) => {
+                let (rcv, timers) = (rcv.as_deref_mut(), &mut self.timers);
+                let data = snd.poll(cx, link, timers, rcv, flight, fin, &self.options, limit);
+                if data.is_some() {
+                    return data;
+                }
             }
+            // All of ours is acknowledged.
+            (None, _) => flight.release(),
         }
         if link.owed.is_empty() {
             return None;
@@ -200,13 +237,13 @@ impl Connection {
     }
 
     /// Time has passed: does what is due by `cx.now`. A call too early does nothing.
-    pub fn on_timer(&mut self, cx: &Context<'_>) {
+    pub fn on_timer(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) {
         // Each timer at most once: one that restarts itself in the past waits for the next call.
         for _ in 0..3 {
             match self.timers.expire(cx.now) {
                 Some(kind) => {
                     self.status.clear(Status::IDLE);
-                    self.on_expired(cx, kind);
+                    self.on_expired(cx, kind, flight);
                 }
                 None => break,
             }

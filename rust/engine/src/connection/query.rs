@@ -4,9 +4,9 @@
 
 use super::link::Link;
 use super::phase::Phase;
-use super::recovery::Recovery;
-use super::{Connection, Error, Events, State, Status, TimerKind};
+use super::{Connection, Error, Events, Mode, State, Status, TimerKind};
 use crate::context::{Config, Context, SocketOptions};
+use crate::flight::Flight;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::time_wait::{TimeWait, TimeWaitOpen};
@@ -117,12 +117,12 @@ impl Connection {
         self.snd_una().distance_to(self.snd_nxt())
     }
 
-    /// Bytes that the congestion window counts as being in the network: [`unacked`](Connection::unacked), but after
-    /// a timeout only what was sent since.
-    pub fn in_network(&self) -> u32 {
-        match self.phase.sender() {
-            Some(snd) => snd.recovery().pipe(self.unacked()),
-            None => self.unacked(),
+    /// Bytes that are in the network, as far as is known: [`unacked`](Connection::unacked) without what the peer has
+    /// reported and what is lost, and with what was sent again.
+    pub fn in_network(&self, flight: Option<&Flight>) -> u32 {
+        match (self.phase.sender(), self.phase.link()) {
+            (Some(snd), Some(link)) => snd.in_network(link, flight),
+            _ => self.unacked(),
         }
     }
 
@@ -140,9 +140,7 @@ impl Connection {
             return false;
         }
         match (self.phase.sender(), self.phase.link()) {
-            (Some(snd), Some(link)) => {
-                snd.has_new(link, self.phase.fin()) || snd.recovery() != Recovery::new()
-            }
+            (Some(snd), Some(link)) => snd.has_new(link, self.phase.fin()) || snd.may_repeat(),
             _ => false,
         }
     }
@@ -161,19 +159,15 @@ impl Connection {
             true => SLOW_START,
             false => AVOIDANCE,
         };
-        let bytes = u64::from(window.cwnd.max(self.in_network()));
+        let bytes = u64::from(window.cwnd.max(self.unacked()));
         // Below 2^32 * 2 * 10^6: no overflow.
         let scaled = bytes.saturating_mul(ratio).saturating_mul(1_000_000 / 100);
         scaled.checked_div(srtt.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// The congestion window in bytes, with what RFC 3042 and RFC 6582 add for duplicate acknowledgments; 0
-    /// where nothing more can be sent.
+    /// The congestion window in bytes; 0 where nothing more can be sent.
     pub fn cwnd(&self) -> u32 {
-        match (self.phase.sender(), self.phase.link()) {
-            (Some(snd), Some(link)) => snd.cwnd(snd.segment_size(link, 0)),
-            _ => 0,
-        }
+        self.phase.sender().map_or(0, |snd| snd.window().cwnd)
     }
 
     /// The slow start threshold in bytes; `u32::MAX` before any loss.
@@ -263,11 +257,19 @@ impl Connection {
         self.phase.link().map_or(0, |link| link.probes)
     }
 
+    /// What loss recovery is at (`tcpi_ca_state`).
+    pub fn mode(&self) -> Mode {
+        self.phase.sender().map_or(Mode::Open, |snd| snd.mode())
+    }
+
     /// Whether a loss is being repaired.
     pub fn in_recovery(&self) -> bool {
-        self.phase
-            .sender()
-            .is_some_and(|snd| !matches!(snd.recovery(), Recovery::Open { .. }))
+        self.mode() >= Mode::Recovery
+    }
+
+    /// By how many segments the path has been seen to reorder, at least 3 (`tcpi_reordering`).
+    pub fn reordering(&self) -> u16 {
+        self.phase.sender().map_or(3, |snd| snd.reordering())
     }
 
     /// The timer that expires next, and when.

@@ -1,591 +1,615 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loss recovery: fast retransmit and fast recovery by NewReno (RFC 5681 section 3.2, RFC 6582), limited transmit
-//! (RFC 3042), and go-back-N after a timeout (RFC 6298 section 5, RFC 5681 section 3.1). Where the peer reports with SACK,
-//! a hole is sent again as a whole, and what it has already is skipped; there is no scoreboard.
+//! Loss recovery: from the first sign of trouble to its end.
 //!
-//! What to send again is decided here; how large the window is, by [`crate::congestion`].
+//! | mode | what it means (as in Linux) |
+//! |---|---|
+//! | [`Mode::Open`] | all is well |
+//! | [`Mode::Disorder`] | something has come out of order; nothing is known to be lost |
+//! | [`Mode::Cwr`] | cwnd comes down because of congestion without loss |
+//! | [`Mode::Recovery`] | fast recovery: RFC 6675 with RACK (RFC 8985), or RFC 6582 where the peer has no SACK |
+//! | [`Mode::Loss`] | after a timeout (RFC 6298, RFC 5681 section 3.1; F-RTO, RFC 5682) |
+//!
+//! What is lost is decided here and in `rack.rs`; how much may be sent, in `prr.rs` and [`crate::congestion`]; what goes
+//! out next, in `send.rs`.
 
-use crate::seq::{SeqNum, SeqRange};
+use super::ack::Delivery;
+use super::link::Link;
+use super::prr::Prr;
+use super::rack::{Found, Rack};
+use super::send::Sender;
+use super::timers::{micros, TimerKind, Timers};
+use crate::congestion::{Cause, Congestion, CongestionControl, Window};
+use crate::context::Context;
+use crate::flight::{Flight, FlightMemory, Marks, Records};
+use crate::seq::SeqNum;
+use crate::time::Duration;
 
-/// RFC 5681 section 3.2: the third duplicate acknowledgment tells of a loss.
-pub(super) const DUPLICATES: u8 = 3;
-
-/// What the SACK option of one acknowledgment tells (RFC 2018). Only the latest one is looked at: nothing that the
-/// peer has reported is remembered, so nothing that it takes back can hurt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Evidence {
-    /// Bytes in the blocks above the acknowledgment: they have left the network.
-    pub(super) sacked: u32,
-    /// The lowest of these blocks: what lies before it is a hole. Empty when there is none.
-    pub(super) first: SeqRange,
-    /// Behind the highest of these blocks.
-    pub(super) high: SeqNum,
-    /// It reports a duplicate (RFC 2883): what arrived had arrived before.
-    pub(super) duplicate: bool,
-    /// SACK was agreed: the peer says what it has, so it has nothing beyond a hole when it says nothing.
-    pub(super) agreed: bool,
+/// The state of loss recovery (Linux's `tcp_ca_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Nothing is wrong.
+    Open,
+    /// Something arrived out of order, or was sent again; nothing is known to be lost.
+    Disorder,
+    /// The window comes down for congestion that cost no segment.
+    Cwr,
+    /// A loss is being repaired.
+    Recovery,
+    /// The retransmission timer has expired.
+    Loss,
 }
 
-/// What is known to be lost.
+/// What may be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recovery {
-    /// Nothing.
-    Open {
-        /// Duplicate acknowledgments since the last new one.
-        duplicates: u8,
-        /// A recovery has just ended and nothing beyond it has been acknowledged: duplicates may be the echo
-        /// of its retransmissions (RFC 6582 section 3.2, step 2: "if it covers more than recover").
-        guarded: bool,
-    },
-    /// Fast recovery, until `recover` is acknowledged.
-    Fast {
-        /// SND.NXT when the loss was found.
-        recover: SeqNum,
-        /// Bytes that are reckoned to be in the network (RFC 6675's pipe): what is sent adds to it, what an
-        /// acknowledgment shows to have arrived or to be lost takes from it. So nothing is sent but for what has left.
-        out: u32,
-        /// Behind the highest byte that the peer has reported.
-        high: SeqNum,
-        /// What is to be sent again next, up to `end`, where the hole ends as far as is known or guessed.
-        next: SeqNum,
-        end: SeqNum,
-        /// The guess is so many doublings of a segment: a hole that proves longer is guessed twice as long.
-        doublings: u8,
-        /// Partial acknowledgments that have come, at most two.
-        partial: u8,
-    },
-    /// After a timeout, until `recover` is acknowledged: everything is sent again, in slow start, but what the latest
-    /// acknowledgment says the peer has.
-    Loss {
-        /// SND.NXT when the timer expired.
-        recover: SeqNum,
-        /// What is to be sent again next; SND.NXT when all has been.
-        next: SeqNum,
-        /// Bytes sent since the timeout and not acknowledged.
-        out: u32,
-        /// The lowest block that the peer has, if it says so.
-        first: SeqRange,
-    },
+pub(super) enum Plan {
+    /// What is lost, then what is new.
+    Repair,
+    /// What is new, once (RFC 5682 section 2.1 step 2b).
+    New,
+    /// What is new; copies wait, as it seems that nothing was lost.
+    Hold,
 }
 
-/// What a new acknowledgment means for recovery.
+/// What it takes to find out that a reduction of the window was needless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Progress {
-    /// No recovery: the congestion window grows by so many bytes.
-    Grow(u32),
-    /// Fast recovery goes on: the next hole is sent again.
-    Partial,
-    /// Fast recovery is over.
-    Recovered,
+pub(super) struct Undo {
+    /// SND.UNA when the repair began: D-SACKs of what lies before are old.
+    pub(super) from: SeqNum,
+    /// Octets sent again and not reported as duplicates; `None` before anything was sent again.
+    pub(super) resent: Option<u32>,
+    /// The window before the reduction. `None`: congestion was proven otherwise, and the window is not restored.
+    pub(super) before: Option<Window>,
+    /// The repair is over, and with an acknowledgment beyond this the chance is.
+    pub(super) until: Option<SeqNum>,
 }
 
-/// What a duplicate acknowledgment means for recovery.
+/// A tail loss probe in flight (RFC 8985 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Duplicate {
-    /// Counted.
-    Counted,
-    /// The threshold is reached: a segment was lost.
-    Lost,
-}
-
-/// What is to be sent again now, and how many bytes of it the network has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Again {
-    pub(super) start: SeqNum,
+pub(super) struct Probe {
+    /// TLP.end_seq.
     pub(super) end: SeqNum,
-    pub(super) budget: u32,
+    /// TLP.is_retrans.
+    pub(super) again: bool,
+}
+
+/// The repair of one loss, or what precedes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery {
+    /// RecoveryPoint: SND.NXT when the mode began.
+    pub(super) high: SeqNum,
+    /// Behind the highest octet that the peer has reported.
+    pub(super) reported: SeqNum,
+    /// Octets that duplicate acknowledgments stand for, where the peer has no SACK.
+    pub(crate) duplicates: u32,
+    pub(super) undo: Option<Undo>,
+    /// TSval of the first segment sent again (Linux's `retrans_stamp`).
+    pub(super) first_copy: Option<u32>,
+    pub(super) rack: Rack,
+    /// RACK.dsack_round.
+    pub(super) dsack_round: Option<SeqNum>,
+    pub(super) prr: Prr,
+    pub(super) probe: Option<Probe>,
+    /// A probe is to be sent now.
+    pub(super) probe_due: bool,
+    /// F-RTO: it is not yet known whether the timeout was spurious.
+    pub(super) frto: bool,
+    pub(super) plan: Plan,
 }
 
 impl Recovery {
-    pub(super) const fn new() -> Self {
-        Recovery::Open {
+    pub(crate) const fn new() -> Self {
+        Recovery {
+            high: SeqNum::new(0),
+            reported: SeqNum::new(0),
             duplicates: 0,
-            guarded: false,
+            undo: None,
+            first_copy: None,
+            rack: Rack::NONE,
+            dsack_round: None,
+            prr: Prr::NONE,
+            probe: None,
+            probe_due: false,
+            frto: false,
+            plan: Plan::Repair,
         }
     }
 
-    /// The peer acknowledges new data, from `una` up to `ack`; a segment has `size` bytes.
-    pub(super) fn on_new_ack(
-        &mut self,
-        una: SeqNum,
-        ack: SeqNum,
-        size: u32,
-        evidence: Evidence,
-    ) -> Progress {
-        let acked = una.distance_to(ack);
-        match *self {
-            Recovery::Open { .. } => {
-                *self = Recovery::new();
-                Progress::Grow(acked)
-            }
-            Recovery::Fast { recover, .. } if ack.after_eq(recover) => {
-                *self = Recovery::Open {
-                    duplicates: 0,
-                    guarded: ack == recover,
-                };
-                Progress::Recovered
-            }
-            Recovery::Fast {
-                recover,
-                out,
-                high,
-                next,
-                end,
-                doublings,
-                partial,
-            } => {
-                // RFC 6582 section 3.2 step 3, partial acknowledgment. What was sent again and is acknowledged has arrived.
-                let arrived = una.distance_to(SeqNum::min(ack, SeqNum::max(next, una)));
-                let mut out = out.saturating_sub(arrived.max(size));
-                // "Retransmit the first unacknowledged segment", unless it is part of a hole that is being sent
-                // again already.
-                let (mut next, mut end, mut doublings) = (SeqNum::max(next, ack), end, doublings);
-                if ack.after_eq(end) {
-                    // Behind the old hole follows the new one at once: it was longer than guessed.
-                    doublings = match ack == end {
-                        true => doublings.saturating_add(1).min(10),
-                        false => 0,
-                    };
-                    if evidence.agreed && evidence.first.is_empty() {
-                        // With SACK, silence says that all that was sent before the loss was found is lost.
-                        doublings = doublings.max(3);
-                    }
-                    next = ack;
-                    let guess =
-                        ack.add(size.saturating_mul(1u32.wrapping_shl(u32::from(doublings))));
-                    let known = match evidence.first.is_empty() {
-                        true => recover,
-                        false => evidence.first.start,
-                    };
-                    end = SeqNum::min(guess, known);
-                    out = out.saturating_sub(next.distance_to(end));
-                }
-                *self = Recovery::Fast {
-                    recover,
-                    out,
-                    high: SeqNum::max(high, SeqNum::max(ack, evidence.high)),
-                    next,
-                    end,
-                    doublings,
-                    partial: partial.saturating_add(1).min(2),
-                };
-                Progress::Partial
-            }
-            Recovery::Loss {
-                recover, next, out, ..
-            } => {
-                // Only what was sent again has left the network now; what lies beyond has been there all along.
-                let again = acked.min(out);
-                if ack.after_eq(recover) {
-                    *self = Recovery::Open {
-                        duplicates: 0,
-                        guarded: ack == recover,
-                    };
-                } else {
-                    *self = Recovery::Loss {
-                        recover,
-                        next: SeqNum::max(next, ack),
-                        out: out.saturating_sub(again),
-                        first: evidence.first,
-                    };
-                    self.skip();
-                }
-                Progress::Grow(again)
-            }
-        }
-    }
-
-    /// The peer acknowledges once more what it has acknowledged before, up to `una`.
-    pub(super) fn on_duplicate(
-        &mut self,
-        una: SeqNum,
-        snd_nxt: SeqNum,
-        size: u32,
-        evidence: Evidence,
-    ) -> Duplicate {
-        let threshold = size.saturating_mul(u32::from(DUPLICATES));
-        if evidence.duplicate && !matches!(self, Recovery::Loss { .. }) {
-            // Something was sent in vain. It tells of no loss, and was counted when it was acknowledged.
-            return Duplicate::Counted;
-        }
-        match self {
-            Recovery::Open {
-                duplicates,
-                guarded,
-            } => {
-                *duplicates = duplicates.saturating_add(1).min(DUPLICATES);
-                // RFC 6675 section 4: so much data beyond the hole is as good as three duplicates, of which a receiver with GRO
-                // may send only one.
-                let lost = *duplicates >= DUPLICATES || evidence.sacked >= threshold;
-                if !lost || *guarded {
-                    return Duplicate::Counted;
-                }
-                let end = SeqNum::min(hole_end(una, size, evidence), snd_nxt);
-                let left = threshold.max(evidence.sacked);
-                let lost = una.distance_to(end);
-                *self = Recovery::Fast {
-                    recover: snd_nxt,
-                    out: una
-                        .distance_to(snd_nxt)
-                        .saturating_sub(left)
-                        .saturating_sub(lost),
-                    high: SeqNum::max(una, evidence.high),
-                    next: una,
-                    end,
-                    doublings: 0,
-                    partial: 0,
-                };
-                Duplicate::Lost
-            }
-            Recovery::Fast { out, high, .. } => {
-                // One segment has arrived, or as many as the peer's highest block has grown by.
-                let mut arrived = size;
-                if evidence.high.after(*high) {
-                    arrived = arrived.max(high.distance_to(evidence.high));
-                    *high = evidence.high;
-                }
-                *out = out.saturating_sub(arrived);
-                Duplicate::Counted
-            }
-            Recovery::Loss { first, .. } => {
-                *first = evidence.first;
-                self.skip();
-                Duplicate::Counted
-            }
-        }
-    }
-
-    /// The retransmission timer expired.
-    pub(super) fn on_timeout(&mut self, snd_una: SeqNum, snd_nxt: SeqNum) {
-        *self = Recovery::Loss {
-            recover: snd_nxt,
-            next: snd_una,
-            out: 0,
-            first: SeqRange::default(),
+    /// Begins anew with SND.UNA and SND.NXT at `una` and `nxt`.
+    pub(super) fn reset(&mut self, una: SeqNum, nxt: SeqNum) {
+        *self = Recovery {
+            high: nxt,
+            reported: una,
+            ..Recovery::new()
         };
     }
 
-    /// What is to be sent again now, with a congestion window of `cwnd` bytes.
-    pub(super) fn again(
-        &self,
-        una: SeqNum,
-        snd_nxt: SeqNum,
-        cwnd: u32,
-        size: u32,
-    ) -> Option<Again> {
-        match *self {
-            Recovery::Open { .. } => None,
-            Recovery::Fast { out, next, end, .. } => {
-                let end = SeqNum::min(end, snd_nxt);
-                if next.after_eq(end) {
-                    return None;
+    /// Whether it must be remembered although nothing is in flight.
+    pub(super) fn is_pending(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// Octets in the network.
+    pub(super) fn pipe(&self, records: &Records) -> u32 {
+        records.pipe().saturating_sub(self.duplicates)
+    }
+
+    /// `len` octets were sent again, with `stamp` as TSval.
+    pub(super) fn on_sent_again(&mut self, mode: Mode, len: u32, stamp: u32) {
+        if let Some(undo) = &mut self.undo {
+            undo.resent = Some(undo.resent.unwrap_or(0).saturating_add(len));
+        }
+        self.first_copy.get_or_insert(stamp);
+        self.on_sent(mode, len);
+    }
+
+    /// The last `len` octets sent, `again` or for the first time, did not leave the host.
+    pub(super) fn on_taken_back(&mut self, len: u32, again: bool) {
+        self.prr.take_back(len);
+        self.probe = None;
+        if let (Some(undo), true) = (&mut self.undo, again) {
+            undo.resent = undo.resent.map(|resent| resent.saturating_sub(len));
+        }
+    }
+
+    /// `len` octets were sent.
+    pub(super) fn on_sent(&mut self, mode: Mode, len: u32) {
+        if matches!(mode, Mode::Cwr | Mode::Recovery) {
+            self.prr.on_sent(len);
+        }
+    }
+}
+
+/// Whether a copy of anything is in flight, or of the oldest octet has been.
+pub(super) fn any_copy(records: &Records) -> bool {
+    let first = records.get(0);
+    records.resent() != 0 || first.is_some_and(|run| run.record.marks.has(Marks::REPEATED))
+}
+
+impl Sender {
+    /// What an acknowledgment means for the repair of losses: the order of things is that of Linux's
+    /// `tcp_fastretrans_alert`. Says whether it has set the timer.
+    pub(super) fn judge(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) -> bool {
+        let Flight { records, recovery } = flight;
+        recovery.plan = Plan::Repair;
+        // RFC 2018 section 8: the peer had this, and does not acknowledge it. Perhaps acknowledgments were
+        // reordered: half a round trip to see, then everything is sent again.
+        let reneged = |run: crate::flight::Run| run.record.marks.has(Marks::SACKED);
+        if told.advanced && records.get(0).is_some_and(reneged) {
+            let half = self.rtt.srtt().unwrap_or(Duration::ZERO).half();
+            let wait = half.max(RENEGING_DELAY);
+            timers.set(TimerKind::Retransmit, cx.now + wait);
+            return true;
+        }
+        let over = link.snd_una.after_eq(recovery.high);
+        match self.mode {
+            Mode::Open => self.forget_undo(link, flight),
+            Mode::Cwr if over && link.snd_una != recovery.high => {
+                self.end_reduction(&flight.recovery);
+                self.mode = Mode::Open;
+            }
+            Mode::Recovery if over => {
+                recovery.duplicates = 0;
+                if self.undo_at_the_end(link, flight, told) {
+                    return false;
                 }
-                let room = cwnd.saturating_sub(out);
-                // The first segment of a hole goes at once.
-                let budget = if next == una { room.max(size) } else { room };
-                Some(Again {
-                    start: next,
-                    end,
-                    budget,
-                })
+                self.end_reduction(&flight.recovery);
             }
-            Recovery::Loss {
-                next, out, first, ..
-            } => {
-                if next.after_eq(snd_nxt) {
-                    return None;
+            _ => {}
+        }
+        match self.mode {
+            Mode::Recovery => self.in_recovery(cx, link, timers, flight, told),
+            Mode::Loss => self.in_loss(cx, link, timers, flight, told),
+            Mode::Open | Mode::Disorder | Mode::Cwr => {
+                self.in_order(cx, link, timers, flight, told)
+            }
+        }
+    }
+
+    /// An acknowledgment in fast recovery.
+    fn in_recovery(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) -> bool {
+        if !told.advanced {
+            self.count_duplicates(link, flight, told);
+        } else if self.undo_partly(link, flight, told) {
+            return false;
+        }
+        if self.undo_by_dsack(&mut flight.recovery) {
+            self.try_to_open(link, flight);
+        }
+        let set = self.look_for_losses(cx, link, timers, flight, told);
+        if self.mode != Mode::Recovery && flight.records.lost() != 0 {
+            self.enter_recovery(cx, link, flight);
+        }
+        set
+    }
+
+    /// An acknowledgment after a timeout.
+    fn in_loss(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) -> bool {
+        self.after_timeout(link, flight, told);
+        let set = self.look_for_losses(cx, link, timers, flight, told);
+        // Losses begin a recovery where the timeout was undone, or where copies were lost.
+        if self.mode == Mode::Open || told.lost_copies {
+            return self.in_order(cx, link, timers, flight, told) || set;
+        }
+        set
+    }
+
+    /// An acknowledgment while nothing is known to be lost.
+    fn in_order(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) -> bool {
+        if told.advanced {
+            flight.recovery.duplicates = 0;
+        }
+        self.count_duplicates(link, flight, told);
+        if self.mode <= Mode::Disorder {
+            self.undo_by_dsack(&mut flight.recovery);
+        }
+        let set = self.look_for_losses(cx, link, timers, flight, told);
+        if flight.records.lost() == 0 {
+            self.try_to_open(link, flight);
+        } else {
+            self.enter_recovery(cx, link, flight);
+        }
+        set
+    }
+
+    /// Where the peer has no SACK, a duplicate acknowledgment stands for a segment that has arrived (RFC 5681 section 3.2).
+    fn count_duplicates(&mut self, link: &Link, flight: &mut Flight, told: &mut Delivery) {
+        if link.sack || !told.duplicate {
+            return;
+        }
+        let size = self.segment_size(link, 0);
+        let before = flight.recovery.duplicates;
+        flight.recovery.duplicates = before.saturating_add(size);
+        self.bound_duplicates(link, flight, 0);
+        let arrived = flight.recovery.duplicates.saturating_sub(before);
+        told.delivered = told.delivered.saturating_add(arrived);
+    }
+
+    /// There cannot have been more duplicates than segments in flight beside the hole. More tell of reordering.
+    pub(super) fn bound_duplicates(&mut self, link: &Link, flight: &mut Flight, acked: u32) {
+        let size = self.segment_size(link, 0);
+        let Flight { records, recovery } = flight;
+        let in_flight = link.in_flight();
+        let holes = records.lost().max(size).min(in_flight);
+        let most = in_flight.saturating_sub(holes);
+        if recovery.duplicates > most {
+            recovery.duplicates = most;
+            self.reordering
+                .on_surplus(in_flight.saturating_add(acked), size);
+        }
+    }
+
+    /// Marks what is lost. Says whether the timer waits for more to become so.
+    fn look_for_losses(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) -> bool {
+        if flight.records.is_empty() {
+            return false;
+        }
+        if !link.sack {
+            let size = self.segment_size(link, 0);
+            let threshold = size.saturating_mul(u32::from(self.reordering.degree));
+            let lost = match self.mode {
+                // RFC 6582 section 3.2 step 3: a partial acknowledgment tells of the next loss.
+                Mode::Recovery => told.advanced,
+                Mode::Loss => false,
+                _ => flight.recovery.duplicates >= threshold,
+            };
+            if lost {
+                told.lost = told.lost.saturating_add(flight.records.lose_first(size));
+            }
+            return false;
+        }
+        if !flight.recovery.rack.advanced {
+            return false;
+        }
+        let found = self.detect(cx, link, flight);
+        told.lost = told.lost.saturating_add(found.lost);
+        told.lost_copies |= found.resent;
+        match found.wait {
+            Some(micros) => {
+                let wait = Duration::from_micros(u64::from(micros));
+                timers.set(TimerKind::Reorder, cx.now + wait);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// RACK_detect_loss() with RACK_update_reo_wnd()'s conditions (RFC 8985 section 6.2 steps 4 and 5).
+    pub(super) fn detect(&mut self, cx: &Context<'_>, link: &Link, flight: &mut Flight) -> Found {
+        let Flight { records, recovery } = flight;
+        let size = self.segment_size(link, 0).max(1);
+        let impatient = !self.reordering.seen
+            && (self.mode >= Mode::Recovery
+                || reported_segments(records, size) >= u32::from(self.reordering.degree));
+        let window = match impatient {
+            true => 0,
+            false => self
+                .reordering
+                .window(self.min_rtt_micros(), self.srtt_micros()),
+        };
+        recovery.rack.detect(records, micros(cx), window)
+    }
+
+    /// The reordering timer has expired (RFC 8985 section 6.2 step 5, RACK_detect_loss_and_arm_timer).
+    pub(super) fn on_reorder_timer(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        memory: &mut dyn FlightMemory,
+    ) {
+        let Some(flight) = self.flight(cx, link, memory, false) else {
+            self.arm_since(cx, timers, self.outline.first_at());
+            return;
+        };
+        let found = self.detect(cx, link, flight);
+        if found.lost != 0 {
+            if self.mode != Mode::Recovery {
+                self.enter_recovery(cx, link, flight);
+                self.reduce(link, flight, 1, false);
+            }
+            flight.recovery.plan = Plan::Repair;
+        }
+        match found.wait {
+            Some(micros) => {
+                let wait = Duration::from_micros(u64::from(micros));
+                timers.set(TimerKind::Reorder, cx.now + wait);
+            }
+            None => {
+                let first_at = flight.records.get(0).map(|run| run.record.at);
+                self.arm_since(cx, timers, first_at);
+            }
+        }
+    }
+
+    /// The mode when nothing is lost.
+    pub(super) fn try_to_open(&mut self, link: &Link, flight: &mut Flight) {
+        let Flight { records, recovery } = flight;
+        let copies = any_copy(records);
+        if !copies {
+            recovery.first_copy = None;
+        }
+        if self.mode != Mode::Cwr {
+            let left = records.sacked() != 0 || records.lost() != 0 || recovery.duplicates != 0;
+            let mode = match left || copies {
+                true => Mode::Disorder,
+                false => Mode::Open,
+            };
+            if self.mode != mode {
+                self.mode = mode;
+                recovery.high = link.snd_nxt;
+            }
+        }
+    }
+
+    /// Fast recovery begins.
+    pub(super) fn enter_recovery(&mut self, cx: &Context<'_>, link: &Link, flight: &mut Flight) {
+        if !any_copy(&flight.records) {
+            flight.recovery.first_copy = None;
+        }
+        let reducing = matches!(self.mode, Mode::Cwr | Mode::Recovery);
+        // For a full queue of this host, for instance.
+        let reduced = self.reduced.after(link.snd_una);
+        self.begin_undo(link, flight, !reducing && !reduced);
+        if !reducing {
+            self.begin_reduction(cx, link, flight, (!reduced).then_some(Cause::Loss));
+        }
+        self.mode = Mode::Recovery;
+    }
+
+    /// Congestion is proven: ssthresh is lowered, and cwnd follows (RFC 9937 section 6).
+    pub(super) fn begin_reduction(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        cause: Option<Cause>,
+    ) {
+        let recovery = &mut flight.recovery;
+        recovery.high = link.snd_nxt;
+        recovery.probe = None;
+        recovery.prr = Prr::begin(self.window.cwnd);
+        // `None`: ssthresh has been lowered already.
+        if let Some(cause) = cause {
+            let congestion = self.congestion(cx, link, cause);
+            self.controller.on_congestion(&mut self.window, &congestion);
+        }
+    }
+
+    fn congestion(&self, cx: &Context<'_>, link: &Link, cause: Cause) -> Congestion {
+        let size = self.segment_size(link, 0).max(1);
+        Congestion {
+            now: cx.now,
+            // RFC 5681: without what limited transmit has added; as in Linux never more than the window.
+            in_flight: link.in_flight().min(self.window.cwnd).max(size),
+            mss: size.min(u32::from(u16::MAX)) as u16,
+            cause,
+        }
+    }
+
+    /// The window in fast recovery, after `delivered` octets have arrived.
+    pub(super) fn reduce(&mut self, link: &Link, flight: &mut Flight, delivered: u32, safe: bool) {
+        if delivered == 0 {
+            return;
+        }
+        let size = self.segment_size(link, 0).max(1);
+        let Flight { records, recovery } = flight;
+        let pipe = recovery.pipe(records);
+        self.window.cwnd = recovery
+            .prr
+            .on_ack(pipe, self.window.ssthresh, delivered, size, safe)
+            .max(size);
+    }
+
+    /// RFC 9937 section 6: "On exiting fast recovery, set cwnd to ssthresh".
+    pub(super) fn end_reduction(&mut self, recovery: &Recovery) {
+        let reduced = self.mode == Mode::Cwr || recovery.undo.is_some();
+        if reduced && self.window.ssthresh != u32::MAX {
+            self.window.cwnd = self.window.ssthresh;
+        }
+    }
+
+    /// The retransmission timer has expired (RFC 6298 rules 5.4 to 5.6, RFC 5681 section 3.1).
+    pub(super) fn on_timeout(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        memory: &mut dyn FlightMemory,
+    ) {
+        let congestion = self.congestion(cx, link, Cause::Loss);
+        match self.flight(cx, link, memory, true) {
+            Some(flight) => {
+                let recovery = &mut flight.recovery;
+                let before = self.mode;
+                // Not once more for a loss that has reduced the window already.
+                let first = before <= Mode::Disorder
+                    || link.snd_una.after_eq(recovery.high)
+                    || (before == Mode::Loss && self.retransmits == 0);
+                let reported = reported_segments(&flight.records, u32::from(congestion.mss));
+                if before <= Mode::Disorder && reported >= 3 {
+                    self.reordering.on_timeout();
                 }
-                let room = cwnd.saturating_sub(out);
-                Some(Again {
-                    start: next,
-                    end: match first.is_empty() {
-                        true => snd_nxt,
-                        false => SeqNum::min(first.start, snd_nxt),
-                    },
-                    budget: if out == 0 { room.max(size) } else { room },
-                })
-            }
-        }
-    }
-
-    /// `len` bytes up to `end` were sent again.
-    pub(super) fn on_sent_again(&mut self, end: SeqNum, sent: u32) {
-        match self {
-            Recovery::Open { .. } => {}
-            Recovery::Fast { next, out, .. } => {
-                *next = end;
-                *out = out.saturating_add(sent);
-            }
-            Recovery::Loss { next, out, .. } => {
-                *next = end;
-                *out = out.saturating_add(sent);
-                self.skip();
-            }
-        }
-    }
-
-    /// `sent` bytes up to `end` were sent for the first time.
-    pub(super) fn on_sent_new(&mut self, end: SeqNum, sent: u32) {
-        match self {
-            Recovery::Open { .. } => {}
-            Recovery::Fast { out, .. } => *out = out.saturating_add(sent),
-            Recovery::Loss { next, out, .. } => {
-                *next = end;
-                *out = out.saturating_add(sent);
-            }
-        }
-    }
-
-    /// `len` bytes from `start` on, the last that were sent, did not leave the host.
-    pub(super) fn take_back(&mut self, start: SeqNum, len: u32) {
-        match self {
-            Recovery::Open { .. } => {}
-            Recovery::Fast {
-                next, out, recover, ..
-            } => {
-                *out = out.saturating_sub(len);
-                // New data has not moved `next`.
-                if start.before(*recover) {
-                    *next = SeqNum::min(*next, start);
+                lose_all(cx, link, flight);
+                if first {
+                    self.begin_undo(link, flight, true);
                 }
+                self.controller
+                    .on_timeout(&mut self.window, &congestion, first);
+                let recovery = &mut flight.recovery;
+                // What was sent just now may still arrive.
+                let pipe = recovery.pipe(&flight.records);
+                self.window.cwnd = pipe.saturating_add(u32::from(congestion.mss));
+                recovery.high = link.snd_nxt;
+                recovery.probe = None;
+                recovery.probe_due = false;
+                recovery.plan = Plan::Repair;
+                // RFC 5682 section 2.1 step 1: not when another recovery was under way.
+                recovery.frto = before < Mode::Recovery || self.retransmits != 0;
             }
-            Recovery::Loss { next, out, .. } => {
-                *out = out.saturating_sub(len);
-                *next = SeqNum::min(*next, start);
+            None => {
+                let first = self.retransmits == 0;
+                self.controller
+                    .on_timeout(&mut self.window, &congestion, first);
+                self.outline = super::outline::Outline::Again {
+                    recover: link.snd_nxt,
+                    next: link.snd_una,
+                    out: 0,
+                };
             }
         }
+        self.mode = Mode::Loss;
+        self.rtt.back_off();
+        self.retransmits = self.retransmits.saturating_add(1);
+        self.force = true;
     }
 
-    /// What counts as in flight when `flight` bytes are not acknowledged.
-    pub(super) fn pipe(&self, flight: u32) -> u32 {
-        match *self {
-            Recovery::Fast { out, .. } | Recovery::Loss { out, .. } => out.min(flight),
-            Recovery::Open { .. } => flight,
+    /// F-RTO (RFC 5682 section 3.1, with SACK; section 2.1 without), and the end of the repair after a timeout.
+    fn after_timeout(&mut self, link: &Link, flight: &mut Flight, told: &Delivery) {
+        if told.advanced && self.undo_timeout(link, flight, told, false) {
+            return;
         }
-    }
-
-    /// Whether the retransmission timer begins anew: in fast recovery with the first partial acknowledgment only (RFC 6582
-    /// section 3.2 step 3, the impatient variant of section 4), so that many losses in one window
-    /// end in slow start and are not repaired one in each round trip.
-    pub(super) fn restarts_timer(&self) -> bool {
-        !matches!(self, Recovery::Fast { partial: 2.., .. })
-    }
-
-    /// What is added to the congestion window.
-    pub(super) fn allowance(&self, size: u32) -> u32 {
-        match *self {
-            // Limited transmit (RFC 3042): a new segment for each of the first two duplicates.
-            Recovery::Open {
-                duplicates,
-                guarded: false,
-            } => size.saturating_mul(u32::from(duplicates.min(2))),
-            Recovery::Open { .. } | Recovery::Fast { .. } | Recovery::Loss { .. } => 0,
+        let over = link.snd_una.after_eq(flight.recovery.high);
+        if flight.recovery.frto {
+            // Step 3b: something that was sent once has arrived, so not all was lost.
+            if told.original && self.undo_timeout(link, flight, told, true) {
+                return;
+            }
+            let recovery = &mut flight.recovery;
+            if link.snd_nxt.after(recovery.high) {
+                // Step 3a: the loss was real.
+                if told.reported || told.duplicate {
+                    recovery.frto = false;
+                }
+            } else if told.advanced && !over {
+                // Step 2b: new data, if there is any, will tell.
+                recovery.high = link.snd_nxt;
+                recovery.plan = Plan::New;
+                return;
+            }
         }
-    }
-
-    /// Goes past what the peer says it has.
-    fn skip(&mut self) {
-        if let Recovery::Loss { next, first, .. } = self {
-            if first.contains(*next) {
-                *next = first.end();
-                *first = SeqRange::default();
-            } else if next.after(first.start) {
-                *first = SeqRange::default();
+        if over {
+            // Step 2a, and the end of the conventional repair.
+            self.undo_at_the_end(link, flight, told);
+            return;
+        }
+        if !link.sack {
+            if link.snd_nxt.after(flight.recovery.high) && told.duplicate {
+                // The new data of step 2b has arrived.
+                let size = self.segment_size(link, 0);
+                flight.recovery.duplicates = flight.recovery.duplicates.saturating_add(size);
+                self.bound_duplicates(link, flight, 0);
+            } else if told.advanced {
+                flight.recovery.duplicates = 0;
             }
         }
     }
 }
 
-/// Where the hole that begins at `start` ends: at the lowest block that the peer has, or, as far as anybody knows,
-/// after one segment.
-fn hole_end(start: SeqNum, size: u32, evidence: Evidence) -> SeqNum {
-    match evidence.first.is_empty() {
-        true => start.add(size),
-        false => evidence.first.start,
+/// Linux's bound for the time in which acknowledgments may still show that the peer has not reneged.
+const RENEGING_DELAY: Duration = Duration::from_millis(10);
+
+/// A timeout: all that the peer has not reported is lost, but what was sent too recently to have arrived. If the oldest
+/// octet was reported, the peer has thrown it away, and no report is believed (RFC 2018 section 8).
+fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
+    let Flight { records, recovery } = flight;
+    let reneged = records
+        .get(0)
+        .is_some_and(|run| run.record.marks.has(Marks::SACKED));
+    if reneged {
+        records.forget_reports();
+    }
+    recovery.duplicates = 0;
+    for index in 0..records.len() {
+        let Some(run) = records.get(index) else { break };
+        let recent = link.sack && !recovery.rack.is_due(run.record.at, micros(cx));
+        let spared = index != 0 && !reneged && recent;
+        if !run.record.marks.has(Marks::SACKED) && !spared {
+            records.lose(index);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NONE: Evidence = Evidence {
-        sacked: 0,
-        first: SeqRange::new(SeqNum::new(0), 0),
-        high: SeqNum::new(0),
-        duplicate: false,
-        agreed: false,
-    };
-
-    const fn s(n: u32) -> SeqNum {
-        SeqNum::new(n)
-    }
-
-    fn block(start: u32, len: u32) -> Evidence {
-        Evidence {
-            sacked: len,
-            first: SeqRange::new(s(start), len),
-            high: s(start + len),
-            duplicate: false,
-            agreed: true,
-        }
-    }
-
-    /// `times` duplicates up to `una`, of segments of 1000 bytes, with SND.NXT at 10,000.
-    fn duplicates(r: &mut Recovery, una: u32, times: u32) -> Duplicate {
-        let mut found = Duplicate::Counted;
-        for _ in 0..times {
-            found = r.on_duplicate(s(una), s(10_000), 1000, NONE);
-        }
-        found
-    }
-
-    fn again(r: &Recovery, una: u32, cwnd: u32) -> Option<(u32, u32, u32)> {
-        let again = r.again(s(una), s(10_000), cwnd, 1000)?;
-        Some((again.start.get(), again.end.get(), again.budget))
-    }
-
-    #[test]
-    fn on_duplicate__the_third_is_a_loss() {
-        let mut r = Recovery::new();
-        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Counted);
-        assert_eq!(r.allowance(1000), 1000);
-        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Counted);
-        assert_eq!(r.allowance(1000), 2000);
-        assert_eq!(duplicates(&mut r, 0, 1), Duplicate::Lost);
-        // Ten sent, three arrived, one lost.
-        assert_eq!(r.pipe(10_000), 6000);
-        assert_eq!(again(&r, 0, 5000), Some((0, 1000, 1000)));
-        r.on_sent_again(s(1000), 1000);
-        assert_eq!(again(&r, 0, 5000), None);
-        assert_eq!(r.pipe(10_000), 7000);
-        assert_eq!(duplicates(&mut r, 0, 3), Duplicate::Counted);
-        assert_eq!(r.pipe(10_000), 4000);
-        r.on_sent_new(s(11_000), 1000);
-        assert_eq!(r.pipe(11_000), 5000);
-        // A partial acknowledgment, then the full one.
-        assert_eq!(r.on_new_ack(s(0), s(2000), 1000, NONE), Progress::Partial);
-        assert_eq!(again(&r, 2000, 5000), Some((2000, 3000, 2000)));
-        assert_eq!(
-            r.on_new_ack(s(2000), s(10_000), 1000, NONE),
-            Progress::Recovered
-        );
-        // Echoes of the retransmissions start nothing.
-        assert_eq!(duplicates(&mut r, 10_000, 10), Duplicate::Counted);
-        assert_eq!(r.allowance(1000), 0);
-        assert_eq!(
-            r.on_new_ack(s(10_000), s(10_001), 1000, NONE),
-            Progress::Grow(1)
-        );
-        assert_eq!(r, Recovery::new());
-    }
-
-    /// What is in the network never grows by what arrives, only by what is sent.
-    #[test]
-    fn fast__sends_no_more_than_arrives() {
-        let mut r = Recovery::new();
-        let _ = duplicates(&mut r, 0, 3);
-        let mut pipe = r.pipe(10_000);
-        for una in 0..9 {
-            let _ = duplicates(&mut r, una * 1000, 2);
-            assert!(r.pipe(10_000) <= pipe);
-            pipe = r.pipe(10_000);
-            if let Some((start, end, _)) = again(&r, una * 1000, 5000) {
-                r.on_sent_again(s(end), end - start);
-                assert_eq!(r.pipe(u32::MAX), pipe + (end - start));
-            }
-            let _ = r.on_new_ack(s(una * 1000), s(una * 1000 + 1500), 1000, NONE);
-            let _ = r.on_new_ack(s(una * 1000 + 500), s(una * 1000 + 1000), 1000, NONE);
-            pipe = r.pipe(u32::MAX);
-        }
-    }
-
-    #[test]
-    fn fast__a_long_hole_is_guessed_in_doubling_steps() {
-        let mut r = Recovery::new();
-        let _ = duplicates(&mut r, 0, 3);
-        r.on_sent_again(s(1000), 1000);
-        let _ = r.on_new_ack(s(0), s(1000), 1000, NONE);
-        assert_eq!(
-            again(&r, 1000, 9000).map(|a| (a.0, a.1)),
-            Some((1000, 3000))
-        );
-        r.on_sent_again(s(3000), 2000);
-        // Not before all of it is acknowledged.
-        let _ = r.on_new_ack(s(1000), s(2000), 1000, NONE);
-        assert_eq!(again(&r, 2000, 9000), None);
-        let _ = r.on_new_ack(s(2000), s(3000), 1000, NONE);
-        assert_eq!(
-            again(&r, 3000, 9000).map(|a| (a.0, a.1)),
-            Some((3000, 7000))
-        );
-        r.on_sent_again(s(7000), 4000);
-        // Something behind the guess had arrived: the next hole is another one.
-        let _ = r.on_new_ack(s(3000), s(8000), 1000, NONE);
-        assert_eq!(
-            again(&r, 8000, 9000).map(|a| (a.0, a.1)),
-            Some((8000, 9000))
-        );
-    }
-
-    #[test]
-    fn on_duplicate__one_large_block_is_a_loss_and_tells_the_hole() {
-        let mut r = Recovery::new();
-        let evidence = block(5000, 3000);
-        assert_eq!(
-            r.on_duplicate(s(0), s(10_000), 1000, evidence),
-            Duplicate::Lost
-        );
-        // 10,000 sent, 3000 arrived, 5000 lost: 2000 in the network, so 2000 more fill a window of 4000.
-        assert_eq!(again(&r, 0, 4000), Some((0, 5000, 2000)));
-        r.on_sent_again(s(2000), 2000);
-        // The rest arrives; then more of the hole goes, and none of it twice.
-        let _ = r.on_duplicate(s(0), s(10_000), 1000, block(5000, 5000));
-        assert_eq!(again(&r, 0, 4000), Some((2000, 5000, 2000)));
-        let _ = r.on_new_ack(s(0), s(1000), 1000, block(5000, 5000));
-        assert_eq!(again(&r, 1000, 4000), Some((2000, 5000, 3000)));
-        // A report of a duplicate counts for nothing.
-        let mut report = block(5000, 5000);
-        report.duplicate = true;
-        let before = r;
-        let _ = r.on_duplicate(s(1000), s(10_000), 1000, report);
-        assert_eq!(r, before);
-    }
-
-    #[test]
-    fn loss__counts_only_what_was_sent_again_and_skips_what_the_peer_has() {
-        let mut r = Recovery::new();
-        r.on_timeout(s(0), s(10_000));
-        r.on_sent_again(s(1000), 1000);
-        // The peer had the rest of the first half.
-        assert_eq!(
-            r.on_new_ack(s(0), s(5000), 1000, block(6000, 3000)),
-            Progress::Grow(1000)
-        );
-        let again = r.again(s(5000), s(10_000), 2000, 1000).unwrap();
-        assert_eq!(
-            (again.start, again.end, again.budget),
-            (s(5000), s(6000), 2000)
-        );
-        r.on_sent_again(s(6000), 1000);
-        let again = r.again(s(5000), s(10_000), 2000, 1000).unwrap();
-        assert_eq!(
-            (again.start, again.end, again.budget),
-            (s(9000), s(10_000), 1000)
-        );
-        r.on_sent_again(s(10_000), 1000);
-        assert_eq!(r.again(s(5000), s(10_000), 9000, 1000), None);
-        assert_eq!(
-            r.on_duplicate(s(5000), s(10_000), 1000, NONE),
-            Duplicate::Counted
-        );
-        assert_eq!(
-            r.on_new_ack(s(5000), s(10_000), 1000, NONE),
-            Progress::Grow(2000)
-        );
-        assert!(matches!(r, Recovery::Open { guarded: true, .. }));
-    }
+/// Segments that the peer has reported, at least so many.
+fn reported_segments(records: &Records, size: u32) -> u32 {
+    let runs = records
+        .iter()
+        .filter(|run| run.record.marks.has(Marks::SACKED));
+    runs.fold(0, |sum: u32, run| {
+        sum.saturating_add(run.range.len.div_ceil(size.max(1)))
+    })
 }

@@ -10,6 +10,7 @@ use super::phase::Parts;
 use super::timers::TimerKind;
 use super::{Connection, Status};
 use crate::context::Context;
+use crate::flight::FlightMemory;
 use crate::time::Duration;
 use crate::transmit::{Refusal, Transmit, TransmitKind};
 use crate::wire::Flags;
@@ -26,7 +27,14 @@ impl Connection {
     /// of payload left, the rest did not, for the reason `why`. For [`Refusal::Congested`] all of it left.
     ///
     /// The caller does not poll at once again, but with the next event.
-    pub fn on_refusal(&mut self, cx: &Context<'_>, segment: &Transmit, sent: u32, why: Refusal) {
+    pub fn on_refusal(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Transmit,
+        sent: u32,
+        why: Refusal,
+        flight: &mut dyn FlightMemory,
+    ) {
         self.status.clear(Status::IDLE);
         let Some(Parts {
             link,
@@ -51,12 +59,15 @@ impl Connection {
             let fin = segment.header.flags.contains(Flags::FIN);
             let end = segment.payload.end().add(u32::from(fin));
             match segment.kind {
+                TransmitKind::LossProbe if end != link.snd_nxt => {
+                    snd.take_back_again(cx, link, flight, start, end);
+                }
                 TransmitKind::Data | TransmitKind::Fin => {
-                    snd.take_back(link, start, end);
+                    snd.take_back(cx, link, flight, start, end);
                     snd.try_later(cx, link, timers, delay);
                 }
                 TransmitKind::Retransmission => {
-                    snd.take_back_again(start, end);
+                    snd.take_back_again(cx, link, flight, start, end);
                     // Sent again by a timeout: soon again, and not after twice the timeout.
                     if let (Some(delay), true) =
                         (delay, snd.retransmits() != 0 && start == link.snd_una)

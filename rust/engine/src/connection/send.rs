@@ -3,16 +3,18 @@
 //! The sending half: what may be sent now, and what the peer's acknowledgments change.
 
 use super::link::{Body, Link, Owed};
+use super::outline::{Noted, Outline};
+use super::rack::Reordering;
 use super::receive::Receiver;
-use super::recovery::{Duplicate, Evidence, Progress, Recovery};
-use super::timers::{Mark, Tick, TimerKind, Timers};
+use super::recovery::{Mode, Plan, Probe};
+use super::timers::{micros, Tick, TimerKind, Timers};
 use crate::congestion::{
-    restart_after_idle, Ack, Cause, Congestion, CongestionControl, Controller, Window,
+    restart_after_idle, Cause, Congestion, CongestionControl, Controller, Window,
 };
 use crate::context::{Config, Context, SocketOptions};
+use crate::flight::{Flight, FlightMemory};
 use crate::rtt::{RtoLimits, RttEstimator};
-use crate::segment::Segment;
-use crate::seq::SeqNum;
+use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{BurstLimit, Transmit, TransmitKind};
 use crate::wire::Flags;
@@ -21,46 +23,50 @@ use crate::wire::Flags;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender {
     /// Behind the last byte that the user has written; our FIN, if there is one, stands here.
-    write_seq: SeqNum,
+    pub(super) write_seq: SeqNum,
     /// SND.WND in bytes.
-    wnd: u32,
+    pub(super) wnd: u32,
     /// SND.WL1: SEG.SEQ of the segment that the window was taken from.
-    wl1: SeqNum,
+    pub(super) wl1: SeqNum,
     /// The largest window that the peer has offered.
-    max_wnd: u32,
+    pub(super) max_wnd: u32,
     /// Behind the last small segment sent (Minshall's variant of Nagle's algorithm, Linux's `snd_sml`).
     small: SeqNum,
-    window: Window,
-    controller: Controller,
-    rtt: RttEstimator,
-    /// The segment whose round trip is being measured ends here; Karn: none that was sent again.
-    timed_end: SeqNum,
-    /// When that segment was sent.
-    timed_at: Option<Mark>,
-    recovery: Recovery,
+    pub(super) window: Window,
+    pub(super) controller: Controller,
+    pub(super) rtt: RttEstimator,
+    pub(super) outline: Outline,
+    pub(super) reordering: Reordering,
+    pub(super) mode: Mode,
     /// SND.NXT when a queue of this host last was found full: until it is acknowledged the window has been reduced for
     /// that (Linux's CWR). SND.UNA or older: it has not.
-    reduced: SeqNum,
+    pub(super) reduced: SeqNum,
     /// When data was last sent.
     sent_at: Tick,
     /// Since when the peer owes something: the last progress, or the sending after which nothing was acknowledged.
-    waiting_since: Tick,
+    pub(super) waiting_since: Tick,
     /// Segments sent again, ever.
-    resent_total: u32,
+    pub(super) resent_total: u32,
     /// Timeouts since the last progress.
-    retransmits: u8,
+    pub(super) retransmits: u8,
     /// Expiries of the persist timer since the window was last open.
-    persisted: u8,
+    pub(super) persisted: u8,
     /// Whether the user has said that more follows (MSG_MORE).
-    more: More,
+    pub(super) more: More,
     /// The persist timer has expired: send what the window allows, however small. Or the retransmission timer has: send
     /// the oldest segment, whatever the window.
-    force: bool,
+    pub(super) force: bool,
+}
+
+/// Octets to be sent again.
+struct Hole {
+    range: SeqRange,
+    budget: u32,
 }
 
 /// MSG_MORE with the last of what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum More {
+pub(super) enum More {
     /// Not given.
     No,
     /// More follows: a segment smaller than the MSS waits for it.
@@ -75,21 +81,16 @@ struct Burst {
     start: SeqNum,
     len: u32,
     fin: bool,
-    again: bool,
+    why: Why,
 }
 
-/// Which acknowledgments are worth going on with (RFC 9293 section 3.10.7.4, fifth; RFC 5961 section 5).
+/// Why a burst is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum AckVerdict {
-    /// Nothing new.
-    Old,
-    /// New data was acknowledged.
+enum Why {
     New,
-    /// All is acknowledged, our FIN included.
-    Finished,
-    /// The acknowledgment is invalid: the segment is to be dropped.
-    Invalid,
+    Again,
+    ProbeNew,
+    ProbeAgain,
 }
 
 impl Sender {
@@ -121,9 +122,9 @@ impl Sender {
             window: Window::initial(mss, segments),
             controller: Controller::new(cx.config.congestion_control),
             rtt,
-            timed_end: link.snd_una,
-            timed_at: None,
-            recovery: Recovery::new(),
+            outline: Outline::new(link.snd_nxt),
+            reordering: Reordering::new(),
+            mode: Mode::Open,
             reduced: link.snd_una,
             sent_at: Tick::new(cx.now),
             waiting_since: Tick::new(cx.now),
@@ -137,13 +138,12 @@ impl Sender {
 
     /// The SYN-ACK was sent `ago`, once.
     pub(super) fn time_syn_ack(&mut self, cx: &Context<'_>, link: &Link, ago: Option<Duration>) {
-        self.timed_end = link.snd_nxt;
-        self.timed_at = ago.map(|ago| Mark::new(cx.now - ago));
+        self.outline = Outline::of_syn(link.snd_nxt, ago.map(|ago| cx.now - ago));
     }
 
     /// Our SYN is acknowledged, `rtt` after it was sent, if the segment tells; a measurement of our own is finer.
     pub(super) fn start(&mut self, cx: &Context<'_>, link: &Link, rtt: Option<Duration>) {
-        let timed = self.timed_at.take().map(|sent| sent.elapsed(cx.now));
+        let timed = self.outline.age_of_syn(cx.now);
         if let Some(rtt) = timed.or(rtt) {
             self.rtt.sample(rtt);
         }
@@ -151,6 +151,7 @@ impl Sender {
         self.sent_at = Tick::new(cx.now);
         self.waiting_since = Tick::new(cx.now);
         self.small = link.snd_una;
+        self.outline = Outline::new(link.snd_una);
     }
 
     // The user's side.
@@ -200,13 +201,6 @@ impl Sender {
         self.window
     }
 
-    /// The congestion window for segments of `size`, with what recovery adds to it.
-    pub(super) fn cwnd(&self, size: u32) -> u32 {
-        self.window
-            .cwnd
-            .saturating_add(self.recovery.allowance(size))
-    }
-
     pub(super) fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
@@ -223,8 +217,96 @@ impl Sender {
         self.resent_total
     }
 
-    pub(super) fn recovery(&self) -> Recovery {
-        self.recovery
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The largest distance in segments by which the path has reordered.
+    pub(super) fn reordering(&self) -> u16 {
+        self.reordering.degree
+    }
+
+    /// Whether something may have to be sent again.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.outline == Outline::Kept || self.mode != Mode::Open
+    }
+
+    /// Octets in the network, of those that are not acknowledged.
+    pub(super) fn in_network(&self, link: &Link, flight: Option<&Flight>) -> u32 {
+        match (self.outline, flight) {
+            (Outline::Kept, Some(flight)) => flight.recovery.pipe(&flight.records),
+            (outline, _) => outline.pipe(link.in_flight()),
+        }
+    }
+
+    /// Transmissions closer than this, in microseconds, count as one: a fraction of the round trip that is small beside the
+    /// reordering window, which is a quarter of it.
+    pub(super) fn grain(&self) -> u32 {
+        self.srtt_micros() >> 5
+    }
+
+    pub(super) fn srtt_micros(&self) -> u32 {
+        bounded_micros(self.rtt.srtt())
+    }
+
+    pub(super) fn min_rtt_micros(&self) -> u32 {
+        bounded_micros(self.rtt.min_rtt())
+    }
+
+    /// The flight, if there is one; if `needed`, one is made of what the outline knows.
+    pub(super) fn flight<'m>(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        memory: &'m mut dyn FlightMemory,
+        needed: bool,
+    ) -> Option<&'m mut Flight> {
+        let kept = self.outline == Outline::Kept;
+        if !kept && !needed {
+            return None;
+        }
+        let flight = match needed {
+            true => memory.make(),
+            false => memory.get(),
+        };
+        let known = flight.as_ref().is_some_and(|flight| {
+            flight.records.start() == link.snd_una && flight.records.end() == link.snd_nxt
+        });
+        if kept && !known {
+            self.lose_memory(link);
+        }
+        let flight = flight?;
+        if !(kept && known) {
+            self.outline.describe(link, flight, cx.now);
+            self.outline = Outline::Kept;
+        }
+        Some(flight)
+    }
+
+    /// The caller has taken the memory away: what is in flight counts as sent now, and is watched by the retransmission timer.
+    fn lose_memory(&mut self, link: &Link) {
+        if matches!(self.mode, Mode::Cwr | Mode::Recovery) {
+            self.window.cwnd = self.window.ssthresh;
+        }
+        self.mode = Mode::Open;
+        self.outline = Outline::Sent {
+            first_end: link.snd_nxt,
+            first_at: None,
+            last_at: None,
+        };
+    }
+
+    /// Gives memory back that is not needed any more.
+    fn rest(&mut self, link: &Link, memory: &mut dyn FlightMemory) {
+        if link.in_flight() != 0 || self.outline != Outline::Kept {
+            return;
+        }
+        let pending = |flight: &mut Flight| flight.recovery.is_pending();
+        if self.mode <= Mode::Disorder && !memory.get().is_some_and(pending) {
+            self.mode = Mode::Open;
+            self.outline = Outline::new(link.snd_nxt);
+            memory.release();
+        }
     }
 
     pub(super) fn persisted(&self) -> u8 {
@@ -238,6 +320,7 @@ impl Sender {
 
     /// A SYN-ACK is sent again.
     pub(super) fn count_retransmit(&mut self) {
+        self.outline.forget_times();
         self.retransmits = self.retransmits.saturating_add(1);
         self.resent_total = self.resent_total.saturating_add(1);
     }
@@ -255,7 +338,7 @@ impl Sender {
     }
 
     /// The peer's window that is not yet used.
-    fn usable(&self, link: &Link) -> u32 {
+    pub(super) fn usable(&self, link: &Link) -> u32 {
         self.wnd.saturating_sub(link.in_flight())
     }
 
@@ -269,35 +352,27 @@ impl Sender {
         link: &mut Link,
         timers: &mut Timers,
         mut rcv: Option<&mut Receiver>,
+        memory: &mut dyn FlightMemory,
         fin: bool,
         options: &SocketOptions,
         limit: BurstLimit,
     ) -> Option<Transmit> {
         let has_new = self.has_new(link, fin);
-        if !has_new && self.recovery == Recovery::new() {
+        if !has_new && !self.may_repeat() {
             // The common case: nothing to do.
             return None;
         }
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
         let size = self.segment_size(link, sack).max(1);
         let most = whole(limit.0, size).max(size);
-        let burst = match self.again(link, fin, size, most) {
-            Some(burst) => burst,
-            None => {
-                if !has_new {
-                    return None;
-                }
-                if link.in_flight() == 0 {
-                    self.restart(cx, size);
-                }
-                match self.fresh(link, fin, options, size, most) {
-                    Some(burst) => burst,
-                    None => {
-                        self.wait(cx, link, timers);
-                        return None;
-                    }
-                }
+        let mut flight = self.flight(cx, link, memory, false);
+        let Some(burst) = self.choose(cx, link, flight.as_deref_mut(), fin, options, size, most)
+        else {
+            if has_new {
+                self.wait(cx, link, timers);
             }
+            self.rest(link, memory);
+            return None;
         };
         let end = burst.start.add(burst.len).add(u32::from(burst.fin));
         let mut flags = Flags::ACK;
@@ -310,26 +385,21 @@ impl Sender {
         if burst.len > size || (burst.len != 0 && last) {
             flags.insert(Flags::PSH);
         }
-        let kind = match (burst.again, burst.len) {
-            (true, _) => TransmitKind::Retransmission,
-            (false, 0) => TransmitKind::Fin,
-            (false, _) => TransmitKind::Data,
+        let kind = match (burst.why, burst.len) {
+            (Why::Again, _) => TransmitKind::Retransmission,
+            (Why::ProbeAgain | Why::ProbeNew, _) => TransmitKind::LossProbe,
+            (Why::New, 0) => TransmitKind::Fin,
+            (Why::New, _) => TransmitKind::Data,
         };
-        if burst.again {
-            self.on_sent_again(link, burst.start, burst.len, end, size);
+        if matches!(burst.why, Why::Again | Why::ProbeAgain) {
+            self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
         } else {
-            self.on_sent(cx, link, burst.len, end, size);
+            self.on_sent(cx, link, memory, timers, options, burst.len, end, size);
             if let (Some(rcv), true) = (rcv.as_deref_mut(), burst.len != 0) {
                 rcv.on_data_sent(cx);
             }
         }
         self.sent_at = Tick::new(cx.now);
-        // RFC 6298 rule 5.1; a fast retransmission gets a full timeout of its own, as in Linux.
-        let first_again =
-            burst.again && burst.start == link.snd_una && self.recovery.restarts_timer();
-        if timers.get(TimerKind::Retransmit).is_none() || first_again {
-            self.arm(cx, timers, options);
-        }
         let body = Body {
             seq: burst.start,
             len: burst.len,
@@ -340,60 +410,199 @@ impl Sender {
         Some(link.compose(cx, timers, rcv, body))
     }
 
-    /// What recovery wants sent again.
-    fn again(&self, link: &Link, fin: bool, size: u32, most: u32) -> Option<Burst> {
-        let again = self
-            .recovery
-            .again(link.snd_una, link.snd_nxt, self.window.cwnd, size)?;
-        let start = again.start;
-        let used = link.snd_una.distance_to(start);
-        let budget = match used {
-            // The peer has shrunk its window to nothing: a timeout sends the oldest segment all the same, as a probe.
-            0 if self.wnd == 0 && !self.force => return None,
-            // "The sending TCP peer [...] must be prepared to retransmit" what lies beyond the new edge (RFC 9293 section
-            // 3.8.6): the oldest segment goes.
-            0 => again.budget.min(self.wnd).max(size),
-            _ => again.budget.min(self.wnd.saturating_sub(used)),
-        };
-        let data_end = SeqNum::min(SeqNum::min(self.write_seq, link.snd_nxt), again.end);
-        let left = match start.before(data_end) {
-            true => start.distance_to(data_end),
-            false => 0,
-        };
-        // The FIN, if it was sent and is part of what is to be sent again.
-        let fin_sent = fin && link.snd_nxt.after(self.write_seq) && again.end.after(self.write_seq);
-        let budget = budget.min(most);
-        let len = match left <= budget {
-            true => left,
-            false => whole(budget, size),
-        };
-        let fin = fin_sent && len == left;
-        (len != 0 || fin).then_some(Burst {
-            start,
-            len,
-            fin,
-            again: true,
-        })
-    }
-
-    /// What can be sent for the first time.
-    fn fresh(
-        &self,
+    /// What is sent next: a probe, what is lost, what is new.
+    #[allow(clippy::too_many_arguments)]
+    fn choose(
+        &mut self,
+        cx: &Context<'_>,
         link: &Link,
+        mut flight: Option<&mut Flight>,
         fin: bool,
         options: &SocketOptions,
         size: u32,
         most: u32,
     ) -> Option<Burst> {
-        if matches!(self.recovery, Recovery::Loss { next, .. } if next.before(link.snd_nxt)) {
+        if let Some(flight) = flight.as_deref_mut() {
+            if core::mem::take(&mut flight.recovery.probe_due) {
+                if let Some(burst) = self.probe(link, flight, fin, options, size) {
+                    let end = burst.start.add(burst.len).add(u32::from(burst.fin));
+                    flight.recovery.probe = Some(Probe {
+                        end: SeqNum::max(end, link.snd_nxt),
+                        again: burst.why == Why::ProbeAgain,
+                    });
+                    return Some(burst);
+                }
+            }
+        }
+        let plan = flight
+            .as_ref()
+            .map_or(Plan::Repair, |flight| flight.recovery.plan);
+        let (holes, pipe) = match flight.as_deref() {
+            Some(flight) => {
+                let records = &flight.records;
+                (
+                    records.first_hole().is_some(),
+                    flight.recovery.pipe(records),
+                )
+            }
+            None => (false, self.outline.pipe(link.in_flight())),
+        };
+        if plan == Plan::Repair {
+            if let Some(burst) = self.again(link, flight.as_deref(), pipe, fin, size, most) {
+                return Some(burst);
+            }
+            if holes {
+                // What is lost goes first.
+                return None;
+            }
+        }
+        let mut burst = None;
+        if self.has_new(link, fin) {
+            if link.in_flight() == 0 {
+                self.restart(cx, size);
+            }
+            burst = self.fresh(link, pipe, fin, options, size, most);
+        }
+        match flight {
+            Some(flight) if burst.is_none() && plan == Plan::New => {
+                // RFC 5682 section 2.1 step 2b: without new data the repair is the conventional one.
+                flight.recovery.frto &= link.snd_nxt.after(flight.recovery.high);
+                flight.recovery.plan = Plan::Repair;
+                self.again(link, Some(flight), pipe, fin, size, most)
+            }
+            _ => burst,
+        }
+    }
+
+    /// The next octets to be sent again: where they begin, how many there are, and how many the network has room for.
+    fn hole(&self, link: &Link, flight: Option<&Flight>, pipe: u32, size: u32) -> Option<Hole> {
+        let room = self.window.cwnd.saturating_sub(pipe);
+        let range = match (flight, self.outline) {
+            (Some(flight), _) => {
+                let index = flight.records.first_hole()?;
+                flight.records.get(index)?.range
+            }
+            (None, Outline::Again { next, .. }) if next.before(link.snd_nxt) => {
+                SeqRange::between(next, link.snd_nxt)
+            }
+            _ => return None,
+        };
+        // With nothing in the network, a segment goes whatever the window.
+        let budget = if pipe == 0 { room.max(size) } else { room };
+        Some(Hole { range, budget })
+    }
+
+    /// What recovery wants sent again.
+    fn again(
+        &self,
+        link: &Link,
+        flight: Option<&Flight>,
+        pipe: u32,
+        fin: bool,
+        size: u32,
+        most: u32,
+    ) -> Option<Burst> {
+        let hole = self.hole(link, flight, pipe, size)?;
+        let start = hole.range.start;
+        let used = link.snd_una.distance_to(start);
+        let budget = match used {
+            // The peer has shrunk its window to nothing: a timeout sends the oldest segment all the same, as a probe.
+            0 if self.wnd == 0 && !self.force => return None,
+            // A timeout sends the oldest segment in any case.
+            0 if self.force => hole.budget.min(self.wnd).max(size),
+            // "The sending TCP peer [...] must be prepared to retransmit" what lies beyond the new edge (RFC 9293 section
+            // 3.8.6): the oldest segment goes.
+            0 => hole.budget.min(self.wnd.max(size)),
+            _ => hole.budget.min(self.wnd.saturating_sub(used)),
+        };
+        self.resend(link, hole.range, fin, size, budget.min(most))
+    }
+
+    /// A burst of what was sent before, within `range` and of at most `budget` octets.
+    fn resend(
+        &self,
+        link: &Link,
+        range: SeqRange,
+        fin: bool,
+        size: u32,
+        budget: u32,
+    ) -> Option<Burst> {
+        let start = range.start;
+        let data_end = SeqNum::min(SeqNum::min(self.write_seq, link.snd_nxt), range.end());
+        let left = match start.before(data_end) {
+            true => start.distance_to(data_end),
+            false => 0,
+        };
+        // The FIN, if it was sent and is part of what is to be sent again.
+        let fin_sent =
+            fin && link.snd_nxt.after(self.write_seq) && range.end().after(self.write_seq);
+        let len = match left <= budget {
+            true => left,
+            false => whole(budget, size),
+        };
+        let fin = fin_sent && len == left && budget != 0;
+        (len != 0 || fin).then_some(Burst {
+            start,
+            len,
+            fin,
+            why: Why::Again,
+        })
+    }
+
+    /// The tail loss probe (RFC 8985 section 7.3): a segment of new data if the peer's window allows one, else the last one again.
+    fn probe(
+        &self,
+        link: &Link,
+        flight: &Flight,
+        fin: bool,
+        options: &SocketOptions,
+        size: u32,
+    ) -> Option<Burst> {
+        if self.has_new(link, fin) {
+            // Whatever cwnd is.
+            if let Some(burst) = self.fresh(link, 0, fin, options, size, size) {
+                return Some(Burst {
+                    why: Why::ProbeNew,
+                    ..burst
+                });
+            }
+        }
+        let records = &flight.records;
+        let last = records.get(records.len().checked_sub(1)?)?;
+        let data_end = SeqNum::min(self.write_seq, link.snd_nxt);
+        let start = SeqNum::max(data_end.sub(size), last.range.start);
+        let start = SeqNum::min(start, data_end);
+        let start = SeqNum::max(start, link.snd_una);
+        let edge = link.snd_una.add(self.wnd);
+        if link.snd_nxt.after(edge) {
             return None;
         }
-        let flight = self.recovery.pipe(link.in_flight());
+        let range = SeqRange::between(start, link.snd_nxt);
+        let burst = self.resend(link, range, fin, size, size)?;
+        Some(Burst {
+            why: Why::ProbeAgain,
+            ..burst
+        })
+    }
+
+    /// What can be sent for the first time, with `pipe` octets in the network.
+    fn fresh(
+        &self,
+        link: &Link,
+        pipe: u32,
+        fin: bool,
+        options: &SocketOptions,
+        size: u32,
+        most: u32,
+    ) -> Option<Burst> {
+        if matches!(self.outline, Outline::Again { next, .. } if next.before(link.snd_nxt)) {
+            return None;
+        }
         let usable = self.usable(link);
-        let cwnd = self.cwnd(size);
-        let room = match flight {
+        let cwnd = self.window.cwnd;
+        let room = match pipe {
             0 => cwnd.max(size),
-            _ => cwnd.saturating_sub(flight),
+            _ => cwnd.saturating_sub(pipe),
         };
         let pending = self.not_sent(link);
         let budget = usable.min(room).min(most);
@@ -417,7 +626,7 @@ impl Sender {
             start: link.snd_nxt,
             len,
             fin,
-            again: false,
+            why: Why::New,
         })
     }
 
@@ -464,18 +673,18 @@ impl Sender {
         timers.set(TimerKind::Persist, cx.now + delay);
     }
 
-    /// Starts the retransmission timer.
-    pub(super) fn arm(&self, cx: &Context<'_>, timers: &mut Timers, options: &SocketOptions) {
-        let mut delay = self.rto(cx.config);
-        if let (Some(user), true) = (options.user_timeout, self.retransmits != 0) {
-            // The user's timeout is kept to, not overslept (Linux's tcp_clamp_rto_to_user_timeout).
-            let left = Duration::from_millis(u64::from(user.get())) - self.waited(cx);
-            delay = delay.min(left.max(Duration::from_millis(1)));
-        }
-        timers.set(TimerKind::Retransmit, cx.now + delay);
-    }
-
-    fn on_sent(&mut self, cx: &Context<'_>, link: &mut Link, len: u32, end: SeqNum, size: u32) {
+    #[allow(clippy::too_many_arguments)]
+    fn on_sent(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        memory: &mut dyn FlightMemory,
+        timers: &mut Timers,
+        options: &SocketOptions,
+        len: u32,
+        end: SeqNum,
+        size: u32,
+    ) {
         // While the persist timer runs again and again, the peer has been waited for since it was first started.
         if link.in_flight() == 0 && self.persisted == 0 {
             self.waiting_since = Tick::new(cx.now);
@@ -484,236 +693,60 @@ impl Sender {
             // Without the FIN: it is no data.
             self.small = SeqNum::min(end, self.write_seq);
         }
-        if self.timed_at.is_none() {
-            self.timed_end = end;
-            self.timed_at = Some(Mark::new(cx.now));
+        let (now, grain) = (micros(cx), self.grain());
+        let noted = self.outline.on_sent(link, end, cx.now, grain);
+        let octets = link.snd_nxt.distance_to(end);
+        let flight = match noted {
+            Noted::Crowded => self.flight(cx, link, memory, true),
+            Noted::Yes if self.outline == Outline::Kept => memory.get(),
+            Noted::Yes => None,
+        };
+        let (mut first_at, mut probe) = (self.outline.first_at(), None);
+        match flight {
+            Some(flight) => {
+                flight.records.push(end, now, grain);
+                flight.recovery.on_sent(self.mode, octets);
+                first_at = flight.records.get(0).map(|run| run.record.at);
+                probe = flight.recovery.probe;
+            }
+            None => self.outline.on_crowded(cx.now),
         }
         link.snd_nxt = end;
         self.force = false;
-        self.recovery.on_sent_new(end, len);
+        self.start_timer(cx, link, timers, options, first_at, probe);
     }
 
-    fn on_sent_again(&mut self, link: &Link, start: SeqNum, len: u32, end: SeqNum, size: u32) {
-        // Karn: what is sent again measures nothing.
-        if self.timed_end.after(start) {
-            self.timed_at = None;
-        }
-        let segments = len.saturating_add(size.saturating_sub(1)).checked_div(size);
-        self.resent_total = self
-            .resent_total
-            .saturating_add(segments.unwrap_or(1).max(1));
-        self.force = false;
-        self.recovery
-            .on_sent_again(SeqNum::min(end, link.snd_nxt), len.max(1));
-    }
-
-    // Acknowledgments.
-
-    /// Takes the acknowledgment and the window of an acceptable segment.
-    pub(super) fn on_ack(
-        &mut self,
-        cx: &Context<'_>,
-        link: &mut Link,
-        timers: &mut Timers,
-        options: &SocketOptions,
-        fin: bool,
-        segment: &Segment,
-    ) -> AckVerdict {
-        let ack = segment.header.ack;
-        if ack.after(link.snd_nxt) {
-            // "If the ACK acks something not yet sent, then send an ACK, drop the segment."
-            link.challenge(cx, Owed::CHALLENGE);
-            return AckVerdict::Invalid;
-        }
-        if ack.before(link.snd_una) {
-            // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
-            if ack.distance_to(link.snd_una) > self.max_wnd {
-                link.challenge(cx, Owed::CHALLENGE);
-                return AckVerdict::Invalid;
-            }
-            return AckVerdict::Old;
-        }
-        // The peer lives.
-        link.probes = 0;
-        if self.more == More::Wait {
-            self.more = More::Over;
-        }
-        let window_changed = self.take_window(link, segment);
-        let verdict = if ack == link.snd_una {
-            self.on_same_ack(cx, link, segment, window_changed);
-            AckVerdict::Old
-        } else {
-            self.on_new_ack(cx, link, segment);
-            match link.in_flight() {
-                0 => timers.clear(TimerKind::Retransmit),
-                // RFC 6298 rule 5.3.
-                _ if self.recovery.restarts_timer() => self.arm(cx, timers, options),
-                _ => {}
-            }
-            match fin && link.snd_una.after(self.write_seq) {
-                true => AckVerdict::Finished,
-                false => AckVerdict::New,
-            }
-        };
-        if self.persisted != 0 && self.usable(link) > 0 {
-            // The window is open: begin anew, and do not wait out the back-off if it is not open enough.
-            self.persisted = 0;
-            if timers.get(TimerKind::Persist).is_some() {
-                self.arm_persist(cx, timers);
-            }
-        }
-        verdict
-    }
-
-    /// RFC 9293 section 3.10.7.4, and Linux's `tcp_may_update_window`, which also takes a window that grows with
-    /// nothing else changed: old segments do not look like that. Says whether it changed.
-    pub(super) fn take_window(&mut self, link: &Link, segment: &Segment) -> bool {
-        let offered = match segment.has(Flags::SYN) {
-            true => u32::from(segment.header.window),
-            false => link.snd_scale.widen(segment.header.window),
-        };
-        let newer = segment.header.ack.after(link.snd_una)
-            || segment.seq().after(self.wl1)
-            || (segment.seq() == self.wl1 && (offered > self.wnd || offered == 0));
-        if !newer {
-            return false;
-        }
-        self.wl1 = segment.seq();
-        self.max_wnd = self.max_wnd.max(offered);
-        let changed = offered != self.wnd;
-        self.wnd = offered;
-        changed
-    }
-
-    /// A segment that acknowledges nothing new: perhaps a duplicate (RFC 5681 section 2).
-    fn on_same_ack(
+    #[allow(clippy::too_many_arguments)]
+    fn on_sent_again(
         &mut self,
         cx: &Context<'_>,
         link: &Link,
-        segment: &Segment,
-        window_changed: bool,
+        flight: Option<&mut Flight>,
+        timers: &mut Timers,
+        options: &SocketOptions,
+        start: SeqNum,
+        end: SeqNum,
+        size: u32,
     ) {
-        let flight = link.in_flight();
-        if flight == 0 || segment.seq_len() != 0 {
-            return;
-        }
-        let evidence = evidence(link, segment);
-        if link.sack && !segment.header.options.sack.is_empty() {
-            // A block above the acknowledgment tells of a hole; a report of a duplicate alone does not.
-            if evidence.first.is_empty() {
-                return;
+        let end = SeqNum::min(end, link.snd_nxt);
+        let len = start.distance_to(end);
+        let segments = len.div_ceil(size.max(1)).max(1);
+        self.resent_total = self.resent_total.saturating_add(segments);
+        self.force = false;
+        match flight {
+            Some(flight) => {
+                let range = SeqRange::new(start, len);
+                flight.records.resend(range, micros(cx), self.grain());
+                let stamp = link.stamp_at(cx.now).unwrap_or(0);
+                flight.recovery.on_sent_again(self.mode, len, stamp);
             }
-        } else if window_changed {
-            return;
+            None => self.outline.on_sent_again(end, len),
         }
-        let size = self.segment_size(link, 0);
-        let found = self
-            .recovery
-            .on_duplicate(link.snd_una, link.snd_nxt, size, evidence);
-        // Reduced for this window already.
-        if found == Duplicate::Lost && self.reduced.after(link.snd_una) {
-            self.timed_at = None;
-        } else if found == Duplicate::Lost {
-            let congestion = Congestion {
-                now: cx.now,
-                // RFC 5681: without what limited transmit has added, and as in Linux never more than the window.
-                in_flight: flight.min(self.window.cwnd).max(size),
-                mss: size.min(u32::from(u16::MAX)) as u16,
-                cause: Cause::Loss,
-            };
-            self.controller.on_congestion(&mut self.window, &congestion);
-            self.window.cwnd = self.window.ssthresh;
-            self.timed_at = None;
+        // RFC 6298 rule 5.1; a copy of the oldest segment gets a full timeout of its own, as in Linux.
+        let first = start == link.snd_una && timers.acknowledgment() != Some(TimerKind::Reorder);
+        if first || timers.acknowledgment().is_none() {
+            self.arm(cx, timers, options);
         }
-    }
-
-    /// New data is acknowledged.
-    fn on_new_ack(&mut self, cx: &Context<'_>, link: &mut Link, segment: &Segment) {
-        let ack = segment.header.ack;
-        let flight = link.in_flight();
-        let size = self.segment_size(link, 0);
-        let rtt = self.measure(cx, link, segment);
-        let evidence = evidence(link, segment);
-        let progress = self.recovery.on_new_ack(link.snd_una, ack, size, evidence);
-        let acked = link.snd_una.distance_to(ack);
-        // Not by the acknowledgment that ends it either.
-        let reduced = self.reduced.after(link.snd_una);
-        if self.reduced.before(ack) {
-            // So that it does not come true again when the numbers wrap.
-            self.reduced = ack;
-        }
-        link.snd_una = ack;
-        self.retransmits = 0;
-        self.waiting_since = Tick::new(cx.now);
-        // RFC 7661: a window that was not used says nothing about the path. While it grows by slow start,
-        // half used is used (Linux's tcp_is_cwnd_limited).
-        let used = match self.window.in_slow_start() {
-            true => flight.saturating_mul(2),
-            false => flight.saturating_add(size),
-        };
-        let told = Ack {
-            now: cx.now,
-            una: ack,
-            nxt: link.snd_nxt,
-            acked,
-            delivered: match progress {
-                Progress::Grow(arrived) => arrived,
-                Progress::Partial | Progress::Recovered => acked,
-            },
-            lost: 0,
-            in_flight: flight,
-            mss: size.min(u32::from(u16::MAX)) as u16,
-            rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
-            srtt: self.rtt.srtt(),
-            min_rtt: self.rtt.min_rtt(),
-            paced: false,
-            cwnd_limited: used > self.window.cwnd,
-            in_recovery: reduced || !matches!(progress, Progress::Grow(_)),
-            ece: false,
-        };
-        self.controller.on_ack(&mut self.window, &told);
-        if progress == Progress::Recovered {
-            // RFC 6582 section 3.2 step 3, full acknowledgment, option 1: no burst.
-            let cwnd = link.in_flight().max(size).saturating_add(size);
-            self.window.cwnd = self.window.ssthresh.min(cwnd);
-        }
-    }
-
-    /// A round trip, if this acknowledgment tells one. Segments sent once are timed in microseconds, one per
-    /// window; when that one was sent again, the timestamp echo tells (RFC 7323 section 4).
-    fn measure(&mut self, cx: &Context<'_>, link: &Link, segment: &Segment) -> Option<Duration> {
-        let rtt = match self.timed_at {
-            Some(sent) if segment.header.ack.after_eq(self.timed_end) => {
-                self.timed_at = None;
-                sent.elapsed(cx.now)
-            }
-            Some(_) => return None,
-            None => link.stamp_rtt(cx, segment)?,
-        };
-        self.rtt.sample(rtt);
-        Some(rtt)
-    }
-
-    // Timeouts.
-
-    /// The retransmission timer expired (RFC 6298 rules 5.4 to 5.6): go back to the oldest segment.
-    pub(super) fn on_timeout(&mut self, cx: &Context<'_>, link: &Link) {
-        let size = self.segment_size(link, 0);
-        let congestion = Congestion {
-            now: cx.now,
-            in_flight: link.in_flight().min(self.window.cwnd),
-            mss: size.min(u32::from(u16::MAX)) as u16,
-            cause: Cause::Loss,
-        };
-        // Fast recovery has reduced the window for this loss already.
-        let first = self.retransmits == 0 && !matches!(self.recovery, Recovery::Fast { .. });
-        self.controller
-            .on_timeout(&mut self.window, &congestion, first);
-        self.recovery.on_timeout(link.snd_una, link.snd_nxt);
-        self.rtt.back_off();
-        self.retransmits = self.retransmits.saturating_add(1);
-        self.timed_at = None;
-        self.force = true;
     }
 
     /// The persist timer expired: send what fits, or a probe.
@@ -732,8 +765,7 @@ impl Sender {
     /// A queue of this host is full or nearly so: the window shrinks as for a loss, once for what is in flight, and
     /// nothing is sent again (Linux's tcp_enter_cwr).
     pub(super) fn on_local_congestion(&mut self, cx: &Context<'_>, link: &Link) {
-        let open = matches!(self.recovery, Recovery::Open { .. });
-        if !open || self.reduced.after(link.snd_una) {
+        if self.mode >= Mode::Cwr || self.reduced.after(link.snd_una) {
             return;
         }
         let size = self.segment_size(link, 0);
@@ -750,23 +782,48 @@ impl Sender {
     }
 
     /// The newest bytes from `start` to `end` did not leave: they count as not sent.
-    pub(super) fn take_back(&mut self, link: &mut Link, start: SeqNum, end: SeqNum) {
+    pub(super) fn take_back(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        memory: &mut dyn FlightMemory,
+        start: SeqNum,
+        end: SeqNum,
+    ) {
         if link.snd_nxt != end || !start.before(end) {
             return;
         }
-        link.snd_nxt = start;
-        self.recovery.take_back(start, start.distance_to(end));
-        if self.timed_end.after(start) {
-            self.timed_at = None;
+        let len = start.distance_to(end);
+        match self.flight(cx, link, memory, false) {
+            Some(flight) => {
+                flight.records.take_back(start);
+                flight.recovery.on_taken_back(len, false);
+            }
+            None => self.outline.take_back(start, len),
         }
+        link.snd_nxt = start;
         if self.small.after(start) {
             self.small = link.snd_una;
         }
     }
 
     /// The bytes from `start` to `end`, sent again, did not leave.
-    pub(super) fn take_back_again(&mut self, start: SeqNum, end: SeqNum) {
-        self.recovery.take_back(start, start.distance_to(end));
+    pub(super) fn take_back_again(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        memory: &mut dyn FlightMemory,
+        start: SeqNum,
+        end: SeqNum,
+    ) {
+        let len = start.distance_to(end);
+        match self.flight(cx, link, memory, false) {
+            Some(flight) => {
+                flight.records.take_back_again(SeqRange::new(start, len));
+                flight.recovery.on_taken_back(len, true);
+            }
+            None => self.outline.take_back(start, len),
+        }
     }
 
     /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: after
@@ -781,7 +838,7 @@ impl Sender {
         if link.in_flight() != 0 {
             return;
         }
-        timers.clear(TimerKind::Retransmit);
+        timers.clear_acknowledgment();
         if self.persisted == 0 {
             self.waiting_since = Tick::new(cx.now);
         }
@@ -803,35 +860,9 @@ fn limits(config: &Config) -> RtoLimits {
     }
 }
 
-/// What the segment's SACK option tells. Blocks that are not about what is in flight tell nothing.
-fn evidence(link: &Link, segment: &Segment) -> Evidence {
-    let mut evidence = Evidence::default();
-    if !link.sack {
-        return evidence;
-    }
-    evidence.agreed = true;
-    let floor = SeqNum::max(link.snd_una, segment.header.ack);
-    evidence.high = floor;
-    if let [first, rest @ ..] = segment.header.options.sack.as_slice() {
-        // RFC 2883 section 4: below the acknowledgment, or inside of the second block.
-        evidence.duplicate = first.start.before(floor)
-            || rest
-                .first()
-                .is_some_and(|second| second.contains_range(*first));
-    }
-    for block in segment.header.options.sack.iter() {
-        if !block.is_plausible() || block.start.before_eq(floor) || block.end().after(link.snd_nxt)
-        {
-            continue;
-        }
-        evidence.sacked = evidence.sacked.saturating_add(block.len);
-        evidence.high = SeqNum::max(evidence.high, block.end());
-        if evidence.first.is_empty() || block.start.before(evidence.first.start) {
-            evidence.first = block;
-        }
-    }
-    evidence.sacked = evidence.sacked.min(link.in_flight());
-    evidence
+/// A duration of this path in microseconds; 0 if unknown.
+fn bounded_micros(time: Option<Duration>) -> u32 {
+    time.map_or(0, |time| time.as_micros().min(1 << 30) as u32)
 }
 
 /// The largest multiple of `size` that is not more than `bytes`.

@@ -9,6 +9,7 @@ use super::state::{Input, State};
 use super::timers::TimerKind;
 use super::Connection;
 use crate::context::{Config, Context};
+use crate::flight::FlightMemory;
 use crate::rtt::INITIAL_RTO;
 use crate::time::Duration;
 
@@ -16,9 +17,16 @@ use crate::time::Duration;
 const ORPHAN_RETRIES: u8 = 8;
 
 impl Connection {
-    pub(super) fn on_expired(&mut self, cx: &Context<'_>, kind: TimerKind) {
+    pub(super) fn on_expired(
+        &mut self,
+        cx: &Context<'_>,
+        kind: TimerKind,
+        flight: &mut dyn FlightMemory,
+    ) {
         match kind {
-            TimerKind::Retransmit => self.on_retransmit(cx),
+            TimerKind::Retransmit => self.on_retransmit(cx, flight),
+            TimerKind::LossProbe => self.on_loss_probe(cx, flight),
+            TimerKind::Reorder => self.on_reorder(cx, flight),
             TimerKind::Persist => self.on_persist(cx),
             TimerKind::DelayedAck => self.on_delayed_ack(cx),
             TimerKind::KeepAlive => self.on_keepalive(cx),
@@ -31,7 +39,7 @@ impl Connection {
         }
     }
 
-    fn on_retransmit(&mut self, cx: &Context<'_>) {
+    fn on_retransmit(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) {
         if matches!(self.phase, Phase::SynSent(_) | Phase::SynReceived(_)) {
             self.on_syn_timeout(cx);
             return;
@@ -69,8 +77,39 @@ impl Connection {
             self.give_up();
             return;
         }
-        snd.on_timeout(cx, link);
+        snd.on_timeout(cx, link, flight);
         snd.arm(cx, &mut self.timers, &options);
+    }
+
+    /// The tail of what is in flight may be lost (RFC 8985 section 7.3).
+    fn on_loss_probe(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) {
+        let options = self.options;
+        let timers = &mut self.timers;
+        if let Some(Parts {
+            link,
+            snd: Some(snd),
+            ..
+        }) = self.phase.parts()
+        {
+            if link.in_flight() != 0 {
+                snd.on_probe_timer(cx, link, timers, flight, &options);
+            }
+        }
+    }
+
+    /// What seemed out of order has had its time (RFC 8985 section 6.2 step 5).
+    fn on_reorder(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) {
+        let timers = &mut self.timers;
+        if let Some(Parts {
+            link,
+            snd: Some(snd),
+            ..
+        }) = self.phase.parts()
+        {
+            if link.in_flight() != 0 {
+                snd.on_reorder_timer(cx, link, timers, flight);
+            }
+        }
     }
 
     fn on_persist(&mut self, cx: &Context<'_>) {

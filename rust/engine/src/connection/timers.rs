@@ -4,6 +4,7 @@
 
 use core::num::NonZeroU32;
 
+use crate::context::Context;
 use crate::time::{Duration, Instant};
 
 /// What a timer is for.
@@ -22,6 +23,10 @@ pub enum TimerKind {
     FinWait2,
     /// 2 MSL.
     TimeWait,
+    /// The tail of what is in flight may be lost (RFC 8985 section 7, PTO). Runs in place of `Retransmit`.
+    LossProbe,
+    /// What seems out of order may be lost (RFC 8985 section 6.2 step 5). Runs in place of `Retransmit`.
+    Reorder,
 }
 
 /// Which timers exclude one another: what is in flight needs no persist timer, and a connection in FIN-WAIT-2
@@ -34,18 +39,23 @@ enum Slot {
 }
 
 impl TimerKind {
-    const ALL: [TimerKind; 6] = [
+    const ALL: [TimerKind; 8] = [
         TimerKind::Retransmit,
         TimerKind::Persist,
         TimerKind::DelayedAck,
         TimerKind::KeepAlive,
         TimerKind::FinWait2,
         TimerKind::TimeWait,
+        TimerKind::LossProbe,
+        TimerKind::Reorder,
     ];
 
     const fn slot(self) -> Slot {
         match self {
-            TimerKind::Retransmit | TimerKind::Persist => Slot::Output,
+            TimerKind::Retransmit
+            | TimerKind::Persist
+            | TimerKind::LossProbe
+            | TimerKind::Reorder => Slot::Output,
             TimerKind::DelayedAck => Slot::Ack,
             TimerKind::KeepAlive | TimerKind::FinWait2 | TimerKind::TimeWait => Slot::Life,
         }
@@ -68,8 +78,8 @@ struct Running(u64);
 const OFF: Running = Running(u64::MAX);
 
 impl Running {
-    /// The lowest bits tell a slot's kinds apart; the rest is the expiry in microseconds, good for 70,000 years.
-    const KIND_BITS: u32 = 3;
+    /// The lowest bits tell a slot's kinds apart; the rest is the expiry in microseconds, good for 36,000 years.
+    const KIND_BITS: u32 = 4;
     const LAST: u64 = (u64::MAX >> Running::KIND_BITS) - 1;
 
     fn new(kind: TimerKind, at: Instant) -> Self {
@@ -127,6 +137,19 @@ impl Timers {
         *self = Timers::new();
     }
 
+    /// The timer that waits for the peer to acknowledge, if one runs.
+    pub(super) fn acknowledgment(&self) -> Option<TimerKind> {
+        let kind = self.output.get()?.0;
+        (kind != TimerKind::Persist).then_some(kind)
+    }
+
+    /// Stops the timer that waits for the peer to acknowledge: everything is acknowledged.
+    pub(super) fn clear_acknowledgment(&mut self) {
+        if self.acknowledgment().is_some() {
+            self.output = OFF;
+        }
+    }
+
     /// When the timer expires, if it runs.
     pub(super) fn get(&self, kind: TimerKind) -> Option<Instant> {
         let running = match kind.slot() {
@@ -154,6 +177,11 @@ impl Timers {
     }
 }
 
+/// Now, in microseconds modulo 2^32 (71 minutes), for what is compared only with the recent past.
+pub(super) fn micros(cx: &Context<'_>) -> u32 {
+    cx.now.as_micros() as u32
+}
+
 /// An instant in microseconds modulo 2^32 (71 minutes), for what is over soon. Never zero, so that `Option` costs
 /// nothing; that makes it inexact by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +190,11 @@ pub(super) struct Mark(NonZeroU32);
 impl Mark {
     pub(super) fn new(now: Instant) -> Self {
         Mark(NonZeroU32::MIN | now.as_micros() as u32)
+    }
+
+    /// The microseconds.
+    pub(super) fn get(self) -> u32 {
+        self.0.get()
     }
 
     /// How long ago this was.

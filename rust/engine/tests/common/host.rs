@@ -4,6 +4,7 @@
 //! asserted here on every call.
 
 use super::app::{App, Finish};
+use super::memory::Memory;
 use super::packet;
 use super::rng::{content, Rng};
 use oxtcp_engine::listen::{self, ListenVerdict};
@@ -40,6 +41,8 @@ pub struct Setup {
     pub burst: u32,
     /// Whether there is memory for out-of-order ranges.
     pub reassembly: bool,
+    /// Chance per mille that there is no memory for what is in flight.
+    pub scarce: u32,
     /// How many completing ACKs find the accept queue full.
     pub accept_full: u32,
     /// Listens again once a connection is gone.
@@ -62,6 +65,7 @@ impl Default for Setup {
             payload_share: 1000,
             burst: 65_000,
             reassembly: true,
+            scarce: 0,
             accept_full: 0,
             relisten: false,
             options: SocketOptions::default(),
@@ -72,6 +76,7 @@ impl Default for Setup {
 /// A connection with its buffers.
 pub struct Socket {
     pub conn: Connection,
+    pub flight: Memory,
     reassembly: Reassembly,
     /// Kept out-of-order bytes.
     kept: Vec<(SeqNum, Vec<u8>)>,
@@ -123,6 +128,7 @@ pub struct Counts {
     pub acks: u64,
     pub resets: u64,
     pub probes: u64,
+    pub loss_probes: u64,
 }
 
 impl Host {
@@ -176,6 +182,7 @@ impl Host {
     fn open(&mut self, conn: Connection) {
         self.slot = Slot::Open(Box::new(Socket {
             conn,
+            flight: Memory::new(self.setup.scarce, self.rng.fork()),
             reassembly: Reassembly::new(),
             kept: Vec::new(),
             queue: VecDeque::new(),
@@ -346,6 +353,7 @@ impl Host {
                 reassembly: with_reassembly.then_some(&mut socket.reassembly),
                 room,
             },
+            &mut socket.flight,
         );
         if trace {
             eprintln!(
@@ -426,7 +434,7 @@ impl Host {
                     let timer = socket.conn.timer();
                     eprintln!("{:>10} {} timer {timer:?}", now.as_micros(), self.name);
                 }
-                socket.conn.on_timer(&cx);
+                socket.conn.on_timer(&cx, &mut socket.flight);
                 socket.check_next(self.name);
             }
             _ => {}
@@ -599,7 +607,8 @@ impl Host {
             let Slot::Open(socket) = &mut self.slot else {
                 break;
             };
-            let Some(transmit) = socket.conn.poll_transmit(cx, BurstLimit(self.setup.burst)) else {
+            let limit = BurstLimit(self.setup.burst);
+            let Some(transmit) = socket.conn.poll_transmit(cx, limit, &mut socket.flight) else {
                 break;
             };
             moved = true;
@@ -737,6 +746,7 @@ impl Host {
         }
         match transmit.kind {
             TransmitKind::Retransmission => self.sent.retransmissions += 1,
+            TransmitKind::LossProbe => self.sent.loss_probes += 1,
             TransmitKind::Reset => self.sent.resets += 1,
             TransmitKind::Probe => self.sent.probes += 1,
             TransmitKind::Ack | TransmitKind::WindowUpdate => self.sent.acks += 1,
@@ -812,10 +822,12 @@ impl Socket {
             }
         }
         let conn = &self.conn;
-        if transmit.kind == TransmitKind::Data && !range.is_empty() {
+        // A flight that was forgotten just now leaves nothing but guesses.
+        let known = self.flight.scarce == 0;
+        if transmit.kind == TransmitKind::Data && !range.is_empty() && known {
             // Limited transmit (RFC 3042) and the last segment may go over by three.
             let slack = 3 * u32::from(transmit.mss);
-            let flight = conn.in_network();
+            let flight = conn.in_network(self.flight.peek());
             assert!(
                 flight
                     <= conn

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod host;
 pub mod link;
+pub mod memory;
 pub mod packet;
 pub mod rng;
 pub mod stand;

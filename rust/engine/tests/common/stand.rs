@@ -2,6 +2,7 @@
 //! One connection on a test stand: a constructor for each state, and what is true of a connection after
 //! every call, whatever came before.
 
+use super::memory::Memory;
 use oxtcp_engine::connection::state::{Input, TRANSITIONS};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::request::{Request, RequestOpen};
@@ -85,6 +86,7 @@ impl Way {
 pub struct Stand {
     pub conn: Connection,
     pub reassembly: Reassembly,
+    pub flight: Memory,
     pub config: Config,
     pub now: Instant,
     pub room: u32,
@@ -158,6 +160,7 @@ impl Stand {
         let mut stand = Stand {
             conn,
             reassembly: Reassembly::new(),
+            flight: Memory::default(),
             config,
             now,
             room: RECV_SPACE,
@@ -309,7 +312,7 @@ impl Stand {
             State::SynSent => RECV_SPACE,
             _ => self.conn.rcv_wnd(),
         };
-        let verdict = self.conn.on_segment(&cx, segment, rx);
+        let verdict = self.conn.on_segment(&cx, segment, rx, &mut self.flight);
         match verdict {
             Payload::None => {}
             Payload::InOrder { skip, len } => {
@@ -406,7 +409,7 @@ impl Stand {
             if self.conn.poll_timeout().is_none_or(|at| at > self.now) {
                 return;
             }
-            self.conn.on_timer(&cx);
+            self.conn.on_timer(&cx, &mut self.flight);
         }
         // A delay of at least a tick between two expiries.
         assert!(
@@ -428,7 +431,10 @@ impl Stand {
             config: &self.config,
         };
         let mut sent = Vec::new();
-        while let Some(transmit) = self.conn.poll_transmit(&cx, BurstLimit(3_000)) {
+        while let Some(transmit) = self
+            .conn
+            .poll_transmit(&cx, BurstLimit(3_000), &mut self.flight)
+        {
             let header = &transmit.header;
             let mut bytes = [0; 60];
             let len = header.emit(&mut bytes);
@@ -499,7 +505,13 @@ impl Stand {
         }
         assert!(conn.unacked() < 1 << 31);
 
-        let timer = conn.timer_of(TimerKind::Retransmit);
+        let timer = [
+            TimerKind::Retransmit,
+            TimerKind::LossProbe,
+            TimerKind::Reorder,
+        ]
+        .into_iter()
+        .find_map(|kind| conn.timer_of(kind));
         let persist = conn.timer_of(TimerKind::Persist);
         let sending = !matches!(state, State::Closed | State::TimeWait | State::FinWait2);
         if sending && conn.unacked() > 0 {

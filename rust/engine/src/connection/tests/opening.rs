@@ -5,6 +5,7 @@
 use super::script::*;
 use crate::connection::{Connection, Error, Event, PassiveOpen, Payload, Rx, State, TimerKind};
 use crate::context::{Config, Context, SocketOptions};
+use crate::flight::NoFlight;
 use crate::request::{Request, RequestOpen, RequestVerdict};
 use crate::segment::Segment;
 use crate::seq::SeqNum;
@@ -417,7 +418,7 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
         reassembly: None,
         room: 10_000,
     };
-    let taken = conn.on_segment(&cx, &ack, rx);
+    let taken = conn.on_segment(&cx, &ack, rx, &mut NoFlight);
     assert_eq!(taken, Payload::InOrder { skip: 0, len: 500 });
     assert_eq!(conn.state(), State::CloseWait);
     assert!(conn.take_events().contains(Event::Established));
@@ -427,7 +428,9 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     let srtt = conn.srtt().unwrap().as_micros();
     assert!(srtt.abs_diff(30_000) < 32, "{srtt}");
     assert_eq!(conn.cwnd(), 13_880);
-    let reply = conn.poll_transmit(&cx, BurstLimit(0)).unwrap();
+    let reply = conn
+        .poll_transmit(&cx, BurstLimit(0), &mut NoFlight)
+        .unwrap();
     assert_eq!(reply.header.ack, IRS.add(502));
     assert_eq!(
         reply.header.options.timestamps,

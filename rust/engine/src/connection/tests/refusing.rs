@@ -18,7 +18,8 @@ fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
         now: peer.now,
         config: &config,
     };
-    peer.conn.on_refusal(&cx, segment, sent, why);
+    peer.conn
+        .on_refusal(&cx, segment, sent, why, &mut peer.flight);
 }
 
 /// Bursts of up to ten segments.
@@ -209,9 +210,9 @@ fn retransmission__goes_back_to_where_it_was() {
     }
     let again = peer.next();
     assert_eq!((again.kind, again.payload.len), (Retransmission, 1000));
-    let out = peer.conn.in_network();
+    let out = peer.conn.in_network(peer.flight.as_ref());
     refuse(&mut peer, &again, 0, Failed);
-    assert_eq!(peer.conn.in_network(), out - 1000);
+    assert_eq!(peer.conn.in_network(peer.flight.as_ref()), out - 1000);
     assert_eq!(peer.conn.unacked(), 10_000);
     // With the next acknowledgment.
     peer.ack(0);

@@ -7,6 +7,7 @@
 
 use crate::connection::{ActiveOpen, Connection, Event, Events, Payload, Rx, State};
 use crate::context::{Config, Context, SocketOptions};
+use crate::flight::Flight;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
@@ -45,6 +46,7 @@ pub struct Peer {
     pub config: Config,
     pub now: Instant,
     pub reassembly: Option<Reassembly>,
+    pub flight: Option<Flight>,
     pub room: u32,
     pub limit: BurstLimit,
     pub window: u16,
@@ -81,6 +83,7 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         config,
         now,
         reassembly: Some(Reassembly::new()),
+        flight: None,
         room: u32::MAX,
         limit: BurstLimit(0),
         window: 60_000,
@@ -232,7 +235,7 @@ impl Peer {
             now: self.now,
             config: &self.config,
         };
-        self.conn.on_timer(&cx);
+        self.conn.on_timer(&cx, &mut self.flight);
         waited
     }
 
@@ -246,7 +249,7 @@ impl Peer {
             reassembly: self.reassembly.as_mut(),
             room: self.room,
         };
-        self.conn.on_segment(&cx, &segment, rx)
+        self.conn.on_segment(&cx, &segment, rx, &mut self.flight)
     }
 
     /// A segment of data: `len` bytes at offset `at` of the peer's, acknowledging ours up to `ack`.
@@ -318,7 +321,7 @@ impl Peer {
             now: self.now,
             config: &self.config,
         };
-        self.conn.poll_transmit(&cx, self.limit)
+        self.conn.poll_transmit(&cx, self.limit, &mut self.flight)
     }
 
     /// The next segment, which must be there.

@@ -5,6 +5,7 @@
 use super::script::*;
 use crate::connection::{Error, Event, State, TimerKind};
 use crate::context::{Config, SocketOptions};
+use crate::flight::NoFlight;
 use crate::time::Duration;
 use crate::transmit::TransmitKind;
 use crate::wire::{Flags, Timestamps};
@@ -285,7 +286,7 @@ fn on_timer__too_early_does_nothing() {
         let before = peer.conn.timer();
         let cx = peer.cx();
         let mut conn = peer.conn.clone();
-        conn.on_timer(&cx);
+        conn.on_timer(&cx, &mut NoFlight);
         assert_eq!(conn.timer(), before);
         assert_eq!(conn.state(), state);
         peer.conn = conn;

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the peer's acknowledgments change for the sending half (RFC 9293 section 3.10.7.4, fifth).
+
+use super::link::{Link, Owed};
+use super::outline::Outline;
+use super::recovery::{Mode, Probe};
+use super::send::{More, Sender};
+use super::timers::{micros, Tick, Timers};
+use super::undo::is_older;
+use crate::congestion::{Ack, Cause, CongestionControl};
+use crate::context::{Context, SocketOptions};
+use crate::flight::{Flight, FlightMemory, Marks, Run};
+use crate::segment::Segment;
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
+use crate::wire::{Flags, SackBlocks};
+
+/// Which acknowledgments are worth going on with (RFC 9293 section 3.10.7.4, fifth; RFC 5961 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum AckVerdict {
+    /// Nothing new.
+    Old,
+    /// New data was acknowledged.
+    New,
+    /// All is acknowledged, our FIN included.
+    Finished,
+    /// The acknowledgment is invalid: the segment is to be dropped.
+    Invalid,
+}
+
+/// What one acknowledgment tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivery {
+    /// SND.UNA before it.
+    pub(super) before: SeqNum,
+    /// It acknowledges new data.
+    pub(super) advanced: bool,
+    /// It is older than another.
+    old: bool,
+    /// It repeats another in all (RFC 5681 section 2).
+    pub(super) duplicate: bool,
+    /// It reports something for the first time.
+    pub(super) reported: bool,
+    /// Octets that have arrived, as is now known.
+    pub(super) delivered: u32,
+    /// Octets found lost.
+    pub(super) lost: u32,
+    /// Copies are among them.
+    pub(super) lost_copies: bool,
+    /// Something that was sent once, before the repair began, has arrived.
+    pub(super) original: bool,
+    /// The timestamp that it echoes.
+    pub(super) echo: Option<u32>,
+    /// Something that was sent again is acknowledged: no round trip can be told (Karn).
+    repeated: bool,
+    /// When the first and the last of what is acknowledged was sent, and of what is reported.
+    acked_at: Option<(u32, u32)>,
+    reported_at: Option<(u32, u32)>,
+    /// The lowest octet that arrived for the first time and was sent once.
+    lowest: Option<SeqNum>,
+}
+
+impl Delivery {
+    /// `run` has arrived.
+    fn note(&mut self, run: &Run, high: SeqNum, grain: u32, by_report: bool) {
+        self.delivered = self.delivered.saturating_add(run.range.len);
+        self.reported |= by_report;
+        let record = &run.record;
+        if record.marks.has(Marks::REPEATED) {
+            self.repeated |= !by_report;
+            return;
+        }
+        let start = run.range.start;
+        self.lowest = Some(self.lowest.map_or(start, |low| SeqNum::min(low, start)));
+        self.original |= run.range.end().before_eq(high);
+        // What has been merged over a long time tells no time, but at its end.
+        if record.span > grain && run.range.end() != record.end() {
+            return;
+        }
+        let times = match by_report {
+            true => &mut self.reported_at,
+            false => &mut self.acked_at,
+        };
+        let first = times.map_or(record.at, |(first, _)| first);
+        *times = Some((first, record.at));
+    }
+}
+
+impl Sender {
+    /// Takes the acknowledgment and the window of an acceptable segment.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn on_ack(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        timers: &mut Timers,
+        memory: &mut dyn FlightMemory,
+        options: &SocketOptions,
+        fin: bool,
+        segment: &Segment,
+    ) -> AckVerdict {
+        let ack = segment.header.ack;
+        if ack.after(link.snd_nxt) {
+            // "If the ACK acks something not yet sent, then send an ACK, drop the segment."
+            link.challenge(cx, Owed::CHALLENGE);
+            return AckVerdict::Invalid;
+        }
+        let old = ack.before(link.snd_una);
+        // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
+        if old && ack.distance_to(link.snd_una) > self.max_wnd {
+            link.challenge(cx, Owed::CHALLENGE);
+            return AckVerdict::Invalid;
+        }
+        let mut window_changed = false;
+        if !old {
+            // The peer lives.
+            link.probes = 0;
+            if self.more == More::Wait {
+                self.more = More::Over;
+            }
+            window_changed = self.take_window(link, segment);
+        }
+        let in_flight = link.in_flight() != 0;
+        let advanced = ack.after(link.snd_una);
+        let reports = link.sack && !segment.header.options.sack.is_empty();
+        let duplicate = in_flight && !old && !advanced && !window_changed && segment.seq_len() == 0;
+        let told = Delivery {
+            before: link.snd_una,
+            advanced,
+            old,
+            duplicate,
+            reported: false,
+            delivered: 0,
+            lost: 0,
+            lost_copies: false,
+            original: false,
+            echo: link.stamp_echo(segment),
+            repeated: false,
+            acked_at: None,
+            reported_at: None,
+            lowest: None,
+        };
+        if advanced || reports || duplicate {
+            let needed = in_flight && (reports || duplicate);
+            match self.flight(cx, link, memory, needed) {
+                Some(flight) => {
+                    self.on_told(cx, link, timers, options, flight, segment, told);
+                }
+                None if advanced => self.on_untold(cx, link, timers, options, segment),
+                None => {}
+            }
+        }
+        if self.persisted != 0 && self.usable(link) > 0 {
+            // The window is open: begin anew, and do not wait out the back-off if it is not open enough.
+            self.persisted = 0;
+            if timers.get(super::TimerKind::Persist).is_some() {
+                self.arm_persist(cx, timers);
+            }
+        }
+        match advanced {
+            false => AckVerdict::Old,
+            true if fin && link.snd_una.after(self.write_seq) => AckVerdict::Finished,
+            true => AckVerdict::New,
+        }
+    }
+
+    /// RFC 9293 section 3.10.7.4, and Linux's `tcp_may_update_window`, which also takes a window that grows with
+    /// nothing else changed: old segments do not look like that. Says whether it changed.
+    pub(super) fn take_window(&mut self, link: &Link, segment: &Segment) -> bool {
+        let offered = match segment.has(Flags::SYN) {
+            true => u32::from(segment.header.window),
+            false => link.snd_scale.widen(segment.header.window),
+        };
+        let newer = segment.header.ack.after(link.snd_una)
+            || segment.seq().after(self.wl1)
+            || (segment.seq() == self.wl1 && (offered > self.wnd || offered == 0));
+        if !newer {
+            return false;
+        }
+        self.wl1 = segment.seq();
+        self.max_wnd = self.max_wnd.max(offered);
+        let changed = offered != self.wnd;
+        self.wnd = offered;
+        changed
+    }
+
+    /// Progress: the peer has acknowledged up to `ack`.
+    fn advance(&mut self, cx: &Context<'_>, link: &mut Link, ack: SeqNum) {
+        link.snd_una = ack;
+        self.retransmits = 0;
+        self.waiting_since = Tick::new(cx.now);
+    }
+
+    /// An acknowledgment of new data, with no more known than the outline tells.
+    fn on_untold(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        timers: &mut Timers,
+        options: &SocketOptions,
+        segment: &Segment,
+    ) {
+        let ack = segment.header.ack;
+        let flight = self.outline.pipe(link.in_flight());
+        let told_before = link.snd_una;
+        let acked = told_before.distance_to(ack);
+        let (at, arrived) = self.outline.on_ack(link, ack);
+        let rtt = match at {
+            Some(at) => Some(at.elapsed(cx.now)),
+            // Karn; but a timestamp tells (RFC 7323 section 4).
+            None => link.stamp_rtt(cx, segment),
+        };
+        if let Some(rtt) = rtt {
+            self.rtt.sample(rtt);
+        }
+        self.advance(cx, link, ack);
+        if !matches!(self.outline, Outline::Again { .. }) {
+            self.mode = Mode::Open;
+        }
+        let told = self.ack_record(cx, link, flight);
+        let told = Ack {
+            acked,
+            delivered: arrived,
+            // A controller takes what a coarse timestamp tells, too.
+            rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
+            in_recovery: self.reduced.after(told_before),
+            ..told
+        };
+        self.controller.on_ack(&mut self.window, &told);
+        self.end_reduced(ack);
+        let first_at = self.outline.first_at();
+        self.restart_timer(cx, link, timers, options, first_at, None);
+    }
+
+    /// An acknowledgment, told to the flight.
+    #[allow(clippy::too_many_arguments)]
+    fn on_told(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        timers: &mut Timers,
+        options: &SocketOptions,
+        flight: &mut Flight,
+        segment: &Segment,
+        mut told: Delivery,
+    ) {
+        let ack = segment.header.ack;
+        let size = self.segment_size(link, 0).max(1);
+        let pipe = flight.recovery.pipe(&flight.records);
+        let floor = flight.records.start();
+        let reported = match link.sack && flight.recovery.reported.after(floor) {
+            true => flight.recovery.reported,
+            false => floor,
+        };
+        flight.recovery.reported = reported;
+
+        let needless = self.take_reports(cx, link, flight, segment, &mut told);
+        let acked = link.snd_una.distance_to(SeqNum::max(ack, link.snd_una));
+        if told.advanced {
+            self.take_acknowledged(cx, link, flight, &mut told, ack);
+            self.advance(cx, link, ack);
+            if !link.sack {
+                self.settle_duplicates(link, flight, &mut told, acked, size);
+            }
+        }
+        // RFC 8985 section 6.2 step 3: an original below what had arrived before it.
+        if let (Some(low), true) = (told.lowest, link.sack) {
+            if low.before(reported) && (self.mode != Mode::Loss || flight.recovery.undo.is_some()) {
+                self.reordering.on_seen(low.distance_to(reported), size);
+            }
+        }
+        let rtt = self.measure(cx, link, segment, &told);
+        self.take_needless(link, flight, needless);
+        if let Some(probe) = flight.recovery.probe {
+            self.on_probe_acked(cx, link, flight, probe, needless, &told, ack);
+        }
+
+        let dubious = told.duplicate || told.reported || needless.is_some();
+        let mut set = false;
+        if dubious || self.mode != Mode::Open || told.old {
+            set = self.judge(cx, link, timers, flight, &mut told);
+        } else {
+            self.forget_undo(link, flight);
+        }
+        if told.old {
+            return;
+        }
+        let progress = told.advanced || self.is_fresher(cx, flight, &told);
+        if progress && !set {
+            let first_at = flight.records.get(0).map(|run| run.record.at);
+            let probe = flight.recovery.probe;
+            self.restart_timer(cx, link, timers, options, first_at, probe);
+        }
+        let reducing = matches!(self.mode, Mode::Cwr | Mode::Recovery);
+        if reducing {
+            let safe = told.advanced && told.lost == 0;
+            self.reduce(link, flight, told.delivered, safe);
+        }
+        // Where reordering is usual, reports count as progress (Linux's tcp_may_raise_cwnd).
+        let grows = told.advanced || (told.reported && self.reordering.is_high());
+        let holes = flight.records.lost() > flight.records.resent();
+        let record = self.ack_record(cx, link, pipe);
+        let record = Ack {
+            acked,
+            delivered: told.delivered,
+            lost: told.lost,
+            rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
+            cwnd_limited: record.cwnd_limited || holes,
+            in_recovery: reducing || !grows || self.reduced.after(told.before),
+            ..record
+        };
+        self.controller.on_ack(&mut self.window, &record);
+        self.end_reduced(link.snd_una);
+    }
+
+    /// A reduction for a full queue of this host lasts until what was in flight is acknowledged.
+    fn end_reduced(&mut self, una: SeqNum) {
+        if self.reduced.before(una) {
+            // So that it does not come true again when the numbers wrap.
+            self.reduced = una;
+        }
+    }
+
+    /// What a controller is told, without what is particular to one acknowledgment. `flight` was in the network before it.
+    fn ack_record(&self, cx: &Context<'_>, link: &Link, flight: u32) -> Ack {
+        let size = self.segment_size(link, 0);
+        // RFC 7661: a window that was not used says nothing about the path. While it grows by slow start,
+        // half used is used (Linux's tcp_is_cwnd_limited).
+        let used = match self.window.in_slow_start() {
+            true => flight.saturating_mul(2),
+            false => flight.saturating_add(size),
+        };
+        Ack {
+            now: cx.now,
+            una: link.snd_una,
+            nxt: link.snd_nxt,
+            acked: 0,
+            delivered: 0,
+            lost: 0,
+            in_flight: flight,
+            mss: size.min(u32::from(u16::MAX)) as u16,
+            rtt: None,
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min_rtt(),
+            paced: false,
+            cwnd_limited: used > self.window.cwnd,
+            in_recovery: false,
+            ece: false,
+        }
+    }
+
+    /// Takes the SACK blocks (RFC 2018 section 4). Returns the report of a duplicate, if there is one (RFC 2883 section 4).
+    fn take_reports(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        segment: &Segment,
+        told: &mut Delivery,
+    ) -> Option<SeqRange> {
+        if !link.sack {
+            return None;
+        }
+        let ack = segment.header.ack;
+        let blocks = &segment.header.options.sack;
+        let needless = duplicate(blocks, ack)
+            // Something that the network has doubled.
+            .filter(|_| self.resent_total != 0);
+        let (now, grain, min_rtt) = (micros(cx), self.grain(), self.min_rtt_micros());
+        let Flight { records, recovery } = flight;
+        let flying = SeqRange::between(records.start(), records.end());
+        for block in blocks.iter() {
+            // A block at the acknowledgment contradicts it; one beyond what was sent is nonsense.
+            let sound = block.is_plausible()
+                && block.start.after(ack)
+                && block.end().before_eq(flying.end());
+            let Some(block) = block.intersect(flying).filter(|_| sound) else {
+                continue;
+            };
+            recovery.reported = SeqNum::max(recovery.reported, block.end());
+            let (high, rack, echo) = (recovery.high, &mut recovery.rack, told.echo);
+            records.sack(block, |run| {
+                told.note(&run, high, grain, true);
+                if !is_original(cx, link, &run, echo) {
+                    rack.on_delivered(&run, now, min_rtt);
+                }
+            });
+        }
+        needless
+    }
+
+    /// All is well: whether a repair of the past can be undone is forgotten once what was sent after it is acknowledged.
+    pub(super) fn forget_undo(&self, link: &Link, flight: &mut Flight) {
+        let recovery = &mut flight.recovery;
+        recovery.first_copy = None;
+        let over = |until: SeqNum| link.snd_una.after(until);
+        if recovery
+            .undo
+            .is_some_and(|undo| undo.until.is_some_and(over))
+        {
+            recovery.undo = None;
+        }
+    }
+
+    /// Takes what is acknowledged in sequence out of the flight.
+    fn take_acknowledged(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        told: &mut Delivery,
+        ack: SeqNum,
+    ) {
+        let (now, grain, min_rtt) = (micros(cx), self.grain(), self.min_rtt_micros());
+        let Flight { records, recovery } = flight;
+        while let Some(run) = records.pop_acked(ack) {
+            if run.record.marks.has(Marks::SACKED) {
+                continue;
+            }
+            told.note(&run, recovery.high, grain, false);
+            if link.sack && !is_original(cx, link, &run, told.echo) {
+                recovery.rack.on_delivered(&run, now, min_rtt);
+            }
+        }
+    }
+
+    /// An acknowledgment of new data where the peer has no SACK: one of the segments that it acknowledges filled the hole, the
+    /// others were counted when their duplicates came (Linux's `tcp_remove_reno_sacks`).
+    fn settle_duplicates(
+        &mut self,
+        link: &Link,
+        flight: &mut Flight,
+        told: &mut Delivery,
+        acked: u32,
+        size: u32,
+    ) {
+        // What was sent once may have arrived after what was sent again.
+        told.original &= !told.repeated;
+        let counted = flight.recovery.duplicates;
+        told.delivered = acked.saturating_sub(counted).max(size.min(acked));
+        flight.recovery.duplicates = counted.saturating_sub(acked.saturating_sub(size));
+        self.bound_duplicates(link, flight, acked);
+    }
+
+    /// A round trip, if this acknowledgment tells one: from what was sent once (Karn, RFC 6298 section 3), else by the timestamp
+    /// echo (RFC 7323 section 4). Returns that of what was sent last.
+    fn measure(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        segment: &Segment,
+        told: &Delivery,
+    ) -> Option<Duration> {
+        let now = micros(cx);
+        let acked_at = told.acked_at.filter(|_| !told.repeated);
+        let last = match (told.reported_at, acked_at) {
+            (Some((_, last)), _) | (None, Some((_, last))) => Some(since(now, last)),
+            (None, None) => None,
+        };
+        if let Some((first, _)) = acked_at.or(told.reported_at) {
+            self.rtt.sample(since(now, first));
+        }
+        if let Some(last) = last {
+            self.rtt.note_min(last);
+            return Some(last);
+        }
+        if !told.advanced {
+            return None;
+        }
+        let rtt = link.stamp_rtt(cx, segment)?;
+        self.rtt.sample(rtt);
+        Some(rtt)
+    }
+
+    /// A needless copy: reordering may reach further than was thought (RFC 8985 section 6.2 step 4). A probe's copy was sent by the
+    /// clock and tells nothing of that.
+    fn take_needless(&mut self, link: &Link, flight: &mut Flight, needless: Option<SeqRange>) {
+        let recovery = &mut flight.recovery;
+        let Some(block) = needless else { return };
+        recovery.on_duplicate(block);
+        let of_probe = recovery.probe.is_some_and(|probe| probe.end == block.end());
+        if self.reordering.seen && !of_probe {
+            let round_over = recovery
+                .dsack_round
+                .is_none_or(|round| link.snd_una.after_eq(round));
+            if round_over {
+                recovery.dsack_round = Some(link.snd_nxt);
+                self.reordering.widen();
+            }
+        }
+    }
+
+    /// RFC 8985 section 7.4: what became of the tail loss probe.
+    #[allow(clippy::too_many_arguments)]
+    fn on_probe_acked(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        probe: Probe,
+        needless: Option<SeqRange>,
+        told: &Delivery,
+        ack: SeqNum,
+    ) {
+        if ack.before(probe.end) {
+            return;
+        }
+        let by_dsack = needless.is_some_and(|block| block.end() == probe.end);
+        if !probe.again || by_dsack || (told.duplicate && !told.reported) {
+            // New data, or both the original and the copy have arrived.
+            flight.recovery.probe = None;
+        } else if ack.after(probe.end) {
+            // "A loss was repaired by the probe": the window is reduced at once.
+            self.begin_reduction(cx, link, flight, Some(Cause::Loss));
+            self.mode = Mode::Cwr;
+            self.end_reduction(&flight.recovery);
+            self.mode = Mode::Open;
+            self.try_to_open(link, flight);
+        }
+    }
+
+    /// Whether something was reported that had been sent after the oldest in flight: then the timer may begin anew.
+    fn is_fresher(&self, cx: &Context<'_>, flight: &Flight, told: &Delivery) -> bool {
+        let (Some((first, _)), Some(head)) = (told.reported_at, flight.records.get(0)) else {
+            return false;
+        };
+        let now = micros(cx);
+        now.wrapping_sub(first) > now.wrapping_sub(head.record.at)
+    }
+}
+
+/// Whether the timestamp echo says that what arrived is the original, although a copy was sent.
+fn is_original(cx: &Context<'_>, link: &Link, run: &Run, echo: Option<u32>) -> bool {
+    let (Some(echo), true) = (echo, run.record.marks.has(Marks::REPEATED)) else {
+        return false;
+    };
+    let age = since(micros(cx), run.record.at);
+    link.stamp_at(cx.now - age)
+        .is_some_and(|stamp| is_older(echo, stamp))
+}
+
+/// The block that reports a duplicate (RFC 2883 section 4): the first, if it lies below the acknowledgment or inside of the
+/// second.
+fn duplicate(blocks: &SackBlocks, ack: SeqNum) -> Option<SeqRange> {
+    let (first, rest) = blocks.as_slice().split_first()?;
+    let below = first.start.before(ack);
+    let inside = rest
+        .first()
+        .is_some_and(|second| second.is_plausible() && second.contains_range(*first));
+    (first.is_plausible() && (below || inside)).then_some(*first)
+}
+
+/// The time from `at` to `now`, in microseconds modulo 2^32.
+fn since(now: u32, at: u32) -> Duration {
+    Duration::from_micros(u64::from(now.wrapping_sub(at)))
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a connection by itself knows of data in flight: two transmissions. It is enough as long as nothing is lost, and all
+//! there is when the caller has no memory for a [`Flight`].
+
+use super::link::Link;
+use super::timers::Mark;
+use crate::flight::{Flight, Marks};
+use crate::seq::{SeqNum, SeqRange};
+use crate::time::{Duration, Instant};
+
+/// Data in flight, roughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outline {
+    /// The [`Flight`] knows.
+    Kept,
+    /// What was sent first, up to `first_end`, and what was sent since.
+    Sent {
+        first_end: SeqNum,
+        /// `None`: unknown, after a timeout.
+        first_at: Option<Mark>,
+        last_at: Option<Mark>,
+    },
+    /// A timeout without memory: all is sent again in sequence, as after RFC 5681 section 3.1.
+    Again {
+        /// SND.NXT when the timer expired.
+        recover: SeqNum,
+        /// What is to be sent next; SND.NXT when all has been.
+        next: SeqNum,
+        /// Octets sent since the timeout and not acknowledged.
+        out: u32,
+    },
+}
+
+/// A transmission that the outline cannot hold apart from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Noted {
+    Yes,
+    Crowded,
+}
+
+impl Outline {
+    /// Nothing is in flight.
+    pub(super) const fn new(start: SeqNum) -> Self {
+        Outline::Sent {
+            first_end: start,
+            first_at: None,
+            last_at: None,
+        }
+    }
+
+    /// A SYN-ACK up to `end` is in flight, sent once at `at`; `None`: it measures nothing.
+    pub(super) fn of_syn(end: SeqNum, at: Option<Instant>) -> Self {
+        let at = at.map(Mark::new);
+        Outline::Sent {
+            first_end: end,
+            first_at: at,
+            last_at: at,
+        }
+    }
+
+    /// How long the SYN-ACK of [`of_syn`](Self::of_syn) has been under way.
+    pub(super) fn age_of_syn(&self, now: Instant) -> Option<Duration> {
+        match self {
+            Outline::Sent { first_at, .. } => first_at.map(|at| at.elapsed(now)),
+            Outline::Kept | Outline::Again { .. } => None,
+        }
+    }
+
+    /// Karn: what is sent again measures nothing.
+    pub(super) fn forget_times(&mut self) {
+        if let Outline::Sent {
+            first_at, last_at, ..
+        } = self
+        {
+            *first_at = None;
+            *last_at = None;
+        }
+    }
+
+    /// Octets from `link.snd_nxt` to `end` are sent for the first time at `now`; within `grain` microseconds they count
+    /// as sent with those before. [`Noted::Crowded`]: nothing is noted.
+    pub(super) fn on_sent(&mut self, link: &Link, end: SeqNum, now: Instant, grain: u32) -> Noted {
+        let mark = Some(Mark::new(now));
+        let long_ago =
+            |at: &Option<Mark>| at.is_none_or(|at| at.elapsed(now).as_micros() > u64::from(grain));
+        match self {
+            Outline::Kept => {}
+            Outline::Sent {
+                first_end,
+                first_at,
+                last_at,
+            } => {
+                let single = *first_end == link.snd_nxt;
+                if link.in_flight() == 0 {
+                    *first_at = mark;
+                    *first_end = end;
+                } else if single && !long_ago(first_at) {
+                    *first_end = end;
+                } else if !single && long_ago(last_at) {
+                    return Noted::Crowded;
+                }
+                *last_at = mark;
+            }
+            Outline::Again { next, out, .. } => {
+                *next = end;
+                *out = out.saturating_add(link.snd_nxt.distance_to(end));
+            }
+        }
+        Noted::Yes
+    }
+
+    /// There is no memory for a transmission: it counts as sent with the last one.
+    pub(super) fn on_crowded(&mut self, now: Instant) {
+        if let Outline::Sent { last_at, .. } = self {
+            *last_at = Some(Mark::new(now));
+        }
+    }
+
+    /// Up to `end`, `len` octets were sent again.
+    pub(super) fn on_sent_again(&mut self, end: SeqNum, len: u32) {
+        if let Outline::Again { next, out, .. } = self {
+            *next = end;
+            *out = out.saturating_add(len);
+        }
+    }
+
+    /// The last `len` octets, from `start` on, did not leave the host.
+    pub(super) fn take_back(&mut self, start: SeqNum, len: u32) {
+        match self {
+            Outline::Kept => {}
+            Outline::Sent { first_end, .. } => *first_end = SeqNum::min(*first_end, start),
+            Outline::Again { next, out, .. } => {
+                *out = out.saturating_sub(len);
+                *next = SeqNum::min(*next, start);
+            }
+        }
+    }
+
+    /// The peer acknowledges up to `ack`, and something is left. Returns when the oldest of what is acknowledged was sent,
+    /// if it was sent once, and how many octets have arrived.
+    pub(super) fn on_ack(&mut self, link: &Link, ack: SeqNum) -> (Option<Mark>, u32) {
+        let acked = link.snd_una.distance_to(ack);
+        match self {
+            Outline::Kept => (None, acked),
+            Outline::Sent {
+                first_end,
+                first_at,
+                last_at,
+            } => {
+                let at = *first_at;
+                if ack.after_eq(*first_end) {
+                    *first_end = link.snd_nxt;
+                    *first_at = *last_at;
+                }
+                (at, acked)
+            }
+            Outline::Again { recover, next, out } => {
+                // Only what was sent again has left the network now; what lies beyond was there all along.
+                let arrived = acked.min(*out);
+                if ack.after_eq(*recover) {
+                    *self = Outline::Sent {
+                        first_end: link.snd_nxt,
+                        first_at: None,
+                        last_at: None,
+                    };
+                } else {
+                    *next = SeqNum::max(*next, ack);
+                    *out = out.saturating_sub(arrived);
+                }
+                (None, arrived)
+            }
+        }
+    }
+
+    /// When the oldest octet in flight was sent, if that is known.
+    pub(super) fn first_at(&self) -> Option<u32> {
+        match self {
+            Outline::Sent { first_at, .. } => first_at.map(Mark::get),
+            Outline::Kept | Outline::Again { .. } => None,
+        }
+    }
+
+    /// Octets in the network, of `flight` that are not acknowledged.
+    pub(super) fn pipe(&self, flight: u32) -> u32 {
+        match self {
+            Outline::Again { out, .. } => flight.min(*out),
+            Outline::Kept | Outline::Sent { .. } => flight,
+        }
+    }
+
+    /// Writes into `flight` what is known here.
+    pub(super) fn describe(&self, link: &Link, flight: &mut Flight, now: Instant) {
+        let records = &mut flight.records;
+        records.reset(link.snd_una);
+        flight.recovery.reset(link.snd_una, link.snd_nxt);
+        // What was sent at an unknown time may have been sent again, and tells no round trip.
+        let mut push = |end: SeqNum, at: Option<Mark>| {
+            records.push(end, at.unwrap_or(Mark::new(now)).get(), 0);
+            if at.is_none() {
+                records.set_marks(records.len().saturating_sub(1), Marks::REPEATED);
+            }
+        };
+        match *self {
+            Outline::Kept if link.in_flight() != 0 => push(link.snd_nxt, None),
+            Outline::Kept => {}
+            Outline::Sent {
+                first_end,
+                first_at,
+                last_at,
+            } => {
+                if first_end.after(link.snd_una) && first_end.before(link.snd_nxt) {
+                    push(first_end, first_at);
+                }
+                if link.in_flight() != 0 {
+                    push(
+                        link.snd_nxt,
+                        match first_end == link.snd_nxt {
+                            true => first_at,
+                            false => last_at,
+                        },
+                    );
+                }
+            }
+            Outline::Again { recover, next, .. } => {
+                if link.in_flight() != 0 {
+                    push(link.snd_nxt, None);
+                }
+                let end = SeqNum::min(recover, link.snd_nxt);
+                let again = SeqRange::between(link.snd_una, SeqNum::min(next, end));
+                if again.is_plausible() {
+                    records.resend(again, Mark::new(now).get(), 0);
+                }
+                for index in 0..records.len() {
+                    let Some(run) = records.get(index) else { break };
+                    if run.record.marks.has(Marks::RESENT) {
+                        let marks = run.record.marks.with(Marks::LOST);
+                        records.set_marks(index, marks);
+                    } else if run.range.end().before_eq(end) {
+                        records.lose(index);
+                    }
+                }
+                flight.recovery.high = recover;
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a connection keeps about data in flight: memory that the caller owns, and that exists only while it is needed.
+//!
+//! A connection by itself knows of two transmissions in flight, enough for a request and its answer. When there are more,
+//! or when something seems lost, it asks for a [`Flight`], and gives it back when all is acknowledged. Without it,
+//! because there is no memory, a loss is repaired by the retransmission timer alone, which is slow and correct. So is taking it away
+//! at any time.
+
+mod records;
+
+pub(crate) use records::{is_later, Marks, Records, Run};
+
+use crate::connection::recovery::Recovery;
+use crate::seq::SeqNum;
+
+/// Data in flight, and the repair of what is lost of it.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    pub(crate) records: Records,
+    pub(crate) recovery: Recovery,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Flight::new()
+    }
+}
+
+impl Flight {
+    /// Nothing is in flight.
+    pub const fn new() -> Self {
+        Flight {
+            records: Records::new(SeqNum::new(0)),
+            recovery: Recovery::new(),
+        }
+    }
+
+    /// Bytes that the peer has reported, or stood for by duplicate acknowledgments (`tcpi_sacked`).
+    pub fn reported(&self) -> u32 {
+        self.records
+            .sacked()
+            .saturating_add(self.recovery.duplicates)
+    }
+
+    /// Bytes that are lost, sent again or not (`tcpi_lost`).
+    pub fn lost(&self) -> u32 {
+        self.records.lost()
+    }
+
+    /// Bytes sent again whose copies are in flight (`tcpi_retrans`).
+    pub fn sent_again(&self) -> u32 {
+        self.records.resent()
+    }
+}
+
+/// Where a connection's [`Flight`] lives. Always the same place for one connection.
+pub trait FlightMemory {
+    /// The flight, if there is one.
+    fn get(&mut self) -> Option<&mut Flight>;
+
+    /// The flight; a new one if there is none. `None` if there is no memory.
+    fn make(&mut self) -> Option<&mut Flight>;
+
+    /// The flight is not needed any more.
+    fn release(&mut self);
+}
+
+impl FlightMemory for Option<Flight> {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.as_mut()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        Some(self.get_or_insert_with(Flight::new))
+    }
+
+    fn release(&mut self) {
+        *self = None;
+    }
+}
+
+/// No memory for a [`Flight`], ever.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFlight;
+
+impl FlightMemory for NoFlight {
+    fn get(&mut self) -> Option<&mut Flight> {
+        None
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        None
+    }
+
+    fn release(&mut self) {}
+}

@@ -1,0 +1,834 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is in flight, as a bounded list of runs of octets: when each was last sent, and what has become of it.
+//!
+//! This is the scoreboard of RFC 6675 and the table of transmission times that RFC 8985 asks for. What is sent together,
+//! or nearly so, is one record; acknowledgments and losses cut records. When there are too many, neighbours are
+//! merged, which costs precision in time, and at last reports of the peer are forgotten, which costs a needless
+//! retransmission; nothing else depends on them (RFC 2018 section 8: they were advisory).
+
+use crate::seq::{SeqNum, SeqRange};
+
+/// What has become of a run of octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// In flight since it was first sent.
+    pub(crate) const SENT: Marks = Marks(0);
+    /// The peer has reported it (RFC 2018).
+    pub(crate) const SACKED: Marks = Marks(1);
+    /// Lost.
+    pub(crate) const LOST: Marks = Marks(2);
+    /// Sent again, and that copy is in flight.
+    pub(crate) const RESENT: Marks = Marks(4);
+    /// Sent again at least once: an acknowledgment of it measures no round trip (Karn).
+    pub(crate) const REPEATED: Marks = Marks(8);
+
+    pub(crate) const fn has(self, other: Marks) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) const fn with(self, other: Marks) -> Marks {
+        Marks(self.0 | other.0)
+    }
+
+    pub(crate) const fn without(self, other: Marks) -> Marks {
+        Marks(self.0 & !other.0)
+    }
+
+    /// It has to be sent again.
+    pub(crate) const fn is_hole(self) -> bool {
+        self.has(Marks::LOST) && !self.has(Marks::SACKED.with(Marks::RESENT))
+    }
+}
+
+/// A run of octets with one fate. It begins where the record before it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Behind its last octet.
+    end: SeqNum,
+    /// When the last of it was last sent, in microseconds modulo 2^32.
+    pub(crate) at: u32,
+    /// The first of it was sent so many microseconds earlier.
+    pub(crate) span: u32,
+    pub(crate) marks: Marks,
+}
+
+impl Record {
+    /// Behind its last octet.
+    pub(crate) const fn end(&self) -> SeqNum {
+        self.end
+    }
+}
+
+/// A record with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) range: SeqRange,
+    pub(crate) record: Record,
+}
+
+/// The records, in sequence.
+///
+/// # Invariants
+/// They cover what is in flight without gap or overlap, and none is empty. Two neighbours are never both SACKED.
+/// `sacked`, `lost` and `resent` are the sums of the octets with these marks.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    /// A ring: the first record stands at `head`.
+    slots: [Record; Records::CAPACITY],
+    head: u8,
+    len: u8,
+    start: SeqNum,
+    sacked: u32,
+    lost: u32,
+    resent: u32,
+}
+
+impl Records {
+    /// With the rest of a [`Flight`](super::Flight) this makes 2 KB. Fifty holes in one window are rare; a window
+    /// without holes needs about thirty records, whatever its size.
+    pub(crate) const CAPACITY: usize = 112;
+
+    /// Free records that reports of the peer must leave for what recovery cuts.
+    const RESERVE: usize = 8;
+
+    /// Nothing is in flight; the next octet to be sent is `start`.
+    pub(crate) const fn new(start: SeqNum) -> Self {
+        Records {
+            slots: [Record {
+                end: SeqNum::new(0),
+                at: 0,
+                span: 0,
+                marks: Marks::SENT,
+            }; Records::CAPACITY],
+            head: 0,
+            len: 0,
+            start,
+            sacked: 0,
+            lost: 0,
+            resent: 0,
+        }
+    }
+
+    /// Forgets everything; the next octet to be sent is `start`.
+    pub(crate) fn reset(&mut self, start: SeqNum) {
+        self.head = 0;
+        self.len = 0;
+        self.start = start;
+        self.sacked = 0;
+        self.lost = 0;
+        self.resent = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// SND.UNA, as far as is known here.
+    pub(crate) fn start(&self) -> SeqNum {
+        self.start
+    }
+
+    /// SND.NXT, as far as is known here.
+    pub(crate) fn end(&self) -> SeqNum {
+        self.last().map_or(self.start, |last| last.end)
+    }
+
+    /// Octets that the peer has reported.
+    pub(crate) fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    /// Octets that are lost, sent again or not.
+    pub(crate) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// Octets sent again whose copy is in flight.
+    pub(crate) fn resent(&self) -> u32 {
+        self.resent
+    }
+
+    /// RFC 6675's pipe: octets that are in the network. A copy counts beside an original that is not known to be lost.
+    pub(crate) fn pipe(&self) -> u32 {
+        self.start
+            .distance_to(self.end())
+            .saturating_sub(self.sacked)
+            .saturating_sub(self.lost)
+            .saturating_add(self.resent)
+    }
+
+    fn slot(&self, index: usize) -> usize {
+        let slot = usize::from(self.head).saturating_add(index);
+        match slot.checked_sub(Records::CAPACITY) {
+            Some(wrapped) => wrapped,
+            None => slot,
+        }
+    }
+
+    fn record(&self, index: usize) -> Option<&Record> {
+        if index >= self.len() {
+            return None;
+        }
+        self.slots.get(self.slot(index))
+    }
+
+    fn record_mut(&mut self, index: usize) -> Option<&mut Record> {
+        if index >= self.len() {
+            return None;
+        }
+        let slot = self.slot(index);
+        self.slots.get_mut(slot)
+    }
+
+    fn last(&self) -> Option<&Record> {
+        self.record(self.len().checked_sub(1)?)
+    }
+
+    /// Where the record begins.
+    fn start_of(&self, index: usize) -> SeqNum {
+        match index.checked_sub(1).and_then(|before| self.record(before)) {
+            Some(before) => before.end,
+            None => self.start,
+        }
+    }
+
+    /// The record at `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<Run> {
+        let record = *self.record(index)?;
+        Some(Run {
+            range: SeqRange::between(self.start_of(index), record.end),
+            record,
+        })
+    }
+
+    /// All records, in sequence.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Run> + '_ {
+        let mut start = self.start;
+        (0..self.len()).filter_map(move |index| {
+            let record = *self.record(index)?;
+            let range = SeqRange::between(start, record.end);
+            start = record.end;
+            Some(Run { range, record })
+        })
+    }
+
+    fn count(&mut self, marks: Marks, octets: u32, add: bool) {
+        let apply = |sum: &mut u32| {
+            *sum = match add {
+                true => sum.saturating_add(octets),
+                false => sum.saturating_sub(octets),
+            }
+        };
+        if marks.has(Marks::SACKED) {
+            apply(&mut self.sacked);
+        }
+        if marks.has(Marks::LOST) {
+            apply(&mut self.lost);
+        }
+        if marks.has(Marks::RESENT) {
+            apply(&mut self.resent);
+        }
+    }
+
+    /// Gives the record other marks.
+    pub(crate) fn set_marks(&mut self, index: usize, marks: Marks) {
+        let Some(run) = self.get(index) else { return };
+        self.count(run.record.marks, run.range.len, false);
+        self.count(marks, run.range.len, true);
+        if let Some(record) = self.record_mut(index) {
+            record.marks = marks;
+        }
+    }
+
+    /// The record was sent again, all of it, at `at`.
+    pub(crate) fn set_resent(&mut self, index: usize, at: u32) {
+        let Some(run) = self.get(index) else { return };
+        let marks = run.record.marks.with(Marks::RESENT).with(Marks::REPEATED);
+        self.set_marks(index, marks);
+        if let Some(record) = self.record_mut(index) {
+            record.at = at;
+            record.span = 0;
+        }
+    }
+
+    /// Octets up to `end` were sent for the first time, at `at`. They become part of the last record if that was sent
+    /// within `grain` microseconds.
+    pub(crate) fn push(&mut self, end: SeqNum, at: u32, grain: u32) {
+        if let Some(index) = self.len().checked_sub(1) {
+            if let Some(last) = self.record_mut(index) {
+                let span = at.wrapping_sub(last.at).wrapping_add(last.span);
+                if last.marks == Marks::SENT && span <= grain {
+                    last.end = end;
+                    last.at = at;
+                    last.span = span;
+                    return;
+                }
+            }
+        }
+        if self.len() >= Records::CAPACITY {
+            self.make_room();
+        }
+        self.len = self.len.saturating_add(1);
+        let index = self.len().saturating_sub(1);
+        if let Some(new) = self.record_mut(index) {
+            *new = Record {
+                end,
+                at,
+                span: 0,
+                marks: Marks::SENT,
+            };
+        }
+    }
+
+    /// What lies at `start` and behind did not leave the host.
+    pub(crate) fn take_back(&mut self, start: SeqNum) {
+        while let Some(index) = self.len().checked_sub(1) {
+            let Some(run) = self.get(index).filter(|run| run.range.end().after(start)) else {
+                break;
+            };
+            let marks = run.record.marks;
+            self.count(marks, run.range.len, false);
+            if run.range.start.before(start) {
+                self.count(marks, run.range.start.distance_to(start), true);
+                if let Some(record) = self.record_mut(index) {
+                    record.end = start;
+                }
+                break;
+            }
+            self.len = self.len.saturating_sub(1);
+        }
+    }
+
+    /// The copies of `range` did not leave the host.
+    pub(crate) fn take_back_again(&mut self, range: SeqRange) {
+        self.isolate(range);
+        for index in 0..self.len() {
+            if let Some(run) = self
+                .get(index)
+                .filter(|run| range.contains_range(run.range))
+            {
+                self.set_marks(index, run.record.marks.without(Marks::RESENT));
+            }
+        }
+    }
+
+    /// The first run of what an acknowledgment up to `ack` acknowledges is taken out; `None` when there is no more.
+    pub(crate) fn pop_acked(&mut self, ack: SeqNum) -> Option<Run> {
+        let Some(run) = self.get(0) else {
+            self.start = SeqNum::max(self.start, ack);
+            return None;
+        };
+        if ack.before_eq(self.start) {
+            return None;
+        }
+        let whole = run.record.end.before_eq(ack);
+        let range = match whole {
+            true => run.range,
+            false => SeqRange::between(self.start, ack),
+        };
+        self.count(run.record.marks, range.len, false);
+        self.start = range.end();
+        if whole {
+            self.head = self.slot(1) as u8;
+            self.len = self.len.saturating_sub(1);
+        }
+        Some(Run {
+            range,
+            record: run.record,
+        })
+    }
+
+    /// The peer reports `block`: calls `newly` with each run of it that was not reported before.
+    pub(crate) fn sack(&mut self, block: SeqRange, mut newly: impl FnMut(Run)) {
+        let mut index = 0;
+        while let Some(run) = self.get(index) {
+            if run.range.start.after_eq(block.end()) {
+                break;
+            }
+            let inside = run.record.end.after(block.start) && !run.record.marks.has(Marks::SACKED);
+            if inside {
+                let spare = Records::CAPACITY.saturating_sub(self.len()) > Records::RESERVE;
+                if run.range.start.before(block.start) {
+                    // Without room the report is forgotten.
+                    if spare {
+                        self.split(index, block.start);
+                    }
+                } else if run.record.end.after(block.end()) && !spare {
+                    break;
+                } else {
+                    if run.record.end.after(block.end()) {
+                        self.split(index, block.end());
+                    }
+                    if let Some(run) = self.get(index) {
+                        newly(run);
+                    }
+                    self.set_marks(index, Marks::SACKED);
+                    index = self.join(index);
+                }
+            }
+            index = index.saturating_add(1);
+        }
+    }
+
+    /// Joins the SACKED record with SACKED neighbours; returns where it stands then.
+    fn join(&mut self, index: usize) -> usize {
+        let sacked =
+            |records: &Self, i: usize| records.record(i).is_some_and(|r| r.marks == Marks::SACKED);
+        if sacked(self, index.saturating_add(1)) {
+            self.merge(index, Marks::SACKED);
+        }
+        match index.checked_sub(1) {
+            Some(before) if sacked(self, before) => {
+                self.merge(before, Marks::SACKED);
+                before
+            }
+            _ => index,
+        }
+    }
+
+    /// Cuts the record in two at `at`, which lies inside of it. There must be room.
+    fn split(&mut self, index: usize, at: SeqNum) {
+        let (Some(whole), true) = (self.record(index).copied(), self.len() < Records::CAPACITY)
+        else {
+            return;
+        };
+        // Everything behind moves on by one.
+        self.len = self.len.saturating_add(1);
+        let mut to = self.len().saturating_sub(1);
+        while to > index {
+            let from = to.saturating_sub(1);
+            if let Some(record) = self.record(from).copied() {
+                if let Some(slot) = self.record_mut(to) {
+                    *slot = record;
+                }
+            }
+            to = from;
+        }
+        if let Some(first) = self.record_mut(index) {
+            *first = Record { end: at, ..whole };
+        }
+    }
+
+    /// Makes one of the record and the next, with `marks`; the later time counts, so that nothing is taken for lost
+    /// too early.
+    fn merge(&mut self, index: usize, marks: Marks) {
+        let next = index.saturating_add(1);
+        let (Some(a), Some(b)) = (self.get(index), self.get(next)) else {
+            return;
+        };
+        self.count(a.record.marks, a.range.len, false);
+        self.count(b.record.marks, b.range.len, false);
+        self.count(marks, a.range.len.saturating_add(b.range.len), true);
+        let later = is_later(b.record.at, a.record.at);
+        let at = if later { b.record.at } else { a.record.at };
+        let first = |r: &Record| r.at.wrapping_sub(r.span);
+        let first = match is_later(first(&b.record), first(&a.record)) {
+            true => first(&a.record),
+            false => first(&b.record),
+        };
+        if let Some(slot) = self.record_mut(index) {
+            *slot = Record {
+                end: b.record.end,
+                at,
+                span: at.wrapping_sub(first),
+                marks,
+            };
+        }
+        for to in next..self.len().saturating_sub(1) {
+            if let Some(record) = self.record(to.saturating_add(1)).copied() {
+                if let Some(slot) = self.record_mut(to) {
+                    *slot = record;
+                }
+            }
+        }
+        self.len = self.len.saturating_sub(1);
+    }
+
+    /// Frees at least one record: of two neighbours with the same marks, those sent closest to one another are merged;
+    /// else the smallest report of the peer is forgotten; else two neighbours are taken for in flight.
+    fn make_room(&mut self) {
+        let mut closest: Option<(u32, usize)> = None;
+        let mut smallest: Option<(u32, usize)> = None;
+        for index in 0..self.len() {
+            let (Some(run), next) = (self.get(index), index.saturating_add(1)) else {
+                break;
+            };
+            if let Some(after) = self.record(next) {
+                if after.marks == run.record.marks {
+                    let apart = after.at.wrapping_sub(run.record.at);
+                    let apart = apart.min(apart.wrapping_neg());
+                    if closest.is_none_or(|(least, _)| apart < least) {
+                        closest = Some((apart, index));
+                    }
+                }
+            }
+            if run.record.marks == Marks::SACKED
+                && smallest.is_none_or(|(least, _)| run.range.len < least)
+            {
+                smallest = Some((run.range.len, index));
+            }
+        }
+        if let Some((_, index)) = closest {
+            let marks = self.record(index).map_or(Marks::SENT, |r| r.marks);
+            self.merge(index, marks);
+        } else if let Some((_, index)) = smallest {
+            let first = index.saturating_sub(1);
+            let other = if first == index { 1 } else { first };
+            let marks = self.record(other).map_or(Marks::SENT, |r| r.marks);
+            self.merge(first, marks);
+        } else {
+            let repeated = |i| self.record(i).is_some_and(|r| r.marks.has(Marks::REPEATED));
+            let marks = match repeated(0) || repeated(1) {
+                true => Marks::REPEATED,
+                false => Marks::SENT,
+            };
+            self.merge(0, marks);
+        }
+    }
+
+    /// The first record that has to be sent again.
+    pub(crate) fn first_hole(&self) -> Option<usize> {
+        if self.lost == 0 {
+            return None;
+        }
+        (0..self.len()).find(|&index| self.record(index).is_some_and(|r| r.marks.is_hole()))
+    }
+
+    /// The octets of `range`, whatever they were, were sent again at `at`. They may reach over several records; what the
+    /// peer has reported stays as it is. What was sent again within `grain` microseconds before them becomes one
+    /// record with them.
+    pub(crate) fn resend(&mut self, range: SeqRange, at: u32, grain: u32) {
+        self.isolate(range);
+        let mut index = 0;
+        while let Some(run) = self.get(index) {
+            if range.contains_range(run.range) && !run.record.marks.has(Marks::SACKED) {
+                self.set_resent(index, at);
+                index = self.join_resent(index, grain);
+            }
+            index = index.saturating_add(1);
+        }
+    }
+
+    /// Cuts records so that `range` begins and ends with one, but for what the peer has reported.
+    fn isolate(&mut self, range: SeqRange) {
+        while Records::CAPACITY.saturating_sub(self.len()) < 2 {
+            self.make_room();
+        }
+        for cut in [range.start, range.end()] {
+            let inside = |run: &Run| run.range.start.before(cut) && run.range.end().after(cut);
+            let found = (0..self.len()).find(|&index| {
+                self.get(index)
+                    .is_some_and(|run| inside(&run) && !run.record.marks.has(Marks::SACKED))
+            });
+            if let Some(index) = found {
+                self.split(index, cut);
+            }
+        }
+    }
+
+    /// Joins the record with the one before it if both were sent again, the same way and within `grain` microseconds.
+    fn join_resent(&mut self, index: usize, grain: u32) -> usize {
+        let Some(before) = index.checked_sub(1) else {
+            return index;
+        };
+        let (Some(a), Some(b)) = (self.record(before), self.record(index)) else {
+            return index;
+        };
+        let span = b.at.wrapping_sub(a.at).wrapping_add(a.span);
+        if a.marks != b.marks || span > grain {
+            return index;
+        }
+        let marks = b.marks;
+        self.merge(before, marks);
+        before
+    }
+
+    /// Marks as lost the first `octets` of what is in flight, a segment (RFC 6582). Returns how many of them
+    /// were not lost before.
+    pub(crate) fn lose_first(&mut self, octets: u32) -> u32 {
+        let Some(run) = self.get(0) else { return 0 };
+        if run.record.marks.has(Marks::LOST) {
+            return 0;
+        }
+        if run.range.len > octets {
+            self.isolate(SeqRange::new(self.start, octets));
+        }
+        self.lose(0)
+    }
+
+    /// Marks the record as lost, and with it a copy that is in flight. Returns how many octets that are.
+    pub(crate) fn lose(&mut self, index: usize) -> u32 {
+        let Some(run) = self.get(index) else { return 0 };
+        let marks = run.record.marks;
+        self.set_marks(index, marks.with(Marks::LOST).without(Marks::RESENT));
+        run.range.len
+    }
+
+    /// Nothing is lost after all (an undo): originals count as in flight again.
+    pub(crate) fn find_all(&mut self) {
+        for index in 0..self.len() {
+            if let Some(record) = self.record(index) {
+                let marks = record.marks.without(Marks::LOST);
+                self.set_marks(index, marks);
+            }
+        }
+    }
+
+    /// Forgets all that the peer has reported: it has thrown some of it away (RFC 2018 section 8).
+    pub(crate) fn forget_reports(&mut self) {
+        for index in 0..self.len() {
+            if let Some(record) = self.record(index) {
+                let marks = record.marks.without(Marks::SACKED);
+                self.set_marks(index, marks);
+            }
+        }
+    }
+}
+
+/// Whether `a` is later than `b`, in microseconds modulo 2^32.
+pub(crate) const fn is_later(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) < 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const fn s(n: u32) -> SeqNum {
+        SeqNum::new(n)
+    }
+
+    fn r(start: u32, end: u32) -> SeqRange {
+        SeqRange::between(s(start), s(end))
+    }
+
+    /// Ten records of 1000 octets, 10 us apart.
+    fn ten() -> Records {
+        let mut records = Records::new(s(0));
+        for i in 1..=10 {
+            records.push(s(i * 1000), i * 10, 0);
+        }
+        records
+    }
+
+    fn sack(records: &mut Records, start: u32, end: u32) -> u32 {
+        let mut newly = 0;
+        records.sack(r(start, end), |run| newly += run.range.len);
+        check(records);
+        newly
+    }
+
+    fn marks(records: &Records) -> Vec<(u32, u32, Marks)> {
+        records
+            .iter()
+            .map(|run| {
+                (
+                    run.range.start.get(),
+                    run.range.end().get(),
+                    run.record.marks,
+                )
+            })
+            .collect()
+    }
+
+    /// The invariants.
+    fn check(records: &Records) {
+        let mut next = records.start();
+        let (mut sacked, mut lost, mut resent) = (0, 0, 0);
+        let mut before = Marks::SENT;
+        for run in records.iter() {
+            assert_eq!(run.range.start, next);
+            assert!(run.range.is_plausible(), "{run:?}");
+            next = run.range.end();
+            let marks = run.record.marks;
+            sacked += run.range.len * u32::from(marks.has(Marks::SACKED));
+            lost += run.range.len * u32::from(marks.has(Marks::LOST));
+            resent += run.range.len * u32::from(marks.has(Marks::RESENT));
+            assert!(!(before == Marks::SACKED && marks == Marks::SACKED));
+            before = marks;
+        }
+        assert_eq!(next, records.end());
+        assert_eq!(
+            (records.sacked(), records.lost(), records.resent()),
+            (sacked, lost, resent)
+        );
+        assert!(records.len() <= Records::CAPACITY);
+    }
+
+    #[test]
+    fn push__what_is_sent_together_is_one_record() {
+        let mut records = Records::new(s(0));
+        for i in 0..10 {
+            records.push(s(i * 100 + 100), i * 4, 10);
+        }
+        // 0, 4, 8 are within 10; so are 12, 16, 20, and 24, 28, 32; 36 begins anew.
+        let ends: Vec<_> = records.iter().map(|run| run.range.end().get()).collect();
+        assert_eq!(ends, [300, 600, 900, 1000]);
+        let first = records.get(0).unwrap().record;
+        assert_eq!((first.at, first.span), (8, 8));
+        check(&records);
+    }
+
+    #[test]
+    fn pop_acked__takes_and_trims() {
+        let mut records = ten();
+        assert_eq!(sack(&mut records, 2000, 3000), 1000);
+        let mut popped = Vec::new();
+        while let Some(run) = records.pop_acked(s(3500)) {
+            popped.push((run.range.start.get(), run.range.len, run.record.marks));
+        }
+        assert_eq!(
+            popped,
+            [
+                (0, 1000, Marks::SENT),
+                (1000, 1000, Marks::SENT),
+                (2000, 1000, Marks::SACKED),
+                (3000, 500, Marks::SENT)
+            ]
+        );
+        assert_eq!(records.start(), s(3500));
+        assert_eq!(records.sacked(), 0);
+        assert_eq!(records.pipe(), 6500);
+        check(&records);
+        while records.pop_acked(s(10_000)).is_some() {}
+        assert!(records.is_empty());
+        assert_eq!((records.start(), records.end()), (s(10_000), s(10_000)));
+    }
+
+    #[test]
+    fn sack__cuts_joins_and_reports_once() {
+        let mut records = ten();
+        assert_eq!(sack(&mut records, 2500, 4500), 2000);
+        assert_eq!(sack(&mut records, 2500, 4500), 0);
+        assert_eq!(sack(&mut records, 2000, 5000), 1000);
+        assert_eq!(sack(&mut records, 7000, 8000), 1000);
+        assert_eq!(sack(&mut records, 1000, 9000), 4000);
+        assert_eq!(
+            marks(&records),
+            [
+                (0, 1000, Marks::SENT),
+                (1000, 9000, Marks::SACKED),
+                (9000, 10_000, Marks::SENT)
+            ]
+        );
+        assert_eq!(records.pipe(), 2000);
+    }
+
+    #[test]
+    fn lost_and_sent_again() {
+        let mut records = ten();
+        sack(&mut records, 4000, 10_000);
+        let lost: u32 = (0..4).map(|index| records.lose(index)).sum();
+        assert_eq!((lost, records.pipe()), (4000, 0));
+        assert_eq!(records.first_hole(), Some(0));
+        records.resend(r(0, 1500), 200, 0);
+        check(&records);
+        assert_eq!(records.first_hole(), Some(1));
+        assert_eq!(records.get(1).unwrap().range, r(1500, 2000));
+        assert_eq!(records.pipe(), 1500);
+        // Close in time: one record. And over what the peer has, which stays.
+        records.resend(r(1500, 4500), 205, 10);
+        check(&records);
+        assert_eq!(records.len(), 2);
+        assert_eq!(records.pipe(), 4000);
+        assert_eq!(records.first_hole(), None);
+        // The copy is lost, too.
+        assert_eq!(records.lose(0), 4000);
+        assert_eq!((records.pipe(), records.first_hole()), (0, Some(0)));
+        records.find_all();
+        assert_eq!((records.pipe(), records.lost()), (4000, 0));
+        records.forget_reports();
+        assert_eq!(records.pipe(), 10_000);
+        check(&records);
+    }
+
+    #[test]
+    fn lose_first__a_segment() {
+        let mut records = Records::new(s(0));
+        records.push(s(10_000), 1, 0);
+        assert_eq!(records.lose_first(1000), 1000);
+        assert_eq!(records.lose_first(1000), 0);
+        assert_eq!(records.len(), 2);
+        assert_eq!(records.pipe(), 9000);
+        check(&records);
+    }
+
+    /// With every other segment reported there is no room for all; what is left over is forgotten, and all of it stays
+    /// accounted for.
+    #[test]
+    fn full__forgets_and_stays_whole() {
+        let mut records = Records::new(s(0));
+        for i in 1..=1000 {
+            records.push(s(i * 1000), i * 10, 0);
+            check(&records);
+        }
+        assert!(records.len() <= Records::CAPACITY);
+        for i in 0..500 {
+            sack(&mut records, i * 2000 + 1000, i * 2000 + 2000);
+        }
+        assert!(records.sacked() >= 45_000, "{}", records.sacked());
+        for index in 0..records.len() {
+            if !records.get(index).unwrap().record.marks.has(Marks::SACKED) {
+                records.lose(index);
+            }
+        }
+        let mut at = 1_000_000;
+        while let Some(index) = records.first_hole() {
+            let hole = records.get(index).unwrap().range;
+            at += 7;
+            records.resend(SeqRange::new(hole.start, hole.len.min(1000)), at, 0);
+            check(&records);
+            assert!(at < 1_020_000);
+        }
+        for i in 1..=1000 {
+            while records.pop_acked(s(i * 1000)).is_some() {}
+            check(&records);
+        }
+        assert!(records.is_empty());
+    }
+
+    /// Records that alternate in every way still leave room.
+    #[test]
+    fn make_room__always_finds_some() {
+        let mut records = Records::new(s(0));
+        for i in 0..Records::CAPACITY as u32 {
+            records.push(s((i + 1) * 10), i, 0);
+        }
+        for index in (0..Records::CAPACITY).step_by(2) {
+            records.lose(index);
+        }
+        for extra in 0..50 {
+            let len = records.len();
+            records.push(records.end().add(10), 1000 + extra * 100, 0);
+            assert!(records.len() <= len.max(Records::CAPACITY));
+            check(&records);
+        }
+    }
+
+    #[test]
+    fn ring__across_its_end_and_the_wrap_of_numbers() {
+        let mut records = Records::new(s(u32::MAX - 4000));
+        let mut end = records.start();
+        for i in 0..1000u32 {
+            end = end.add(100);
+            records.push(end, i.wrapping_mul(0x0100_0000), 0);
+            if records.len() > 50 {
+                let ack = records.start().add(150);
+                while records.pop_acked(ack).is_some() {}
+            }
+            if i % 3 == 0 {
+                let start = records.start().add(300);
+                records.sack(SeqRange::new(start, 100), |_| {});
+            }
+            check(&records);
+        }
+    }
+}
