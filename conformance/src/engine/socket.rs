@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
-use oxtcp_engine::{Connection, Context, Error, Event, Flight, Instant, SeqNum, SocketOptions, State};
+use oxtcp_engine::{
+    Connection, Context, Error, Event, Flight, Instant, SeqNum, SocketOptions, State,
+};
 
 use super::memory;
 use super::{Engine, Mini, MiniEntry};

@@ -42,8 +42,10 @@ pub enum TransmitKind {
     Data,
     /// Data that was sent before, perhaps with FIN.
     Retransmission,
-    /// A tail loss probe: new data, or the last segment again (RFC 8985 section 7).
+    /// A tail loss probe: the last segment again (RFC 8985 section 7).
     LossProbe,
+    /// A tail loss probe: new data.
+    LossProbeData,
     /// An acknowledgment without data.
     Ack,
     /// An acknowledgment sent because our receive window opened.

@@ -128,6 +128,7 @@ fn random_setup(rng: &mut Rng) -> Setup {
         payload_share: rng.pick(&[1000, 1000, 1000, 700]),
         burst: rng.pick(&[0, 1, 1460, 3000, 16_000, 65_000]),
         reassembly: true,
+        renege: 0,
         scarce: if rng.chance(100) {
             rng.pick(&[20, 300, 1000])
         } else {
@@ -213,6 +214,10 @@ fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
         } else {
             0
         },
+        burst: 0,
+        burst_len: 0,
+        tail: 0,
+        acks: 0,
         duplicate: if rng.chance(200) {
             rng.below(60) as u32
         } else {
@@ -330,6 +335,87 @@ fn loss_in_one_direction() {
         } else {
             (0, loss)
         };
+        scenario
+    });
+}
+
+/// A queue overflows, a radio link fades: many in a row.
+#[test]
+fn loss_in_bursts() {
+    let outcomes = seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_server, &mut scenario.to_client] {
+            path.loss = 0;
+            path.burst = rng.between(1, 15) as u32;
+            path.burst_len = rng.between(2, 40);
+        }
+        scenario.client.config.orphan_retries = 15;
+        scenario.server.config.orphan_retries = 15;
+        scenario.last_ack_may_fail = true;
+        scenario
+    });
+    assert!(outcomes.iter().map(|o| o.lost).sum::<u64>() > 1_000 || outcomes.len() == 1);
+}
+
+/// The last segment of every other message is lost: with SACK a probe finds out (RFC 8985 section 7), sooner than a timeout.
+#[test]
+fn loss_of_the_tail() {
+    let outcomes = seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_server, &mut scenario.to_client] {
+            path.tail = rng.between(100, 500) as u32;
+        }
+        scenario
+    });
+    let probes = |o: &Outcome| o.client.loss_probes + o.server.loss_probes;
+    assert!(outcomes.iter().map(probes).sum::<u64>() > 300 || outcomes.len() == 1);
+}
+
+/// Data arrives, acknowledgments do not: each that comes stands for many.
+#[test]
+fn loss_of_acknowledgments() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_server, &mut scenario.to_client] {
+            path.acks = rng.between(100, 500) as u32;
+        }
+        // Who hears nothing for long gives the peer up, by right.
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.options.keepalive = false;
+            setup.config.orphan_retries = 15;
+        }
+        scenario.last_ack_may_fail = true;
+        scenario
+    });
+}
+
+/// Peers throw away what they have reported (RFC 2018 section 8).
+#[test]
+fn peers_that_renege() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for path in [&mut scenario.to_server, &mut scenario.to_client] {
+            path.loss = rng.between(10, 60) as u32;
+        }
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.renege = rng.between(5, 100) as u32;
+            setup.config.sack = true;
+            setup.config.orphan_retries = 15;
+        }
+        scenario.last_ack_may_fail = true;
+        scenario
+    });
+}
+
+/// There is no memory for what is in flight, or it is taken away at any time.
+#[test]
+fn no_memory_for_what_is_in_flight() {
+    seeds(300, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.scarce = rng.pick(&[10, 100, 500, 1000]);
+        }
+        scenario.last_ack_may_fail = true;
         scenario
     });
 }

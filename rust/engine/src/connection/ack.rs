@@ -8,7 +8,7 @@ use super::recovery::{Mode, Probe};
 use super::send::{More, Sender};
 use super::timers::{micros, Tick, Timers};
 use super::undo::is_older;
-use crate::congestion::{Ack, Cause, CongestionControl};
+use crate::congestion::{Ack, CongestionControl};
 use crate::context::{Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, Marks, Run};
 use crate::segment::Segment;
@@ -293,11 +293,14 @@ impl Sender {
             let probe = flight.recovery.probe;
             self.restart_timer(cx, link, timers, options, first_at, probe);
         }
-        let reducing = matches!(self.mode, Mode::Cwr | Mode::Recovery);
+        // Without SACK the mode outlives a repair that was undone; the reduction does not.
+        let undone = flight.recovery.undo.is_none();
+        let reducing = self.mode == Mode::Cwr || (self.mode == Mode::Recovery && !undone);
         if reducing {
             let safe = told.advanced && told.lost == 0;
             self.reduce(link, flight, told.delivered, safe);
         }
+        let held = matches!(self.mode, Mode::Cwr | Mode::Recovery);
         // Where reordering is usual, reports count as progress (Linux's tcp_may_raise_cwnd).
         let grows = told.advanced || (told.reported && self.reordering.is_high());
         let holes = flight.records.lost() > flight.records.resent();
@@ -308,7 +311,7 @@ impl Sender {
             lost: told.lost,
             rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
             cwnd_limited: record.cwnd_limited || holes,
-            in_recovery: reducing || !grows || self.reduced.after(told.before),
+            in_recovery: held || !grows || self.reduced.after(told.before),
             ..record
         };
         self.controller.on_ack(&mut self.window, &record);
@@ -513,7 +516,8 @@ impl Sender {
             flight.recovery.probe = None;
         } else if ack.after(probe.end) {
             // "A loss was repaired by the probe": the window is reduced at once.
-            self.begin_reduction(cx, link, flight, Some(Cause::Loss));
+            let in_flight = told.before.distance_to(link.snd_nxt);
+            self.begin_reduction(cx, link, flight, Some(in_flight));
             self.mode = Mode::Cwr;
             self.end_reduction(&flight.recovery);
             self.mode = Mode::Open;

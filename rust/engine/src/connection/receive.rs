@@ -230,13 +230,16 @@ impl Receiver {
             return Payload::OutOfOrder { skip, len };
         }
         let mut next = from.add(len);
+        let (mut report, mut held) = (None, false);
         if let Some(reassembly) = rx.reassembly.as_deref_mut() {
-            if !reassembly.is_empty() {
-                let twice = first_overlap(reassembly, SeqRange::new(from, len));
-                next = reassembly.advance(next);
-                let report = twice.filter(|_| cx.config.dsack);
-                self.update_sack(link, rx, report);
-            }
+            held = !reassembly.is_empty();
+            report = first_overlap(reassembly, SeqRange::new(from, len));
+            next = reassembly.advance(next);
+        }
+        // Also where the caller has thrown away what was reported.
+        if held || self.sack_len() != 0 {
+            let report = report.filter(|_| cx.config.dsack);
+            self.update_sack(link, rx, report);
         }
         self.space = self.space.saturating_sub(link.rcv_nxt.distance_to(next));
         link.rcv_nxt = next;

@@ -427,38 +427,39 @@ impl Sender {
         let reduced = self.reduced.after(link.snd_una);
         self.begin_undo(link, flight, !reducing && !reduced);
         if !reducing {
-            self.begin_reduction(cx, link, flight, (!reduced).then_some(Cause::Loss));
+            let in_flight = (!reduced).then_some(link.in_flight());
+            self.begin_reduction(cx, link, flight, in_flight);
         }
         self.mode = Mode::Recovery;
     }
 
-    /// Congestion is proven: ssthresh is lowered, and cwnd follows (RFC 9937 section 6).
+    /// A segment of `in_flight` octets was lost: ssthresh is lowered, and cwnd follows (RFC 9937 section 6). `None`: for
+    /// something else it has been lowered already.
     pub(super) fn begin_reduction(
         &mut self,
         cx: &Context<'_>,
         link: &Link,
         flight: &mut Flight,
-        cause: Option<Cause>,
+        in_flight: Option<u32>,
     ) {
         let recovery = &mut flight.recovery;
         recovery.high = link.snd_nxt;
         recovery.probe = None;
         recovery.prr = Prr::begin(self.window.cwnd);
-        // `None`: ssthresh has been lowered already.
-        if let Some(cause) = cause {
-            let congestion = self.congestion(cx, link, cause);
-            self.controller.on_congestion(&mut self.window, &congestion);
+        if let Some(in_flight) = in_flight {
+            let loss = self.loss(cx, link, in_flight);
+            self.controller.on_congestion(&mut self.window, &loss);
         }
     }
 
-    fn congestion(&self, cx: &Context<'_>, link: &Link, cause: Cause) -> Congestion {
+    fn loss(&self, cx: &Context<'_>, link: &Link, in_flight: u32) -> Congestion {
         let size = self.segment_size(link, 0).max(1);
         Congestion {
             now: cx.now,
             // RFC 5681: without what limited transmit has added; as in Linux never more than the window.
-            in_flight: link.in_flight().min(self.window.cwnd).max(size),
+            in_flight: in_flight.min(self.window.cwnd).max(size),
             mss: size.min(u32::from(u16::MAX)) as u16,
-            cause,
+            cause: Cause::Loss,
         }
     }
 
@@ -491,7 +492,7 @@ impl Sender {
         link: &Link,
         memory: &mut dyn FlightMemory,
     ) {
-        let congestion = self.congestion(cx, link, Cause::Loss);
+        let congestion = self.loss(cx, link, link.in_flight());
         match self.flight(cx, link, memory, true) {
             Some(flight) => {
                 let recovery = &mut flight.recovery;

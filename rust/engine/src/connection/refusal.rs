@@ -5,12 +5,16 @@
 //! As in Linux: a full queue reduces the window (`tcp_enter_cwr`), and what it dropped, or what there was no memory or
 //! route for, goes back to where it was, to be sent with the next acknowledgment, or by a timer when none is to come.
 
-use super::link::Owed;
+use super::link::{Link, Owed};
 use super::phase::Parts;
-use super::timers::TimerKind;
+use super::recovery::Mode;
+use super::send::Sender;
+use super::timers::{Tick, TimerKind, Timers};
 use super::{Connection, Status};
+use crate::congestion::{Cause, Congestion, CongestionControl};
 use crate::context::Context;
 use crate::flight::FlightMemory;
+use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Refusal, Transmit, TransmitKind};
 use crate::wire::Flags;
@@ -59,10 +63,10 @@ impl Connection {
             let fin = segment.header.flags.contains(Flags::FIN);
             let end = segment.payload.end().add(u32::from(fin));
             match segment.kind {
-                TransmitKind::LossProbe if end != link.snd_nxt => {
+                TransmitKind::LossProbe => {
                     snd.take_back_again(cx, link, flight, start, end);
                 }
-                TransmitKind::Data | TransmitKind::Fin => {
+                TransmitKind::Data | TransmitKind::LossProbeData | TransmitKind::Fin => {
                     snd.take_back(cx, link, flight, start, end);
                     snd.try_later(cx, link, timers, delay);
                 }
@@ -96,6 +100,97 @@ impl Connection {
                     timers.set(TimerKind::KeepAlive, cx.now + delay);
                 }
             }
+            _ => {}
+        }
+    }
+}
+
+impl Sender {
+    /// A queue of this host is full or nearly so: the window shrinks as for a loss, once for what is in flight, and
+    /// nothing is sent again (Linux's tcp_enter_cwr).
+    pub(super) fn on_local_congestion(&mut self, cx: &Context<'_>, link: &Link) {
+        if self.mode >= Mode::Cwr || self.reduced.after(link.snd_una) {
+            return;
+        }
+        let size = self.segment_size(link, 0);
+        let congestion = Congestion {
+            now: cx.now,
+            // Not what is in flight: that may be little because the queue took little.
+            in_flight: self.window.cwnd,
+            mss: size.min(u32::from(u16::MAX)) as u16,
+            cause: Cause::Loss,
+        };
+        self.controller.on_congestion(&mut self.window, &congestion);
+        self.window.cwnd = self.window.cwnd.min(self.window.ssthresh);
+        self.reduced = link.snd_nxt;
+    }
+
+    /// The newest bytes from `start` to `end` did not leave: they count as not sent.
+    pub(super) fn take_back(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        memory: &mut dyn FlightMemory,
+        start: SeqNum,
+        end: SeqNum,
+    ) {
+        if link.snd_nxt != end || !start.before(end) {
+            return;
+        }
+        let len = start.distance_to(end);
+        match self.flight(cx, link, memory, false) {
+            Some(flight) => {
+                flight.records.take_back(start);
+                flight.recovery.on_taken_back(len, false);
+            }
+            None => self.outline.take_back(start, len),
+        }
+        link.snd_nxt = start;
+        if self.small.after(start) {
+            self.small = link.snd_una;
+        }
+    }
+
+    /// The bytes from `start` to `end`, sent again, did not leave.
+    pub(super) fn take_back_again(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        memory: &mut dyn FlightMemory,
+        start: SeqNum,
+        end: SeqNum,
+    ) {
+        let len = start.distance_to(end);
+        match self.flight(cx, link, memory, false) {
+            Some(flight) => {
+                flight.records.take_back_again(SeqRange::new(start, len));
+                flight.recovery.on_taken_back(len, true);
+            }
+            None => self.outline.take_back(start, len),
+        }
+    }
+
+    /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: after
+    /// `delay`, or by its own rule (Linux's tcp_check_probe_timer and tcp_send_probe0).
+    pub(super) fn try_later(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        timers: &mut Timers,
+        delay: Option<Duration>,
+    ) {
+        if link.in_flight() != 0 {
+            return;
+        }
+        timers.clear_acknowledgment();
+        if self.persisted == 0 {
+            self.waiting_since = Tick::new(cx.now);
+        }
+        match delay {
+            Some(delay) if self.persisted != 0 => {
+                timers.set(TimerKind::Persist, cx.now + delay);
+            }
+            _ if timers.get(TimerKind::Persist).is_none() => self.arm_persist(cx, timers),
             _ => {}
         }
     }

@@ -8,9 +8,7 @@ use super::rack::Reordering;
 use super::receive::Receiver;
 use super::recovery::{Mode, Plan, Probe};
 use super::timers::{micros, Tick, TimerKind, Timers};
-use crate::congestion::{
-    restart_after_idle, Cause, Congestion, CongestionControl, Controller, Window,
-};
+use crate::congestion::{restart_after_idle, Controller, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory};
 use crate::rtt::{RtoLimits, RttEstimator};
@@ -31,7 +29,7 @@ pub(super) struct Sender {
     /// The largest window that the peer has offered.
     pub(super) max_wnd: u32,
     /// Behind the last small segment sent (Minshall's variant of Nagle's algorithm, Linux's `snd_sml`).
-    small: SeqNum,
+    pub(super) small: SeqNum,
     pub(super) window: Window,
     pub(super) controller: Controller,
     pub(super) rtt: RttEstimator,
@@ -387,7 +385,8 @@ impl Sender {
         }
         let kind = match (burst.why, burst.len) {
             (Why::Again, _) => TransmitKind::Retransmission,
-            (Why::ProbeAgain | Why::ProbeNew, _) => TransmitKind::LossProbe,
+            (Why::ProbeAgain, _) => TransmitKind::LossProbe,
+            (Why::ProbeNew, _) => TransmitKind::LossProbeData,
             (Why::New, 0) => TransmitKind::Fin,
             (Why::New, _) => TransmitKind::Data,
         };
@@ -757,97 +756,6 @@ impl Sender {
             self.force = true;
         } else {
             link.owed.insert(Owed::PROBE);
-        }
-    }
-}
-
-impl Sender {
-    /// A queue of this host is full or nearly so: the window shrinks as for a loss, once for what is in flight, and
-    /// nothing is sent again (Linux's tcp_enter_cwr).
-    pub(super) fn on_local_congestion(&mut self, cx: &Context<'_>, link: &Link) {
-        if self.mode >= Mode::Cwr || self.reduced.after(link.snd_una) {
-            return;
-        }
-        let size = self.segment_size(link, 0);
-        let congestion = Congestion {
-            now: cx.now,
-            // Not what is in flight: that may be little because the queue took little.
-            in_flight: self.window.cwnd,
-            mss: size.min(u32::from(u16::MAX)) as u16,
-            cause: Cause::Loss,
-        };
-        self.controller.on_congestion(&mut self.window, &congestion);
-        self.window.cwnd = self.window.cwnd.min(self.window.ssthresh);
-        self.reduced = link.snd_nxt;
-    }
-
-    /// The newest bytes from `start` to `end` did not leave: they count as not sent.
-    pub(super) fn take_back(
-        &mut self,
-        cx: &Context<'_>,
-        link: &mut Link,
-        memory: &mut dyn FlightMemory,
-        start: SeqNum,
-        end: SeqNum,
-    ) {
-        if link.snd_nxt != end || !start.before(end) {
-            return;
-        }
-        let len = start.distance_to(end);
-        match self.flight(cx, link, memory, false) {
-            Some(flight) => {
-                flight.records.take_back(start);
-                flight.recovery.on_taken_back(len, false);
-            }
-            None => self.outline.take_back(start, len),
-        }
-        link.snd_nxt = start;
-        if self.small.after(start) {
-            self.small = link.snd_una;
-        }
-    }
-
-    /// The bytes from `start` to `end`, sent again, did not leave.
-    pub(super) fn take_back_again(
-        &mut self,
-        cx: &Context<'_>,
-        link: &Link,
-        memory: &mut dyn FlightMemory,
-        start: SeqNum,
-        end: SeqNum,
-    ) {
-        let len = start.distance_to(end);
-        match self.flight(cx, link, memory, false) {
-            Some(flight) => {
-                flight.records.take_back_again(SeqRange::new(start, len));
-                flight.recovery.on_taken_back(len, true);
-            }
-            None => self.outline.take_back(start, len),
-        }
-    }
-
-    /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: after
-    /// `delay`, or by its own rule (Linux's tcp_check_probe_timer and tcp_send_probe0).
-    pub(super) fn try_later(
-        &mut self,
-        cx: &Context<'_>,
-        link: &Link,
-        timers: &mut Timers,
-        delay: Option<Duration>,
-    ) {
-        if link.in_flight() != 0 {
-            return;
-        }
-        timers.clear_acknowledgment();
-        if self.persisted == 0 {
-            self.waiting_since = Tick::new(cx.now);
-        }
-        match delay {
-            Some(delay) if self.persisted != 0 => {
-                timers.set(TimerKind::Persist, cx.now + delay);
-            }
-            _ if timers.get(TimerKind::Persist).is_none() => self.arm_persist(cx, timers),
-            _ => {}
         }
     }
 }

@@ -8,6 +8,8 @@
 //! at any time.
 
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use records::{is_later, Marks, Records, Run};
 

@@ -3,6 +3,7 @@
 
 use super::packet;
 use super::rng::Rng;
+use oxtcp_engine::wire::Flags;
 use oxtcp_engine::{Duration, Instant};
 use std::collections::BTreeMap;
 
@@ -14,6 +15,13 @@ pub struct Path {
     pub jitter: Duration,
     /// Chances per mille and packet.
     pub loss: u32,
+    /// Chance that so many packets in a row are lost, of those within [`FADE`].
+    pub burst: u32,
+    pub burst_len: u64,
+    /// Chance that the last packet of what was written is lost.
+    pub tail: u32,
+    /// Chance that a packet without data is lost.
+    pub acks: u32,
     pub duplicate: u32,
     pub corrupt: u32,
     /// Bursts pass whole, as over loopback, and are not cut into segments.
@@ -34,6 +42,10 @@ impl Default for Path {
             delay: Duration::from_millis(10),
             jitter: Duration::ZERO,
             loss: 0,
+            burst: 0,
+            burst_len: 0,
+            tail: 0,
+            acks: 0,
             duplicate: 0,
             corrupt: 0,
             whole_bursts: false,
@@ -45,6 +57,9 @@ impl Default for Path {
     }
 }
 
+/// The longest burst of losses: a sender that waits longer and longer between its attempts outlives it.
+const FADE: Duration = Duration::from_millis(2_000);
+
 /// A path and what is on its way.
 pub struct Link {
     path: Path,
@@ -54,6 +69,9 @@ pub struct Link {
     sent: u64,
     /// When the transmitter is free again.
     free_at: Instant,
+    /// So many more are lost, until then.
+    doomed: u64,
+    fades_until: Instant,
     pub carried: u64,
     pub lost: u64,
 }
@@ -66,6 +84,8 @@ impl Link {
             flying: BTreeMap::new(),
             sent: 0,
             free_at: Instant::default(),
+            doomed: 0,
+            fades_until: Instant::default(),
             carried: 0,
             lost: 0,
         }
@@ -83,7 +103,7 @@ impl Link {
 
     pub fn send(&mut self, now: Instant, bytes: Vec<u8>) {
         self.carried += 1;
-        if self.rng.chance(self.path.loss) {
+        if self.loses(now, &bytes) {
             self.lost += 1;
             return;
         }
@@ -110,6 +130,34 @@ impl Link {
         }
         let delay = self.jittered();
         self.put(leaves + delay, bytes);
+    }
+
+    fn loses(&mut self, now: Instant, bytes: &[u8]) -> bool {
+        if self.doomed == 0 && self.rng.chance(self.path.burst) {
+            self.doomed = self.rng.between(1, self.path.burst_len.max(1));
+            self.fades_until = now + FADE;
+        }
+        if now > self.fades_until {
+            self.doomed = 0;
+        }
+        if self.doomed > 0 {
+            self.doomed -= 1;
+            return true;
+        }
+        if self.rng.chance(self.path.loss) {
+            return true;
+        }
+        if self.path.tail == 0 && self.path.acks == 0 {
+            return false;
+        }
+        let Some((segment, payload)) = packet::read(bytes) else {
+            return false;
+        };
+        let flags = segment.header.flags;
+        match payload.is_empty() {
+            true => !flags.syn() && !flags.fin() && self.rng.chance(self.path.acks),
+            false => flags.contains(Flags::PSH) && self.rng.chance(self.path.tail),
+        }
     }
 
     fn jittered(&mut self) -> Duration {

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod host;
+pub mod invariants;
 pub mod link;
 pub mod memory;
 pub mod packet;

@@ -9,6 +9,7 @@ mod arriving;
 mod closing;
 mod opening;
 mod receiving;
+mod recovering;
 mod refusing;
 mod sending;
 mod timing;

@@ -12,7 +12,7 @@ use core::num::NonZeroU32;
 use Refusal::{Congested, Dropped, Failed, NoMemory};
 use TransmitKind::{Ack, Data, Fin, KeepAlive, Probe, Retransmission};
 
-fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
+pub(super) fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
     let config = peer.config.clone();
     let cx = crate::context::Context {
         now: peer.now,

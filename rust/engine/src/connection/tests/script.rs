@@ -10,7 +10,7 @@ use crate::context::{Config, Context, SocketOptions};
 use crate::flight::Flight;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
-use crate::seq::SeqNum;
+use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, Transmit, TransmitKind};
 use crate::wire::{Flags, Header, Options, Timestamps, WindowScale};
@@ -271,6 +271,21 @@ impl Peer {
     pub fn ack(&mut self, ack: u32) {
         let at = IRS.add(1).distance_to(self.conn.rcv_nxt());
         assert_eq!(self.data(at, 0, ack, Flags::NONE), Payload::None);
+    }
+
+    /// A bare acknowledgment with SACK blocks, as offsets of our data (start, end), that echoes a timestamp.
+    pub fn report(&mut self, ack: u32, blocks: &[(u32, u32)], echo: Option<u32>) {
+        let mut segment = seg(Flags::ACK, self.conn.rcv_nxt(), ISS.add(1).add(ack), 0);
+        segment.header.window = self.window;
+        for (start, end) in blocks {
+            let block = SeqRange::new(ISS.add(1).add(*start), end - start);
+            segment.header.options.sack.push(block);
+        }
+        if let Some(val) = self.stamps {
+            let ecr = echo.unwrap_or(0);
+            segment.header.options.timestamps = Some(Timestamps { val, ecr });
+        }
+        assert_eq!(self.give(segment), Payload::None);
     }
 
     /// A bare acknowledgment with a window.

@@ -4,11 +4,11 @@
 
 use super::script::*;
 use crate::congestion::Algorithm;
-use crate::connection::{Payload, TimerKind};
+use crate::connection::TimerKind;
 use crate::context::{Config, SocketOptions};
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::{BurstLimit, TransmitKind};
-use crate::wire::{Flags, SackBlocks};
+use crate::wire::Flags;
 use TransmitKind::{Data, Probe, Retransmission};
 
 fn nodelay() -> SocketOptions {
@@ -24,14 +24,7 @@ fn with(options: SocketOptions) -> Peer {
 
 /// A duplicate acknowledgment with SACK blocks, as offsets (start, end).
 fn sack(peer: &mut Peer, ack: u32, blocks: &[(u32, u32)]) {
-    let mut segment = seg(Flags::ACK, peer.conn.rcv_nxt(), ISS.add(1).add(ack), 0);
-    segment.header.window = peer.window;
-    let mut option = SackBlocks::default();
-    for (start, end) in blocks {
-        option.push(SeqRange::new(ISS.add(1).add(*start), end - start));
-    }
-    segment.header.options.sack = option;
-    assert_eq!(peer.give(segment), Payload::None);
+    peer.report(ack, blocks, None);
 }
 
 #[test]

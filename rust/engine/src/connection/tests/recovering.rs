@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loss and its repair: RACK, tail loss probes, PRR, F-RTO, undo, reneging, and what happens without memory.
+
+use super::refusing::refuse;
+use super::script::*;
+use crate::congestion::Algorithm;
+use crate::connection::{Mode, TimerKind};
+use crate::context::{Config, SocketOptions};
+use crate::transmit::{BurstLimit, Refusal, TransmitKind};
+use TransmitKind::{Data, LossProbe, LossProbeData, Retransmission};
+
+/// A connection with a round trip of 100 ms, and NewReno: round numbers.
+fn connected(sack: bool, stamps: bool) -> Peer {
+    let config = Config {
+        congestion_control: Algorithm::NewReno,
+        ..Config::default()
+    };
+    let options = SocketOptions {
+        nodelay: true,
+        ..SocketOptions::default()
+    };
+    let offer = Offer {
+        sack,
+        stamps,
+        ..Offer::default()
+    };
+    let mut peer = established_with(config, options, offer);
+    // The handshake took 10 ms; this is the path.
+    for i in 1..=40 {
+        peer.write(1);
+        let _ = peer.sent();
+        peer.advance(100);
+        peer.ack(i);
+    }
+    peer.quiet();
+    assert!(peer.flight.is_none());
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    peer
+}
+
+/// Where the data of a test begins.
+const AT: u32 = 40;
+
+/// What is sent now, as (kind, segment, segments), in segments of 1000 behind [`AT`].
+fn segments(peer: &mut Peer) -> std::vec::Vec<(TransmitKind, u32, u32)> {
+    let sent = peer.sent_short();
+    sent.into_iter()
+        .map(|(kind, at, len)| (kind, (at - AT) / 1000, len / 1000))
+        .collect()
+}
+
+/// An acknowledgment of the first `ack` segments with SACK blocks, as (first, behind the last).
+fn report(peer: &mut Peer, ack: u32, blocks: &[(u32, u32)]) {
+    let blocks: std::vec::Vec<_> = blocks
+        .iter()
+        .map(|(start, end)| (AT + start * 1000, AT + end * 1000))
+        .collect();
+    peer.report(AT + ack * 1000, &blocks, None);
+}
+
+/// Ten segments, of which one burst is made.
+fn ten(peer: &mut Peer) {
+    peer.limit = BurstLimit(10_000);
+    peer.write(10_000);
+    assert_eq!(segments(peer), [(Data, 0, 10)]);
+    peer.limit = BurstLimit(0);
+}
+
+/// RFC 8985 section 6.2: one report alone may be reordering; a quarter of a round trip later it is not.
+#[test]
+fn rack__waits_for_a_quarter_of_the_round_trip() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 0, &[(7, 8)]);
+    peer.quiet();
+    assert_eq!(peer.conn.mode(), Mode::Disorder);
+    assert!(peer.conn.timer_of(TimerKind::Reorder).is_some());
+    // The shortest round trip was that of the handshake.
+    let waited = peer.expire();
+    assert!((2..=3).contains(&waited), "{waited}");
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    assert_eq!(peer.flight.as_ref().unwrap().lost(), 7000);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
+    // It was reordering, and reached over three segments.
+    report(&mut peer, 0, &[(4, 5), (7, 8)]);
+    assert_eq!(peer.conn.reordering(), 4);
+}
+
+/// Three reported segments are as good as three duplicate acknowledgments (RFC 8985 section 6.2 step 4).
+#[test]
+fn rack__three_reports_do_not_wait() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(3000);
+    peer.advance(100);
+    for (behind, next) in [(2, 10), (3, 11)] {
+        // Limited transmit (RFC 3042).
+        report(&mut peer, 0, &[(1, behind)]);
+        assert_eq!(segments(&mut peer), [(Data, next, 1)]);
+    }
+    report(&mut peer, 0, &[(1, 4)]);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
+    assert_eq!(peer.conn.ssthresh(), 5000);
+    peer.advance(100);
+    report(&mut peer, 12, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    assert_eq!(segments(&mut peer), [(Data, 12, 1)]);
+}
+
+/// What was sent after the copy has arrived, and the copy has not (RFC 8985 section 3.3, "lost retransmission").
+#[test]
+fn rack__finds_a_lost_copy() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(10_000);
+    peer.advance(100);
+    // Three arrived at once: half as many may go (RFC 9937).
+    report(&mut peer, 0, &[(1, 4)]);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1), (Data, 10, 1)]);
+    for behind in 5..=10 {
+        peer.advance(1);
+        report(&mut peer, 0, &[(1, behind)]);
+    }
+    let new = segments(&mut peer);
+    assert!(new.iter().all(|sent| sent.0 == Data), "{new:?}");
+    let last = new.last().unwrap().1;
+    // The new data arrives a round trip later, the copy has not.
+    peer.advance(100);
+    report(&mut peer, 0, &[(1, last + 1)]);
+    let again = segments(&mut peer);
+    assert_eq!(again.first(), Some(&(Retransmission, 0, 1)), "{again:?}");
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    report(&mut peer, last + 1, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+}
+
+/// RFC 8985 section 7: a lost tail is repaired after two round trips, not by a timeout.
+#[test]
+fn probe__finds_a_lost_tail() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 7, &[]);
+    peer.quiet();
+    assert!(peer.conn.timer_of(TimerKind::LossProbe).is_some());
+    let waited = peer.expire();
+    assert!((200..=205).contains(&waited), "{waited}");
+    assert_eq!(segments(&mut peer), [(LossProbe, 9, 1)]);
+    // One probe; then the timeout.
+    assert!(peer.conn.timer_of(TimerKind::Retransmit).is_some());
+    peer.advance(100);
+    report(&mut peer, 7, &[(9, 10)]);
+    // Two are missing and were sent long before the probe.
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    let again = segments(&mut peer);
+    assert_eq!(again.first().map(|sent| sent.1), Some(7), "{again:?}");
+    peer.advance(100);
+    report(&mut peer, 10, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    assert_eq!(peer.conn.retransmits(), 0);
+}
+
+/// RFC 8985 section 7.4: when the probe itself has repaired the loss, the window is reduced all the same; when the probe was
+/// needless, it is not.
+#[test]
+fn probe__a_repaired_loss_is_congestion_and_a_duplicate_is_not() {
+    for lost in [true, false] {
+        let mut peer = connected(true, false);
+        ten(&mut peer);
+        let cwnd = peer.conn.cwnd();
+        peer.advance(100);
+        report(&mut peer, 9, &[]);
+        peer.write(2000);
+        // Only one segment is in flight: the peer may delay its acknowledgment.
+        let _ = peer.sent();
+        peer.advance(10);
+        report(&mut peer, 10, &[]);
+        let _ = peer.expire();
+        assert_eq!(segments(&mut peer), [(LossProbe, 11, 1)]);
+        peer.write(1000);
+        assert_eq!(segments(&mut peer), [(Data, 12, 1)]);
+        peer.advance(100);
+        match lost {
+            true => report(&mut peer, 13, &[]),
+            false => {
+                report(&mut peer, 12, &[(11, 12)]);
+                report(&mut peer, 13, &[]);
+            }
+        }
+        assert_eq!(peer.conn.mode(), Mode::Open);
+        assert_eq!(peer.conn.cwnd() < cwnd, lost, "{}", peer.conn.cwnd());
+    }
+}
+
+/// New data is as good a probe as old (RFC 8985 section 7.3), and goes whatever the congestion window says.
+#[test]
+fn probe__new_data_first() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(1000);
+    peer.quiet();
+    let _ = peer.expire();
+    assert_eq!(segments(&mut peer), [(LossProbeData, 10, 1)]);
+}
+
+/// A probe that a full queue of this host drops was not sent: new data is sent when its turn comes, without a gap, and the last
+/// segment was sent once.
+#[test]
+fn probe__that_did_not_leave() {
+    for new in [true, false] {
+        let mut peer = connected(true, false);
+        ten(&mut peer);
+        if new {
+            peer.write(1000);
+            peer.quiet();
+        }
+        let nxt = peer.conn.snd_nxt();
+        let _ = peer.expire();
+        let probe = peer.next();
+        assert_eq!(probe.kind == LossProbeData, new, "{probe:?}");
+        refuse(&mut peer, &probe, 0, Refusal::Dropped);
+        assert_eq!(peer.conn.snd_nxt(), nxt);
+        assert!(peer.conn.timer_of(TimerKind::Retransmit).is_some());
+        // The window has been reduced for the queue, and opens again.
+        peer.advance(10);
+        report(&mut peer, 9, &[]);
+        match new {
+            true => assert_eq!(segments(&mut peer), [(Data, 10, 1)]),
+            false => peer.quiet(),
+        }
+        report(&mut peer, 10 + u32::from(new), &[]);
+        assert_eq!(peer.conn.unacked(), 0);
+        assert_eq!(peer.conn.mode(), Mode::Open);
+    }
+}
+
+/// RFC 5682 section 3.1: after a timeout that was too early, originals arrive; the window is restored.
+#[test]
+fn frto__a_spurious_timeout_is_undone() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(5000);
+    let (cwnd, ssthresh) = (peer.conn.cwnd(), peer.conn.ssthresh());
+    // The probe, then the timeout: both too early.
+    let _ = peer.expire();
+    let _ = peer.sent();
+    let _ = peer.expire();
+    assert_eq!(peer.conn.mode(), Mode::Loss);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
+    // The first acknowledgment: new data goes, as a test.
+    peer.advance(100);
+    report(&mut peer, 1, &[]);
+    let new = segments(&mut peer);
+    assert!(
+        !new.is_empty() && new.iter().all(|sent| sent.0 == Data),
+        "{new:?}"
+    );
+    // The second acknowledges something that was never sent again.
+    report(&mut peer, 2, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    assert!(peer.conn.cwnd() >= cwnd, "{}", peer.conn.cwnd());
+    assert_eq!(peer.conn.ssthresh(), ssthresh);
+    assert_eq!(peer.conn.retransmits(), 0);
+    assert!(segments(&mut peer).iter().all(|sent| sent.0 == Data));
+}
+
+/// And one that was in time: reports of the new data alone show that the rest is lost.
+#[test]
+fn frto__a_true_timeout_is_repaired() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(5000);
+    let _ = peer.expire();
+    let _ = peer.sent();
+    let _ = peer.expire();
+    let _ = peer.sent();
+    peer.advance(100);
+    report(&mut peer, 1, &[]);
+    let new = segments(&mut peer);
+    assert!(new.iter().all(|sent| sent.0 == Data), "{new:?}");
+    let first = new.first().unwrap().1;
+    peer.advance(100);
+    report(&mut peer, 1, &[(first, first + 1)]);
+    let again = segments(&mut peer);
+    assert_eq!(again.first().map(|s| (s.0, s.1)), Some((Retransmission, 1)));
+    assert!(peer.conn.in_recovery());
+}
+
+/// RFC 3522: the acknowledgment echoes a timestamp older than the copy, so the original arrived.
+#[test]
+fn eifel__an_early_copy_is_undone_by_the_timestamp() {
+    for sack in [true, false] {
+        let mut peer = connected(sack, true);
+        peer.limit = BurstLimit(20_000);
+        peer.write(10 * 988);
+        let val = peer.next().header.options.timestamps.unwrap().val;
+        peer.quiet();
+        peer.limit = BurstLimit(0);
+        let cwnd = peer.conn.cwnd();
+        peer.advance(100);
+        let at = |n: u32| AT + n * 988;
+        for n in 2..=4 {
+            match sack {
+                true => peer.report(at(0), &[(at(1), at(n))], Some(val)),
+                false => peer.report(at(0), &[], Some(val)),
+            }
+        }
+        assert_eq!(peer.conn.mode(), Mode::Recovery, "SACK {sack}");
+        assert_eq!(peer.sent_short(), [(Retransmission, at(0), 988)]);
+        assert!(peer.conn.ssthresh() < cwnd);
+        // Late, not lost.
+        peer.advance(5);
+        peer.report(at(10), &[], Some(val));
+        assert!(peer.conn.cwnd() >= cwnd, "SACK {sack}");
+        assert!(peer.conn.ssthresh() >= cwnd, "SACK {sack}");
+        if sack {
+            assert_eq!(peer.conn.mode(), Mode::Open);
+        }
+    }
+}
+
+/// RFC 3708: all that was sent again is reported as a duplicate, even after the repair is over.
+#[test]
+fn dsack__undoes_a_needless_repair() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    let cwnd = peer.conn.cwnd();
+    peer.advance(100);
+    report(&mut peer, 0, &[(1, 4)]);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
+    peer.advance(5);
+    report(&mut peer, 10, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    assert!(peer.conn.cwnd() < cwnd && peer.conn.ssthresh() < cwnd);
+    assert!(peer.flight.is_some(), "a D-SACK may follow");
+    peer.advance(95);
+    report(&mut peer, 10, &[(0, 1)]);
+    assert!(peer.conn.cwnd() >= cwnd);
+    assert!(peer.conn.ssthresh() >= cwnd);
+    // Nothing is left to remember.
+    peer.quiet();
+    assert!(peer.flight.is_none());
+}
+
+/// Without a D-SACK the chance passes with what is sent and acknowledged afterwards.
+#[test]
+fn undo__is_forgotten_with_the_next_window() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 0, &[(1, 4)]);
+    let _ = peer.sent();
+    peer.advance(100);
+    report(&mut peer, 10, &[]);
+    peer.quiet();
+    assert!(peer.flight.is_some());
+    peer.write(1000);
+    let _ = peer.sent();
+    peer.advance(100);
+    report(&mut peer, 11, &[]);
+    peer.quiet();
+    assert!(peer.flight.is_none());
+    let cwnd = peer.conn.cwnd();
+    report(&mut peer, 11, &[(0, 1)]);
+    assert_eq!(peer.conn.cwnd(), cwnd);
+}
+
+/// RFC 2018 section 8: the peer has thrown away what it had reported. It gets half a round trip to acknowledge it after all,
+/// then everything is sent again.
+#[test]
+fn reneging__is_noticed_and_survived() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 0, &[(5, 10)]);
+    let _ = peer.sent();
+    peer.advance(100);
+    // The hole is filled, and what was beyond is gone.
+    report(&mut peer, 5, &[]);
+    let waited = peer.expire();
+    assert!((10..=100).contains(&waited), "{waited}");
+    assert_eq!(peer.conn.mode(), Mode::Loss);
+    assert_eq!(peer.flight.as_ref().unwrap().reported(), 0);
+    let mut ack = 5;
+    while ack < 10 {
+        let again = segments(&mut peer);
+        assert!(again.iter().all(|sent| sent.0 == Retransmission));
+        assert_eq!(again.first().map(|sent| sent.1), Some(ack), "{again:?}");
+        ack += again.iter().map(|sent| sent.2).sum::<u32>();
+        peer.advance(100);
+        report(&mut peer, ack, &[]);
+    }
+    peer.quiet();
+    assert_eq!(peer.conn.unacked(), 0);
+    assert_eq!(peer.conn.poll_timeout(), None);
+}
+
+/// RFC 9937 section 6: in the course of a recovery the window comes down to ssthresh, not below and not beyond.
+#[test]
+fn prr__ends_at_ssthresh() {
+    let mut peer = connected(true, false);
+    peer.write(40_000);
+    assert_eq!(peer.sent().len(), 10);
+    peer.advance(100);
+    report(&mut peer, 0, &[(1, 4)]);
+    let mut sent = segments(&mut peer);
+    for behind in 5..=10 {
+        report(&mut peer, 0, &[(1, behind)]);
+        sent.extend(segments(&mut peer));
+    }
+    // Nine arrived; of ten in flight five are to be left.
+    assert_eq!(sent.first(), Some(&(Retransmission, 0, 1)));
+    assert_eq!(sent.len(), 5, "{sent:?}");
+    let flight = peer.flight.as_ref();
+    assert_eq!(peer.conn.in_network(flight), 5000);
+    peer.advance(100);
+    report(&mut peer, 10, &[]);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+    assert!(peer.conn.cwnd() <= 6000, "{}", peer.conn.cwnd());
+    assert_eq!(peer.conn.ssthresh(), 5000);
+}
+
+/// The caller takes the memory away in the midst of a repair: the timeout repairs what is left.
+#[test]
+fn memory__taken_away() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 0, &[(5, 10)]);
+    assert!(!segments(&mut peer).is_empty());
+    peer.flight = None;
+    peer.advance(100);
+    report(&mut peer, 2, &[]);
+    let mut ack = 2;
+    let mut timeouts = 0;
+    while ack < 10 {
+        if peer.conn.unacked() != 0 && segments(&mut peer).is_empty() {
+            let _ = peer.expire();
+            timeouts += 1;
+            assert!(timeouts < 20);
+        }
+        ack += 1;
+        report(&mut peer, ack, &[]);
+    }
+    peer.quiet();
+    assert_eq!(peer.conn.unacked(), 0);
+    assert_eq!(peer.conn.mode(), Mode::Open);
+}
+
+/// The flight is there while there are three bursts or more, and no longer.
+#[test]
+fn memory__exists_while_it_is_needed() {
+    let mut peer = connected(true, false);
+    for n in 1..=5 {
+        peer.write(1000);
+        let _ = peer.sent();
+        peer.advance(10);
+        assert_eq!(peer.flight.is_some(), n > 2, "{n}");
+    }
+    report(&mut peer, 4, &[]);
+    peer.quiet();
+    assert!(peer.flight.is_some());
+    report(&mut peer, 5, &[]);
+    peer.quiet();
+    assert!(peer.flight.is_none());
+}
