@@ -20,6 +20,10 @@ pub(super) enum Outline {
         /// `None`: unknown, after a timeout.
         first_at: Option<Mark>,
         last_at: Option<Mark>,
+        /// Whether it was sent over a long time, for want of memory. Then only its last octet was sent when it says: an
+        /// acknowledgment of less tells no round trip, or it would seem too short.
+        first_long: bool,
+        last_long: bool,
     },
     /// A timeout without memory: all is sent again in sequence, as after RFC 5681 section 3.1.
     Again {
@@ -47,6 +51,8 @@ impl Outline {
             first_end: start,
             first_at: None,
             last_at: None,
+            first_long: false,
+            last_long: false,
         }
     }
 
@@ -57,6 +63,8 @@ impl Outline {
             first_end: end,
             first_at: at,
             last_at: at,
+            first_long: false,
+            last_long: false,
         }
     }
 
@@ -91,17 +99,23 @@ impl Outline {
                 first_end,
                 first_at,
                 last_at,
+                first_long,
+                last_long,
             } => {
                 let single = *first_end == link.snd_nxt;
                 if link.in_flight() == 0 {
                     *first_at = mark;
                     *first_end = end;
+                    *first_long = false;
                 } else if single && !long_ago(first_at) {
                     *first_end = end;
-                } else if !single && long_ago(last_at) {
+                } else if single {
+                    *last_at = mark;
+                    *last_long = false;
+                } else if long_ago(last_at) {
                     return Noted::Crowded;
                 }
-                *last_at = mark;
+                // What joins others leaves them their time, or many short gaps would make a long one.
             }
             Outline::Again { next, out, .. } => {
                 *next = end;
@@ -111,10 +125,14 @@ impl Outline {
         Noted::Yes
     }
 
-    /// There is no memory for a transmission: it counts as sent with the last one.
+    /// There is no memory for a transmission: it joins the last one.
     pub(super) fn on_crowded(&mut self, now: Instant) {
-        if let Outline::Sent { last_at, .. } = self {
+        if let Outline::Sent {
+            last_at, last_long, ..
+        } = self
+        {
             *last_at = Some(Mark::new(now));
+            *last_long = true;
         }
     }
 
@@ -148,11 +166,14 @@ impl Outline {
                 first_end,
                 first_at,
                 last_at,
+                first_long,
+                last_long,
             } => {
-                let at = *first_at;
+                let at = first_at.filter(|_| !*first_long || ack.after_eq(*first_end));
                 if ack.after_eq(*first_end) {
                     *first_end = link.snd_nxt;
                     *first_at = *last_at;
+                    *first_long = *last_long;
                 }
                 (at, acked)
             }
@@ -160,11 +181,7 @@ impl Outline {
                 // Only what was sent again has left the network now; what lies beyond was there all along.
                 let arrived = acked.min(*out);
                 if ack.after_eq(*recover) {
-                    *self = Outline::Sent {
-                        first_end: link.snd_nxt,
-                        first_at: None,
-                        last_at: None,
-                    };
+                    *self = Outline::new(link.snd_nxt);
                 } else {
                     *next = SeqNum::max(*next, ack);
                     *out = out.saturating_sub(arrived);
@@ -196,36 +213,39 @@ impl Outline {
         records.reset(link.snd_una);
         flight.recovery.reset(link.snd_una, link.snd_nxt);
         // What was sent at an unknown time may have been sent again, and tells no round trip.
-        let mut push = |end: SeqNum, at: Option<Mark>| {
+        let mut push = |end: SeqNum, at: Option<Mark>, long: bool| {
             records.push(end, at.unwrap_or(Mark::new(now)).get(), 0);
             if at.is_none() {
                 records.set_marks(records.len().saturating_sub(1), Marks::REPEATED);
             }
+            if long {
+                records.stretch_last();
+            }
         };
         match *self {
-            Outline::Kept if link.in_flight() != 0 => push(link.snd_nxt, None),
+            Outline::Kept if link.in_flight() != 0 => push(link.snd_nxt, None, false),
             Outline::Kept => {}
             Outline::Sent {
                 first_end,
                 first_at,
                 last_at,
+                first_long,
+                last_long,
             } => {
                 if first_end.after(link.snd_una) && first_end.before(link.snd_nxt) {
-                    push(first_end, first_at);
+                    push(first_end, first_at, first_long);
                 }
                 if link.in_flight() != 0 {
-                    push(
-                        link.snd_nxt,
-                        match first_end == link.snd_nxt {
-                            true => first_at,
-                            false => last_at,
-                        },
-                    );
+                    let (at, long) = match first_end == link.snd_nxt {
+                        true => (first_at, first_long),
+                        false => (last_at, last_long),
+                    };
+                    push(link.snd_nxt, at, long);
                 }
             }
             Outline::Again { recover, next, .. } => {
                 if link.in_flight() != 0 {
-                    push(link.snd_nxt, None);
+                    push(link.snd_nxt, None, false);
                 }
                 let end = SeqNum::min(recover, link.snd_nxt);
                 let again = SeqRange::between(link.snd_una, SeqNum::min(next, end));

@@ -287,11 +287,7 @@ impl Sender {
             self.window.cwnd = self.window.ssthresh;
         }
         self.mode = Mode::Open;
-        self.outline = Outline::Sent {
-            first_end: link.snd_nxt,
-            first_at: None,
-            last_at: None,
-        };
+        self.outline = Outline::new(link.snd_nxt);
     }
 
     /// Gives memory back that is not needed any more.
@@ -708,7 +704,8 @@ impl Sender {
                 first_at = flight.records.get(0).map(|run| run.record.at);
                 probe = flight.recovery.probe;
             }
-            None => self.outline.on_crowded(cx.now),
+            None if noted == Noted::Crowded => self.outline.on_crowded(cx.now),
+            None => {}
         }
         link.snd_nxt = end;
         self.force = false;

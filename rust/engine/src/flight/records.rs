@@ -287,6 +287,19 @@ impl Records {
         }
     }
 
+    /// The last record was sent over a time that nobody knows, and its last octet when it says.
+    pub(crate) fn stretch_last(&mut self) {
+        // Longer than any path's grain, and short enough to be compared.
+        const UNKNOWN: u32 = 1 << 30;
+        if let Some(last) = self
+            .len()
+            .checked_sub(1)
+            .and_then(|last| self.record_mut(last))
+        {
+            last.span = UNKNOWN;
+        }
+    }
+
     /// What lies at `start` and behind did not leave the host.
     pub(crate) fn take_back(&mut self, start: SeqNum) {
         while let Some(index) = self.len().checked_sub(1) {
