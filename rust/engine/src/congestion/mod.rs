@@ -7,9 +7,11 @@
 mod cubic;
 mod hystart;
 mod newreno;
+mod usage;
 
 pub use cubic::Cubic;
 pub use newreno::NewReno;
+pub use usage::{Load, Usage};
 
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -38,6 +40,13 @@ impl Window {
     /// Whether the window grows by slow start (RFC 5681 section 3.1).
     pub fn in_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
+    }
+
+    /// The window is about to come down because it was not used, which is no congestion: slow start may bring it back to
+    /// three quarters of what it was, at least (RFC 2861 section 3, Linux's `tcp_current_ssthresh`).
+    fn remember(&mut self) {
+        let quarters = (self.cwnd >> 1).saturating_add(self.cwnd >> 2);
+        self.ssthresh = self.ssthresh.max(quarters);
     }
 
     /// Slow start: grows by what was acknowledged, up to ssthresh (RFC 5681 equation 2). Returns what is left for congestion
@@ -254,25 +263,6 @@ impl CongestionControl for Controller {
     }
 }
 
-/// The sender was idle for `idle`: the window is halved for every timeout of it, down to `restart` bytes (RFC 5681
-/// section 4.1 has it fall at once; RFC 2861 and Linux's `tcp_cwnd_restart` let it decay). ssthresh
-/// remembers three quarters of what it was.
-pub fn restart_after_idle(window: &mut Window, idle: Duration, rto: Duration, restart: u32) {
-    if idle <= rto || rto.is_zero() {
-        return;
-    }
-    let restart = restart.min(window.cwnd);
-    window.ssthresh = window
-        .ssthresh
-        .max((window.cwnd >> 1).saturating_add(window.cwnd >> 2));
-    let mut left = idle - rto;
-    while !left.is_zero() && window.cwnd > restart {
-        window.cwnd >>= 1;
-        left = left - rto;
-    }
-    window.cwnd = window.cwnd.max(restart);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,48 +305,5 @@ mod tests {
         assert_eq!(Window::initial(1460, 10).cwnd, 14600);
         assert_eq!(Window::initial(1460, 0).cwnd, 1460);
         assert_eq!(Window::initial(u16::MAX, u32::MAX).cwnd, MAX_CWND);
-    }
-
-    #[test]
-    fn restart_after_idle__halves_per_timeout() {
-        let second = Duration::from_secs(1);
-        for (idle, cwnd) in [
-            (0, 64_000),
-            (1, 64_000),
-            (2, 32_000),
-            (3, 16_000),
-            (9, 14_600),
-        ] {
-            let mut window = Window {
-                cwnd: 64_000,
-                ssthresh: 20_000,
-            };
-            restart_after_idle(&mut window, Duration::from_secs(idle), second, 14_600);
-            assert_eq!(window.cwnd, cwnd, "idle {idle}");
-        }
-        let mut window = Window {
-            cwnd: 5_000,
-            ssthresh: 20_000,
-        };
-        restart_after_idle(&mut window, Duration::MAX, second, 14_600);
-        assert_eq!(
-            window,
-            Window {
-                cwnd: 5_000,
-                ssthresh: 20_000
-            }
-        );
-        let mut window = Window {
-            cwnd: 64_000,
-            ssthresh: 20_000,
-        };
-        restart_after_idle(&mut window, Duration::MAX, Duration::from_micros(1), 14_600);
-        assert_eq!(
-            window,
-            Window {
-                cwnd: 14_600,
-                ssthresh: 48_000
-            }
-        );
     }
 }

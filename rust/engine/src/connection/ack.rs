@@ -329,12 +329,6 @@ impl Sender {
     /// What a controller is told, without what is particular to one acknowledgment. `flight` was in the network before it.
     fn ack_record(&self, cx: &Context<'_>, link: &Link, flight: u32) -> Ack {
         let size = self.segment_size(link, 0);
-        // RFC 7661: a window that was not used says nothing about the path. While it grows by slow start,
-        // half used is used (Linux's tcp_is_cwnd_limited).
-        let used = match self.window.in_slow_start() {
-            true => flight.saturating_mul(2),
-            false => flight.saturating_add(size),
-        };
         Ack {
             now: cx.now,
             una: link.snd_una,
@@ -348,7 +342,7 @@ impl Sender {
             srtt: self.rtt.srtt(),
             min_rtt: self.rtt.min_rtt(),
             paced: false,
-            cwnd_limited: used > self.window.cwnd,
+            cwnd_limited: self.usage.is_limited(&self.window),
             in_recovery: false,
             ece: false,
         }

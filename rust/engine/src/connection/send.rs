@@ -8,7 +8,7 @@ use super::rack::Reordering;
 use super::receive::Receiver;
 use super::recovery::{Mode, Plan, Probe};
 use super::timers::{micros, Tick, TimerKind, Timers};
-use crate::congestion::{restart_after_idle, Controller, Window};
+use crate::congestion::{CongestionControl, Controller, Load, Usage, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory};
 use crate::rtt::{RtoLimits, RttEstimator};
@@ -31,6 +31,7 @@ pub(super) struct Sender {
     /// Behind the last small segment sent (Minshall's variant of Nagle's algorithm, Linux's `snd_sml`).
     pub(super) small: SeqNum,
     pub(super) window: Window,
+    pub(super) usage: Usage,
     pub(super) controller: Controller,
     pub(super) rtt: RttEstimator,
     pub(super) outline: Outline,
@@ -118,6 +119,7 @@ impl Sender {
             max_wnd: wnd,
             small: link.snd_una,
             window: Window::initial(mss, segments),
+            usage: Usage::new(cx.now, link.snd_una),
             controller: Controller::new(cx.config.congestion_control),
             rtt,
             outline: Outline::new(link.snd_nxt),
@@ -150,6 +152,7 @@ impl Sender {
         self.waiting_since = Tick::new(cx.now);
         self.small = link.snd_una;
         self.outline = Outline::new(link.snd_una);
+        self.usage = Usage::new(cx.now, link.snd_una);
     }
 
     // The user's side.
@@ -363,6 +366,10 @@ impl Sender {
         let Some(burst) = self.choose(cx, link, flight.as_deref_mut(), fin, options, size, most)
         else {
             if has_new {
+                let pipe = self.in_network(link, flight.as_deref());
+                if pipe.saturating_add(size) > self.window.cwnd {
+                    self.note_usage(cx, link, pipe, size);
+                }
                 self.wait(cx, link, timers);
             }
             self.rest(link, memory);
@@ -389,7 +396,13 @@ impl Sender {
         if matches!(burst.why, Why::Again | Why::ProbeAgain) {
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
         } else {
+            if link.in_flight() == 0 {
+                self.controller
+                    .on_idle(cx.now, self.sent_at.elapsed(cx.now));
+            }
             self.on_sent(cx, link, memory, timers, options, burst.len, end, size);
+            let pipe = self.in_network(link, memory.get().as_deref());
+            self.note_usage(cx, link, pipe, size);
             if let (Some(rcv), true) = (rcv.as_deref_mut(), burst.len != 0) {
                 rcv.on_data_sent(cx);
             }
@@ -453,10 +466,11 @@ impl Sender {
         }
         let mut burst = None;
         if self.has_new(link, fin) {
-            if link.in_flight() == 0 {
-                self.restart(cx, size);
-            }
             burst = self.fresh(link, pipe, fin, options, size, most);
+            // Not while the peer's window is closed: that time tells nothing of the path before it is over.
+            if burst.is_some() && link.in_flight() == 0 && self.restart(cx, size) {
+                burst = self.fresh(link, pipe, fin, options, size, most);
+            }
         }
         match flight {
             Some(flight) if burst.is_none() && plan == Plan::New => {
@@ -638,16 +652,35 @@ impl Sender {
         options.nodelay || !small_in_flight
     }
 
-    /// RFC 5681 section 4.1: after idle time the window no longer tells what the path carries.
-    fn restart(&mut self, cx: &Context<'_>, size: u32) {
-        if cx.config.slow_start_after_idle {
-            let idle = self.sent_at.elapsed(cx.now);
+    /// RFC 5681 section 4.1: after idle time the window no longer tells what the path carries. Says whether that was so.
+    fn restart(&mut self, cx: &Context<'_>, size: u32) -> bool {
+        let idle = self.sent_at.elapsed(cx.now);
+        let rto = self.rtt.rto(limits(cx.config));
+        let restarts = cx.config.slow_start_after_idle && idle > rto;
+        if restarts {
+            let restart = size.saturating_mul(u32::from(cx.config.initial_cwnd));
+            self.controller.on_idle(cx.now, idle);
+            self.usage
+                .restart(&mut self.window, cx.now, idle, rto, restart);
+            self.sent_at = Tick::new(cx.now);
+        }
+        restarts
+    }
+
+    /// Something was sent, or the window has no room for it: how much of the window is used (RFC 7661). `pipe` octets are in
+    /// the network.
+    fn note_usage(&mut self, cx: &Context<'_>, link: &Link, pipe: u32, size: u32) {
+        self.usage.on_load(&Load {
+            now: cx.now,
+            una: link.snd_una,
+            nxt: link.snd_nxt,
+            unacked: link.in_flight(),
+            full: pipe.saturating_add(size) > self.window.cwnd,
+        });
+        if cx.config.slow_start_after_idle && self.mode == Mode::Open {
+            let initial = size.saturating_mul(u32::from(cx.config.initial_cwnd));
             let rto = self.rtt.rto(limits(cx.config));
-            if idle > rto {
-                let restart = size.saturating_mul(u32::from(cx.config.initial_cwnd));
-                restart_after_idle(&mut self.window, idle, rto, restart);
-                self.sent_at = Tick::new(cx.now);
-            }
+            self.usage.validate(&mut self.window, cx.now, rto, initial);
         }
     }
 

@@ -14,6 +14,7 @@ mod refusing;
 mod sending;
 mod timing;
 mod tuning;
+mod windows;
 
 use super::Connection;
 

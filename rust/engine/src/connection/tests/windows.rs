@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The congestion window, as it is used and as it is not (RFC 5681, RFC 6928, RFC 7661, RFC 2861).
+
+use super::script::*;
+use crate::congestion::Algorithm;
+use crate::context::{Config, SocketOptions};
+use crate::transmit::BurstLimit;
+
+fn bursts(config: Config) -> Peer {
+    let mut peer = established_with(config, SocketOptions::default(), Offer::default());
+    peer.limit = BurstLimit(65_536);
+    peer
+}
+
+/// What is sent is counted, and `ack` acknowledged, 1000 bytes at a time.
+fn windows(peer: &mut Peer, acks: impl IntoIterator<Item = u32>) -> std::vec::Vec<u32> {
+    acks.into_iter()
+        .map(|ack| {
+            let _ = peer.sent();
+            peer.advance(5);
+            peer.ack(ack * 1000);
+            peer.conn.cwnd() / 1000
+        })
+        .collect()
+}
+
+#[test]
+fn app_limited__slow_start_comes_to_twice_what_is_used() {
+    for (sent, expected) in [
+        (10, [12, 14, 16, 18, 20]),
+        (9, [12, 14, 16, 18, 18]),
+        (6, [12, 12, 12, 12, 12]),
+        (5, [10, 10, 10, 10, 10]),
+    ] {
+        let mut peer = bursts(Config::default());
+        peer.write(sent * 1000);
+        let acks = [2, 4, 6, 8, 10].map(|ack: u32| ack.min(sent));
+        assert_eq!(windows(&mut peer, acks), expected, "{sent} segments");
+    }
+}
+
+/// With as much to send as fits, every acknowledgment lets it grow.
+#[test]
+fn slow_start__doubles_per_round() {
+    let mut peer = bursts(Config::default());
+    peer.write(60_000);
+    let windows = windows(&mut peer, (1..=10).chain([12, 14, 16, 18, 20, 30]));
+    assert_eq!(
+        windows,
+        [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 24, 26, 28, 30, 40]
+    );
+}
+
+#[test]
+fn app_limited__a_window_without_use_comes_down() {
+    for keep in [false, true] {
+        let config = Config {
+            slow_start_after_idle: !keep,
+            congestion_control: Algorithm::NewReno,
+            ..Config::default()
+        };
+        let mut peer = bursts(config);
+        let mut at = 0;
+        for _ in 0..3 {
+            let cwnd = peer.conn.cwnd();
+            peer.write(cwnd);
+            at += cwnd;
+            let _ = peer.sent();
+            peer.advance(10);
+            peer.ack(at);
+        }
+        let wide = peer.conn.cwnd();
+        assert_eq!(wide, 80_000);
+        // A segment every 20 ms, so never idle: after a retransmission timeout (210 ms) of it the window is halved towards
+        // ten segments.
+        let mut seen = std::vec![wide];
+        for _ in 0..60 {
+            peer.write(1000);
+            let _ = peer.sent();
+            peer.advance(20);
+            at += 1000;
+            peer.ack(at);
+            if seen.last() != Some(&peer.conn.cwnd()) {
+                seen.push(peer.conn.cwnd());
+            }
+        }
+        match keep {
+            true => assert_eq!(seen, [80_000]),
+            // Used were the forty segments of the last full window, then one.
+            false => assert_eq!(seen[..4], [80_000, 60_000, 35_000, 22_500]),
+        }
+    }
+}
+
+#[test]
+fn initial__is_of_ten_segments() {
+    let peer = bursts(Config::default());
+    assert_eq!(peer.conn.cwnd(), 10_000);
+    let peer = bursts(Config {
+        initial_cwnd: 3,
+        ..Config::default()
+    });
+    assert_eq!(peer.conn.cwnd(), 3_000);
+}
