@@ -614,7 +614,10 @@ impl Sender {
             _ => cwnd.saturating_sub(pipe),
         };
         let pending = self.not_sent(link);
-        let budget = usable.min(room).min(most);
+        // A window leaves in two bursts at least, so that the acknowledgments of one keep the next going (Linux's
+        // `tcp_cwnd_test`).
+        let half = whole(cwnd / 2, size).max(size);
+        let budget = usable.min(room).min(most).min(half);
         let len = if pending <= budget {
             let tail = partial(pending, size);
             match tail == 0 || self.tail_may_go(link, fin, options) {

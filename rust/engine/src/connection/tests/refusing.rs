@@ -22,7 +22,14 @@ pub(super) fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusa
         .on_refusal(&cx, segment, sent, why, &mut peer.flight);
 }
 
-/// Bursts of up to ten segments.
+/// A window of ten segments, of which two bursts are made: the second.
+fn whole_window(peer: &mut Peer) -> Transmit {
+    let first = peer.next();
+    let second = peer.next();
+    assert_eq!((first.payload.len, second.payload.len), (5000, 5000));
+    second
+}
+
 /// Bursts, and half of the window after congestion: round numbers.
 fn bursts() -> Peer {
     let config = Config {
@@ -78,17 +85,17 @@ fn failed__what_is_written_later_goes_at_once() {
 #[test]
 fn failed__the_rest_follows_with_the_acknowledgment() {
     let mut peer = bursts();
-    peer.write(8000);
+    peer.write(5000);
     let burst = peer.next();
-    assert_eq!(burst.payload.len, 8000);
+    assert_eq!(burst.payload.len, 5000);
     refuse(&mut peer, &burst, 3000, Failed);
     assert_eq!(peer.conn.unacked(), 3000);
     assert!(peer.conn.timer_of(TimerKind::Retransmit).is_some());
     // An acknowledgment of what never left is invalid.
-    peer.ack(8000);
+    peer.ack(5000);
     assert_eq!(peer.conn.snd_una(), ISS.add(1));
     peer.ack(3000);
-    assert_eq!(peer.sent_short(), [(Data, 3000, 5000)]);
+    assert_eq!(peer.sent_short(), [(Data, 3000, 2000)]);
 }
 
 #[test]
@@ -143,9 +150,8 @@ fn failed__a_fin_is_not_sent() {
 fn dropped__reduces_the_window_once_for_what_is_in_flight() {
     let mut peer = bursts();
     peer.write(30_000);
-    let burst = peer.next();
-    assert_eq!(burst.payload.len, 10_000);
-    refuse(&mut peer, &burst, 6000, Dropped);
+    let burst = whole_window(&mut peer);
+    refuse(&mut peer, &burst, 1000, Dropped);
     assert_eq!(peer.conn.cwnd(), 5000);
     assert_eq!(peer.conn.unacked(), 6000);
     peer.quiet();
@@ -156,12 +162,13 @@ fn dropped__reduces_the_window_once_for_what_is_in_flight() {
     refuse(&mut peer, &one, 0, Dropped);
     assert_eq!(peer.conn.cwnd(), 5000);
     peer.ack(5000);
-    assert_eq!(peer.sent_short(), [(Data, 6000, 4000)]);
+    assert_eq!(peer.sent_short(), [(Data, 6000, 2000), (Data, 8000, 2000)]);
     peer.ack(6000);
     assert_eq!(peer.sent_short(), [(Data, 10_000, 1000)]);
     assert_eq!(peer.conn.cwnd(), 5000);
     peer.ack(11_000);
-    assert_eq!(peer.sent_short(), [(Data, 11_000, 5000)]);
+    assert_eq!(peer.sent().len(), 3);
+    assert_eq!(peer.conn.unacked(), 5000);
     peer.ack(16_000);
     assert!(peer.conn.cwnd() > 5000);
     // The next flight's is a new one.
@@ -191,13 +198,20 @@ fn dropped__with_nothing_in_flight_is_tried_every_500_ms() {
 fn congested__it_has_left_and_the_window_is_reduced() {
     let mut peer = bursts();
     peer.write(30_000);
-    let burst = peer.next();
+    let burst = whole_window(&mut peer);
     refuse(&mut peer, &burst, burst.payload.len, Congested);
     assert_eq!(peer.conn.unacked(), 10_000);
     assert_eq!(peer.conn.cwnd(), 5000);
     peer.quiet();
     peer.ack(10_000);
-    assert_eq!(peer.sent_short(), [(Data, 10_000, 5000)]);
+    assert_eq!(
+        peer.sent_short(),
+        [
+            (Data, 10_000, 2000),
+            (Data, 12_000, 2000),
+            (Data, 14_000, 1000)
+        ]
+    );
 }
 
 #[test]
@@ -339,7 +353,7 @@ fn pacing_rate__of_the_window_in_a_round_trip() {
     assert!((1_950_000..=2_050_000).contains(&rate), "{rate}");
     // Near the threshold the margin is smaller.
     peer.write(30_000);
-    let burst = peer.next();
+    let burst = whole_window(&mut peer);
     refuse(&mut peer, &burst, burst.payload.len, Congested);
     let rate = peer.conn.pacing_rate();
     // The window is 5 segments, but ten are out.

@@ -55,10 +55,13 @@ fn segments__go_out_in_bursts_of_whole_segments() {
     let mut peer = established();
     peer.limit = BurstLimit(65_536);
     peer.write(30_000);
-    // The initial window is ten segments.
-    assert_eq!(peer.sent_short(), [(Data, 0, 10_000)]);
+    // The initial window is ten segments, and a burst half of a window at most.
+    assert_eq!(peer.sent_short(), [(Data, 0, 5000), (Data, 5000, 5000)]);
     peer.ack(10_000);
-    assert_eq!(peer.sent_short(), [(Data, 10_000, 20_000)]);
+    assert_eq!(
+        peer.sent_short(),
+        [(Data, 10_000, 10_000), (Data, 20_000, 10_000)]
+    );
 }
 
 /// Minshall's variant: one small segment in flight, however many full ones.
