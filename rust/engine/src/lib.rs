@@ -13,6 +13,7 @@
 //! | a connection's last minute | [`time_wait::TimeWait`] |
 //! | the answer to a segment that belongs to nobody | [`reply`] |
 //! | the local ports of active opens | [`ephemeral`] |
+//! | how much may be in flight, and how fast the path is | [`congestion`], [`rate`] |
 //! | sequence numbers, time, the wire format | [`seq`], [`time`], [`wire`] |
 //!
 //! The same files are built by Kbuild for the module and by cargo for tests on the host.
@@ -43,6 +44,7 @@ pub mod ephemeral;
 pub mod flight;
 pub mod isn;
 pub mod listen;
+pub mod rate;
 pub mod reassembly;
 pub mod reply;
 pub mod request;

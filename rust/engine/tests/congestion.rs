@@ -33,6 +33,7 @@ fn ack(now: Instant, bytes: u32, mss: u16, rtt: Duration) -> Ack {
         cwnd_limited: true,
         in_recovery: false,
         ece: false,
+        rate: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub use cubic::Cubic;
 pub use newreno::NewReno;
 pub use usage::{Load, Usage};
 
+use crate::rate::Rate;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -120,6 +121,8 @@ pub struct Ack {
     pub in_recovery: bool,
     /// The peer says that it has seen congestion marks (RFC 3168).
     pub ece: bool,
+    /// The rate at which the path delivered, if this acknowledgment is a sample of it.
+    pub rate: Option<Rate>,
 }
 
 /// What is known when the path proves congested.
@@ -287,6 +290,7 @@ mod tests {
             cwnd_limited: true,
             in_recovery: false,
             ece: false,
+            rate: None,
         }
     }
 

@@ -345,6 +345,7 @@ impl Sender {
             cwnd_limited: self.usage.is_limited(&self.window),
             in_recovery: false,
             ece: false,
+            rate: None,
         }
     }
 
