@@ -8,6 +8,7 @@ use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 use kernel::prelude::*;
 
+use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::context::Linger2;
 use oxtcp_engine::SocketOptions;
 
@@ -25,6 +26,8 @@ const MAX_KEEP_SECONDS: i32 = 32767;
 const MAX_COUNT: i32 = 127;
 /// Seconds of TCP_LINGER2 at most (`TCP_FIN_TIMEOUT_MAX`).
 const MAX_LINGER2: i32 = 120;
+/// Bytes of a congestion controller's name at most, without the NUL (`TCP_CA_NAME_MAX`).
+const CONGESTION_NAME: usize = 15;
 /// Bounds of TCP_MAXSEG (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
 const MSS_BOUNDS: core::ops::RangeInclusive<i32> = 88..=32767;
 
@@ -142,6 +145,14 @@ fn update_window(sk: &mut Owner<'_>) {
 
 /// setsockopt() at SOL_TCP.
 pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Result {
+    if name == bindings::TCP_CONGESTION {
+        let mut text = [0; CONGESTION_NAME];
+        let len = value.name(&mut text)?;
+        let algorithm = text.get(..len).and_then(Algorithm::from_name);
+        sk.state().options.congestion_control = Some(algorithm.ok_or(ENOENT)?);
+        apply(sk);
+        return Ok(());
+    }
     let value = match name {
         bindings::TCP_NODELAY
         | bindings::TCP_CORK
@@ -199,6 +210,17 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();
     let options: SocketOptions = state.options;
+    if name == bindings::TCP_CONGESTION {
+        let running = state
+            .connection()
+            .and_then(|connection| connection.algorithm());
+        let algorithm = running.unwrap_or(options.algorithm(&config));
+        let mut text = [0; CONGESTION_NAME + 1];
+        for (to, &from) in text.iter_mut().zip(algorithm.name().as_bytes()) {
+            *to = from;
+        }
+        return answer.bytes(&text);
+    }
     let seconds = |of: oxtcp_engine::Duration| (of.as_micros() / 1_000_000) as i32;
     let value = match name {
         bindings::TCP_NODELAY => i32::from(options.nodelay),

@@ -12,22 +12,26 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
+use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::{Config, Duration};
 
 use crate::namespace::Namespace;
 use crate::sys::net::Doorway;
-use crate::sys::sysctl::{Entry, Field, SysctlTable};
+use crate::sys::sysctl::{Entry, Field, Names, SysctlTable};
 
 /// Declares the settings: field, default, limits, and the accessor's documentation.
 macro_rules! settings {
     (
         numbers { $( $(#[$doc:meta])* $name:ident = $default:literal, $min:expr, $max:expr; )* }
         vectors { $( $(#[$vdoc:meta])* $vname:ident = $vdefault:expr, $vmin:expr, $vmax:expr; )* }
+        names { $( $(#[$ndoc:meta])* $nname:ident = $ndefault:literal of $names:ident; )* }
+        lists { $( $(#[$ldoc:meta])* $lname:ident = $list:ident; )* }
     ) => {
         /// A namespace's settings. Each number stands for itself: no lock, and no order among them.
         pub(crate) struct Sysctls {
             $( $name: Atomic<i32>, )*
             $( $vname: [Atomic<i32>; 3], )*
+            $( $nname: Atomic<i32>, )*
         }
 
         impl Sysctls {
@@ -39,6 +43,7 @@ macro_rules! settings {
                         Some(from) => from.$vname().map(Atomic::new),
                         None => $vdefault.map(Atomic::new),
                     }, )*
+                    $( $nname: Atomic::new(from.map_or($ndefault, |from| from.$nname.load(Relaxed))), )*
                 };
                 Ok(Arc::new(new, GFP_KERNEL)?)
             }
@@ -62,6 +67,14 @@ macro_rules! settings {
                 }
             )*
 
+            $(
+                $(#[$ndoc])*
+                #[inline]
+                pub(crate) fn $nname(&self) -> i32 {
+                    self.$nname.load(Relaxed)
+                }
+            )*
+
             const ENTRIES: &'static [Entry<Sysctls>] = &[
                 $( Entry {
                     name: settings!(@name $name),
@@ -70,6 +83,14 @@ macro_rules! settings {
                 $( Entry {
                     name: settings!(@name $vname),
                     field: |s| Field::Vector3 { values: &s.$vname, min: $vmin, max: $vmax },
+                }, )*
+                $( Entry {
+                    name: settings!(@name $nname),
+                    field: |s| Field::Name { value: &s.$nname, names: &$names },
+                }, )*
+                $( Entry {
+                    name: settings!(@name $lname),
+                    field: |_| Field::AllNames(&$list),
                 }, )*
             ];
         }
@@ -147,7 +168,20 @@ settings! {
         /// Bytes of a send buffer: least, default, most.
         wmem = [4096, 16_384, 4_194_304], 1, i32::MAX;
     }
+    names {
+        /// The congestion controller of new connections (`TCP_CONGESTION` chooses another).
+        congestion_control = 0 of ALGORITHMS;
+    }
+    lists {
+        /// The congestion controllers that there are.
+        available_congestion_control = ALGORITHMS;
+    }
 }
+
+/// The names of the congestion controllers, numbered as in [`Algorithm::ALL`].
+static ALGORITHMS: Names = Names(&[Algorithm::ALL[0].name(), Algorithm::ALL[1].name()]);
+
+const _: () = assert!(Algorithm::ALL.len() == 2);
 
 /// The most seconds that any of the times may have: so many jiffies at 1000 Hz fit in an `int`, as they must
 /// in Linux.
@@ -160,6 +194,12 @@ impl Sysctls {
         doorway: &Doorway<'n, Namespace>,
     ) -> Result<SysctlTable<'n>> {
         SysctlTable::register(doorway, c"net/oxtcp", self.clone(), Self::ENTRIES)
+    }
+
+    /// The congestion controller of new connections. Any context.
+    fn algorithm(&self) -> Algorithm {
+        let number = usize::try_from(self.congestion_control()).unwrap_or(0);
+        Algorithm::ALL.get(number).copied().unwrap_or_default()
     }
 
     /// What the engine is to know. Any context.
@@ -190,6 +230,7 @@ impl Sysctls {
             tw_reuse: byte(self.tw_reuse()),
             slow_start_after_idle: self.slow_start_after_idle() != 0,
             invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
+            congestion_control: self.algorithm(),
             ..Config::default()
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables of integers in `/proc/sys/net`, one per namespace.
+//! Tables of integers and names in `/proc/sys/net`, one per namespace.
 //!
 //! C headers: `include/linux/sysctl.h`, `include/net/net_namespace.h`.
 //!
@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
-use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
 use super::bindings;
@@ -40,7 +40,22 @@ pub(crate) enum Field<'a> {
         /// The largest that is let in.
         max: i32,
     },
+    /// One of some names; its number is kept. Another name gives ENOENT and changes nothing.
+    Name {
+        /// The number of the name among `names`.
+        value: &'a Atomic<i32>,
+        /// The names.
+        names: &'static Names,
+    },
+    /// All of some names, to be read.
+    AllNames(&'static Names),
 }
+
+/// What an entry's value can be called. A type of its own, so that a pointer to it is thin.
+pub(crate) struct Names(pub(crate) &'static [&'static str]);
+
+/// No name, and no list of them, is so long.
+const MAX_TEXT: usize = 128;
 
 /// An entry of a table over a `V`.
 pub(crate) struct Entry<V> {
@@ -54,8 +69,8 @@ pub(crate) struct Entry<V> {
 ///
 /// # Invariants
 ///
-/// `header` is registered in a namespace that is there for `'n`, over `table`, whose pointers go to `limits` and into what `values` keeps.
-/// None of the three is changed, moved or freed before the drop has unregistered it.
+/// `header` is registered in a namespace that is there for `'n`, over `table`, whose pointers go to `limits`, into what `values`
+/// keeps, and to static [`Names`]. None of the first three is changed, moved or freed before the drop has unregistered it.
 pub(crate) struct SysctlTable<'n> {
     header: NonNull<bindings::ctl_table_header>,
     _net: PhantomData<&'n Net>,
@@ -80,26 +95,31 @@ impl<'n> SysctlTable<'n> {
         let mut table = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         let mut limits = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         for entry in entries {
-            let (data, count, min, max) = match (entry.field)(&values) {
-                Field::Int { value, min, max } => (value.as_ptr(), 1, min, max),
+            let (line, limit) = match (entry.field)(&values) {
+                Field::Int { value, min, max } => (numbers(value.as_ptr(), 1), [min, max]),
                 // Of all three: an `Atomic<i32>` is laid out as an `i32`.
                 Field::Vector3 { values, min, max } => {
-                    (values.as_ptr().cast_mut().cast(), 3, min, max)
+                    (numbers(values.as_ptr().cast_mut().cast(), 3), [min, max])
                 }
+                Field::Name { value, names } => (one_name(value, names), [0, 0]),
+                Field::AllNames(names) => (all_names(names), [0, 0]),
             };
-            limits.push([min, max], GFP_KERNEL)?;
-            table.push(ctl_table(entry.name, data, count), GFP_KERNEL)?;
+            limits.push(limit, GFP_KERNEL)?;
+            let procname = entry.name.as_char_ptr();
+            table.push(bindings::ctl_table { procname, ..line }, GFP_KERNEL)?;
         }
         // Only now, as the buffer has its last place: C wants pointers.
         for (line, limit) in table.iter_mut().zip(limits.iter_mut()) {
-            line.extra1 = (&raw mut limit[0]).cast();
-            line.extra2 = (&raw mut limit[1]).cast();
+            if line.extra1.is_null() {
+                line.extra1 = (&raw mut limit[0]).cast();
+                line.extra2 = (&raw mut limit[1]).cast();
+            }
         }
         let keep: KBox<dyn Keep> = KBox::new(values, GFP_KERNEL)?;
         // SAFETY: The namespace is valid, the path ends with a NUL and is copied. The table, the limits and the
         // values stay where they are until the drop below has unregistered them: they are in buffers
         // of their own (the values in the `Arc`'s), which `Self` keeps. Each `data` points to `maxlen`
-        // bytes of atomics, which C may write to at any time.
+        // bytes of atomics, which C may write to at any time, or is what `proc_names` wants.
         let header = unsafe {
             bindings::register_net_sysctl_sz(
                 doorway.net().as_ptr(),
@@ -131,13 +151,104 @@ trait Keep: Send {}
 
 impl<V: Send + Sync + 'static> Keep for Arc<V> {}
 
-fn ctl_table(name: &'static CStr, data: *mut i32, count: usize) -> bindings::ctl_table {
+fn empty_line() -> bindings::ctl_table {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
-    let mut line: bindings::ctl_table = unsafe { core::mem::zeroed() };
-    line.procname = name.as_char_ptr();
-    line.data = data.cast();
-    line.maxlen = count.saturating_mul(size_of::<i32>()) as c_int;
-    line.mode = 0o644;
-    line.proc_handler = Some(bindings::proc_dointvec_minmax);
-    line
+    unsafe { core::mem::zeroed() }
+}
+
+/// `count` numbers from `first` on; the limits are still to be set.
+/// `first` is the first of `count` numbers in a row.
+fn numbers(first: *mut i32, count: usize) -> bindings::ctl_table {
+    bindings::ctl_table {
+        data: first.cast(),
+        maxlen: (count * size_of::<i32>()) as c_int,
+        mode: 0o644,
+        proc_handler: Some(bindings::proc_dointvec_minmax),
+        ..empty_line()
+    }
+}
+
+fn one_name(value: &Atomic<i32>, names: &'static Names) -> bindings::ctl_table {
+    bindings::ctl_table {
+        data: value.as_ptr().cast(),
+        mode: 0o644,
+        ..all_names(names)
+    }
+}
+
+fn all_names(names: &'static Names) -> bindings::ctl_table {
+    bindings::ctl_table {
+        maxlen: MAX_TEXT as c_int,
+        mode: 0o444,
+        extra1: core::ptr::from_ref(names).cast_mut().cast(),
+        proc_handler: Some(proc_names),
+        ..empty_line()
+    }
+}
+
+/// Reads or writes a [`Field::Name`], or reads a [`Field::AllNames`], which has no `data`. Process context.
+///
+/// # Safety
+///
+/// To be called by the sysctl code alone, with a line that [`one_name`] or [`all_names`] made and that is registered.
+unsafe extern "C" fn proc_names(
+    line: *const bindings::ctl_table,
+    write: c_int,
+    buffer: *mut c_void,
+    len: *mut usize,
+    pos: *mut bindings::loff_t,
+) -> c_int {
+    // SAFETY: By the precondition the line is valid and `extra1` goes to static names.
+    let (data, names) = unsafe { ((*line).data, &*(*line).extra1.cast::<Names>()) };
+    // SAFETY: `data` is null or goes to the atomic of `one_name`, which the table keeps while it is registered.
+    let value =
+        NonNull::new(data).map(|data| unsafe { Atomic::<i32>::from_ptr(data.as_ptr().cast()) });
+    let mut text = [0u8; MAX_TEXT];
+    match value {
+        Some(value) => {
+            let number = usize::try_from(value.load(Relaxed)).unwrap_or(0);
+            append(&mut text, names.0.get(number).copied().unwrap_or(""));
+        }
+        None => {
+            for (i, name) in names.0.iter().enumerate() {
+                append(&mut text, if i == 0 { "" } else { " " });
+                append(&mut text, name);
+            }
+        }
+    }
+    let local = bindings::ctl_table {
+        data: text.as_mut_ptr().cast(),
+        maxlen: MAX_TEXT as c_int,
+        ..empty_line()
+    };
+    // SAFETY: `local` has a buffer of `maxlen` bytes, with a NUL in it; the rest is the sysctl code's own.
+    let err = unsafe { bindings::proc_dostring(&local, write, buffer, len, pos) };
+    let (0, true, Some(value)) = (err, write != 0, value) else {
+        return err;
+    };
+    let text = text
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or(&[])
+        .trim_ascii();
+    match names.0.iter().position(|name| name.as_bytes() == text) {
+        Some(number) => {
+            value.store(number as i32, Relaxed);
+            0
+        }
+        // As for a congestion control that the kernel does not know.
+        None => ENOENT.to_errno(),
+    }
+}
+
+/// Appends to what `text` holds up to its first NUL; one stays.
+fn append(text: &mut [u8; MAX_TEXT], more: &str) {
+    let used = text.iter().position(|&byte| byte == 0).unwrap_or(MAX_TEXT);
+    let free = text
+        .iter_mut()
+        .skip(used)
+        .take(MAX_TEXT.saturating_sub(used + 1));
+    for (to, &from) in free.zip(more.as_bytes()) {
+        *to = from;
+    }
 }

@@ -43,6 +43,30 @@ impl OptionValue<'_> {
     }
 }
 
+impl OptionValue<'_> {
+    /// Reads a name: up to `N` bytes, or up to the first NUL. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when the value is empty, EFAULT when it cannot be read.
+    pub(crate) fn name<const N: usize>(&self, name: &mut [u8; N]) -> Result<usize> {
+        let len = N.min(self.len as usize);
+        if len == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: `name` is valid for writes of `len <= N` bytes; the source is checked by the copy, and is at least as
+        // long.
+        let err = unsafe {
+            bindings::oxtcp_helper_copy_from_sockptr(name.as_mut_ptr().cast(), self.raw, len)
+        };
+        if err != 0 {
+            return Err(EFAULT);
+        }
+        let end = name.iter().take(len).position(|&byte| byte == 0);
+        Ok(end.unwrap_or(len))
+    }
+}
+
 /// Where getsockopt() wants its answer: a user buffer and the user's length word.
 pub(crate) struct OptionAnswer<'a> {
     pub(super) value: *mut kernel::ffi::c_char,
@@ -58,20 +82,29 @@ impl OptionAnswer<'_> {
     ///
     /// EINVAL for a negative length, EFAULT for addresses that cannot be used.
     pub(crate) fn int(&self, answer: i32) -> Result {
+        self.bytes(&answer.to_ne_bytes())
+    }
+
+    /// Answers with bytes, cut to the length that the user gave.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for a negative length, EFAULT for addresses that cannot be used.
+    pub(crate) fn bytes(&self, answer: &[u8]) -> Result {
         let mut len = 0;
         // SAFETY: `len` is a local; the user address is checked by the access.
         if unsafe { bindings::oxtcp_helper_get_user_int(&mut len, self.len) } != 0 {
             return Err(EFAULT);
         }
         let len = usize::try_from(len).map_err(|_| EINVAL)?;
-        let len = len.min(core::mem::size_of::<i32>());
+        let len = len.min(answer.len());
         // SAFETY: The user address is checked by the access.
         if unsafe { bindings::oxtcp_helper_put_user_int(len as i32, self.len) } != 0 {
             return Err(EFAULT);
         }
-        // SAFETY: `answer` is valid for reads of `len <= 4` bytes; the user address is checked.
+        // SAFETY: `answer` is valid for reads of `len` bytes, by the minimum above; the user address is checked.
         let err = unsafe {
-            bindings::oxtcp_helper_copy_to_user(self.value.cast(), (&raw const answer).cast(), len)
+            bindings::oxtcp_helper_copy_to_user(self.value.cast(), answer.as_ptr().cast(), len)
         };
         if err != 0 {
             return Err(EFAULT);

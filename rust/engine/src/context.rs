@@ -135,6 +135,15 @@ pub struct SocketOptions {
     pub cork: bool,
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
+    /// `TCP_CONGESTION`.
+    pub congestion_control: Option<Algorithm>,
+}
+
+impl SocketOptions {
+    /// The congestion controller of a new connection.
+    pub fn algorithm(&self, config: &Config) -> Algorithm {
+        self.congestion_control.unwrap_or(config.congestion_control)
+    }
 }
 
 /// `TCP_LINGER2`.

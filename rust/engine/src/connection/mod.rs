@@ -393,6 +393,11 @@ impl Connection {
         if uncorked {
             self.set_more(false);
         }
+        if let (Some(algorithm), Some(Parts { snd: Some(snd), .. })) =
+            (options.congestion_control, self.phase.parts())
+        {
+            snd.use_algorithm(algorithm);
+        }
         if keepalive {
             self.timers.clear(TimerKind::KeepAlive);
             self.start_keepalive(cx);

@@ -172,6 +172,7 @@ impl SynSent {
             self.resent,
         );
         snd.write(self.queued);
+        snd.use_algorithm(options.algorithm(cx.config));
         Duplex {
             link,
             snd,
@@ -286,6 +287,7 @@ impl Connection {
         // The window comes with the ACK that is fed next.
         let mut snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
         snd.time_syn_ack(cx, &link, request.rtt(cx));
+        snd.use_algorithm(open.options.algorithm(cx.config));
         let advertised_mss = request.advertised_mss();
         let rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
         let mut connection = Connection::new(

@@ -5,6 +5,7 @@
 use super::link::Link;
 use super::phase::Phase;
 use super::{Connection, Error, Events, Mode, State, Status, TimerKind};
+use crate::congestion::Algorithm;
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::Flight;
 use crate::seq::SeqNum;
@@ -168,6 +169,11 @@ impl Connection {
     /// The congestion window in bytes; 0 where nothing more can be sent.
     pub fn cwnd(&self) -> u32 {
         self.phase.sender().map_or(0, |snd| snd.window().cwnd)
+    }
+
+    /// The congestion controller; `None` where nothing more can be sent, or nothing yet.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.phase.sender().map(|snd| snd.algorithm())
     }
 
     /// The slow start threshold in bytes; `u32::MAX` before any loss.

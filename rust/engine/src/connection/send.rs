@@ -8,7 +8,7 @@ use super::rack::Reordering;
 use super::receive::Receiver;
 use super::recovery::{Mode, Plan, Probe};
 use super::timers::{micros, Tick, TimerKind, Timers};
-use crate::congestion::{CongestionControl, Controller, Load, Usage, Window};
+use crate::congestion::{Algorithm, CongestionControl, Controller, Load, Usage, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory};
 use crate::rtt::{RtoLimits, RttEstimator};
@@ -196,6 +196,17 @@ impl Sender {
 
     pub(super) fn wnd(&self) -> u32 {
         self.wnd
+    }
+
+    /// Another congestion controller, if it is another, takes over from here; the window stays.
+    pub(super) fn use_algorithm(&mut self, algorithm: Algorithm) {
+        if self.controller.algorithm() != algorithm {
+            self.controller = Controller::new(algorithm);
+        }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.controller.algorithm()
     }
 
     pub(super) fn window(&self) -> Window {

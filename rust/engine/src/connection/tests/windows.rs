@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::congestion::Algorithm;
-use crate::context::{Config, SocketOptions};
+use crate::context::{Config, Context, SocketOptions};
 use crate::transmit::BurstLimit;
 
 fn bursts(config: Config) -> Peer {
@@ -102,4 +102,49 @@ fn initial__is_of_ten_segments() {
         ..Config::default()
     });
     assert_eq!(peer.conn.cwnd(), 3_000);
+}
+
+/// TCP_CONGESTION before and during a connection, and the namespace's setting.
+#[test]
+fn algorithm__of_the_socket_or_of_the_namespace() {
+    let reno = Config {
+        congestion_control: Algorithm::NewReno,
+        ..Config::default()
+    };
+    for (config, option, expected) in [
+        (Config::default(), None, Algorithm::Cubic),
+        (reno.clone(), None, Algorithm::NewReno),
+        (reno, Some(Algorithm::Cubic), Algorithm::Cubic),
+        (
+            Config::default(),
+            Some(Algorithm::NewReno),
+            Algorithm::NewReno,
+        ),
+    ] {
+        let options = SocketOptions {
+            congestion_control: option,
+            ..SocketOptions::default()
+        };
+        let peer = established_with(config, options, Offer::default());
+        assert_eq!(peer.conn.algorithm(), Some(expected));
+    }
+    let mut peer = bursts(Config::default());
+    peer.write(10_000);
+    let _ = peer.sent();
+    peer.ack(4000);
+    let window = peer.conn.cwnd();
+    let cx = Context {
+        now: peer.now,
+        config: &peer.config,
+    };
+    let options = SocketOptions {
+        congestion_control: Some(Algorithm::NewReno),
+        ..SocketOptions::default()
+    };
+    peer.conn.set_options(&cx, options);
+    assert_eq!(peer.conn.algorithm(), Some(Algorithm::NewReno));
+    assert_eq!(peer.conn.cwnd(), window);
+    // Another option says nothing about it.
+    peer.conn.set_options(&cx, SocketOptions::default());
+    assert_eq!(peer.conn.algorithm(), Some(Algorithm::NewReno));
 }
