@@ -137,6 +137,8 @@ pub struct SocketOptions {
     pub keepalive: bool,
     /// `TCP_CONGESTION`.
     pub congestion_control: Option<Algorithm>,
+    /// Data leaves with gaps; the connection notes it by itself (Linux's `sk_pacing_status`).
+    pub paced: bool,
 }
 
 impl SocketOptions {

@@ -219,7 +219,7 @@ impl Sender {
         if !matches!(self.outline, Outline::Again { .. }) {
             self.mode = Mode::Open;
         }
-        let told = self.ack_record(cx, link, flight);
+        let told = self.ack_record(cx, link, options, flight);
         let told = Ack {
             acked,
             delivered: arrived,
@@ -304,7 +304,7 @@ impl Sender {
         // Where reordering is usual, reports count as progress (Linux's tcp_may_raise_cwnd).
         let grows = told.advanced || (told.reported && self.reordering.is_high());
         let holes = flight.records.lost() > flight.records.resent();
-        let record = self.ack_record(cx, link, pipe);
+        let record = self.ack_record(cx, link, options, pipe);
         let record = Ack {
             acked,
             delivered: told.delivered,
@@ -327,7 +327,13 @@ impl Sender {
     }
 
     /// What a controller is told, without what is particular to one acknowledgment. `flight` was in the network before it.
-    fn ack_record(&self, cx: &Context<'_>, link: &Link, flight: u32) -> Ack {
+    fn ack_record(
+        &self,
+        cx: &Context<'_>,
+        link: &Link,
+        options: &SocketOptions,
+        flight: u32,
+    ) -> Ack {
         let size = self.segment_size(link, 0);
         Ack {
             now: cx.now,
@@ -341,7 +347,7 @@ impl Sender {
             rtt: None,
             srtt: self.rtt.srtt(),
             min_rtt: self.rtt.min_rtt(),
-            paced: false,
+            paced: options.paced,
             cwnd_limited: self.usage.is_limited(&self.window),
             in_recovery: false,
             ece: false,

@@ -14,6 +14,7 @@
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
 //! | `refusal.rs` | what the layers below did not take |
 //! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
+//! | `pacing.rs` | gaps between bursts |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
 //!
@@ -41,6 +42,7 @@ mod event;
 mod link;
 mod open;
 mod outline;
+mod pacing;
 mod phase;
 mod probe;
 mod prr;
@@ -72,6 +74,7 @@ use crate::segment::Segment;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::transmit::{BurstLimit, Transmit};
+use pacing::Pacer;
 use phase::{Parts, Phase};
 use timers::Timers;
 
@@ -89,13 +92,14 @@ pub struct Connection {
     /// answered with a reset of this number.
     stray_reset: Option<SeqNum>,
     events: Events,
+    pacer: Pacer,
     error: Option<Error>,
     /// An ICMP error that did not end the connection; it explains a timeout.
     soft_error: Option<Error>,
     status: Status,
 }
 
-/// Two facts in one byte.
+/// Facts in one byte.
 #[derive(Clone, Copy, Debug)]
 struct Status(u8);
 
@@ -104,6 +108,8 @@ impl Status {
     const ORPHAN: Status = Status(1);
     /// Nothing is to be sent, and nothing has happened since that was found out.
     const IDLE: Status = Status(2);
+    /// Data has had to wait for its time, and there has been some ever since.
+    const HELD: Status = Status(4);
 
     fn has(self, other: Status) -> bool {
         self.0 & other.0 != 0
@@ -126,6 +132,7 @@ impl Connection {
             options,
             stray_reset: None,
             events: Events::NONE,
+            pacer: Pacer::NONE,
             error: None,
             soft_error: None,
             status: Status(0),
@@ -167,7 +174,17 @@ impl Connection {
         if self.status.has(Status::IDLE) {
             return None;
         }
-        let transmit = self.find_transmit(cx, Some(limit), flight);
+        self.poll_with(cx, Some(limit), flight)
+    }
+
+    /// `None` in place of a limit: nothing that has data.
+    fn poll_with(
+        &mut self,
+        cx: &Context<'_>,
+        limit: Option<BurstLimit>,
+        flight: &mut dyn FlightMemory,
+    ) -> Option<Transmit> {
+        let transmit = self.find_transmit(cx, limit, flight);
         if transmit.is_none() {
             self.status.set(Status::IDLE);
         }
@@ -389,7 +406,10 @@ impl Connection {
             != (self.options.keepalive, self.options.keepidle);
         let uncorked = self.options.cork && !options.cork;
         self.status.clear(Status::IDLE);
-        self.options = options;
+        self.options = SocketOptions {
+            paced: self.options.paced,
+            ..options
+        };
         if uncorked {
             self.set_more(false);
         }

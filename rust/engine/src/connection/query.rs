@@ -146,26 +146,6 @@ impl Connection {
         }
     }
 
-    /// At how many bytes a second the window leaves when it is spread over a round trip, with a margin so that it can
-    /// grow (`sk_pacing_rate`): twice that in slow start, a fifth more else. `u64::MAX` before the first measurement.
-    pub fn pacing_rate(&self) -> u64 {
-        /// Percent; Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio.
-        const SLOW_START: u64 = 200;
-        const AVOIDANCE: u64 = 120;
-        let (Some(snd), Some(srtt)) = (self.phase.sender(), self.srtt()) else {
-            return u64::MAX;
-        };
-        let window = snd.window();
-        let ratio = match window.cwnd < window.ssthresh / 2 {
-            true => SLOW_START,
-            false => AVOIDANCE,
-        };
-        let bytes = u64::from(window.cwnd.max(self.unacked()));
-        // Below 2^32 * 2 * 10^6: no overflow.
-        let scaled = bytes.saturating_mul(ratio).saturating_mul(1_000_000 / 100);
-        scaled.checked_div(srtt.as_micros()).unwrap_or(u64::MAX)
-    }
-
     /// The congestion window in bytes; 0 where nothing more can be sent.
     pub fn cwnd(&self) -> u32 {
         self.phase.sender().map_or(0, |snd| snd.window().cwnd)

@@ -321,6 +321,11 @@ impl Sender {
         self.persisted
     }
 
+    /// How long nothing has been sent.
+    pub(super) fn idle(&self, cx: &Context<'_>) -> Duration {
+        self.sent_at.elapsed(cx.now)
+    }
+
     /// How long the peer has owed an answer.
     pub(super) fn waited(&self, cx: &Context<'_>) -> Duration {
         self.waiting_since.elapsed(cx.now)
@@ -408,8 +413,7 @@ impl Sender {
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
         } else {
             if link.in_flight() == 0 {
-                self.controller
-                    .on_idle(cx.now, self.sent_at.elapsed(cx.now));
+                self.controller.on_idle(cx.now, self.idle(cx));
             }
             self.on_sent(cx, link, memory, timers, options, burst.len, end, size);
             let pipe = self.in_network(link, memory.get().as_deref());
@@ -668,7 +672,7 @@ impl Sender {
 
     /// RFC 5681 section 4.1: after idle time the window no longer tells what the path carries. Says whether that was so.
     fn restart(&mut self, cx: &Context<'_>, size: u32) -> bool {
-        let idle = self.sent_at.elapsed(cx.now);
+        let idle = self.idle(cx);
         let rto = self.rtt.rto(limits(cx.config));
         let restarts = cx.config.slow_start_after_idle && idle > rto;
         if restarts {

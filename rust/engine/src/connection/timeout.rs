@@ -30,6 +30,7 @@ impl Connection {
             TimerKind::Persist => self.on_persist(cx),
             TimerKind::DelayedAck => self.on_delayed_ack(cx),
             TimerKind::KeepAlive => self.on_keepalive(cx),
+            TimerKind::Pace => self.on_pace(cx),
             TimerKind::FinWait2 | TimerKind::TimeWait => {
                 if self.phase.advance(Input::Expire) == Some(State::Closed) {
                     self.timers.clear_all();
@@ -212,7 +213,8 @@ impl Connection {
         let runs = self.options.keepalive
             && self.phase.link().is_some()
             && !matches!(self.phase, Phase::SynReceived(_) | Phase::TimeWait(_))
-            && self.timers.get(TimerKind::FinWait2).is_none();
+            && self.timers.get(TimerKind::FinWait2).is_none()
+            && self.timers.get(TimerKind::Pace).is_none();
         if runs {
             self.timers
                 .set(TimerKind::KeepAlive, cx.now + self.keepidle(cx));

@@ -27,10 +27,12 @@ pub enum TimerKind {
     LossProbe,
     /// What seems out of order may be lost (RFC 8985 section 6.2 step 5). Runs in place of `Retransmit`.
     Reorder,
+    /// What is to be sent may go (SO_MAX_PACING_RATE).
+    Pace,
 }
 
 /// Which timers exclude one another: what is in flight needs no persist timer, and a connection in FIN-WAIT-2
-/// without a user, or in TIME-WAIT, needs no keepalive.
+/// without a user, in TIME-WAIT, or with data that waits for its time, needs no keepalive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Output,
@@ -39,7 +41,7 @@ enum Slot {
 }
 
 impl TimerKind {
-    const ALL: [TimerKind; 8] = [
+    const ALL: [TimerKind; 9] = [
         TimerKind::Retransmit,
         TimerKind::Persist,
         TimerKind::DelayedAck,
@@ -48,6 +50,7 @@ impl TimerKind {
         TimerKind::TimeWait,
         TimerKind::LossProbe,
         TimerKind::Reorder,
+        TimerKind::Pace,
     ];
 
     const fn slot(self) -> Slot {
@@ -57,7 +60,9 @@ impl TimerKind {
             | TimerKind::LossProbe
             | TimerKind::Reorder => Slot::Output,
             TimerKind::DelayedAck => Slot::Ack,
-            TimerKind::KeepAlive | TimerKind::FinWait2 | TimerKind::TimeWait => Slot::Life,
+            TimerKind::KeepAlive | TimerKind::FinWait2 | TimerKind::TimeWait | TimerKind::Pace => {
+                Slot::Life
+            }
         }
     }
 }
@@ -195,6 +200,12 @@ impl Mark {
     /// The microseconds.
     pub(super) fn get(self) -> u32 {
         self.0.get()
+    }
+
+    /// How long it is until then.
+    pub(super) fn left(self, now: Instant) -> Duration {
+        let micros = self.0.get().wrapping_sub(now.as_micros() as u32) as i32;
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
     /// How long ago this was.

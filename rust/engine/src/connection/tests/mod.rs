@@ -8,6 +8,7 @@ mod script;
 mod arriving;
 mod closing;
 mod opening;
+mod pacing;
 mod receiving;
 mod recovering;
 mod refusing;

@@ -49,6 +49,8 @@ pub struct Peer {
     pub flight: Option<Flight>,
     pub room: u32,
     pub limit: BurstLimit,
+    /// The rate that data is held to.
+    pub pace: Option<u64>,
     pub window: u16,
     pub stamps: Option<u32>,
 }
@@ -86,6 +88,7 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         flight: None,
         room: u32::MAX,
         limit: BurstLimit(0),
+        pace: None,
         window: 60_000,
         stamps: None,
     }
@@ -336,7 +339,12 @@ impl Peer {
             now: self.now,
             config: &self.config,
         };
-        self.conn.poll_transmit(&cx, self.limit, &mut self.flight)
+        match self.pace {
+            Some(bound) => self
+                .conn
+                .poll_paced(&cx, self.limit, bound, &mut self.flight),
+            None => self.conn.poll_transmit(&cx, self.limit, &mut self.flight),
+        }
     }
 
     /// The next segment, which must be there.
