@@ -69,6 +69,7 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
             | bindings::SO_MARK
             | bindings::SO_BINDTODEVICE
             | bindings::SO_BINDTOIFINDEX
+            | bindings::SO_MAX_PACING_RATE
     )
 }
 

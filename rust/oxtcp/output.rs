@@ -13,7 +13,7 @@ use crate::namespace::Namespace;
 use crate::protocol::{Role, Sk, Socket};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
-use crate::sys::route::{self, Flow, Route, XmitError};
+use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
 use crate::sys::skb::{self, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 
@@ -29,18 +29,23 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
             path_is_known = true;
             follow_path_mtu(sk, cx);
         }
-        let burst = match may_send_data {
-            true => burst(sk),
+        let (burst, bound) = match may_send_data {
+            true => {
+                let (pacing, rate) = pacing(sk);
+                (burst(sk, rate), (pacing == Pacing::Own).then_some(rate))
+            }
             // Nobody asks.
-            false => Some(BurstLimit(1)),
+            false => (Some(BurstLimit(1)), None),
         };
         let state = sk.state();
         let Role::Connection(connection) = &mut state.role else {
             return;
         };
-        let segment = match burst {
-            Some(limit) => connection.poll_transmit(cx, limit, &mut state.flight),
-            None => connection.poll_without_data(cx),
+        let flight = &mut state.flight;
+        let segment = match (burst, bound) {
+            (Some(limit), Some(bound)) => connection.poll_paced(cx, limit, bound, flight),
+            (Some(limit), None) => connection.poll_transmit(cx, limit, flight),
+            (None, _) => connection.poll_without_data(cx),
         };
         let Some(segment) = segment else {
             return;
@@ -60,12 +65,22 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
 }
 
-/// How much data may go into one packet now; `None` when the queues below hold enough of the socket's: when some of it has left
-/// the host, the connection is called again.
+/// At how many bytes a second the socket sends, and who spaces them.
+fn pacing(sk: &mut Sk<'_>) -> (Pacing, u64) {
+    let rate = sk.state().connection().map(|c| c.pacing_rate());
+    let (pacing, rate) = route::pacing(sk, rate.unwrap_or(u64::MAX));
+    if let Some(connection) = sk.state().connection() {
+        connection.set_paced(pacing != Pacing::None);
+    }
+    (pacing, rate)
+}
+
+/// How much data may go into one packet now, at `rate` bytes per second; `None` when the queues below hold enough of the socket's: when
+/// some of it has left the host, the connection is called again.
 ///
 /// As Linux's `tcp_tso_autosize()` and `tcp_small_queue_check()` have it: a packet is what the path takes in a
 /// millisecond, more where the round trip is short, and twice that may wait below.
-fn burst(sk: &mut Sk<'_>) -> Option<BurstLimit> {
+fn burst(sk: &mut Sk<'_>, rate: u64) -> Option<BurstLimit> {
     /// The round trips that make the largest burst half as large each (Linux's tcp_tso_rtt_log, 2^9 us).
     const RTT_LOG: u32 = 9;
     let largest = route::burst_limit(sk);
@@ -74,8 +89,7 @@ fn burst(sk: &mut Sk<'_>) -> Option<BurstLimit> {
     // If the device can cut it: also a slow path is worth fewer packets.
     let least = u32::try_from(namespace(sk.sock()).sysctls.min_tso_segs()).unwrap_or(1);
     let connection = sk.state().connection()?;
-    let share = connection
-        .pacing_rate()
+    let share = rate
         .checked_shr(shift)
         .unwrap_or(0)
         .min(u64::from(u32::MAX)) as u32;

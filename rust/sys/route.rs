@@ -291,6 +291,41 @@ pub(crate) fn pacing_shift<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     u32::from(unsafe { (&raw const (*sk.as_ptr()).sk_pacing_shift).read_volatile() })
 }
 
+/// Whether what a socket sends leaves with gaps, and who sees to that (`sk_pacing_status`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pacing {
+    /// Nobody.
+    None,
+    /// The protocol.
+    Own,
+    /// The queue of the device (fq), by `sk_pacing_rate`.
+    Below,
+}
+
+/// See [`Pacing`]. Of `rate` bytes per second, at which the protocol would send, SO_MAX_PACING_RATE leaves what is returned; that is
+/// told to the layers below.
+pub(crate) fn pacing<P: Protocol>(sk: &Locked<'_, P>, rate: u64) -> (Pacing, u64) {
+    // SAFETY: Valid; the queue reads and sets these without the lock, each a word (READ_ONCE(), WRITE_ONCE()).
+    let (status, rate) = unsafe {
+        let sk = sk.as_ptr();
+        let most = (&raw const (*sk).sk_max_pacing_rate).read_volatile();
+        let rate = usize::try_from(rate).unwrap_or(usize::MAX).min(most);
+        if (&raw const (*sk).sk_pacing_rate).read_volatile() != rate {
+            (&raw mut (*sk).sk_pacing_rate).write_volatile(rate);
+        }
+        (
+            (&raw const (*sk).sk_pacing_status).read_volatile(),
+            rate as u64,
+        )
+    };
+    let pacing = match status {
+        bindings::sk_pacing_SK_PACING_NONE => Pacing::None,
+        bindings::sk_pacing_SK_PACING_FQ => Pacing::Below,
+        _ => Pacing::Own,
+    };
+    (pacing, rate)
+}
+
 /// The most segments that one packet of the socket may carry.
 pub(crate) fn burst_segments<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     // SAFETY: Valid and locked.

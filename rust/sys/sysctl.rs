@@ -156,8 +156,7 @@ fn empty_line() -> bindings::ctl_table {
     unsafe { core::mem::zeroed() }
 }
 
-/// `count` numbers from `first` on; the limits are still to be set.
-/// `first` is the first of `count` numbers in a row.
+/// `count` numbers from `first` on, which is the first of so many in a row; the limits are still to be set.
 fn numbers(first: *mut i32, count: usize) -> bindings::ctl_table {
     bindings::ctl_table {
         data: first.cast(),

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Congestion control: TCP_CONGESTION and the settings that choose it.
+//! Congestion control: TCP_CONGESTION and the settings that choose it; SO_MAX_PACING_RATE.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use oxtcp_selftests::{cases, connected, expect_errno, listening, ns, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::connection::connected_with;
+use oxtcp_selftests::{
+    cases, connected, expect_errno, listening, ns, thread, transfer, Connected, Pair, Sock, Stack,
+    Suite,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("congestion");
@@ -14,6 +19,10 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         setting__chooses_for_new_sockets, setting__takes_known_names_only, setting__is_inherited,
         setting__available,
+    );
+    cases!(suite.stacks:
+        pacing__is_off_at_first, pacing__of_a_listener_is_inherited, pacing__holds_the_rate,
+        pacing__under_way, pacing__by_a_queue_below,
     );
     suite.run()
 }
@@ -155,4 +164,100 @@ fn setting__available(stack: Stack) {
     for algorithm in names {
         choose(&sock, algorithm).expect("setsockopt");
     }
+}
+
+fn set_rate(sock: &Sock, rate: u64) {
+    sock.set_bytes(
+        libc::SOL_SOCKET,
+        libc::SO_MAX_PACING_RATE,
+        &rate.to_ne_bytes(),
+    )
+    .expect("setsockopt");
+}
+
+fn rate(sock: &Sock) -> u64 {
+    let mut bytes = [0; 8];
+    let len = sock
+        .get_bytes(libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &mut bytes)
+        .expect("getsockopt");
+    assert_eq!(len, 8);
+    u64::from_ne_bytes(bytes)
+}
+
+fn pacing__is_off_at_first(stack: Stack) {
+    let sock = Sock::open(stack);
+    assert_eq!(rate(&sock), u64::MAX);
+    // In four bytes: what does not fit is told as the largest.
+    let four = |sock: &Sock| sock.get(libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE);
+    assert_eq!(four(&sock).expect("getsockopt"), -1);
+    set_rate(&sock, 1 << 40);
+    assert_eq!(
+        (rate(&sock), four(&sock).expect("getsockopt")),
+        (1 << 40, -1)
+    );
+    sock.set(libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, 123_457)
+        .expect("setsockopt");
+    assert_eq!(
+        (rate(&sock), four(&sock).expect("getsockopt")),
+        (123_457, 123_457)
+    );
+    sock.set(libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, -1)
+        .expect("setsockopt");
+    assert_eq!(rate(&sock), u64::MAX);
+}
+
+fn pacing__of_a_listener_is_inherited(stack: Stack) {
+    let (listener, address) = listening(stack, 4);
+    set_rate(&listener, 1_000_003);
+    let client = Sock::open(stack);
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    assert_eq!(rate(&server), 1_000_003);
+    assert_eq!(rate(&client), u64::MAX);
+}
+
+/// Sends `total` bytes, of which a tenth and a megabyte may be early (Linux lets ten segments go unpaced, of 64 KB each on the
+/// loopback), at `rate`: no sooner than that.
+fn check_rate(ends: Connected, total: usize, rate: u64) {
+    let Connected { client, server } = ends;
+    let start = Instant::now();
+    let sender = thread::spawn(move || transfer::send(&client, 3, total));
+    transfer::receive(&server, 3, total);
+    let took = start.elapsed();
+    sender.join();
+    let late = (total - total / 10) as u64 - (1 << 20);
+    let least = Duration::from_micros(late * 1_000_000 / rate);
+    assert!(took >= least, "{took:?} for {total} bytes, not {least:?}");
+}
+
+fn pacing__holds_the_rate(stack: Stack) {
+    let pair = Pair {
+        client: stack,
+        server: stack,
+    };
+    let ends = connected_with(pair, |client, _| set_rate(client, 2_000_000));
+    check_rate(ends, 4 << 20, 2_000_000);
+}
+
+/// It begins to count on a connection that has been faster.
+fn pacing__under_way(stack: Stack) {
+    let ends = connected(Pair {
+        client: stack,
+        server: stack,
+    });
+    ends.check_alive();
+    set_rate(&ends.client, 2_000_000);
+    check_rate(ends, 4 << 20, 2_000_000);
+}
+
+/// fq spaces what it is given, by the socket's rate.
+fn pacing__by_a_queue_below(stack: Stack) {
+    let _link = ns::isolate();
+    ns::sh_or_skip("tc qdisc replace dev lo root fq");
+    let pair = Pair {
+        client: stack,
+        server: stack,
+    };
+    let ends = connected_with(pair, |client, _| set_rate(client, 2_000_000));
+    check_rate(ends, 4 << 20, 2_000_000);
 }
