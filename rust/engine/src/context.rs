@@ -64,6 +64,11 @@ pub struct Config {
     pub rfc1337: bool,
     /// Reuse of TIME-WAIT for active opens: 0 never, 1 everywhere, 2 over loopback.
     pub tw_reuse: u8,
+    /// Explicit congestion notification (RFC 3168): 0 never, 1 offered and accepted, 2 accepted.
+    pub ecn: u8,
+    /// A SYN that is sent again does not ask for ECN, as there are hosts and firewalls that do not answer those that do
+    /// (RFC 3168 section 6.1.1.1).
+    pub ecn_fallback: bool,
     /// Shrink the congestion window after idle time (RFC 5681 section 4.1, RFC 2861).
     pub slow_start_after_idle: bool,
     /// Initial congestion window in segments (RFC 6928).
@@ -104,6 +109,8 @@ impl Default for Config {
             abort_on_overflow: false,
             rfc1337: false,
             tw_reuse: 2,
+            ecn: 2,
+            ecn_fallback: true,
             slow_start_after_idle: true,
             initial_cwnd: 10,
             congestion_control: Algorithm::Cubic,

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::context::Config;
     use crate::time::Instant;
-    use crate::wire::{Flags, Header};
+    use crate::wire::{Ecn, Flags, Header};
 
     #[test]
     fn on_segment__every_combination_of_flags() {
@@ -70,6 +70,7 @@ mod tests {
                     &Segment {
                         header,
                         payload_len,
+                        ecn: Ecn::NotEct,
                     },
                 );
                 let expected = match (flags.rst(), flags.ack(), flags.syn(), flags.fin()) {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Mss};
+use crate::wire::{Ecn, Flags, Header, Mss};
 
 /// The answer to a segment for which there is no connection (RFC 9293 section 3.10.7.1). None for a RST:
 /// "an incoming segment containing a RST is discarded".
@@ -35,6 +35,7 @@ pub fn closed(segment: &Segment) -> Option<Transmit> {
         payload: SeqRange::new(header.seq, 0),
         header,
         mss: Mss::DEFAULT_V4.get(),
+        ecn: Ecn::NotEct,
         kind: TransmitKind::Reset,
     })
 }
@@ -95,6 +96,7 @@ mod tests {
                 ..Header::default()
             },
             payload_len,
+            ecn: Ecn::NotEct,
         }
     }
 
@@ -139,7 +141,8 @@ mod tests {
             if let Some(reset) = closed(&segment(Flags::from_bits(bits), 5)) {
                 assert!(closed(&Segment {
                     header: reset.header,
-                    payload_len: 0
+                    payload_len: 0,
+                    ecn: Ecn::NotEct,
                 })
                 .is_none());
             }

@@ -8,6 +8,7 @@
 //!
 //! [`Connection::accept`]: crate::connection::Connection::accept
 
+use crate::connection::ecn;
 use crate::context::Context;
 use crate::reply::{self, ReplyLimit};
 use crate::rtt::INITIAL_RTO;
@@ -15,7 +16,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Mss, Options, Timestamps, WindowScale};
 
 /// What the caller decides about a connection request.
 #[derive(Clone, Copy, Debug)]
@@ -76,26 +77,32 @@ pub enum RequestTimer {
     Expire,
 }
 
-/// In two bytes: the options that both sides offered, the window scales (four bits each, the peer's and ours), and how often the
+/// In two bytes: what both sides offered, the window scales (four bits each, the peer's and ours), and how often the
 /// timer had the SYN-ACK sent again (five bits: more than [`Agreed::MOST_RESENT`] times it never is).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Agreed(u16);
 
 impl Agreed {
-    const WINDOW_SCALE: u16 = 1;
+    const ECN: u16 = 1;
     const SACK: u16 = 2;
     const TIMESTAMPS: u16 = 4;
     const SND_SCALE_SHIFT: u32 = 3;
     const RCV_SCALE_SHIFT: u32 = 7;
+    /// In place of the peer's scale, which is at most 14: windows are not scaled.
+    const UNSCALED: u16 = 15;
     const RESENT_SHIFT: u32 = 11;
     /// An hour, with two minutes between the later ones.
     const MOST_RESENT: u8 = 31;
 
     /// `options`, and the peer's scale and ours.
-    fn new(options: u16, (snd, rcv): (WindowScale, WindowScale)) -> Self {
+    fn new(options: u16, scales: Option<(WindowScale, WindowScale)>) -> Self {
         // Scales are at most 14.
-        let snd = u16::from(snd.get()).wrapping_shl(Agreed::SND_SCALE_SHIFT);
-        let rcv = u16::from(rcv.get()).wrapping_shl(Agreed::RCV_SCALE_SHIFT);
+        let (snd, rcv) = match scales {
+            Some((snd, rcv)) => (u16::from(snd.get()), u16::from(rcv.get())),
+            None => (Agreed::UNSCALED, 0),
+        };
+        let snd = snd.wrapping_shl(Agreed::SND_SCALE_SHIFT);
+        let rcv = rcv.wrapping_shl(Agreed::RCV_SCALE_SHIFT);
         Agreed(options | snd | rcv)
     }
 
@@ -103,8 +110,11 @@ impl Agreed {
         self.0 & option != 0
     }
 
-    const fn snd_scale(self) -> WindowScale {
-        WindowScale::new((self.0.wrapping_shr(Agreed::SND_SCALE_SHIFT) & 15) as u8)
+    const fn snd_scale(self) -> Option<WindowScale> {
+        match self.0.wrapping_shr(Agreed::SND_SCALE_SHIFT) & 15 {
+            Agreed::UNSCALED => None,
+            scale => Some(WindowScale::new(scale as u8)),
+        }
     }
 
     const fn rcv_scale(self) -> WindowScale {
@@ -142,14 +152,16 @@ impl Request {
     pub fn new(cx: &Context<'_>, syn: &Segment, open: &RequestOpen) -> Self {
         let offered = &syn.header.options;
         let mut agreed = 0;
-        let mut scales = (WindowScale::default(), WindowScale::default());
+        let mut scales = None;
         // RFC 7323 section 2.2: a SYN-ACK may carry the option only if the SYN did.
         if let (Some(peer), true) = (offered.window_scale, cx.config.window_scaling) {
-            agreed |= Agreed::WINDOW_SCALE;
-            scales = (peer, WindowScale::for_limit(open.recv_limit));
+            scales = Some((peer, WindowScale::for_limit(open.recv_limit)));
         }
         if offered.sack_permitted && cx.config.sack {
             agreed |= Agreed::SACK;
+        }
+        if ecn::is_accepted(cx.config, syn) {
+            agreed |= Agreed::ECN;
         }
         let mut ts_recent = 0;
         if let (Some(Timestamps { val, .. }), true) = (offered.timestamps, cx.config.timestamps) {
@@ -168,20 +180,25 @@ impl Request {
             // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
             peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
             advertised_mss: open.advertised_mss,
-            window: first_window(open.recv_space, segment, scales.1),
+            window: first_window(
+                open.recv_space,
+                segment,
+                scales.map_or(WindowScale::default(), |(_, ours)| ours),
+            ),
             replied: ReplyLimit::new(),
             sent: sent_tick(cx),
             agreed: Agreed::new(agreed, scales),
         }
     }
 
-    /// The SYN-ACK.
+    /// The SYN-ACK. It says yes to ECN each time that it is sent: Linux, which leaves that out of the third and later ones, then
+    /// sends ECT to a peer that has not heard of it (RFC 3168 section 6.1.1 forbids that).
     pub fn syn_ack(&self, cx: &Context<'_>) -> Transmit {
         Transmit {
             header: Header {
                 seq: self.iss,
                 ack: self.rcv_nxt(),
-                flags: Flags::SYN_ACK,
+                flags: ecn::answer(Flags::SYN_ACK, self.ecn_agreed()),
                 window: self.window,
                 options: Options {
                     mss: Some(self.advertised_mss),
@@ -194,6 +211,7 @@ impl Request {
             },
             payload: SeqRange::new(self.snd_nxt(), 0),
             mss: self.peer_mss,
+            ecn: Ecn::NotEct,
             kind: TransmitKind::SynAck,
         }
     }
@@ -330,11 +348,15 @@ impl Request {
 
     /// The scale of the peer's windows and that of ours, if both sides offered the option.
     pub const fn window_scales(&self) -> Option<(WindowScale, WindowScale)> {
-        if self.agreed.has(Agreed::WINDOW_SCALE) {
-            Some((self.agreed.snd_scale(), self.agreed.rcv_scale()))
-        } else {
-            None
+        match self.agreed.snd_scale() {
+            Some(peer) => Some((peer, self.agreed.rcv_scale())),
+            None => None,
         }
+    }
+
+    /// Whether both sides can do ECN (RFC 3168).
+    pub const fn ecn_agreed(&self) -> bool {
+        self.agreed.has(Agreed::ECN)
     }
 
     /// Whether both sides offered SACK.
@@ -407,6 +429,7 @@ impl Request {
             },
             payload: SeqRange::new(self.snd_nxt(), 0),
             mss: self.peer_mss,
+            ecn: Ecn::NotEct,
             kind,
         }
     }
@@ -467,6 +490,7 @@ mod tests {
                 ..Header::default()
             },
             payload_len,
+            ecn: Ecn::NotEct,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A segment that has arrived: its header, and how much payload stood behind it.
 
 use crate::seq::{SeqNum, SeqRange};
-use crate::wire::{Flags, Header};
+use crate::wire::{Ecn, Flags, Header};
 
 /// A received segment. The bytes themselves stay with the caller.
 ///
@@ -15,6 +15,8 @@ pub struct Segment {
     pub header: Header,
     /// Bytes of payload.
     pub payload_len: u32,
+    /// The ECN field of its IP header. An aggregate's segments all have the same.
+    pub ecn: Ecn,
 }
 
 impl Segment {

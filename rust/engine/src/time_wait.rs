@@ -11,7 +11,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Mss, Options, Timestamps, WindowScale};
 
 /// What a connection leaves behind.
 #[derive(Clone, Copy, Debug)]
@@ -297,6 +297,7 @@ impl TimeWait {
             },
             payload: SeqRange::new(self.snd_nxt, 0),
             mss: Mss::DEFAULT_V4.get(),
+            ecn: Ecn::NotEct,
             kind: TransmitKind::Ack,
         }
     }
@@ -345,6 +346,7 @@ mod tests {
                 ..Header::default()
             },
             payload_len: len,
+            ecn: Ecn::NotEct,
         }
     }
 
@@ -386,6 +388,26 @@ mod tests {
                 format!("reopen +{}", SeqNum::new(SND).distance_to(iss_after))
             }
             TimeWaitVerdict::Kill => String::from("kill"),
+        }
+    }
+
+    /// A SYN that asks for ECN is a SYN (RFC 3168 section 6.1.1), and flags that speak of marks mean nothing here.
+    #[test]
+    fn on_segment__does_not_look_at_ecn() {
+        let config = Config::default();
+        for bits in 0..=63u8 {
+            for seq in [-1, 0, 1, 70_000] {
+                let plain = segment(Flags::from_bits(bits), seq, 0, None);
+                let cx = at(&config, 0);
+                let expected = verdict(&mut TimeWait::new(&cx, &open(None)), &cx, &plain);
+                for more in [Flags::ECE, Flags::CWR, Flags::ECE.union(Flags::CWR)] {
+                    let mut told = plain;
+                    told.header.flags.insert(more);
+                    told.ecn = Ecn::Ce;
+                    let got = verdict(&mut TimeWait::new(&cx, &open(None)), &cx, &told);
+                    assert_eq!(got, expected, "{:?}", told.header.flags);
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! A segment to send: what the engine hands to its caller.
 
 use crate::seq::SeqRange;
-use crate::wire::Header;
+use crate::wire::{Ecn, Header};
 
 /// The most payload, in bytes, that the caller can send with one [`Transmit`].
 ///
@@ -23,10 +23,12 @@ pub struct Transmit {
     pub header: Header,
     /// The bytes to send. `start` is `header.seq` (one more if the header has SYN). When longer than
     /// `mss` it is to be cut into segments of `mss` bytes: every one but the last is full.
-    /// A FIN in the header belongs to the last segment.
+    /// A FIN in the header belongs to the last segment, a CWR to the first alone (RFC 3168 section 6.1.2).
     pub payload: SeqRange,
     /// Bytes of payload per segment (`gso_size`): the MSS less the options this header carries.
     pub mss: u16,
+    /// The ECN field for the IP header of each segment: [`Ecn::NotEct`] or [`Ecn::Ect0`].
+    pub ecn: Ecn,
     /// Why this segment is sent: for counters, traces, and for the caller's own rate limits.
     pub kind: TransmitKind,
 }

@@ -16,7 +16,7 @@ mod common;
 use common::rng::Rng;
 use common::stand::{Stand, Way, PEER_TS, RECV_SPACE};
 use oxtcp_engine::request::RequestVerdict;
-use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
+use oxtcp_engine::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
 use oxtcp_engine::{Context, Duration, Segment, SeqNum, SeqRange, SocketOptions, State};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
@@ -128,6 +128,7 @@ fn meet_all(way: Way, stamps: bool, sack: bool) -> u64 {
                                 ..Header::default()
                             },
                             payload_len,
+                            ecn: Ecn::NotEct,
                         };
                         let mut stand = stand.clone();
                         stand.room = [0, 1, RECV_SPACE, u32::MAX][(met / 4 % 4) as usize];
@@ -321,6 +322,7 @@ fn random_segment(stand: &Stand, rng: &mut Rng) -> Segment {
             ..Header::default()
         },
         payload_len,
+        ecn: Ecn::NotEct,
     }
 }
 
@@ -350,6 +352,7 @@ fn what_completes_a_request_establishes_the_connection() {
                                     ..Header::default()
                                 },
                                 payload_len,
+                                ecn: Ecn::NotEct,
                             };
                             let mut request = stand.request.expect("after a passive open");
                             let cx = Context {

@@ -15,7 +15,7 @@ mod common;
 
 use common::rng::Rng;
 use common::stand::{Stand, Way, IRS, ISS, MSS, PEER_TS, RECV_SPACE, WINDOW};
-use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps};
+use oxtcp_engine::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps};
 use oxtcp_engine::{
     Config, Connection, Duration, Error, NoFlight, Segment, SeqNum, SeqRange, State, Transmit,
     TransmitKind,
@@ -431,6 +431,7 @@ fn options__with_odd_lengths() {
         stand.put(&Segment {
             header,
             payload_len: rng.below(3) as u32 * 500,
+            ecn: Ecn::NotEct,
         });
         stand.expire();
     }
@@ -593,6 +594,7 @@ impl Pair {
         let syn = Segment {
             header: syn.header,
             payload_len: 0,
+            ecn: Ecn::NotEct,
         };
         let open = RequestOpen {
             iss: IRS,
@@ -618,6 +620,7 @@ impl Pair {
         pair.put_client(&Segment {
             header: syn_ack,
             payload_len: 0,
+            ecn: Ecn::NotEct,
         });
         pair.exchange(0);
         assert_eq!(pair.server.state(), State::Established);
@@ -657,6 +660,7 @@ impl Pair {
             let segment = Segment {
                 header: transmit.header,
                 payload_len: transmit.payload.len,
+                ecn: Ecn::NotEct,
             };
             let rx = Rx {
                 reassembly: None,
@@ -678,6 +682,7 @@ impl Pair {
             self.put_client(&Segment {
                 header: transmit.header,
                 payload_len: 0,
+                ecn: Ecn::NotEct,
             });
         }
         received

@@ -141,10 +141,12 @@ proptest! {
                 prop_assert!(len >= 20 && len <= bytes.len());
                 prop_assert!(header.options.mss != Some(0));
                 prop_assert!(header.options.window_scale.is_none_or(|scale| scale.get() <= 14));
+                prop_assert_eq!(header.reserved, bytes[12] & 0xf != 0);
                 // What was understood can be written again, and then says the same.
                 let mut out = [0; 60];
                 let len = header.emit(&mut out);
                 let mut again = header;
+                again.reserved = false;
                 again.options.sack.truncate(header.options.sack_that_fits());
                 prop_assert_eq!(Header::parse(&out[..len]), Ok(again));
             }
@@ -209,6 +211,7 @@ fn header() -> impl Strategy<Value = Header> {
             seq: SeqNum::new(fixed.2),
             ack: SeqNum::new(fixed.3),
             flags,
+            reserved: false,
             window: fixed.4,
             urgent: fixed.5,
             options,

@@ -241,6 +241,8 @@ fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
         } else {
             0
         },
+        mark_from: 0,
+        marks: 0,
     }
 }
 
@@ -481,6 +483,60 @@ fn wild_reordering() {
         }
         scenario
     });
+}
+
+/// Routers that mark, and hosts of which some can do ECN (RFC 3168).
+#[test]
+fn marks() {
+    let outcomes = seeds(600, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.config.ecn = rng.pick(&[0, 1, 1, 1, 2]);
+            setup.config.ecn_fallback = !rng.chance(300);
+        }
+        scenario.simultaneous = rng.chance(100);
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.marks = rng.pick(&[0, 5, 50, 500, 1000]);
+            path.mark_from = path.queue / 4;
+        }
+        scenario
+    });
+    if outcomes.len() > 1 {
+        let told = |outcome: &&Outcome| outcome.client.reductions + outcome.server.reductions > 0;
+        assert!(outcomes.iter().filter(told).count() > 100);
+        assert!(outcomes.iter().any(|outcome| outcome.marked == 0));
+    }
+}
+
+/// A queue that marks early keeps the path full without a loss; where it could only drop there are some.
+#[test]
+fn a_marking_queue() {
+    for ecn in [0, 1] {
+        let outcomes = seeds(3, |seed, _| {
+            let mut scenario = plain(seed);
+            scenario.client_plan.bytes = 4 << 20;
+            scenario.client_plan.write = 1 << 20;
+            scenario.client.send_buffer = 1 << 20;
+            scenario.server.recv_buffer = 1 << 20;
+            scenario.client.config.ecn = ecn;
+            for path in [&mut scenario.to_client, &mut scenario.to_server] {
+                path.delay = ms(20);
+                path.rate = 1_250_000;
+                path.queue = 90_000;
+                path.mark_from = 25_000;
+            }
+            scenario
+        });
+        for outcome in outcomes {
+            let marked = ecn != 0;
+            assert_eq!(outcome.marked > 0, marked, "{outcome:?}");
+            assert_eq!(outcome.client.reductions > 0, marked, "{outcome:?}");
+            assert_eq!(outcome.lost == 0, marked, "{outcome:?}");
+            assert_eq!(outcome.client.retransmissions == 0, marked, "{outcome:?}");
+            let rate = (4u64 << 20) * 1_000_000 / outcome.took.as_micros();
+            assert!(rate > 1_000_000, "{rate}: {outcome:?}");
+        }
+    }
 }
 
 /// Without memory for out-of-order ranges all that lies behind a loss is sent again; it still arrives.

@@ -8,7 +8,7 @@ use super::recovery::{Mode, Probe};
 use super::send::{More, Sender};
 use super::timers::{micros, Tick, Timers};
 use super::undo::is_older;
-use crate::congestion::{Ack, CongestionControl};
+use crate::congestion::{Ack, Cause, CongestionControl};
 use crate::context::{Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, Marks, Run};
 use crate::segment::Segment;
@@ -39,6 +39,8 @@ pub(super) struct Delivery {
     pub(super) advanced: bool,
     /// It is older than another.
     old: bool,
+    /// It says that segments of ours were marked.
+    pub(super) ece: bool,
     /// It repeats another in all (RFC 5681 section 2).
     pub(super) duplicate: bool,
     /// It reports something for the first time.
@@ -126,10 +128,13 @@ impl Sender {
         let advanced = ack.after(link.snd_una);
         let reports = link.sack && !segment.header.options.sack.is_empty();
         let duplicate = in_flight && !old && !advanced && !window_changed && segment.seq_len() == 0;
+        // As in Linux, not where nothing is in flight.
+        let ece = in_flight && !old && link.ecn.hears(segment);
         let told = Delivery {
             before: link.snd_una,
             advanced,
             old,
+            ece,
             duplicate,
             reported: false,
             delivered: 0,
@@ -142,14 +147,20 @@ impl Sender {
             reported_at: None,
             lowest: None,
         };
-        if advanced || reports || duplicate {
-            let needed = in_flight && (reports || duplicate);
+        if advanced || reports || duplicate || ece {
+            let needed = in_flight && (reports || duplicate || ece);
             match self.flight(cx, link, memory, needed) {
                 Some(flight) => {
                     self.on_told(cx, link, timers, options, flight, segment, told);
                 }
-                None if advanced => self.on_untold(cx, link, timers, options, segment),
-                None => {}
+                None => {
+                    if ece {
+                        self.reduce_at_once(cx, link, Cause::Ecn);
+                    }
+                    if advanced {
+                        self.on_untold(cx, link, timers, options, segment, ece);
+                    }
+                }
             }
         }
         if self.persisted != 0 && self.usable(link) > 0 {
@@ -194,6 +205,7 @@ impl Sender {
     }
 
     /// An acknowledgment of new data, with no more known than the outline tells.
+    #[allow(clippy::too_many_arguments)]
     fn on_untold(
         &mut self,
         cx: &Context<'_>,
@@ -201,6 +213,7 @@ impl Sender {
         timers: &mut Timers,
         options: &SocketOptions,
         segment: &Segment,
+        ece: bool,
     ) {
         let ack = segment.header.ack;
         let flight = self.outline.pipe(link.in_flight());
@@ -226,6 +239,7 @@ impl Sender {
             // A controller takes what a coarse timestamp tells, too.
             rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
             in_recovery: self.reduced.after(told_before),
+            ece,
             ..told
         };
         self.controller.on_ack(&mut self.window, &told);
@@ -277,7 +291,7 @@ impl Sender {
             self.on_probe_acked(cx, link, flight, probe, needless, &told, ack);
         }
 
-        let dubious = told.duplicate || told.reported || needless.is_some();
+        let dubious = told.duplicate || told.reported || needless.is_some() || told.ece;
         let mut set = false;
         if dubious || self.mode != Mode::Open || told.old {
             set = self.judge(cx, link, timers, flight, &mut told);
@@ -312,6 +326,7 @@ impl Sender {
             rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
             cwnd_limited: record.cwnd_limited || holes,
             in_recovery: held || !grows || self.reduced.after(told.before),
+            ece: told.ece,
             ..record
         };
         self.controller.on_ack(&mut self.window, &record);
@@ -518,7 +533,7 @@ impl Sender {
         } else if ack.after(probe.end) {
             // "A loss was repaired by the probe": the window is reduced at once.
             let in_flight = told.before.distance_to(link.snd_nxt);
-            self.begin_reduction(cx, link, flight, Some(in_flight));
+            self.begin_reduction(cx, link, flight, Some(in_flight), Cause::Loss);
             self.mode = Mode::Cwr;
             self.end_reduction(&flight.recovery);
             self.mode = Mode::Open;

@@ -3,6 +3,7 @@
 //! A segment arrives at a synchronized connection (RFC 9293 section 3.10.7.4), in the order of the RFC.
 
 use super::ack::AckVerdict;
+use super::ecn;
 use super::event::{Error, Event};
 use super::link::{Link, Owed};
 use super::phase::{Parts, Phase};
@@ -111,6 +112,7 @@ impl Connection {
         let Some(Parts { link, snd, fin, .. }) = self.phase.parts() else {
             return Payload::None;
         };
+        let old = segment.header.ack.before(link.snd_una);
         let verdict = match snd {
             Some(snd) => {
                 let timers = &mut self.timers;
@@ -138,6 +140,9 @@ impl Connection {
             // Not from a segment that only guesses: a timestamp of the far future would shut the true peer out.
             link.take_stamp(cx, segment);
             link.heard = Tick::new(cx.now);
+            if !old {
+                link.accept_cwr(segment);
+            }
         }
         match verdict {
             AckVerdict::Invalid => return Payload::None,
@@ -170,6 +175,7 @@ impl Connection {
         }
         let mut segment = *segment;
         segment.header.flags.remove(Flags::SYN);
+        ecn::strip_setup(&mut segment.header.flags);
         segment.header.seq = link.rcv_nxt;
         // The window of a SYN is not scaled (RFC 7323 section 2.2), that of what it now looks like is.
         segment.header.window = link.snd_scale.narrow(u32::from(segment.header.window));

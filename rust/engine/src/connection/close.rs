@@ -160,6 +160,7 @@ fn reset(seq: SeqNum, ack: SeqNum, flags: Flags, timestamps: Option<Timestamps>)
         },
         payload: SeqRange::new(seq, 0),
         mss: crate::wire::Mss::DEFAULT_V4.get(),
+        ecn: crate::wire::Ecn::NotEct,
         kind: TransmitKind::Reset,
     }
 }

@@ -5,6 +5,7 @@
 
 use core::num::NonZeroU32;
 
+use super::ecn::EcnState;
 use super::receive::Receiver;
 use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
@@ -12,7 +13,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
 
 /// The state of RFC 7323's timestamps on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,7 @@ pub(super) struct Link {
     pub(super) rcv_scale: WindowScale,
     /// SACK was negotiated.
     pub(super) sack: bool,
+    pub(super) ecn: EcnState,
     pub(super) owed: Owed,
     /// Unanswered probes, keepalive's or zero-window.
     pub(super) probes: u8,
@@ -228,7 +230,7 @@ impl Link {
             header: Header {
                 seq: body.seq,
                 ack: self.rcv_nxt,
-                flags: body.flags.union(Flags::ACK),
+                flags: body.flags.union(Flags::ACK).union(self.ecn.echo()),
                 window,
                 options: Options {
                     timestamps: self.echo(cx),
@@ -239,6 +241,7 @@ impl Link {
             },
             payload: SeqRange::new(body.seq, body.len),
             mss: body.mss,
+            ecn: Ecn::NotEct,
             kind: body.kind,
         }
     }

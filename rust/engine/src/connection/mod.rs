@@ -12,6 +12,7 @@
 //! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
 //! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
+//! | `ecn.rs` | congestion that routers mark |
 //! | `refusal.rs` | what the layers below did not take |
 //! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
 //! | `pacing.rs` | gaps between bursts |
@@ -38,6 +39,7 @@ mod ack;
 mod arrive;
 mod autotune;
 mod close;
+pub(crate) mod ecn;
 mod event;
 mod link;
 mod open;

@@ -2,6 +2,7 @@
 
 //! Opening: what is offered, what both sides agree on, and SYN-SENT (RFC 9293 sections 3.5 and 3.10.7.3).
 
+use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
 use super::link::{Link, Owed, Stamps};
 use super::phase::{Duplex, Phase, SynReceived};
@@ -17,7 +18,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Mss, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Mss, Options, Timestamps, WindowScale};
 
 /// What an active open needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,7 @@ struct Offers {
     scale: bool,
     sack: bool,
     stamps: bool,
+    ecn: bool,
 }
 
 impl SynSent {
@@ -100,6 +102,15 @@ impl SynSent {
         self.resent
     }
 
+    pub(super) fn offers_ecn(&self) -> bool {
+        self.offers.ecn
+    }
+
+    /// Whether the SYN, this time, asks for ECN (Linux's `tcp_ecn_clear_syn`).
+    fn asks_for_ecn(&self, cx: &Context<'_>) -> bool {
+        self.offers.ecn && (self.resent == 0 || !cx.config.ecn_fallback)
+    }
+
     fn window(&self) -> u16 {
         first_window(self.recv_space, self.advertised_mss, self.rcv_scale)
     }
@@ -116,7 +127,7 @@ impl SynSent {
             header: Header {
                 seq: self.iss,
                 ack: SeqNum::new(0),
-                flags: Flags::SYN,
+                flags: ecn::setup(Flags::SYN, self.asks_for_ecn(cx)),
                 window: self.window(),
                 options: Options {
                     mss: Some(self.advertised_mss),
@@ -132,6 +143,7 @@ impl SynSent {
             },
             payload: SeqRange::new(self.iss.add(1), 0),
             mss: self.path_mss,
+            ecn: Ecn::NotEct,
             kind: TransmitKind::Syn,
         })
     }
@@ -146,6 +158,12 @@ impl SynSent {
             _ => (WindowScale::default(), WindowScale::default()),
         };
         let stamps = theirs.timestamps.filter(|_| self.offers.stamps);
+        // A host that says yes has seen the SYN that asked, even if a later one did not. Where two SYNs cross, the peer may have
+        // seen the later one only.
+        let ecn = match syn.has(Flags::ACK) {
+            true => self.offers.ecn && ecn::answers(&syn.header),
+            false => self.asks_for_ecn(cx) && ecn::asks(&syn.header),
+        };
         let peer_mss = Mss::new(theirs.mss.unwrap_or(Mss::DEFAULT_V4.get())).get();
         let link = Link {
             snd_una: self.iss,
@@ -161,6 +179,7 @@ impl SynSent {
             snd_scale,
             rcv_scale,
             sack: theirs.sack_permitted && self.offers.sack,
+            ecn: EcnState::new(ecn),
             owed: Owed::NONE,
             probes: 0,
         };
@@ -199,7 +218,7 @@ impl SynReceived {
             header: Header {
                 seq: link.snd_una,
                 ack: link.rcv_nxt,
-                flags: Flags::SYN_ACK,
+                flags: ecn::answer(Flags::SYN_ACK, link.ecn.agreed()),
                 window: link.rcv_wnd().min(u32::from(u16::MAX)) as u16,
                 options: Options {
                     mss: Some(self.advertised_mss),
@@ -212,6 +231,7 @@ impl SynReceived {
             },
             payload: SeqRange::new(link.snd_una.add(1), 0),
             mss: link.mss,
+            ecn: Ecn::NotEct,
             kind: TransmitKind::SynAck,
         })
     }
@@ -254,6 +274,7 @@ impl Connection {
                     scale: cx.config.window_scaling,
                     sack: cx.config.sack,
                     stamps: cx.config.timestamps,
+                    ecn: ecn::is_offered(cx.config),
                 },
             }),
             open.options,
@@ -281,6 +302,7 @@ impl Connection {
             snd_scale,
             rcv_scale,
             sack: request.sack_permitted(),
+            ecn: EcnState::new(request.ecn_agreed()),
             owed: Owed::NONE,
             probes: 0,
         };

@@ -84,6 +84,8 @@ const ATO_MIN: u16 = 40;
 const ATO_MAX: u16 = 200;
 /// Linux's TCP_MAX_QUICKACKS.
 const QUICK_ACKS: u8 = 16;
+/// What Linux takes for a mark, and for what seems to be sent again (`tcp_data_ecn_check`).
+const ECN_QUICK_ACKS: u8 = 2;
 
 /// Whether the segment brought the FIN in order.
 #[must_use]
@@ -142,6 +144,11 @@ impl Receiver {
             self.tune.on_segment(cx, link, segment, full_sized);
             self.take(cx, link, segment, &mut rx)
         };
+        // RFC 3168 section 6.1.5: marks on what lies outside of the window mean nothing.
+        let inside = payload.end().after(before) && payload.start.before(link.rcv_edge);
+        if inside && link.ecn.on_data(segment.ecn) {
+            self.hurry(ECN_QUICK_ACKS);
+        }
         if matches!(taken, Payload::InOrder { .. }) {
             let len = before.distance_to(link.rcv_nxt);
             self.tune.on_data(cx, link, len);
@@ -165,7 +172,7 @@ impl Receiver {
         match taken {
             // Duplicate, beyond the window, or refused: RFC 5681 section 4.2, an immediate ACK.
             Payload::None | Payload::OutOfOrder { .. } => {
-                self.hurry();
+                self.hurry(QUICK_ACKS);
                 link.owed.insert(Owed::ACK);
             }
             Payload::InOrder { len, .. } => {
@@ -341,9 +348,10 @@ impl Receiver {
         }
     }
 
-    /// The peer repairs a loss: it waits for every acknowledgment (Linux's `tcp_enter_quickack_mode`).
-    fn hurry(&mut self) {
-        self.quick = QUICK_ACKS;
+    /// The peer repairs a loss, or has reduced its window: it waits for every acknowledgment (Linux's
+    /// `tcp_enter_quickack_mode`).
+    fn hurry(&mut self, quick: u8) {
+        self.quick = self.quick.max(quick);
         self.interactive = false;
         self.ato = ATO_MIN;
     }

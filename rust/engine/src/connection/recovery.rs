@@ -179,6 +179,10 @@ impl Sender {
     ) -> bool {
         let Flight { records, recovery } = flight;
         recovery.plan = Plan::Repair;
+        // A mark proves congestion: the window is not restored, whatever becomes of the repair.
+        if let (Some(undo), true) = (&mut recovery.undo, told.ece) {
+            undo.before = None;
+        }
         // RFC 2018 section 8: the peer had this, and does not acknowledge it. Perhaps acknowledgments were
         // reordered: half a round trip to see, then everything is sent again.
         let reneged = |run: crate::flight::Run| run.record.marks.has(Marks::SACKED);
@@ -232,7 +236,7 @@ impl Sender {
         }
         let set = self.look_for_losses(cx, link, timers, flight, told);
         if self.mode != Mode::Recovery && flight.records.lost() != 0 {
-            self.enter_recovery(cx, link, flight);
+            self.enter_recovery(cx, link, flight, told.ece);
         }
         set
     }
@@ -273,9 +277,12 @@ impl Sender {
         }
         let set = self.look_for_losses(cx, link, timers, flight, told);
         if flight.records.lost() == 0 {
+            if told.ece {
+                self.on_echo(cx, link, flight, told);
+            }
             self.try_to_open(link, flight);
         } else {
-            self.enter_recovery(cx, link, flight);
+            self.enter_recovery(cx, link, flight, told.ece);
         }
         set
     }
@@ -380,7 +387,7 @@ impl Sender {
         let found = self.detect(cx, link, flight);
         if found.lost != 0 {
             if self.mode != Mode::Recovery {
-                self.enter_recovery(cx, link, flight);
+                self.enter_recovery(cx, link, flight, false);
                 self.reduce(link, flight, 1, false);
             }
             flight.recovery.plan = Plan::Repair;
@@ -417,23 +424,29 @@ impl Sender {
         }
     }
 
-    /// Fast recovery begins.
-    pub(super) fn enter_recovery(&mut self, cx: &Context<'_>, link: &Link, flight: &mut Flight) {
+    /// Fast recovery begins; `marked` says that segments were marked, too.
+    pub(super) fn enter_recovery(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        marked: bool,
+    ) {
         if !any_copy(&flight.records) {
             flight.recovery.first_copy = None;
         }
         let reducing = matches!(self.mode, Mode::Cwr | Mode::Recovery);
         // For a full queue of this host, for instance.
         let reduced = self.reduced.after(link.snd_una);
-        self.begin_undo(link, flight, !reducing && !reduced);
+        self.begin_undo(link, flight, !reducing && !reduced && !marked);
         if !reducing {
             let in_flight = (!reduced).then_some(link.in_flight());
-            self.begin_reduction(cx, link, flight, in_flight);
+            self.begin_reduction(cx, link, flight, in_flight, Cause::Loss);
         }
         self.mode = Mode::Recovery;
     }
 
-    /// A segment of `in_flight` octets was lost: ssthresh is lowered, and cwnd follows (RFC 9937 section 6). `None`: for
+    /// A segment of `in_flight` octets was lost or marked: ssthresh is lowered, and cwnd follows (RFC 9937 section 6). `None`: for
     /// something else it has been lowered already.
     pub(super) fn begin_reduction(
         &mut self,
@@ -441,25 +454,33 @@ impl Sender {
         link: &Link,
         flight: &mut Flight,
         in_flight: Option<u32>,
+        cause: Cause,
     ) {
         let recovery = &mut flight.recovery;
         recovery.high = link.snd_nxt;
         recovery.probe = None;
         recovery.prr = Prr::begin(self.window.cwnd);
         if let Some(in_flight) = in_flight {
-            let loss = self.loss(cx, link, in_flight);
-            self.controller.on_congestion(&mut self.window, &loss);
+            let congestion = self.congestion(cx, link, in_flight, cause);
+            self.controller.on_congestion(&mut self.window, &congestion);
+            self.reduction_untold = true;
         }
     }
 
-    fn loss(&self, cx: &Context<'_>, link: &Link, in_flight: u32) -> Congestion {
+    fn congestion(
+        &self,
+        cx: &Context<'_>,
+        link: &Link,
+        in_flight: u32,
+        cause: Cause,
+    ) -> Congestion {
         let size = self.segment_size(link, 0).max(1);
         Congestion {
             now: cx.now,
             // RFC 5681: without what limited transmit has added; as in Linux never more than the window.
             in_flight: in_flight.min(self.window.cwnd).max(size),
             mss: size.min(u32::from(u16::MAX)) as u16,
-            cause: Cause::Loss,
+            cause,
         }
     }
 
@@ -492,7 +513,7 @@ impl Sender {
         link: &Link,
         memory: &mut dyn FlightMemory,
     ) {
-        let congestion = self.loss(cx, link, link.in_flight());
+        let congestion = self.congestion(cx, link, link.in_flight(), Cause::Loss);
         match self.flight(cx, link, memory, true) {
             Some(flight) => {
                 let recovery = &mut flight.recovery;
@@ -534,6 +555,7 @@ impl Sender {
             }
         }
         self.mode = Mode::Loss;
+        self.reduction_untold = true;
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
         self.force = true;

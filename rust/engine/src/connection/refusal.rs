@@ -54,7 +54,7 @@ impl Connection {
         let delay = (why == Refusal::Dropped).then_some(RESOURCE_PROBE_INTERVAL);
         if let Some(snd) = snd {
             if matches!(why, Refusal::Congested | Refusal::Dropped) {
-                snd.on_local_congestion(cx, link);
+                snd.reduce_at_once(cx, link, Cause::Loss);
             }
             if why == Refusal::Congested {
                 return;
@@ -67,6 +67,8 @@ impl Connection {
                     snd.take_back_again(cx, link, flight, start, end);
                 }
                 TransmitKind::Data | TransmitKind::LossProbeData | TransmitKind::Fin => {
+                    // What the first of it said did not leave either.
+                    snd.reduction_untold |= sent == 0 && segment.header.flags.contains(Flags::CWR);
                     snd.take_back(cx, link, flight, start, end);
                     snd.try_later(cx, link, timers, delay);
                 }
@@ -106,23 +108,24 @@ impl Connection {
 }
 
 impl Sender {
-    /// A queue of this host is full or nearly so: the window shrinks as for a loss, once for what is in flight, and
-    /// nothing is sent again (Linux's tcp_enter_cwr).
-    pub(super) fn on_local_congestion(&mut self, cx: &Context<'_>, link: &Link) {
+    /// A queue of this host is full or nearly so, or segments were marked and there is no memory to go slower step by step: the
+    /// window shrinks as for a loss, once for what is in flight, and nothing is sent again (Linux's tcp_enter_cwr).
+    pub(super) fn reduce_at_once(&mut self, cx: &Context<'_>, link: &Link, cause: Cause) {
         if self.mode >= Mode::Cwr || self.reduced.after(link.snd_una) {
             return;
         }
         let size = self.segment_size(link, 0);
         let congestion = Congestion {
             now: cx.now,
-            // Not what is in flight: that may be little because the queue took little.
+            // Not what is in flight: that may be little because the queue took little, and grow after a mark.
             in_flight: self.window.cwnd,
             mss: size.min(u32::from(u16::MAX)) as u16,
-            cause: Cause::Loss,
+            cause,
         };
         self.controller.on_congestion(&mut self.window, &congestion);
         self.window.cwnd = self.window.cwnd.min(self.window.ssthresh);
         self.reduced = link.snd_nxt;
+        self.reduction_untold = true;
     }
 
     /// The newest bytes from `start` to `end` did not leave: they count as not sent.

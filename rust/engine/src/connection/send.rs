@@ -55,6 +55,8 @@ pub(super) struct Sender {
     /// The persist timer has expired: send what the window allows, however small. Or the retransmission timer has: send
     /// the oldest segment, whatever the window.
     pub(super) force: bool,
+    /// The window was reduced, and new data has yet to say so (TCP_ECN_QUEUE_CWR).
+    pub(super) reduction_untold: bool,
 }
 
 /// Octets to be sent again.
@@ -133,6 +135,7 @@ impl Sender {
             persisted: 0,
             more: More::No,
             force: false,
+            reduction_untold: false,
         }
     }
 
@@ -309,6 +312,9 @@ impl Sender {
         if link.in_flight() != 0 || self.outline != Outline::Kept {
             return;
         }
+        if self.mode == Mode::Cwr {
+            self.rest_reduced(link);
+        }
         let pending = |flight: &mut Flight| flight.recovery.is_pending();
         if self.mode <= Mode::Disorder && !memory.get().is_some_and(pending) {
             self.mode = Mode::Open;
@@ -430,7 +436,11 @@ impl Sender {
             mss: size.min(u32::from(u16::MAX)) as u16,
             kind,
         };
-        Some(link.compose(cx, timers, rcv, body))
+        let mut segment = link.compose(cx, timers, rcv, body);
+        if matches!(burst.why, Why::New | Why::ProbeNew) && burst.len != 0 {
+            self.mark_new(link, &mut segment);
+        }
+        Some(segment)
     }
 
     /// What is sent next: a probe, what is lost, what is new.

@@ -77,6 +77,8 @@ impl Sender {
 
     fn undo_window(&mut self, recovery: &mut Recovery) {
         if let Some(before) = recovery.undo.and_then(|undo| undo.before) {
+            // There is nothing to tell the peer any more (Linux's `tcp_ecn_withdraw_cwr`).
+            self.reduction_untold &= before.ssthresh <= self.window.ssthresh;
             self.controller.on_undo(&mut self.window, &before);
         }
         recovery.undo = None;

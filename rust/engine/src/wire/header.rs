@@ -31,6 +31,8 @@ pub struct Header {
     pub ack: SeqNum,
     /// The control bits.
     pub flags: Flags,
+    /// A reserved bit was set: the sender speaks an extension that we do not know (AE of RFC 9768 is one). Not sent.
+    pub reserved: bool,
     /// The window as it stands in the header, not scaled.
     pub window: u16,
     /// The urgent pointer; of no meaning without URG.
@@ -53,8 +55,8 @@ impl Header {
         Ok(usize::from(words) << 2)
     }
 
-    /// Reads a header; `bytes` may be longer than it. Reserved bits are ignored (RFC 9293
-    /// section 3.1), and options that only a SYN may carry are dropped from other segments.
+    /// Reads a header; `bytes` may be longer than it. Of reserved bits it is only noted that there are some (RFC 9293
+    /// section 3.1 ignores them), and options that only a SYN may carry are dropped from other segments.
     ///
     /// # Errors
     /// [`ParseError::Truncated`] when `bytes` is shorter than the data offset says,
@@ -65,7 +67,7 @@ impl Header {
         let options = bytes
             .get(MIN_HEADER_LEN..len)
             .ok_or(ParseError::Truncated)?;
-        let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, _, _, u0, u1] =
+        let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] =
             *fixed;
         let flags = Flags::from_bits(flags);
         let mut options = if options.is_empty() {
@@ -82,6 +84,7 @@ impl Header {
             seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
             ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
             flags,
+            reserved: offset & 0xf != 0,
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
             options,
@@ -152,6 +155,7 @@ mod tests {
             seq: SeqNum::new(0xfffe_fdfc),
             ack: SeqNum::new(0),
             flags: Flags::SYN,
+            reserved: false,
             window: 64240,
             urgent: 0,
             options: Options {
@@ -200,6 +204,20 @@ mod tests {
         out[12] = 0xf0;
         assert_eq!(Header::parse(&out[..59]), Err(ParseError::Truncated));
         assert!(Header::parse(&out).is_ok());
+    }
+
+    #[test]
+    fn parse__notes_reserved_bits() {
+        let mut out = [0; MAX_HEADER_LEN];
+        let len = syn().emit(&mut out);
+        for bit in 0..4 {
+            out[12] = 0xa0 | 1 << bit;
+            let header = Header::parse(&out[..len]).unwrap();
+            assert!(header.reserved);
+            let mut again = [0; MAX_HEADER_LEN];
+            header.emit(&mut again);
+            assert_eq!(again[12], 0xa0);
+        }
     }
 
     #[test]

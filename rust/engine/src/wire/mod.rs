@@ -4,10 +4,12 @@
 //! Reading is total: every byte string gives either a header or a named error, and no option, however
 //! malformed, can do more than be left out.
 
+mod ecn;
 mod flags;
 mod header;
 mod options;
 
+pub use ecn::Ecn;
 pub use flags::Flags;
 pub use header::{Header, ParseError, MAX_HEADER_LEN, MIN_HEADER_LEN};
 pub use options::{Mss, Options, SackBlocks, Timestamps, WindowScale, MAX_OPTIONS_LEN};

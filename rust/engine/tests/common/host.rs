@@ -13,7 +13,7 @@ use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::reply;
 use oxtcp_engine::request::{Request, RequestOpen, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::wire::{Flags, Header};
+use oxtcp_engine::wire::{Ecn, Flags, Header};
 use oxtcp_engine::{
     ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Error, Event, Instant,
     PassiveOpen, Payload, Rx, Segment, SeqNum, SocketOptions, State, Transmit, TransmitKind,
@@ -134,6 +134,8 @@ pub struct Counts {
     pub resets: u64,
     pub probes: u64,
     pub loss_probes: u64,
+    /// Segments that said that the window was reduced (CWR).
+    pub reductions: u64,
 }
 
 impl Host {
@@ -684,13 +686,13 @@ impl Host {
     }
 
     /// The network says that a packet of ours was too big; it quotes the header.
-    pub fn too_big(&mut self, now: Instant, header: &[u8], largest: usize) {
+    pub fn too_big(&mut self, now: Instant, packet: &[u8], largest: usize) {
         let config = self.setup.config.clone();
         let cx = Context {
             now,
             config: &config,
         };
-        let Ok(header) = Header::parse(header) else {
+        let Ok(header) = Header::parse(&packet[packet::IP..]) else {
             return;
         };
         if let Slot::Open(socket) = &mut self.slot {
@@ -717,11 +719,12 @@ impl Host {
         let header = &transmit.header;
         if self.trace {
             eprintln!(
-                "{:>10} {} >> {:?} {:?} seq {} ack {} len {} win {} mss {} {:?}",
+                "{:>10} {} >> {:?} {:?} {:?} seq {} ack {} len {} win {} mss {} {:?}",
                 now.as_micros(),
                 self.name,
                 transmit.kind,
                 header.flags,
+                transmit.ecn,
                 header.seq.get(),
                 header.ack.get(),
                 payload.len(),
@@ -747,10 +750,11 @@ impl Host {
             TransmitKind::Ack | TransmitKind::WindowUpdate => self.sent.acks += 1,
             _ => {}
         }
+        self.sent.reductions += u64::from(header.flags.contains(Flags::CWR) && !header.flags.syn());
         self.sent.packets += 1;
         self.sent.bytes += payload.len() as u64;
         if self.whole_bursts {
-            out.push(packet::build(header, payload));
+            out.push(packet::build(header, transmit.ecn, payload));
         } else {
             out.extend(packet::cut(transmit, payload));
         }
@@ -816,6 +820,16 @@ impl Socket {
                 );
             }
         }
+        // RFC 3168 sections 6.1.4 to 6.1.6: new data is ECT and nothing else, and only that says that the window was reduced.
+        let new = matches!(
+            transmit.kind,
+            TransmitKind::Data | TransmitKind::LossProbeData
+        );
+        let capable = new && !range.is_empty() && self.conn.uses_ecn();
+        let ecn = if capable { Ecn::Ect0 } else { Ecn::NotEct };
+        assert_eq!(transmit.ecn, ecn, "{name}: {transmit:?}");
+        let reduced = header.flags.contains(Flags::CWR) && !header.flags.syn();
+        assert!(!reduced || capable, "{name}: {transmit:?}");
         let conn = &self.conn;
         // A flight that was forgotten just now leaves nothing but guesses.
         let known = self.flight.scarce == 0;

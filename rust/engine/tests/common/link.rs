@@ -31,6 +31,10 @@ pub struct Path {
     /// Bytes per second; 0 for no bound. What exceeds `queue` bytes is dropped.
     pub rate: u64,
     pub queue: u64,
+    /// What exceeds so many bytes in the queue is marked, if it is ECN-capable; 0 for no such bound.
+    pub mark_from: u64,
+    /// Chance per mille that an ECN-capable packet is marked.
+    pub marks: u32,
     /// The largest TCP segment, header included, that passes; 0 for no bound. The sender is told of what
     /// does not.
     pub largest: usize,
@@ -52,6 +56,8 @@ impl Default for Path {
             merge: 0,
             rate: 0,
             queue: 0,
+            mark_from: 0,
+            marks: 0,
             largest: 0,
         }
     }
@@ -74,6 +80,7 @@ pub struct Link {
     fades_until: Instant,
     pub carried: u64,
     pub lost: u64,
+    pub marked: u64,
 }
 
 impl Link {
@@ -88,20 +95,21 @@ impl Link {
             fades_until: Instant::default(),
             carried: 0,
             lost: 0,
+            marked: 0,
         }
     }
 
     /// Whether the packet is too big, and what would not be.
     pub fn refuses(&self, bytes: &[u8]) -> Option<usize> {
         let largest = self.path.largest;
-        (largest != 0 && bytes.len() > largest).then_some(largest)
+        (largest != 0 && bytes.len() - packet::IP > largest).then_some(largest)
     }
 
     pub fn set_loss(&mut self, per_mille: u32) {
         self.path.loss = per_mille;
     }
 
-    pub fn send(&mut self, now: Instant, bytes: Vec<u8>) {
+    pub fn send(&mut self, now: Instant, mut bytes: Vec<u8>) {
         self.carried += 1;
         if self.loses(now, &bytes) {
             self.lost += 1;
@@ -115,17 +123,22 @@ impl Link {
                 self.lost += 1;
                 return;
             }
-            let micros = (bytes.len() as u64 + 40) * 1_000_000 / self.path.rate;
+            if self.path.mark_from != 0 && waiting > self.path.mark_from {
+                self.mark(&mut bytes);
+            }
+            let micros = ((bytes.len() - packet::IP) as u64 + 40) * 1_000_000 / self.path.rate;
             leaves = start + Duration::from_micros(micros);
             self.free_at = leaves;
+        }
+        if self.path.marks != 0 && self.rng.chance(self.path.marks) {
+            self.mark(&mut bytes);
         }
         if self.rng.chance(self.path.duplicate) {
             let late = self.jittered() + Duration::from_millis(self.rng.below(300));
             self.put(leaves + late, bytes.clone());
         }
-        let mut bytes = bytes;
         if self.rng.chance(self.path.corrupt) {
-            let at = self.rng.below(bytes.len() as u64) as usize;
+            let at = packet::IP + self.rng.below((bytes.len() - packet::IP) as u64) as usize;
             bytes[at] ^= 1 << self.rng.below(8);
         }
         let delay = self.jittered();
@@ -158,6 +171,10 @@ impl Link {
             true => !flags.syn() && !flags.fin() && self.rng.chance(self.path.acks),
             false => flags.contains(Flags::PSH) && self.rng.chance(self.path.tail),
         }
+    }
+
+    fn mark(&mut self, bytes: &mut [u8]) {
+        self.marked += u64::from(packet::mark(bytes));
     }
 
     fn jittered(&mut self) -> Duration {

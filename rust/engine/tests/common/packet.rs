@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Segments as bytes, with the checksum that the kernel or the network card would compute.
+//! Segments as bytes, with the checksum that the kernel or the network card would compute, behind what counts of the IP header:
+//! one octet with the ECN field.
 
-use oxtcp_engine::wire::{Flags, Header};
+use oxtcp_engine::wire::{Ecn, Flags, Header};
 use oxtcp_engine::{Segment, Transmit};
+
+/// Bytes before the TCP header.
+pub const IP: usize = 1;
 
 /// 192.0.2.1, 192.0.2.2, protocol 6: both directions have the same sum.
 const PSEUDO: u32 = 0xc000 + 0x0201 + 0xc000 + 0x0202 + 6;
@@ -23,18 +27,29 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// The segment as it goes over the wire.
-pub fn build(header: &Header, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; header.wire_len()];
-    let len = header.emit(&mut bytes);
-    assert_eq!(len, bytes.len());
+pub fn build(header: &Header, ecn: Ecn, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; IP + header.wire_len()];
+    bytes[0] = ecn.bits();
+    let len = header.emit(&mut bytes[IP..]);
+    assert_eq!(IP + len, bytes.len());
     bytes.extend_from_slice(payload);
-    let sum = checksum(&bytes);
-    bytes[16..18].copy_from_slice(&sum.to_be_bytes());
+    let sum = checksum(&bytes[IP..]);
+    bytes[IP..][16..18].copy_from_slice(&sum.to_be_bytes());
     bytes
+}
+
+/// What a congested router makes of a packet (RFC 3168 section 5); says whether it could mark it.
+pub fn mark(bytes: &mut [u8]) -> bool {
+    let capable = Ecn::from_bits(bytes[0]) != Ecn::NotEct;
+    if capable {
+        bytes[0] = Ecn::Ce.bits();
+    }
+    capable
 }
 
 /// The segment and its payload; None when it was spoiled on the way.
 pub fn read(bytes: &[u8]) -> Option<(Segment, &[u8])> {
+    let (ip, bytes) = bytes.split_at(IP);
     if checksum(bytes) != 0 {
         return None;
     }
@@ -44,16 +59,17 @@ pub fn read(bytes: &[u8]) -> Option<(Segment, &[u8])> {
         Segment {
             header,
             payload_len: payload.len() as u32,
+            ecn: Ecn::from_bits(ip[0]),
         },
         payload,
     ))
 }
 
-/// What a burst becomes when it is cut into segments of its MSS: FIN and PSH travel on the last.
+/// What a burst becomes when it is cut into segments of its MSS: FIN and PSH travel on the last, CWR on the first.
 pub fn cut(transmit: &Transmit, payload: &[u8]) -> Vec<Vec<u8>> {
     let mss = usize::from(transmit.mss).max(1);
     if payload.len() <= mss {
-        return vec![build(&transmit.header, payload)];
+        return vec![build(&transmit.header, transmit.ecn, payload)];
     }
     let count = payload.len().div_ceil(mss);
     (0..count)
@@ -63,7 +79,14 @@ pub fn cut(transmit: &Transmit, payload: &[u8]) -> Vec<Vec<u8>> {
             if i + 1 < count {
                 header.flags.remove(Flags::FIN.union(Flags::PSH));
             }
-            build(&header, &payload[i * mss..payload.len().min((i + 1) * mss)])
+            if i > 0 {
+                header.flags.remove(Flags::CWR);
+            }
+            build(
+                &header,
+                transmit.ecn,
+                &payload[i * mss..payload.len().min((i + 1) * mss)],
+            )
         })
         .collect()
 }
@@ -83,7 +106,8 @@ pub fn merge(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
         && a.end() == b.seq()
         && a.header.ack == b.header.ack
         && a.header.window == b.header.window
-        && a.header.options == b.header.options;
+        && a.header.options == b.header.options
+        && a.ecn == b.ecn;
     if !mergeable {
         return None;
     }
@@ -91,5 +115,5 @@ pub fn merge(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
     header.flags.insert(b.header.flags);
     let mut payload = first_payload.to_vec();
     payload.extend_from_slice(second_payload);
-    Some(build(&header, &payload))
+    Some(build(&header, a.ecn, &payload))
 }

@@ -6,7 +6,7 @@ use super::memory::Memory;
 use oxtcp_engine::connection::state::{Input, TRANSITIONS};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::request::{Request, RequestOpen};
-use oxtcp_engine::wire::{Flags, Header, Options, Timestamps, WindowScale};
+use oxtcp_engine::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
 use oxtcp_engine::{
     ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Instant, PassiveOpen, Payload,
     Rx, Segment, SeqNum, SocketOptions, State, TimerKind, Transmit, TransmitKind,
@@ -201,6 +201,7 @@ impl Stand {
                         ..self.ack().header
                     },
                     payload_len: 0,
+                    ecn: Ecn::NotEct,
                 };
                 self.put(&shut);
                 self.write(3_000);
@@ -265,6 +266,7 @@ impl Stand {
                 ..Header::default()
             },
             payload_len: 0,
+            ecn: Ecn::NotEct,
         }
     }
 
@@ -286,6 +288,7 @@ impl Stand {
                 ..Header::default()
             },
             payload_len: 0,
+            ecn: Ecn::NotEct,
         }
     }
 

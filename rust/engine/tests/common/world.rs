@@ -6,7 +6,7 @@ use super::host::{earliest, Host, Setup, Slot};
 use super::link::{Link, Path};
 use super::packet;
 use super::rng::Rng;
-use oxtcp_engine::wire::Header;
+use oxtcp_engine::wire::{Ecn, Header};
 use oxtcp_engine::{Connection, Duration, Instant, State};
 
 /// One run.
@@ -43,6 +43,7 @@ pub struct Outcome {
     pub client: super::host::Counts,
     pub server: super::host::Counts,
     pub lost: u64,
+    pub marked: u64,
 }
 
 impl World {
@@ -123,7 +124,7 @@ impl World {
 
     /// A segment from somebody else arrives.
     pub fn inject(&mut self, at_server: bool, header: &Header, payload: &[u8]) {
-        let bytes = packet::build(header, payload);
+        let bytes = packet::build(header, Ecn::NotEct, payload);
         let mut out = Vec::new();
         if at_server {
             self.server.receive(self.now, &bytes, &mut out);
@@ -209,6 +210,7 @@ impl World {
             client: self.client.sent,
             server: self.server.sent,
             lost: self.to_client.lost + self.to_server.lost,
+            marked: self.to_client.marked + self.to_server.marked,
         }
     }
 }

@@ -7,6 +7,7 @@ mod script;
 
 mod arriving;
 mod closing;
+mod marking;
 mod opening;
 mod pacing;
 mod receiving;

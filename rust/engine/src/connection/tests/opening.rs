@@ -11,7 +11,7 @@ use crate::segment::Segment;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, TransmitKind};
-use crate::wire::{Flags, Header, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
 
 const ZERO: SeqNum = SeqNum::new(0);
 
@@ -381,6 +381,7 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
             ..Header::default()
         },
         payload_len: 0,
+        ecn: Ecn::NotEct,
     };
     let open = RequestOpen {
         iss: ISS,

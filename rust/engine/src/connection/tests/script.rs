@@ -13,7 +13,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, Transmit, TransmitKind};
-use crate::wire::{Flags, Header, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
 use std::vec::Vec;
 
 pub const ISS: SeqNum = SeqNum::new(0xffff_f000);
@@ -26,6 +26,7 @@ pub struct Offer {
     pub scale: Option<u8>,
     pub sack: bool,
     pub stamps: bool,
+    pub ecn: bool,
     pub window: u16,
 }
 
@@ -36,6 +37,7 @@ impl Default for Offer {
             scale: None,
             sack: false,
             stamps: false,
+            ecn: false,
             window: 60_000,
         }
     }
@@ -121,7 +123,10 @@ pub fn established_with(config: Config, options: SocketOptions, offer: Offer) ->
         header: Header {
             seq: IRS,
             ack: ISS.add(1),
-            flags: Flags::SYN_ACK,
+            flags: match offer.ecn {
+                true => Flags::SYN_ACK.union(Flags::ECE),
+                false => Flags::SYN_ACK,
+            },
             window: offer.window,
             options: Options {
                 mss: Some(MSS),
@@ -133,6 +138,7 @@ pub fn established_with(config: Config, options: SocketOptions, offer: Offer) ->
             ..Header::default()
         },
         payload_len: 0,
+        ecn: Ecn::NotEct,
     };
     if offer.stamps {
         segment.header.options.timestamps = Some(Timestamps {
@@ -213,6 +219,7 @@ pub fn seg(flags: Flags, seq: SeqNum, ack: SeqNum, payload_len: u32) -> Segment 
             ..Header::default()
         },
         payload_len,
+        ecn: Ecn::NotEct,
     }
 }
 
@@ -240,6 +247,15 @@ impl Peer {
         };
         self.conn.on_timer(&cx, &mut self.flight);
         waited
+    }
+
+    /// Runs what is due.
+    pub fn expire_all(&mut self) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.on_timer(&cx, &mut self.flight);
     }
 
     /// A segment as it is.
