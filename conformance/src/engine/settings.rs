@@ -73,7 +73,9 @@ fn rule(name: &str) -> Option<Rule> {
         "tcp_early_retrans" => Rule::Always(&["3", "4"]),
         "tcp_recovery" => Rule::Always(&["1"]),
         "tcp_frto" => Rule::Always(&["1", "2"]),
-        "tcp_ecn" => Rule::Always(&["0"]),
+        // 3 and more are accurate ECN.
+        "tcp_ecn" => Rule::Field(|c, v| (v <= 2).then(|| c.ecn = v as u8)),
+        "tcp_ecn_fallback" => Rule::Field(|c, v| flag(&mut c.ecn_fallback, v)),
         "tcp_shrink_window" => Rule::Always(&["0"]),
         "tcp_notsent_lowat" => Rule::Always(&["4294967295"]),
         "tcp_pacing_ss_ratio" => Rule::Always(&["200"]),

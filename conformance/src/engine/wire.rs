@@ -7,7 +7,7 @@ use oxtcp_engine::connection::PassiveOpen;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
+use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{
     isn, reply, BurstLimit, Connection, Context, Segment, SeqNum, SeqRange, Transmit,
 };
@@ -28,12 +28,16 @@ impl Engine {
     pub(super) fn arrive(&mut self, packet: &Datagram) {
         match packet {
             Datagram::Tcp {
-                header, payload, ..
+                tos,
+                header,
+                payload,
+                ..
             } => {
                 if let Ok(header) = Header::parse(header) {
                     let segment = Segment {
                         header,
                         payload_len: *payload,
+                        ecn: Ecn::from_bits(*tos),
                     };
                     self.segment((header.dst_port, header.src_port), &segment, None);
                 }
@@ -289,6 +293,7 @@ impl Engine {
             };
             let mut rest = transmit.payload;
             let mut part = transmit;
+            let mut first = true;
             loop {
                 let here = SeqRange::new(rest.start, rest.len.min(most));
                 let last = here.len == rest.len;
@@ -300,12 +305,16 @@ impl Engine {
                         .without(Flags::FIN)
                         .without(Flags::PSH),
                 };
+                if !first {
+                    part.header.flags.remove(Flags::CWR);
+                }
                 self.emit(ports, &part, here);
                 if last {
                     break;
                 }
                 rest = SeqRange::new(rest.start.add(here.len), rest.len - here.len);
                 part.header.seq = part.header.seq.add(here.len);
+                first = false;
             }
         }
     }
@@ -322,7 +331,7 @@ impl Engine {
         self.sent.push_back((
             self.now,
             Datagram::Tcp {
-                tos: 0,
+                tos: transmit.ecn.bits(),
                 header: bytes[..len].to_vec(),
                 payload: payload.len,
                 gso_size: 0,
