@@ -10,7 +10,7 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
-use oxtcp_engine::wire::{Flags, Header, MIN_HEADER_LEN};
+use oxtcp_engine::wire::{Ecn, Flags, Header, MIN_HEADER_LEN};
 use oxtcp_engine::Segment;
 
 use crate::connection;
@@ -127,10 +127,12 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     let header_len = Header::data_offset(fixed).ok()? as u32;
     let header = Header::parse(skb.header(header_len)?).ok()?;
     let payload_len = skb.len().checked_sub(header_len)?;
+    let ecn = Ecn::from_bits(skb.ds_field());
     Some((
         Segment {
             header,
             payload_len,
+            ecn,
         },
         header_len,
     ))

@@ -6,7 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use kernel::prelude::*;
 
-use oxtcp_engine::wire::{Flags, Header, MAX_HEADER_LEN};
+use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
 use crate::namespace::Namespace;
@@ -151,6 +151,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     let mut rest = segment.payload;
     let mut header = segment.header;
     let mut congested = false;
+    route::set_ecn_capable(sk, segment.ecn == Ecn::Ect0);
     loop {
         let sent = segment.payload.len.saturating_sub(rest.len);
         let refused = |why| (sent, why);
@@ -196,6 +197,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                 segment.mss,
                 count.min(u32::from(u16::MAX)) as u16,
                 sk.wire_family(),
+                this.flags.contains(Flags::CWR),
             );
         }
         match route::transmit(sk, skb) {
@@ -215,6 +217,8 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         let left = rest.len.saturating_sub(part.len);
         rest = SeqRange::new(rest.start.add(part.len), left);
         header.seq = header.seq.add(part.len);
+        // The first segment alone says that the window was reduced.
+        header.flags.remove(Flags::CWR);
     }
 }
 

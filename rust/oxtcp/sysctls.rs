@@ -107,6 +107,11 @@ settings! {
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
         /// Report duplicates by D-SACK (0 or 1).
         dsack = 1, 0, 1;
+        /// Explicit congestion notification (RFC 3168): 0 never, 1 offered and accepted, 2 accepted. Linux's 3 to 5, accurate ECN,
+        /// are not there.
+        ecn = 2, 0, 2;
+        /// A SYN that is sent again does not ask for ECN (0 or 1; RFC 3168 section 6.1.1.1).
+        ecn_fallback = 1, 0, 1;
         /// Seconds in FIN-WAIT-2 without a program.
         fin_timeout = 60, 0, MAX_SECONDS;
         /// The least milliseconds between two ACKs in answer to invalid segments on one connection.
@@ -228,6 +233,8 @@ impl Sysctls {
             abort_on_overflow: self.abort_on_overflow() != 0,
             rfc1337: self.rfc1337() != 0,
             tw_reuse: byte(self.tw_reuse()),
+            ecn: byte(self.ecn()),
+            ecn_fallback: self.ecn_fallback() != 0,
             slow_start_after_idle: self.slow_start_after_idle() != 0,
             invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
             congestion_control: self.algorithm(),

@@ -12,7 +12,9 @@
 #include <linux/sockptr.h>
 #include <linux/tcp.h>
 #include <net/addrconf.h>
+#include <net/dsfield.h>
 #include <net/dst.h>
+#include <net/inet_ecn.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
@@ -465,6 +467,22 @@ void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
 	secpath_reset(skb);
 	skb->dev = NULL;
 	memset(skb->cb, 0, sizeof(skb->cb));
+}
+
+/* Of the network header in front of the data, which the packet has since it came in. */
+u8 oxtcp_helper_skb_ds_field(const struct sk_buff *skb)
+{
+	if (skb->protocol == htons(ETH_P_IPV6))
+		return ipv6_get_dsfield(ipv6_hdr(skb));
+	return ipv4_get_dsfield(ip_hdr(skb));
+}
+
+void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
+{
+	if (capable)
+		INET_ECN_xmit(sk);
+	else
+		INET_ECN_dontxmit(sk);
 }
 
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk)

@@ -88,7 +88,9 @@ void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len);
 bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6);
 bool oxtcp_helper_rx_allowed(struct sock *sk, struct sk_buff *skb, bool v6);
 void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb);
+u8 oxtcp_helper_skb_ds_field(const struct sk_buff *skb);
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk);
+void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable);
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6);
 void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr);
 void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,

@@ -332,6 +332,13 @@ pub(crate) fn burst_segments<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     u32::from(unsafe { (*sk.as_ptr()).sk_gso_max_segs })
 }
 
+/// Whether the socket's packets, from the next one on, are ECN-capable (ECT(0)); as in Linux, bits of what IP_TOS and
+/// IPV6_TCLASS tell and cannot set.
+pub(crate) fn set_ecn_capable<P: Protocol>(sk: &mut Locked<'_, P>, capable: bool) {
+    // SAFETY: Valid and locked.
+    unsafe { bindings::oxtcp_helper_sk_set_ecn_capable(sk.as_ptr(), capable) };
+}
+
 /// What the layers below said of a packet that did not simply leave.
 #[derive(Clone, Copy)]
 pub(crate) enum XmitError {

@@ -49,8 +49,8 @@ pub(crate) struct AtHook;
 /// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header.
 pub(crate) struct Claimed;
 
-/// A packet that came in and has nothing any more of how it came; its control block is an [`Unread`]. The data pointer
-/// is at the transport header.
+/// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
+/// block is an [`Unread`]. The data pointer is at the transport header, to begin with.
 pub(crate) struct Detached;
 
 /// A packet from [`SkBuff::for_sending`], whose bytes nobody shares but those in page fragments.
@@ -209,6 +209,12 @@ impl SkBuff<Claimed> {
 }
 
 impl SkBuff {
+    /// The octet of the IP header that has the ECN field in its lowest two bits (TOS, traffic class).
+    pub(crate) fn ds_field(&self) -> u8 {
+        // SAFETY: Valid by the invariant, with its network header, which was linear when it came in and has stayed so.
+        unsafe { bindings::oxtcp_helper_skb_ds_field(self.as_ptr()) }
+    }
+
     /// The control block.
     pub(crate) fn unread(&self) -> Unread {
         // SAFETY: The control block is 48 bytes, 8-aligned, and an `Unread` by the invariant.
@@ -294,11 +300,16 @@ impl SkBuff<Outgoing> {
         }
     }
 
-    /// Makes the packet a burst of segments of `size` payload bytes each.
-    pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family) {
+    /// Makes the packet a burst of segments of `size` payload bytes each. `cwr` says that its header has CWR, which only
+    /// the first is to have: not every device that cuts bursts knows.
+    pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family, cwr: bool) {
         let kind = match family {
             Family::V4 => bindings::SKB_GSO_TCPV4,
             Family::V6 => bindings::SKB_GSO_TCPV6,
+        };
+        let kind = match cwr {
+            true => kind | bindings::SKB_GSO_TCP_ECN,
+            false => kind,
         };
         // SAFETY: Valid by the invariant, and nobody shares it.
         unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
