@@ -13,6 +13,8 @@ pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
+pub const ECE: u8 = 0x40;
+pub const CWR: u8 = 0x80;
 
 /// The largest packet of the IP, and the header that a device of loopback has.
 const LARGEST: usize = 65_536 + 64;
@@ -25,6 +27,8 @@ pub struct Segment {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    /// The ECN field of the IP header.
+    pub ecn: u8,
     pub window: u16,
     /// The options' bytes.
     pub options: Vec<u8>,
@@ -121,7 +125,7 @@ impl Capture {
 
 fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
     const TCP: u8 = 6;
-    let (source, target, tcp): (IpAddr, IpAddr, &[u8]) = match packet.first()? >> 4 {
+    let (source, target, ecn, tcp): (IpAddr, IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
         4 if packet.len() >= 20 && packet[9] == TCP => {
             let header = usize::from(packet[0] & 15) * 4;
             let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
@@ -134,7 +138,8 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
             let address = |at: usize| -> IpAddr {
                 Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]).into()
             };
-            (address(12), address(16), packet.get(header..end)?)
+            let ecn = packet[1] & 3;
+            (address(12), address(16), ecn, packet.get(header..end)?)
         }
         6 if packet.len() >= 40 && packet[6] == TCP => {
             let total = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
@@ -147,7 +152,8 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
                 let bytes: [u8; 16] = packet[at..at + 16].try_into().expect("16 bytes");
                 Ipv6Addr::from(bytes).into()
             };
-            (address(8), address(24), packet.get(40..end)?)
+            let ecn = packet[1] >> 4 & 3;
+            (address(8), address(24), ecn, packet.get(40..end)?)
         }
         _ => return None,
     };
@@ -160,6 +166,7 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
         seq: number(4),
         ack: number(8),
         flags: *tcp.get(13)?,
+        ecn,
         window: short(14),
         options: tcp.get(20..header)?.to_vec(),
         payload: tcp.len().checked_sub(header)?,
