@@ -78,11 +78,11 @@ fn stress__connections_leave_no_memory(pair: Pair) {
         home.enter();
     };
     run(200);
-    let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
+    kernel::give_memory_back();
     let (before, objects) = used();
     let count = total().div_ceil(cells);
     run(count);
-    let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
+    kernel::give_memory_back();
     let mut last = used();
     wait::until("the memory is back", || {
         last = used();
