@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A socket's addresses, ports and interfaces.
+
+use kernel::prelude::*;
+
+use super::{Locked, Sock};
+use crate::sys::bindings;
+use crate::sys::netfilter::Family;
+use crate::sys::proto::Protocol;
+use crate::sys::table::Endpoint;
+
+impl<P: Protocol> Sock<P> {
+    pub(crate) fn is_v6(&self) -> bool {
+        // SAFETY: Valid, and set up.
+        unsafe { is_v6(self.as_ptr()) }
+    }
+
+    /// `IPV6_V6ONLY`.
+    pub(crate) fn v6only(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_ipv6only(self.as_ptr()) }
+    }
+
+    /// The interface that the socket is bound to, 0 for any.
+    pub(crate) fn bound_dev(&self) -> i32 {
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_bound_dev_if).read_volatile() }
+    }
+
+    /// The local address that was bound, unspecified when none was.
+    pub(crate) fn bound_ip(&self) -> [u8; 16] {
+        if self.is_v6() {
+            // SAFETY: Valid; plain bytes.
+            return unsafe { (*self.as_ptr()).__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8 };
+        }
+        // SAFETY: As above.
+        let v4 = unsafe {
+            (*self.as_ptr())
+                .__sk_common
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .skc_rcv_saddr
+        };
+        Endpoint::mapped(v4.to_ne_bytes())
+    }
+}
+
+impl<P: Protocol> Locked<'_, P> {
+    /// Sets both ends, as connect() and accept() leave them.
+    pub(crate) fn set_ends(&mut self, local: Endpoint, remote: Endpoint) {
+        self.set_local(local.ip);
+        self.set_remote(remote);
+        self.set_local_port(local.port);
+    }
+
+    /// The local port, in `inet_num` and `inet_sport`.
+    pub(crate) fn set_local_port(&mut self, port: u16) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_num = port;
+            (*self.sock().inet()).inet_sport = port.to_be();
+        }
+    }
+
+    /// The port is given back: the socket is not bound any more. getsockname() still tells the number, as the
+    /// kernel's TCP has it.
+    pub(crate) fn forget_local_port(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_num = 0
+        };
+    }
+
+    /// The local address, for receiving and sending.
+    pub(crate) fn set_local(&mut self, ip: [u8; 16]) {
+        let mapped = Endpoint { ip, port: 0 }.v4();
+        // SAFETY: Valid and locked; for IPv6 sockets `pinet6` is set.
+        unsafe {
+            let inet = self.sock().inet();
+            let common = &raw mut (*self.sk()).__sk_common;
+            if self.sock().is_v6() {
+                (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = ip;
+                (*(*inet).pinet6).saddr.in6_u.u6_addr8 = ip;
+            }
+            // What the kernel's TCP puts there for an IPv6 end, so that nothing takes it for one
+            // bound to any address.
+            let v4 = u32::from_ne_bytes(mapped.unwrap_or([127, 0, 0, 6]));
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr = v4;
+            (*inet).inet_saddr = v4;
+            (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = ip;
+        }
+    }
+
+    /// Forgets the local address, for a socket that was not bound to one.
+    pub(crate) fn clear_local(&mut self) {
+        // SAFETY: As above.
+        unsafe {
+            let inet = self.sock().inet();
+            let common = &raw mut (*self.sk()).__sk_common;
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_rcv_saddr = 0;
+            (*inet).inet_saddr = 0;
+            (*common).skc_v6_rcv_saddr.in6_u.u6_addr8 = [0; 16];
+            if self.sock().is_v6() {
+                (*(*inet).pinet6).saddr.in6_u.u6_addr8 = [0; 16];
+            }
+        }
+    }
+
+    /// The remote end.
+    pub(crate) fn set_remote(&mut self, remote: Endpoint) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            let common = &raw mut (*self.sk()).__sk_common;
+            (*common).skc_v6_daddr.in6_u.u6_addr8 = remote.ip;
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_daddr =
+                u32::from_ne_bytes(remote.v4().unwrap_or([127, 0, 0, 6]));
+            (*common).__bindgen_anon_3.__bindgen_anon_1.skc_dport = remote.port.to_be();
+        }
+    }
+
+    /// Forgets the remote end.
+    pub(crate) fn clear_remote(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .skc_dport = 0;
+            (*self.sk())
+                .__sk_common
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .skc_daddr = 0;
+        }
+    }
+
+    /// Which protocol the packets of a connected socket take: an IPv6 socket may speak IPv4.
+    pub(crate) fn wire_family(&self) -> Family {
+        // SAFETY: Valid and locked.
+        let ip = unsafe { (*self.sk()).__sk_common.skc_v6_daddr.in6_u.u6_addr8 };
+        if self.sock().is_v6() && (Endpoint { ip, port: 0 }).v4().is_none() {
+            Family::V6
+        } else {
+            Family::V4
+        }
+    }
+
+    /// Whether the local address was bound by the user.
+    pub(crate) fn is_address_bound(&self) -> bool {
+        self.sock().user_locked(bindings::SOCK_BINDADDR_LOCK)
+    }
+
+    /// Whether the local port was bound by the user.
+    pub(crate) fn is_port_bound(&self) -> bool {
+        self.sock().user_locked(bindings::SOCK_BINDPORT_LOCK)
+    }
+
+    /// Binds the socket to the interface of a link-local address, or checks that it is.
+    pub(crate) fn bind_scope(&mut self, ifindex: i32) -> Result {
+        let bound = self.sock().bound_dev();
+        if ifindex != 0 {
+            if bound != 0 && bound != ifindex {
+                return Err(EINVAL);
+            }
+            // SAFETY: Valid and locked; a single word.
+            unsafe { (&raw mut (*self.sk()).__sk_common.skc_bound_dev_if).write_volatile(ifindex) };
+        } else if bound == 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// `sk` is a socket that was set up, and its memory stays for the call.
+pub(in crate::sys) unsafe fn is_v6(sk: *const bindings::sock) -> bool {
+    // SAFETY: Set once, before the socket is known to anyone.
+    unsafe { u32::from((*sk).__sk_common.skc_family) == bindings::PF_INET6 }
+}

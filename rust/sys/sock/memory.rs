@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sizes of a socket's buffers, and what the socket is charged for bytes to send.
+
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+
+use super::{Locked, Owned, Sock};
+use crate::sys::bindings;
+use crate::sys::errno::enobufs;
+use crate::sys::page::PageFragment;
+use crate::sys::proto::Protocol;
+use crate::sys::user::Message;
+
+impl<P: Protocol> Sock<P> {
+    /// Receive buffer, in bytes of memory.
+    pub(crate) fn rcvbuf(&self) -> u32 {
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        unsafe { (&raw const (*self.as_ptr()).sk_rcvbuf).read_volatile() }.max(0) as u32
+    }
+
+    /// Send buffer, in bytes.
+    pub(crate) fn sndbuf(&self) -> u32 {
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        unsafe { (&raw const (*self.as_ptr()).sk_sndbuf).read_volatile() }.max(0) as u32
+    }
+
+    /// Memory that received packets hold, in bytes.
+    pub(crate) fn rmem(&self) -> u32 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_rmem_alloc(self.as_ptr()) }.max(0) as u32
+    }
+
+    /// Whether a writer finds room (the rule of poll()).
+    pub(crate) fn is_writeable(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_stream_is_writeable(self.as_ptr()) }
+    }
+
+    /// `SO_RCVLOWAT`, for `waitall` all of `len`.
+    pub(crate) fn rcvlowat(&self, waitall: bool, len: usize) -> usize {
+        let len = i32::try_from(len).unwrap_or(i32::MAX);
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_rcvlowat(self.as_ptr(), i32::from(waitall), len) }
+            .max(1) as usize
+    }
+
+    /// Whether the socket buffers of `which` were set by the user (`SOCK_*BUF_LOCK`).
+    pub(crate) fn user_locked(&self, which: u32) -> bool {
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        let locks = unsafe { (&raw const (*self.as_ptr()).sk_userlocks).read_volatile() };
+        u32::from(locks) & which != 0
+    }
+}
+
+impl<P: Protocol> Locked<'_, P> {
+    /// `SO_RCVLOWAT`.
+    pub(crate) fn set_rcvlowat(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; a single word.
+        unsafe {
+            (&raw mut (*self.sk()).sk_rcvlowat).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
+    }
+
+    /// The buffer sizes, in bytes; those that the user did not set may be changed by the protocol.
+    pub(crate) fn set_rcvbuf(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; a single word.
+        unsafe {
+            (&raw mut (*self.sk()).sk_rcvbuf).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
+    }
+
+    /// See [`Locked::set_rcvbuf`].
+    pub(crate) fn set_sndbuf(&mut self, bytes: u32) {
+        // SAFETY: As above.
+        unsafe {
+            (&raw mut (*self.sk()).sk_sndbuf).write_volatile(bytes.min(i32::MAX as u32) as i32)
+        };
+    }
+
+    /// Charges `bytes` more, for what the send buffer's upkeep costs.
+    pub(crate) fn charge_sent(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked.
+        unsafe {
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), bytes as i32);
+            bindings::oxtcp_helper_sk_mem_charge(self.sk(), bytes as i32);
+        }
+    }
+
+    /// Gives back the charge of `bytes` that left the send buffer.
+    pub(crate) fn uncharge_sent(&mut self, bytes: u32) {
+        // SAFETY: Valid and locked; the bytes were charged by `take_message`.
+        unsafe {
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), (bytes as i32).wrapping_neg());
+            bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32);
+        }
+    }
+
+    /// Whether the send buffer has room.
+    pub(crate) fn has_send_room(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_stream_memory_free(self.sk()) }
+    }
+
+    /// Whether the socket has much to send and the protocol's sockets together more memory than they may.
+    pub(crate) fn exceeds_memory(&self) -> bool {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_exceeds_memory(self.sk()) }
+    }
+}
+
+impl<P: Protocol> Owned<'_, P> {
+    /// Takes up to `max` bytes of a message into page fragments.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
+    pub(crate) fn take_message(
+        &mut self,
+        from: &mut Message<'_>,
+        max: usize,
+    ) -> Result<PageFragment> {
+        // SAFETY: Owned by the invariant: a process, and the lock (for a socket's own fragment) is held.
+        unsafe {
+            let frag = bindings::oxtcp_helper_sk_page_frag(self.sk());
+            if !bindings::sk_page_frag_refill(self.sk(), frag) {
+                return Err(enobufs());
+            }
+            let offset = (*frag).offset;
+            let room = (*frag).size.saturating_sub(offset) as usize;
+            let len = from.remaining().min(max).min(room);
+            if !bindings::oxtcp_helper_sk_wmem_schedule(self.sk(), len as i32) {
+                return Err(enobufs());
+            }
+            let copied = bindings::oxtcp_helper_copy_page_from_iter(
+                (*frag).page,
+                offset as usize,
+                len,
+                from.iter(),
+            );
+            if copied == 0 {
+                return Err(EFAULT);
+            }
+            (*frag).offset = offset.saturating_add(copied as u32);
+            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
+            bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
+            let page = NonNull::new((*frag).page).ok_or(enobufs())?;
+            // The bytes are behind the fragment's offset now: nobody writes to them again.
+            Ok(PageFragment::new(page, offset, copied as u32))
+        }
+    }
+}

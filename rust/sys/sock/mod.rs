@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sockets: `struct sock` with a protocol's own state behind it, and its lock.
+//!
+//! The socket lock has two sides, as everywhere in the kernel: a process owns
+//! it (`lock_sock()`, may sleep), a softirq takes its spin lock and, when a
+//! process owns the socket, leaves packets on the backlog and timers to the
+//! owner's release. [`Locked`] is what both sides, the backlog and the release
+//! get to see; only with it can a protocol's [`Protocol::State`] be reached.
+//! [`Owned`] is what a system call that owns the socket gets: all that, and
+//! what sleeps.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | the socket: how it is made and ends, its parts |
+//! | `lock` | the socket lock: [`Locked`], [`Owned`] |
+//! | `state` | state, flags, errors, the timer |
+//! | `ends` | addresses, ports and interfaces |
+//! | `packets` | packets that came in |
+//! | `memory` | the buffers' sizes, and what is charged for bytes to send |
+//! | `wait` | waiting and waking |
+//! | `child` | a listener's connections until accept(), and who gives a socket up |
+//!
+//! What a [`Sock`] tells without its lock are single words, perhaps out of date at once.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+use kernel::sync::aref::{ARef, AlwaysRefCounted};
+use kernel::sync::rcu;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::errno::eafnosupport;
+use super::net::Net;
+use super::proc::Uid;
+use super::proto::{Protocol, Statics};
+use super::skb::PacketList;
+use super::small_queue;
+use super::table::{Entry, FlowKey};
+
+mod child;
+mod ends;
+mod lock;
+mod memory;
+mod packets;
+mod state;
+mod wait;
+
+pub(crate) use child::{Child, SockQueue};
+pub(super) use ends::is_v6;
+pub(crate) use lock::{Locked, Owned};
+pub(crate) use state::{Flag, SkState};
+
+/// A socket of protocol `P`.
+///
+/// # Invariants
+///
+/// * It lies in an object of one of `P`'s slab caches, after `sk_alloc()`, and is freed by
+///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
+/// * It holds its namespace, which has a `P::PerNet`; it is counted in `sockets_allocated`, and the drop of `P`'s
+///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
+/// * `state`, `apart` and the flags of `entry` are protected by the socket lock.
+/// * Each packet in `apart` is charged to the socket.
+/// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
+///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
+/// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
+/// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
+#[repr(C)]
+pub(crate) struct Sock<P: Protocol> {
+    inet: Opaque<bindings::inet_sock>,
+    pub(super) entry: Entry,
+    next: UnsafeCell<Option<NonNull<Sock<P>>>>,
+    small_queue: Opaque<bindings::llist_node>,
+    shared: P::Shared,
+    state: UnsafeCell<P::State>,
+    /// Packets that came out of order.
+    apart: UnsafeCell<PacketList>,
+}
+
+// SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
+unsafe impl<P: Protocol> Send for Sock<P> {}
+// SAFETY: As above.
+unsafe impl<P: Protocol> Sync for Sock<P> {}
+
+// SAFETY: `sock_hold` and `sock_put` count references; the object lives while there is one.
+unsafe impl<P: Protocol> AlwaysRefCounted for Sock<P> {
+    fn inc_ref(&self) {
+        // SAFETY: `&self` proves that there is a reference.
+        unsafe { bindings::oxtcp_helper_sock_hold(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives a reference up.
+        unsafe { bindings::oxtcp_helper_sock_put(obj.cast().as_ptr()) };
+    }
+}
+
+impl<P: Protocol> Sock<P> {
+    pub(super) const SIZE: usize = core::mem::size_of::<Self>();
+
+    /// The protocol's part that has locks or atomics of its own.
+    pub(crate) fn shared(&self) -> &P::Shared {
+        &self.shared
+    }
+
+    /// The socket's network namespace.
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: A socket's namespace does not change, and lives as long as the socket.
+        unsafe { Net::from_raw(bindings::oxtcp_helper_sock_net(self.as_ptr())) }
+    }
+
+    /// What the socket's namespace has of the protocol.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn per_net(&self) -> &P::PerNet {
+        // SAFETY: By the invariants the socket is in the namespace, and the registration has not ended.
+        let found = unsafe { self.net().assume::<P::PerNet>() };
+        // SAFETY: `alloc` has seen that it is there, and it stays as long as the socket.
+        unsafe { found.unwrap_unchecked() }
+    }
+
+    /// The flow that the socket is or was in the table for.
+    pub(crate) fn flow(&self) -> FlowKey {
+        self.entry.key()
+    }
+
+    /// `SO_MARK`.
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        unsafe { (&raw const (*self.as_ptr()).sk_mark).read_volatile() }
+    }
+
+    /// `SO_REUSEADDR`.
+    pub(crate) fn reuse(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_reuse(self.as_ptr()) }
+    }
+
+    /// Number of the socket's inode, 0 for none.
+    pub(crate) fn inode(&self) -> u64 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sock_ino(self.as_ptr()) }
+    }
+
+    /// The owner's user id.
+    pub(crate) fn uid(&self) -> Uid {
+        // SAFETY: Valid.
+        Uid::new(unsafe { bindings::oxtcp_helper_sock_uid(self.as_ptr()) })
+    }
+
+    /// References on the socket.
+    pub(crate) fn references(&self) -> i32 {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_refcnt(self.as_ptr()) }
+    }
+
+    /// Allocates and sets up a socket, with a reference of its own for the program.
+    ///
+    /// # Safety
+    ///
+    /// `net` is a live namespace, `socket` null or a new socket without a sock, `statics` registered.
+    pub(super) unsafe fn alloc(
+        statics: &'static Statics<P>,
+        net: *mut bindings::net,
+        socket: *mut bindings::socket,
+        v6: bool,
+        kern: bool,
+        gfp: bindings::gfp_t,
+    ) -> Result<ARef<Self>> {
+        // SAFETY: Promised by the caller.
+        let in_net = unsafe { Net::from_raw(net) };
+        // A namespace that is being set up has no `P::PerNet` yet, one that is taken down has none any more.
+        if in_net.get::<P::PerNet>(&rcu::read_lock()).is_none() {
+            return Err(eafnosupport());
+        }
+        let (family, proto) = if v6 {
+            (bindings::PF_INET6, statics.v6.get())
+        } else {
+            (bindings::PF_INET, statics.v4.get())
+        };
+        // SAFETY: Promised by the caller; the caches' objects hold a `Sock<P>`.
+        let sk = unsafe { bindings::sk_alloc(net, family as i32, gfp, proto, i32::from(kern)) };
+        let this: NonNull<Self> = NonNull::new(sk).ok_or(ENOMEM)?.cast();
+        // SAFETY: `sk` is a new socket of our size and known to nobody; `sock_init_data` sets the
+        // generic part up, the rest of the block our own, all of which was zeroed.
+        unsafe {
+            bindings::sock_init_data(socket, sk);
+            if kern {
+                // A kernel socket holds no namespace by itself; ours are to.
+                bindings::sk_net_refcnt_upgrade(sk);
+            }
+            bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
+
+            (*sk).__sk_common.skc_family = family as u16;
+            (*sk).sk_protocol = P::SK_PROTOCOL;
+            (*sk).sk_type = P::SK_TYPE as u16;
+            (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
+            (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
+            // Without SOCK_USE_WRITE_QUEUE: each packet that leaves calls `sk_write_space`.
+            bindings::oxtcp_helper_sock_set_flag(sk, bindings::sock_flags_SOCK_RCU_FREE as i32);
+            let inet: *mut bindings::inet_sock = sk.cast();
+            (*inet).uc_ttl = -1;
+            (*inet).mc_ttl = 1;
+            (*inet).pmtudisc = bindings::IP_PMTUDISC_WANT as u8;
+            (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
+            if v6 {
+                let np = Self::pinfo6(sk);
+                (*inet).pinet6 = np;
+                (*np).hop_limit = -1;
+                (*np).mcast_hops = 1;
+                (*np).pmtudisc = bindings::IPV6_PMTUDISC_WANT as u8;
+                bindings::oxtcp_helper_sk_set_ipv6only(sk, bindings::oxtcp_helper_bindv6only(net));
+            }
+            bindings::oxtcp_helper_inet_init_flags(sk);
+            Self::set_up(sk);
+        }
+        // SAFETY: The reference that `sock_init_data` set.
+        Ok(unsafe { ARef::from_raw(this) })
+    }
+
+    /// Makes our part of a new socket; from then on `sk_free` runs our destructor.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a new socket of our size that nobody knows; nothing of our part in it is live.
+    unsafe fn set_up(sk: *mut bindings::sock) {
+        let at: *mut Self = sk.cast();
+        // SAFETY: Promised by the caller.
+        unsafe {
+            bindings::oxtcp_helper_sock_lock_init(sk);
+            (&raw mut (*at).entry).write(Entry::new(true));
+            (&raw mut (*at).next).write(UnsafeCell::new(None));
+            (&raw mut (*at).small_queue).write(Opaque::zeroed());
+            (*sk).sk_tsq_flags = 0;
+            (*sk).sk_write_space = Some(small_queue::write_space::<P>);
+            (&raw mut (*at).apart).write(UnsafeCell::new(PacketList::new()));
+            let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
+            (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
+            bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
+            (*sk).sk_destruct = Some(Statics::<P>::destruct);
+        }
+    }
+
+    /// `struct ipv6_pinfo` of an IPv6 socket, behind our part.
+    ///
+    /// # Safety
+    ///
+    /// `sk` lies in an object of `P`'s cache for IPv6.
+    unsafe fn pinfo6(sk: *mut bindings::sock) -> *mut bindings::ipv6_pinfo {
+        // SAFETY: The objects are that large, promised by the caller.
+        unsafe { sk.byte_add(Statics::<P>::V6_OFFSET).cast() }
+    }
+
+    /// Drops what `alloc` made, as the last thing before the memory goes.
+    ///
+    /// # Safety
+    ///
+    /// Called once, from `sk_destruct`, when nobody can reach the socket any more.
+    pub(super) unsafe fn drop_parts(sk: *mut bindings::sock) {
+        let this: *mut Self = sk.cast();
+        // SAFETY: Promised by the caller. The packets' charges go back to the socket, which is there still.
+        unsafe {
+            core::ptr::drop_in_place(&raw mut (*this).apart);
+            core::ptr::drop_in_place(&raw mut (*this).shared);
+            core::ptr::drop_in_place(&raw mut (*this).state);
+        }
+    }
+
+    /// The socket that a `struct sock` is.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a socket of `P` and there is a reference on it for `'a`.
+    pub(super) unsafe fn from_raw<'a>(sk: *mut bindings::sock) -> &'a Self {
+        // SAFETY: Promised by the caller; `inet` is the first field, `sk` its first.
+        unsafe { &*sk.cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::sock {
+        self.inet.get().cast()
+    }
+
+    fn inet(&self) -> *mut bindings::inet_sock {
+        self.inet.get()
+    }
+
+    /// A reference of one's own, unless the last one has gone. (Who has a `&Sock` has one.)
+    ///
+    /// # Safety
+    ///
+    /// `this` is a socket of `P` whose memory stays for the call, as RCU or the charge of a packet keeps it.
+    pub(super) unsafe fn try_hold(this: NonNull<Self>) -> Option<ARef<Self>> {
+        // SAFETY: Promised by the caller; `inet` is the first field, `sk` its first.
+        if !unsafe { bindings::oxtcp_helper_sock_hold_not_zero(this.cast().as_ptr()) } {
+            return None;
+        }
+        // SAFETY: The reference was just taken.
+        Some(unsafe { ARef::from_raw(this) })
+    }
+
+    /// The socket's node in the lists of `small_queue.rs`.
+    pub(super) fn small_queue(&self) -> *mut bindings::llist_node {
+        self.small_queue.get()
+    }
+
+    /// The socket that a node belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `node` came from [`Sock::small_queue`] of a socket of `P` that is still there.
+    pub(super) unsafe fn of_small_queue(node: *mut bindings::llist_node) -> NonNull<Self> {
+        // SAFETY: Promised by the caller: the node lies in a socket, and so is not null.
+        unsafe {
+            let at = node.byte_sub(core::mem::offset_of!(Self, small_queue));
+            NonNull::new_unchecked(at.cast())
+        }
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets that came in: whether a socket may have them, the receive queue, and those that came out of order.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+
+use super::{Locked, Owned, Sock};
+use crate::sys::bindings;
+use crate::sys::netfilter::Family;
+use crate::sys::proto::Protocol;
+use crate::sys::skb::{self, Charged, Claimed, PacketList, SkBuff};
+use crate::sys::user::Message;
+
+impl<P: Protocol> Sock<P> {
+    /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
+    /// of TCP. A filter may cut the packet. Softirq context.
+    pub(crate) fn allows(&self, skb: &mut SkBuff<Claimed>, family: Family) -> bool {
+        const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
+        if skb.header(FIXED).is_none() {
+            return false;
+        }
+        // SAFETY: Both are valid, and the packet has a device; the fixed header is linear.
+        unsafe {
+            bindings::oxtcp_helper_rx_allowed(self.as_ptr(), skb.as_ptr(), family == Family::V6)
+        }
+    }
+}
+
+impl<'a, P: Protocol> Locked<'a, P> {
+    /// Queues a packet for readers.
+    pub(crate) fn queue(&mut self, skb: Charged<'a>) {
+        let skb = skb.into_skb().into_raw().as_ptr();
+        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket.
+        unsafe {
+            bindings::oxtcp_helper_skb_queue_tail(&raw mut (*self.sk()).sk_receive_queue, skb)
+        };
+    }
+
+    /// The first packet of the receive queue, which stays there.
+    pub(crate) fn peek(&mut self) -> Option<Queued<'_>> {
+        // SAFETY: Valid and locked.
+        let skb = unsafe { skb::first_of(&raw mut (*self.sk()).sk_receive_queue) }?;
+        // INVARIANT: On the queue, which the lock protects for the borrow of `self`.
+        Some(Queued {
+            skb,
+            _locked: PhantomData,
+        })
+    }
+
+    /// The last packet of the receive queue.
+    pub(crate) fn last_queued(&mut self) -> Option<skb::Unread> {
+        // SAFETY: Valid and locked.
+        let skb = unsafe { skb::last_of(&raw mut (*self.sk()).sk_receive_queue) }?;
+        // INVARIANT: On the queue.
+        Some(
+            Queued {
+                skb,
+                _locked: PhantomData,
+            }
+            .unread(),
+        )
+    }
+
+    /// Takes `len` bytes off the front of the receive queue, freeing packets that are done with.
+    pub(crate) fn consume(&mut self, mut len: usize) {
+        while let Some(mut queued) = self.peek() {
+            let mut unread = queued.unread();
+            if unread.len as usize > len {
+                unread.seq = unread.seq.wrapping_add(len as u32);
+                unread.offset = unread.offset.saturating_add(len as u32);
+                unread.len = unread.len.saturating_sub(len as u32);
+                queued.set_unread(unread);
+                break;
+            }
+            len = len.saturating_sub(unread.len as usize);
+            // SAFETY: Valid and locked.
+            if let Some(skb) = unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) } {
+                skb.consume();
+            }
+        }
+    }
+
+    /// Bytes that wait in the receive queue of a socket with the lock held; frees the queue.
+    pub(crate) fn purge(&mut self) -> bool {
+        let mut unread = false;
+        // SAFETY: Valid and locked.
+        while let Some(skb) = unsafe { skb::pop_first(&raw mut (*self.sk()).sk_receive_queue) } {
+            unread |= skb.unread().len > 0;
+        }
+        unread
+    }
+
+    /// Puts `skb` among the packets that came out of order: behind the last one whose first unread byte
+    /// `is_before` says comes first. Looks from the end, where nearly all go.
+    pub(crate) fn keep_apart(&mut self, skb: Charged<'a>, is_before: impl Fn(skb::Unread) -> bool) {
+        // The packet is by its brand charged to this socket, which frees the list before it goes.
+        self.apart().insert(skb.into_skb(), is_before);
+    }
+
+    /// The first of the packets that came out of order.
+    pub(crate) fn first_apart(&mut self) -> Option<skb::Unread> {
+        self.apart().first()
+    }
+
+    /// Takes the first of the packets that came out of order.
+    pub(crate) fn pop_apart(&mut self) -> Option<Charged<'a>> {
+        let skb = self.apart().pop()?;
+        // SAFETY: `keep_apart` was given a packet that is charged to this socket.
+        Some(unsafe { Charged::assume(skb) })
+    }
+
+    /// Frees the packets that came out of order.
+    pub(crate) fn purge_apart(&mut self) {
+        while self.pop_apart().is_some() {}
+    }
+
+    fn apart(&mut self) -> &mut PacketList {
+        // SAFETY: Locked by the invariant; the borrow of `self` ends before the lock can be let go.
+        unsafe { &mut *self.sock().apart.get() }
+    }
+}
+
+impl<P: Protocol> Owned<'_, P> {
+    /// Copies from the receive queue, `skip` bytes into it, without taking anything.
+    ///
+    /// Returns how many bytes were copied of at most `max`.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT when nothing could be copied.
+    pub(crate) fn copy_queued(
+        &mut self,
+        to: &mut Message<'_>,
+        mut skip: usize,
+        max: usize,
+    ) -> Result<usize> {
+        let mut copied: usize = 0;
+        let head: *mut bindings::sk_buff_head =
+            // SAFETY: Valid; only the address is taken.
+            unsafe { &raw mut (*self.sk()).sk_receive_queue };
+        // SAFETY: The queue is protected by the lock, which stays held.
+        let mut at = unsafe { skb::first_of(head) };
+        while let Some(skb) = at {
+            if copied >= max {
+                break;
+            }
+            // INVARIANT: On the queue.
+            let queued = Queued {
+                skb,
+                _locked: PhantomData,
+            };
+            let unread = queued.unread();
+            if skip >= unread.len as usize {
+                skip = skip.saturating_sub(unread.len as usize);
+            } else {
+                let offset = unread.offset.saturating_add(skip as u32);
+                let here = (unread.len as usize).saturating_sub(skip);
+                let len = here.min(max.saturating_sub(copied)) as u32;
+                if let Err(error) = queued.copy_to(to, offset, len) {
+                    if copied == 0 {
+                        return Err(error);
+                    }
+                    break;
+                }
+                skip = 0;
+                copied = copied.saturating_add(len as usize);
+            }
+            // SAFETY: `skb` is on the queue; `next` is another packet or the head.
+            let next = unsafe { (*skb.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.next };
+            at = NonNull::new(next).filter(|&next| next.as_ptr() != head.cast());
+        }
+        Ok(copied)
+    }
+}
+
+/// A packet on the receive queue of a locked socket.
+///
+/// # Invariants
+///
+/// The packet is on the queue of the socket whose lock is held for `'a`.
+pub(crate) struct Queued<'a> {
+    skb: NonNull<bindings::sk_buff>,
+    _locked: PhantomData<&'a mut ()>,
+}
+
+impl Queued<'_> {
+    pub(crate) fn unread(&self) -> skb::Unread {
+        // SAFETY: Valid by the invariant; its control block is an `Unread`, as it was a `Detached` one.
+        unsafe {
+            (*self.skb.as_ptr())
+                .cb
+                .as_ptr()
+                .cast::<skb::Unread>()
+                .read()
+        }
+    }
+
+    fn set_unread(&mut self, unread: skb::Unread) {
+        // SAFETY: As above, and the lock makes it ours to write.
+        unsafe {
+            (*self.skb.as_ptr())
+                .cb
+                .as_mut_ptr()
+                .cast::<skb::Unread>()
+                .write(unread)
+        };
+    }
+
+    fn copy_to(&self, to: &mut Message<'_>, offset: u32, len: u32) -> Result {
+        // SAFETY: Valid by the invariant; extent and user memory are checked by the function.
+        kernel::error::to_result(unsafe {
+            bindings::skb_copy_datagram_iter(
+                self.skb.as_ptr(),
+                offset as i32,
+                to.iter(),
+                len as i32,
+            )
+        })
+    }
+}
