@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A protocol as the socket layer sees it: `struct proto`, `struct proto_ops`
+//! and the socket family, and the callbacks from there into a [`Protocol`].
+//!
+//! Where the INET layer has a generic function that works over `struct proto`
+//! (`inet_bind()`, `inet_stream_connect()`, `inet_accept()`, `inet_shutdown()`
+//! ...), the sockets use it: its rules about addresses, privileges, LSMs and
+//! blocking are those that programs know.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | what a protocol is: [`Protocol`] |
+//! | `registration` | how the kernel comes to know it |
+//! | `ops` | the callbacks of `struct proto_ops`, and socket() |
+//! | `callbacks` | those of `struct proto` |
+
+use kernel::prelude::*;
+
+use super::bindings;
+use super::net::{Net, PerNet};
+use super::skb::SkBuff;
+use super::sock::{Child, Locked, Owned, Sock};
+use super::table::{Endpoint, MiniBody};
+use super::user::{Message, OptionAnswer, OptionValue};
+
+mod callbacks;
+mod ops;
+mod registration;
+
+pub(crate) use registration::{Registration, Statics};
+
+/// How many socket families there are (`NPROTO`).
+pub(crate) const FAMILIES: u32 = bindings::AF_MAX;
+
+/// The module parameter `family`.
+pub(crate) fn family_parameter() -> i32 {
+    // SAFETY: Reads a variable that is set before the module's code runs.
+    unsafe { bindings::oxtcp_helper_family() }
+}
+
+/// An address that a program gave to connect().
+pub(crate) struct PeerAddress {
+    pub(crate) end: Endpoint,
+    /// Interface of a link-local address, 0 when none was named.
+    pub(crate) scope: i32,
+}
+
+/// The statics of a protocol. [`statics`] declares them.
+///
+/// # Safety
+///
+/// `statics` returns the same ones each time.
+pub(crate) unsafe trait HasStatics: Sized + 'static {
+    fn statics() -> &'static Statics<Self>
+    where
+        Self: Protocol;
+}
+
+/// Declares the statics of a [`Protocol`].
+macro_rules! statics {
+    ($protocol:ty) => {
+        const _: () = {
+            static STATICS: $crate::sys::proto::Statics<$protocol> =
+                $crate::sys::proto::Statics::new();
+
+            #[allow(unsafe_code)]
+            // SAFETY: There is one static variable.
+            unsafe impl $crate::sys::proto::HasStatics for $protocol {
+                fn statics() -> &'static $crate::sys::proto::Statics<Self> {
+                    &STATICS
+                }
+            }
+        };
+    };
+}
+pub(crate) use statics;
+
+/// What a protocol does for its sockets.
+///
+/// What takes an [`Owned`] is called in process context and may sleep; what takes a [`Locked`] is called in any
+/// and must not. For the rest the context is said.
+pub(crate) trait Protocol: HasStatics + Send + Sync {
+    /// Name in `/proc/net/protocols` and of the slab caches (`NAME` and `NAME6`).
+    const NAME: &'static CStr;
+    /// `sk_type`: SOCK_STREAM.
+    const SK_TYPE: u32;
+    /// `sk_protocol`; its low byte is the protocol on the wire. Not the number of a protocol of the kernel's, which
+    /// would take the socket for one of that.
+    const SK_PROTOCOL: u16;
+
+    /// The part of a socket that has locks or atomics of its own.
+    type Shared: Send + Sync;
+    /// The part of a socket that the socket lock protects.
+    type State: Send;
+    /// Small objects in the flow table.
+    type Mini: MiniBody<Self>;
+    /// What each network namespace has, see [`Sock::per_net`].
+    type PerNet: PerNet;
+
+    /// Any context.
+    fn new_shared() -> impl PinInit<Self::Shared>;
+    /// Any context.
+    fn new_state() -> Self::State;
+
+    /// Whether socket() with this protocol number is for IPv6.
+    ///
+    /// # Errors
+    ///
+    /// EPROTONOSUPPORT for an unknown number.
+    fn family_of(protocol: i32) -> Result<bool>;
+    /// A program has made a socket.
+    fn init(sk: &mut Owned<'_, Self>);
+    /// A program lets go of the socket, and waits up to `timeout` jiffies for its data to leave.
+    fn close(sk: &mut Owned<'_, Self>, timeout: isize);
+    /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
+    fn orphaned(sk: &mut Owned<'_, Self>);
+    /// The last of close(): nothing is on the backlog, no process owns the socket. Called once, after `orphaned`, with
+    /// softirqs off.
+    fn closed(sk: &mut Locked<'_, Self>);
+    /// The module goes: ends all connections of `net`, which no program has, and takes the small objects out of the
+    /// table. Called until no socket is left.
+    fn end(net: &Net);
+    /// Chooses or takes the local port; the address is set already.
+    fn bind(sk: &mut Owned<'_, Self>, port: u16) -> Result;
+    /// Undoes `bind`.
+    fn unbind(sk: &mut Owned<'_, Self>);
+    /// Begins to connect; waiting is the caller's.
+    fn connect(sk: &mut Owned<'_, Self>, to: PeerAddress) -> Result;
+    /// Aborts and makes the socket new.
+    fn disconnect(sk: &mut Owned<'_, Self>) -> Result;
+    /// Begins to listen, or changes the backlog.
+    fn listen(sk: &mut Owned<'_, Self>, connecting: bool, backlog: i32) -> Result;
+    /// Waits for a connection and takes it; `flags` are O_NONBLOCK and the like.
+    fn accept(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<Child<Self>>;
+    /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
+    fn shutdown(sk: &mut Owned<'_, Self>, how: u8);
+    /// Returns how many bytes were taken.
+    fn send(sk: &mut Owned<'_, Self>, from: &mut Message<'_>) -> Result<usize>;
+    /// No more data comes behind a sendfile() that said so.
+    fn send_more_ends(sk: &mut Owned<'_, Self>);
+    /// Returns how many bytes were given.
+    fn receive(
+        sk: &mut Owned<'_, Self>,
+        to: &mut Message<'_>,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize>;
+    /// Any context that may not sleep; no lock is held.
+    fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
+    /// SIOCINQ and the like; `Err(ENOIOCTLCMD)` for those not known.
+    fn ioctl(sk: &mut Owned<'_, Self>, command: u32) -> Result<i32>;
+    /// SOL_SOCKET: whether the option may be set by the generic code.
+    fn allows_socket_option(name: u32) -> bool;
+    /// SOL_IP and SOL_IPV6: whether the option may be set by the INET layer's code.
+    fn allows_ip_option(level: u32, name: u32) -> bool;
+    /// SOL_SOCKET options have been set by the generic code.
+    fn socket_option_set(sk: &mut Owned<'_, Self>, name: u32);
+    /// Options of the protocol's own level.
+    fn set_option(sk: &mut Owned<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
+    /// Options of the protocol's own level.
+    fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
+    /// A packet for the socket. Softirq, or the process that owned the socket.
+    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// The timer has run out, or packets that [`Locked::throttle`] found below have left. Softirq, or the process that
+    /// owned the socket.
+    fn timer(sk: &mut Locked<'_, Self>);
+}
