@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See helpers.h: struct sk_buff, pages, routing. */
+#include <linux/filter.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+#include <linux/tcp.h>
+#include <net/dsfield.h>
+#include <net/dst.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/route.h>
+#include <net/tcp.h>
+#include <net/xfrm.h>
+
+#include "helpers.h"
+
+struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size, gfp_t gfp)
+{
+	struct sk_buff *skb = alloc_skb(headroom + size, gfp);
+
+	if (skb)
+		skb_reserve(skb, headroom);
+	return skb;
+}
+
+void oxtcp_helper_kfree_skb(struct sk_buff *skb)
+{
+	kfree_skb(skb);
+}
+
+void oxtcp_helper_consume_skb(struct sk_buff *skb)
+{
+	consume_skb(skb);
+}
+
+bool oxtcp_helper_icmp_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6)
+{
+	if (v6)
+		return nf_ip6_checksum(skb, NF_INET_LOCAL_IN, offset, IPPROTO_ICMPV6);
+	/* No pseudo header: protocol 0, as conntrack's icmp_error() has it. */
+	return nf_ip_checksum(skb, NF_INET_LOCAL_IN, offset, 0);
+}
+
+bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len)
+{
+	return __skb_pull(skb, len);
+}
+
+void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len)
+{
+	return skb_push(skb, len);
+}
+
+/* skb->data is at the transport header; completes the sum in any case. */
+bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
+{
+	if (v6) {
+		/* An IPv4 header sums up to 0; an IPv6 one has to be taken out. */
+		skb_postpull_rcsum(skb, skb_network_header(skb), -skb_network_offset(skb));
+		if (skb_checksum_init(skb, IPPROTO_TCP, ip6_compute_pseudo))
+			return true;
+	} else {
+		if (skb_checksum_init(skb, IPPROTO_TCP, inet_compute_pseudo))
+			return true;
+	}
+	return skb_checksum_complete(skb);
+}
+
+/*
+ * What tcp_v4_rcv() asks before a socket (or, for sk NULL, an object that has
+ * none) gets a packet: IPsec's inbound policies, and the socket's filter, the
+ * LSM's and the cgroup's. skb->data is at the TCP header, which is linear.
+ */
+bool oxtcp_helper_rx_allowed(struct sock *sk, struct sk_buff *skb, bool v6)
+{
+	if (v6 ? !xfrm6_policy_check(sk, XFRM_POLICY_IN, skb) :
+		 !xfrm4_policy_check(sk, XFRM_POLICY_IN, skb))
+		return false;
+	if (!sk)
+		return true;
+	nf_reset_ct(skb);
+	return !sk_filter_trim_cap(sk, skb, __tcp_hdrlen((struct tcphdr *)skb->data));
+}
+
+/* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. */
+void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+	skb_dst_drop(skb);
+	nf_reset_ct(skb);
+	secpath_reset(skb);
+	skb->dev = NULL;
+	memset(skb->cb, 0, sizeof(skb->cb));
+}
+
+/* Of the network header in front of the data, which the packet has since it came in. */
+u8 oxtcp_helper_skb_ds_field(const struct sk_buff *skb)
+{
+	if (skb->protocol == htons(ETH_P_IPV6))
+		return ipv6_get_dsfield(ipv6_hdr(skb));
+	return ipv4_get_dsfield(ip_hdr(skb));
+}
+
+void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk)
+{
+	skb_set_owner_r(skb, sk);
+}
+
+void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
+{
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	if (v6)
+		__tcp_v6_send_check(skb, &inet6_sk(sk)->saddr, &sk->sk_v6_daddr);
+	else
+		__tcp_v4_send_check(skb, inet_sk(sk)->inet_saddr, inet_sk(sk)->inet_daddr);
+}
+
+void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr)
+{
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	__tcp_v4_send_check(skb, saddr, daddr);
+}
+
+void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,
+			      const struct in6_addr *daddr)
+{
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	__tcp_v6_send_check(skb, saddr, daddr);
+}
+
+void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
+{
+	skb_shinfo(skb)->gso_size = size;
+	skb_shinfo(skb)->gso_segs = segs;
+	skb_shinfo(skb)->gso_type = type;
+}
+
+/* Takes a reference on the page, if there is room behind the last fragment. */
+bool oxtcp_helper_skb_add_frag(struct sk_buff *skb, struct page *page, int off, int size)
+{
+	int i = skb_shinfo(skb)->nr_frags;
+
+	if (i >= MAX_SKB_FRAGS)
+		return false;
+	get_page(page);
+	skb_fill_page_desc(skb, i, page, off, size);
+	skb_len_add(skb, size);
+	return true;
+}
+
+void oxtcp_helper_skb_set_dst(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_set(skb, dst);
+}
+
+int oxtcp_helper_skb_iif(const struct sk_buff *skb, bool v6)
+{
+	return v6 ? inet6_iif(skb) : inet_iif(skb);
+}
+
+bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6)
+{
+	const struct dst_entry *dst = skb_dst(skb);
+
+	if (skb->pkt_type != PACKET_HOST || !dst || dst->ops->family != (v6 ? AF_INET6 : AF_INET))
+		return false;
+	if (v6)
+		return ipv6_unicast_destination(skb);
+	return skb_rtable(skb)->rt_type == RTN_LOCAL;
+}
+
+void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb)
+{
+	skb_reset_network_header(skb);
+}
+
+void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb)
+{
+	skb_reset_transport_header(skb);
+}
+
+void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb)
+{
+	__skb_queue_tail(q, skb);
+}
+
+void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q)
+{
+	__skb_unlink(skb, q);
+}
+
+void oxtcp_helper_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void oxtcp_helper_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+size_t oxtcp_helper_copy_page_from_iter(struct page *page, size_t off, size_t len,
+					struct iov_iter *from)
+{
+	return copy_page_from_iter(page, off, len, from);
+}
+
+/* Routes by the socket's addresses and ports; the flow is left in cork.fl. */
+struct rtable *oxtcp_helper_route_sock_v4(struct sock *sk)
+{
+	struct flowi4 *fl4 = &inet_sk(sk)->cork.fl.u.ip4;
+
+	inet_sk_init_flowi4(inet_sk(sk), fl4);
+	return ip_route_output_flow(sock_net(sk), fl4, sk);
+}
+
+struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
+{
+	struct flowi6 *fl6 = &inet_sk(sk)->cork.fl.u.ip6;
+	struct ipv6_pinfo *np = inet6_sk(sk);
+	struct in6_addr *final_p;
+	struct dst_entry *dst;
+
+	memset(fl6, 0, sizeof(*fl6));
+	fl6->flowi6_proto = IPPROTO_TCP;
+	fl6->daddr = sk->sk_v6_daddr;
+	fl6->saddr = np->saddr;
+	fl6->flowlabel = ip6_make_flowinfo(np->tclass, np->flow_label);
+	fl6->flowi6_oif = sk->sk_bound_dev_if;
+	fl6->flowi6_mark = READ_ONCE(sk->sk_mark);
+	fl6->fl6_dport = inet_sk(sk)->inet_dport;
+	fl6->fl6_sport = inet_sk(sk)->inet_sport;
+	fl6->flowi6_uid = sk_uid(sk);
+	security_sk_classify_flow(sk, flowi6_to_flowi_common(fl6));
+	rcu_read_lock();
+	final_p = fl6_update_dst(fl6, rcu_dereference(np->opt), &np->final);
+	rcu_read_unlock();
+	dst = ip6_dst_lookup_flow(sock_net(sk), sk, fl6, final_p);
+	/* inet6_csk_xmit() wants the final destination back in cork.fl. */
+	if (!IS_ERR(dst))
+		fl6->daddr = sk->sk_v6_daddr;
+	return dst;
+}
+
+struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,
+					  struct flowi *fl)
+{
+	struct rtable *rt;
+
+	if (v6)
+		return ip6_dst_lookup_flow(net, sk, &fl->u.ip6, NULL);
+	rt = ip_route_output_flow(net, &fl->u.ip4, sk);
+	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
+}
+
+void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, __be32 daddr, __be32 saddr,
+			      __be16 dport, __be16 sport)
+{
+	flowi4_init_output(fl4, oif, mark, 0, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+			   FLOWI_FLAG_ANYSRC, daddr, saddr, dport, sport, GLOBAL_ROOT_UID);
+}
+
+void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, const struct in6_addr *daddr,
+			      const struct in6_addr *saddr, __be16 dport, __be16 sport)
+{
+	memset(fl6, 0, sizeof(*fl6));
+	fl6->flowi6_proto = IPPROTO_TCP;
+	fl6->daddr = *daddr;
+	fl6->saddr = *saddr;
+	fl6->flowi6_oif = oif;
+	fl6->flowi6_mark = mark;
+	fl6->fl6_dport = dport;
+	fl6->fl6_sport = sport;
+	fl6->flowi6_uid = GLOBAL_ROOT_UID;
+}
+
+/* Hands the reference on dst over to the socket. */
+void oxtcp_helper_sk_store_dst(struct sock *sk, struct dst_entry *dst, bool v6)
+{
+	if (v6)
+		ip6_dst_store(sk, dst, false, false);
+	else
+		sk_setup_caps(sk, dst);
+}
+
+bool oxtcp_helper_route_is_cast(const struct dst_entry *dst)
+{
+	return dst_rtable(dst)->rt_flags & (RTCF_MULTICAST | RTCF_BROADCAST);
+}
+
+__be32 oxtcp_helper_sock_fl4_saddr(const struct sock *sk)
+{
+	return inet_sk(sk)->cork.fl.u.ip4.saddr;
+}
+
+__be32 oxtcp_helper_sock_fl4_daddr(const struct sock *sk)
+{
+	return inet_sk(sk)->cork.fl.u.ip4.daddr;
+}
+
+u32 oxtcp_helper_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+u32 oxtcp_helper_dst_advmss(const struct dst_entry *dst)
+{
+	return dst_metric_advmss(dst);
+}
+
+u8 oxtcp_helper_dst_hoplimit(struct dst_entry *dst, bool v6)
+{
+	return v6 ? ip6_dst_hoplimit(dst) : ip4_dst_hoplimit(dst);
+}
+
+void oxtcp_helper_dst_hold(struct dst_entry *dst)
+{
+	dst_hold(dst);
+}
+
+void oxtcp_helper_skb_set_output(struct sk_buff *skb, __be16 protocol, u32 mark)
+{
+	skb->protocol = protocol;
+	skb->mark = mark;
+	skb->ignore_df = 1;
+}
+
+void oxtcp_helper_dst_release(struct dst_entry *dst)
+{
+	dst_release(dst);
+}
+
+/* The socket's cached route, if it is still good; no reference is taken. */
+struct dst_entry *oxtcp_helper_sk_dst_check(struct sock *sk)
+{
+	u32 cookie = 0;
+
+	if (sk->sk_family == AF_INET6 && !ipv6_addr_v4mapped(&sk->sk_v6_daddr))
+		cookie = inet6_sk(sk)->dst_cookie;
+	return __sk_dst_check(sk, cookie);
+}
