@@ -10,7 +10,7 @@ use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
 use crate::namespace::Namespace;
-use crate::protocol::{Role, Sk, Socket};
+use crate::protocol::{Role, SendMemory, Sk, Socket};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
@@ -41,10 +41,13 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
         let Role::Connection(connection) = &mut state.role else {
             return;
         };
-        let flight = &mut state.flight;
+        let mut memory = SendMemory {
+            flight: &mut state.flight,
+            send: &state.send,
+        };
         let segment = match (burst, bound) {
-            (Some(limit), Some(bound)) => connection.poll_paced(cx, limit, bound, flight),
-            (Some(limit), None) => connection.poll_transmit(cx, limit, flight),
+            (Some(limit), Some(bound)) => connection.poll_paced(cx, limit, bound, &mut memory),
+            (Some(limit), None) => connection.poll_transmit(cx, limit, &mut memory),
             (None, _) => connection.poll_without_data(cx),
         };
         let Some(segment) = segment else {

@@ -7,7 +7,7 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 
 use oxtcp_engine::reassembly::Reassembly;
-use oxtcp_engine::{Connection, Flight, FlightMemory, SocketOptions};
+use oxtcp_engine::{Connection, Flight, FlightMemory, SeqNum, SeqRange, SocketOptions};
 
 use crate::figures::Published;
 use crate::half_open::{HalfOpens, Mini};
@@ -111,6 +111,30 @@ impl FlightMemory for FlightBox {
 
     fn release(&mut self) {
         self.0 = None;
+    }
+}
+
+/// What the engine may ask for while it sends: memory for data in flight, and where messages end in the send buffer.
+pub(crate) struct SendMemory<'a> {
+    pub(crate) flight: &'a mut FlightBox,
+    pub(crate) send: &'a SendBuffer,
+}
+
+impl FlightMemory for SendMemory<'_> {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.flight.get()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        self.flight.make()
+    }
+
+    fn release(&mut self) {
+        self.flight.release();
+    }
+
+    fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
+        self.send.boundary(range)
     }
 }
 

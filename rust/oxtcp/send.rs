@@ -32,6 +32,10 @@ pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> 
     }
     let mut sent = 0;
     let result = send_all(sk, from, flags, &mut sent);
+    if flags & bindings::MSG_EOR != 0 && sent > 0 && result.is_ok() {
+        // All of the message is in: as in Linux, one that was cut short has no end.
+        sk.state().send.end_message();
+    }
     let more = flags & bindings::MSG_MORE != 0;
     connection::with(sk, |connection, _| connection.set_more(more));
     match result {

@@ -28,6 +28,8 @@ const KEPT_SLOTS: usize = 64;
 /// A run of the stream's bytes.
 struct Piece {
     start: SeqNum,
+    /// A message ends behind it (MSG_EOR): nothing is joined to it, and no packet goes beyond it.
+    ends: bool,
     bytes: PageFragment,
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct SendBuffer {
     cursor: u32,
     start: SeqNum,
     len: u32,
+    /// A piece has `ends`; that there are none is known so without a look at them.
+    bounded: bool,
 }
 
 impl SendBuffer {
@@ -59,6 +63,7 @@ impl SendBuffer {
             cursor: 0,
             start: SeqNum::new(0),
             len: 0,
+            bounded: false,
         }
     }
 
@@ -71,12 +76,16 @@ impl SendBuffer {
     pub(crate) fn append(&mut self, seq: SeqNum, bytes: PageFragment) -> Result<u32> {
         let len = bytes.len();
         let bytes = match self.last_mut() {
-            Some(last) => last.bytes.join(bytes).err(),
-            None => Some(bytes),
+            Some(last) if !last.ends => last.bytes.join(bytes).err(),
+            _ => Some(bytes),
         };
         let cost = match bytes {
             Some(bytes) => {
-                self.push(Piece { start: seq, bytes })?;
+                self.push(Piece {
+                    start: seq,
+                    ends: false,
+                    bytes,
+                })?;
                 UPKEEP
             }
             None => 0,
@@ -86,6 +95,33 @@ impl SendBuffer {
         }
         self.len = self.len.saturating_add(len);
         Ok(cost)
+    }
+
+    /// A message ends behind the last byte.
+    pub(crate) fn end_message(&mut self) {
+        if let Some(last) = self.last_mut() {
+            last.ends = true;
+            self.bounded = true;
+        }
+    }
+
+    /// The first end of a message behind `range.start` and not behind `range.end()`.
+    pub(crate) fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
+        if !self.bounded {
+            return None;
+        }
+        let mut index = self.find(range.start)?;
+        while let Some(piece) = self.get(index) {
+            let end = piece.end();
+            if end.after(range.end()) {
+                break;
+            }
+            if piece.ends {
+                return Some(end);
+            }
+            index = index.saturating_add(1);
+        }
+        None
     }
 
     /// Lets go of all bytes before `seq`; returns what they cost, their number included.
@@ -104,6 +140,7 @@ impl SendBuffer {
             self.pop();
             gone = gone.saturating_add(1);
         }
+        self.bounded &= self.count != 0;
         if self.count == 0 && self.slots.len() > KEPT_SLOTS {
             // INVARIANT: No pieces are left.
             self.slots = KVVec::new();

@@ -1,6 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What packets cost in the kernel's memory. Receive windows follow from it.
+//! What packets cost in the kernel's memory; receive windows follow from it. And what the engine may ask for while it sends.
+
+use oxtcp_engine::{Flight, FlightMemory, SeqNum, SeqRange};
+
+/// As the adapter's: memory for data in flight, and where messages end in the send buffer.
+pub(super) struct SendMemory<'a> {
+    pub(super) flight: &'a mut Option<Flight>,
+    pub(super) boundaries: &'a [SeqNum],
+}
+
+impl FlightMemory for SendMemory<'_> {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.flight.get()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        self.flight.make()
+    }
+
+    fn release(&mut self) {
+        self.flight.release();
+    }
+
+    fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
+        let inside = |end: &&SeqNum| end.after(range.start) && end.before_eq(range.end());
+        self.boundaries.iter().find(inside).copied()
+    }
+}
 
 /// What one sk_buff and the header part of a packet in pages cost.
 const HEAD: u32 = 256 + 512;

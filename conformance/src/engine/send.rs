@@ -9,6 +9,7 @@ use crate::call::Transfer;
 
 const MSG_OOB: u32 = 0x1;
 const MSG_DONTWAIT: u32 = 0x40;
+const MSG_EOR: u32 = 0x80;
 const MSG_MORE: u32 = 0x8000;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
@@ -38,6 +39,9 @@ impl Engine {
             return Some(Outcome::error(errno("EOPNOTSUPP")));
         }
         let result = self.send_all(id, transfer, progress)?;
+        if transfer.flags & MSG_EOR != 0 && progress.sent > 0 && result.is_ok() {
+            self.end_message(id);
+        }
         let more = transfer.flags & MSG_MORE != 0;
         self.with_connection(id, |connection, _| connection.set_more(more));
         Some(match result {
@@ -138,6 +142,16 @@ impl Engine {
         self.with_connection(id, |connection, _| connection.set_more(true));
     }
 
+    /// A message ends with what is written; what follows begins another piece of the send buffer.
+    fn end_message(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        if let Some(connection) = socket.connection() {
+            let end = connection.write_seq();
+            socket.boundaries.push(end);
+            socket.page_left = 0;
+        }
+    }
+
     /// Frees the send buffer up to what the peer has acknowledged.
     pub(super) fn release_acknowledged(&mut self, id: usize) {
         let socket = &mut self.sockets[id];
@@ -149,6 +163,7 @@ impl Engine {
             return;
         }
         let released = start.distance_to(una);
+        socket.boundaries.retain(|end| end.after(una));
         socket.wmem_queued = match una == end {
             true => 0,
             false => socket.wmem_queued.saturating_sub(released),

@@ -84,6 +84,8 @@ pub(super) struct Socket {
     pub(super) page_left: u32,
     /// Where the send buffer begins.
     pub(super) send_start: Option<SeqNum>,
+    /// Where messages end in it (MSG_EOR).
+    pub(super) boundaries: Vec<SeqNum>,
 }
 
 impl Socket {
@@ -114,6 +116,7 @@ impl Socket {
             wmem_queued: 0,
             page_left: 0,
             send_start: None,
+            boundaries: Vec::new(),
         }
     }
 
@@ -270,6 +273,7 @@ impl Engine {
         socket.wmem_queued = 0;
         socket.page_left = 0;
         socket.send_start = None;
+        socket.boundaries.clear();
         if !socket.bound {
             socket.local_port = 0;
         }

@@ -12,6 +12,7 @@ use oxtcp_engine::{
     isn, reply, BurstLimit, Connection, Context, Segment, SeqNum, SeqRange, Transmit,
 };
 
+use super::memory::SendMemory;
 use super::socket::{errno, tcp_state, Role, Socket};
 use super::{Engine, Mini, MiniEntry};
 use crate::shell::Queue;
@@ -284,7 +285,11 @@ impl Engine {
                 true => burst(connection, self.sysctls.min_tso_segs),
                 false => BurstLimit(1),
             };
-            let Some(transmit) = connection.poll_transmit(cx, limit, &mut socket.flight) else {
+            let mut memory = SendMemory {
+                flight: &mut socket.flight,
+                boundaries: &socket.boundaries,
+            };
+            let Some(transmit) = connection.poll_transmit(cx, limit, &mut memory) else {
                 return;
             };
             let most = match self.offload {

@@ -10,6 +10,7 @@
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
 //! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
+//! | `boundary.rs` | which bytes are not sent together |
 //! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
 //! | `ecn.rs` | congestion that routers mark |
@@ -38,6 +39,7 @@
 mod ack;
 mod arrive;
 mod autotune;
+mod boundary;
 mod close;
 pub(crate) mod ecn;
 mod event;

@@ -78,16 +78,16 @@ pub(super) enum More {
 }
 
 /// A burst to send.
-struct Burst {
-    start: SeqNum,
-    len: u32,
-    fin: bool,
-    why: Why,
+pub(super) struct Burst {
+    pub(super) start: SeqNum,
+    pub(super) len: u32,
+    pub(super) fin: bool,
+    pub(super) why: Why,
 }
 
 /// Why a burst is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     New,
     Again,
     ProbeNew,
@@ -384,11 +384,12 @@ impl Sender {
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
         let size = self.segment_size(link, sack).max(1);
         let most = whole(limit.0, size).max(size);
-        let mut flight = self.flight(cx, link, memory, false);
-        let Some(burst) = self.choose(cx, link, flight.as_deref_mut(), fin, options, size, most)
-        else {
+        let edge = self.boundary(memory, link.snd_nxt, most);
+        let flight = self.flight(cx, link, memory, false);
+        let chosen = self.choose(cx, link, flight, fin, options, size, most, edge);
+        let Some(mut burst) = chosen else {
             if has_new {
-                let pipe = self.in_network(link, flight.as_deref());
+                let pipe = self.in_network(link, memory.get().as_deref());
                 if pipe.saturating_add(size) > self.window.cwnd {
                     self.note_usage(cx, link, pipe, size);
                 }
@@ -397,6 +398,7 @@ impl Sender {
             self.rest(link, memory);
             return None;
         };
+        self.keep_apart(memory, &mut burst);
         let end = burst.start.add(burst.len).add(u32::from(burst.fin));
         let mut flags = Flags::ACK;
         if burst.fin {
@@ -405,7 +407,8 @@ impl Sender {
         // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written; and as in Linux on the last segment
         // of every burst, so that a receiver that collects segments (GRO) passes them on at its end.
         let last = burst.start.add(burst.len) == self.write_seq && self.more != More::Over;
-        if burst.len > size || (burst.len != 0 && last) {
+        let message = self.boundary(memory, burst.start, burst.len).is_some();
+        if burst.len > size || (burst.len != 0 && (last || message)) {
             flags.insert(Flags::PSH);
         }
         let kind = match (burst.why, burst.len) {
@@ -416,6 +419,7 @@ impl Sender {
             (Why::New, _) => TransmitKind::Data,
         };
         if matches!(burst.why, Why::Again | Why::ProbeAgain) {
+            let flight = self.flight(cx, link, memory, false);
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
         } else {
             if link.in_flight() == 0 {
@@ -454,10 +458,11 @@ impl Sender {
         options: &SocketOptions,
         size: u32,
         most: u32,
+        edge: Option<SeqNum>,
     ) -> Option<Burst> {
         if let Some(flight) = flight.as_deref_mut() {
             if core::mem::take(&mut flight.recovery.probe_due) {
-                if let Some(burst) = self.probe(link, flight, fin, options, size) {
+                if let Some(burst) = self.probe(link, flight, fin, options, size, edge) {
                     let end = burst.start.add(burst.len).add(u32::from(burst.fin));
                     flight.recovery.probe = Some(Probe {
                         end: SeqNum::max(end, link.snd_nxt),
@@ -491,10 +496,10 @@ impl Sender {
         }
         let mut burst = None;
         if self.has_new(link, fin) {
-            burst = self.fresh(link, pipe, fin, options, size, most);
+            burst = self.fresh(link, pipe, fin, options, size, most, edge);
             // Not while the peer's window is closed: that time tells nothing of the path before it is over.
             if burst.is_some() && link.in_flight() == 0 && self.restart(cx, size) {
-                burst = self.fresh(link, pipe, fin, options, size, most);
+                burst = self.fresh(link, pipe, fin, options, size, most, edge);
             }
         }
         match flight {
@@ -591,10 +596,11 @@ impl Sender {
         fin: bool,
         options: &SocketOptions,
         size: u32,
+        edge: Option<SeqNum>,
     ) -> Option<Burst> {
         if self.has_new(link, fin) {
             // Whatever cwnd is.
-            if let Some(burst) = self.fresh(link, 0, fin, options, size, size) {
+            if let Some(burst) = self.fresh(link, 0, fin, options, size, size, edge) {
                 return Some(Burst {
                     why: Why::ProbeNew,
                     ..burst
@@ -619,7 +625,8 @@ impl Sender {
         })
     }
 
-    /// What can be sent for the first time, with `pipe` octets in the network.
+    /// What can be sent for the first time, with `pipe` octets in the network, and not beyond `edge`.
+    #[allow(clippy::too_many_arguments)]
     fn fresh(
         &self,
         link: &Link,
@@ -628,6 +635,7 @@ impl Sender {
         options: &SocketOptions,
         size: u32,
         most: u32,
+        edge: Option<SeqNum>,
     ) -> Option<Burst> {
         if matches!(self.outline, Outline::Again { next, .. } if next.before(link.snd_nxt)) {
             return None;
@@ -638,14 +646,16 @@ impl Sender {
             0 => cwnd.max(size),
             _ => cwnd.saturating_sub(pipe),
         };
-        let pending = self.not_sent(link);
+        let all = self.not_sent(link);
+        let pending = edge.map_or(all, |edge| link.snd_nxt.distance_to(edge).min(all));
         // A window leaves in two bursts at least, so that the acknowledgments of one keep the next going (Linux's
         // `tcp_cwnd_test`).
         let half = whole(cwnd / 2, size).max(size);
         let budget = usable.min(room).min(most).min(half);
         let len = if pending <= budget {
             let tail = partial(pending, size);
-            match tail == 0 || self.tail_may_go(link, fin, options) {
+            // What nothing can join waits for nothing.
+            match tail == 0 || pending < all || self.tail_may_go(link, fin, options) {
                 true => pending,
                 false => pending.saturating_sub(tail),
             }
@@ -658,7 +668,7 @@ impl Sender {
         };
         // The FIN takes a number, and so a byte of the window.
         let fin =
-            fin && len == pending && (usable > len || (self.force && usable >= len && usable > 0));
+            fin && len == all && (usable > len || (self.force && usable >= len && usable > 0));
         (len != 0 || fin).then_some(Burst {
             start: link.snd_nxt,
             len,

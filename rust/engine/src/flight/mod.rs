@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use records::{is_later, Marks, Records, Run};
 
 use crate::connection::recovery::Recovery;
-use crate::seq::SeqNum;
+use crate::seq::{SeqNum, SeqRange};
 
 /// Data in flight, and the repair of what is lost of it.
 #[derive(Clone, Debug)]
@@ -66,6 +66,12 @@ pub trait FlightMemory {
 
     /// The flight is not needed any more.
     fn release(&mut self);
+
+    /// The first message boundary behind `range.start` and not behind `range.end()`: no segment has bytes of both its sides
+    /// (MSG_EOR). Boundaries are kept where the bytes are, in the caller's send buffer, and go with them.
+    fn boundary(&self, _range: SeqRange) -> Option<SeqNum> {
+        None
+    }
 }
 
 impl FlightMemory for Option<Flight> {

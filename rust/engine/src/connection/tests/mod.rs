@@ -6,6 +6,7 @@
 mod script;
 
 mod arriving;
+mod bounding;
 mod closing;
 mod marking;
 mod opening;

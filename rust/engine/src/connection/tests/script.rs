@@ -7,7 +7,7 @@
 
 use crate::connection::{ActiveOpen, Connection, Event, Events, Payload, Rx, State};
 use crate::context::{Config, Context, SocketOptions};
-use crate::flight::Flight;
+use crate::flight::{Flight, FlightMemory};
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -49,12 +49,41 @@ pub struct Peer {
     pub now: Instant,
     pub reassembly: Option<Reassembly>,
     pub flight: Option<Flight>,
+    /// Message boundaries, as offsets of our data.
+    pub boundaries: Vec<u32>,
     pub room: u32,
     pub limit: BurstLimit,
     /// The rate that data is held to.
     pub pace: Option<u64>,
     pub window: u16,
     pub stamps: Option<u32>,
+}
+
+/// A flight, and the boundaries of a send buffer.
+struct Memory<'a> {
+    flight: &'a mut Option<Flight>,
+    boundaries: &'a [u32],
+}
+
+impl FlightMemory for Memory<'_> {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.flight.get()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        self.flight.make()
+    }
+
+    fn release(&mut self) {
+        self.flight.release();
+    }
+
+    fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
+        let seqs = self.boundaries.iter().map(|at| ISS.add(1).add(*at));
+        let inside = |seq: &SeqNum| seq.after(range.start) && seq.before_eq(range.end());
+        seqs.filter(inside)
+            .min_by_key(|seq| range.start.distance_to(*seq))
+    }
 }
 
 /// An active open that the peer has not yet seen.
@@ -88,6 +117,7 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         now,
         reassembly: Some(Reassembly::new()),
         flight: None,
+        boundaries: Vec::new(),
         room: u32::MAX,
         limit: BurstLimit(0),
         pace: None,
@@ -321,6 +351,13 @@ impl Peer {
         self.conn.write(&cx, len);
     }
 
+    /// A write with MSG_EOR.
+    pub fn write_message(&mut self, len: u32) {
+        self.write(len);
+        let end = ISS.add(1).distance_to(self.conn.write_seq());
+        self.boundaries.push(end);
+    }
+
     pub fn read(&mut self, free: u32) {
         self.read_of(free, 50_000);
     }
@@ -355,11 +392,13 @@ impl Peer {
             now: self.now,
             config: &self.config,
         };
+        let mut memory = Memory {
+            flight: &mut self.flight,
+            boundaries: &self.boundaries,
+        };
         match self.pace {
-            Some(bound) => self
-                .conn
-                .poll_paced(&cx, self.limit, bound, &mut self.flight),
-            None => self.conn.poll_transmit(&cx, self.limit, &mut self.flight),
+            Some(bound) => self.conn.poll_paced(&cx, self.limit, bound, &mut memory),
+            None => self.conn.poll_transmit(&cx, self.limit, &mut memory),
         }
     }
 
