@@ -164,6 +164,14 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         | bindings::TCP_SYNCNT
         | bindings::TCP_LINGER2
         | bindings::TCP_USER_TIMEOUT => value.int()?,
+        bindings::TCP_INQ => {
+            sk.state().tells_inq = match value.int()? {
+                0 => false,
+                1 => true,
+                _ => return Err(EINVAL),
+            };
+            return Ok(());
+        }
         _ => return Err(enoprotoopt()),
     };
     let options = &mut sk.state().options;
@@ -249,6 +257,7 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
             Linger2::Default => seconds(config.fin_timeout),
             Linger2::Seconds(s) => i32::from(s.get()),
         },
+        bindings::TCP_INQ => i32::from(state.tells_inq),
         bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),
         _ => return Err(enoprotoopt()),
     };

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) unreachable: Unreachable,
     /// Counted among the namespace's orphans.
     pub(crate) orphan: bool,
+    /// TCP_INQ: each recvmsg() tells how much is left.
+    pub(crate) tells_inq: bool,
 }
 
 /// Why a peer cannot be reached, for the error that connect() tells.
@@ -190,6 +192,7 @@ impl Protocol for Tcp {
             rx_bytes: 0,
             unreachable: Unreachable::Host,
             orphan: false,
+            tells_inq: false,
         }
     }
 

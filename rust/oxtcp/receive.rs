@@ -41,6 +41,25 @@ pub(crate) fn receive(
     if flags & bindings::MSG_OOB != 0 {
         return Err(EINVAL);
     }
+    let received = receive_all(sk, to, len, flags)?;
+    if sk.state().tells_inq || to.wants_inq() {
+        let inq = bytes_left(sk);
+        to.set_inq(inq);
+        if sk.state().tells_inq {
+            to.put_control(bindings::SOL_TCP, bindings::TCP_CM_INQ, inq);
+        }
+    }
+    Ok(received)
+}
+
+/// What TCP_CM_INQ tells (`tcp_inq_hint()`): bytes that can be read; the end of the stream counts as one, so that who reads on as
+/// long as there is something finds it.
+fn bytes_left(sk: &mut Owner<'_>) -> i32 {
+    let end = u32::from(sk.sock().flag(Flag::Done));
+    i32::try_from(sk.state().rx_bytes.saturating_add(end)).unwrap_or(i32::MAX)
+}
+
+fn receive_all(sk: &mut Owner<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
     let peek = flags & bindings::MSG_PEEK != 0;
     let discard = flags & bindings::MSG_TRUNC != 0;
     let waitall = flags & bindings::MSG_WAITALL != 0;
@@ -173,11 +192,11 @@ pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
             SkState::SYN_SENT | SkState::SYN_RECV => 0,
             _ => sk.state().rx_bytes,
         },
-        SIOCOUTQ => sk
+        SIOCOUTQ => sk.state().connection().map_or(0, |c| c.send_queue()),
+        SIOCOUTQNSD => sk
             .state()
             .connection()
-            .map_or(0, |c| c.first_unacked_byte().distance_to(c.write_seq())),
-        SIOCOUTQNSD => sk.state().connection().map_or(0, |c| c.not_sent()),
+            .map_or(0, |c| c.send_queue_not_sent()),
         // There are no urgent data, so the mark is never here.
         SIOCATMARK => 0,
         _ => return Err(ENOIOCTLCMD),

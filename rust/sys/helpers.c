@@ -476,6 +476,16 @@ bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock)
 	return spin_trylock_bh(lock);
 }
 
+bool oxtcp_helper_msg_get_inq(const struct msghdr *msg)
+{
+	return msg->msg_get_inq;
+}
+
+void oxtcp_helper_msg_set_inq(struct msghdr *msg, int bytes)
+{
+	msg->msg_inq = bytes;
+}
+
 size_t oxtcp_helper_msg_data_left(struct msghdr *msg)
 {
 	return msg_data_left(msg);

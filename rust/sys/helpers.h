@@ -149,6 +149,8 @@ long oxtcp_helper_jiffies_to_clock_t(long delta);
 void oxtcp_helper_spin_lock_bh(spinlock_t *lock);
 void oxtcp_helper_spin_unlock_bh(spinlock_t *lock);
 bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock);
+bool oxtcp_helper_msg_get_inq(const struct msghdr *msg);
+void oxtcp_helper_msg_set_inq(struct msghdr *msg, int bytes);
 size_t oxtcp_helper_msg_data_left(struct msghdr *msg);
 
 /* module parameters */

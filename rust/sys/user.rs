@@ -149,6 +149,33 @@ impl<'a> Message<'a> {
         self.raw.msg_controllen != 0
     }
 
+    /// Whether the kernel's own caller (io_uring) asks how much is left to read ([`set_inq`](Self::set_inq)).
+    pub(crate) fn wants_inq(&self) -> bool {
+        // SAFETY: By the invariant the msghdr is valid.
+        unsafe { bindings::oxtcp_helper_msg_get_inq(self.raw) }
+    }
+
+    /// Tells the kernel's own caller how much is left to read.
+    pub(crate) fn set_inq(&mut self, bytes: i32) {
+        // SAFETY: By the invariant the msghdr is valid.
+        unsafe { bindings::oxtcp_helper_msg_set_inq(self.raw, bytes) }
+    }
+
+    /// Appends a control message with an int, if the receiver has room for it; else MSG_CTRUNC is set. Process context.
+    pub(crate) fn put_control(&mut self, level: u32, kind: u32, value: i32) {
+        // SAFETY: By the invariant the msghdr is valid, and so is `value`, which is only read. The address for control
+        // messages is checked by the copy.
+        unsafe {
+            bindings::put_cmsg(
+                self.raw,
+                level as i32,
+                kind as i32,
+                core::mem::size_of::<i32>() as i32,
+                (&raw const value).cast_mut().cast(),
+            );
+        }
+    }
+
     pub(super) fn iter(&mut self) -> *mut bindings::iov_iter {
         &mut self.raw.msg_iter
     }

@@ -456,17 +456,15 @@ impl Engine {
     fn ioctl(&mut self, id: usize, request: i64) -> Outcome {
         const SIOCINQ: i64 = 0x541b;
         const SIOCOUTQ: i64 = 0x5411;
+        const SIOCOUTQNSD: i64 = 0x894b;
         let socket = &mut self.sockets[id];
         if socket.state == tcp_state::LISTEN {
             return Outcome::error(errno("EINVAL"));
         }
         let value = match request {
             SIOCINQ => socket.rx_bytes(),
-            SIOCOUTQ => socket.connection().map_or(0, |connection| {
-                connection
-                    .first_unacked_byte()
-                    .distance_to(connection.write_seq())
-            }),
+            SIOCOUTQ => socket.connection().map_or(0, |c| c.send_queue()),
+            SIOCOUTQNSD => socket.connection().map_or(0, |c| c.send_queue_not_sent()),
             _ => return Outcome::error(errno("EINVAL")),
         };
         Outcome::with(0, Output::Int(i64::from(value)))
@@ -523,6 +521,14 @@ impl Engine {
     }
 
     fn set_tcp_option(&mut self, id: usize, name: i64, value: i64) -> Result<(), &'static str> {
+        if name == 36 {
+            self.sockets[id].tells_inq = match value {
+                0 => false,
+                1 => true,
+                _ => return Err("EINVAL"),
+            };
+            return Ok(());
+        }
         let options = &mut self.sockets[id].options;
         let within = |most: i64| (1..=most).contains(&value).then_some(value).ok_or("EINVAL");
         match name {

@@ -8,7 +8,7 @@ use oxtcp_engine::{Context, Segment, SeqNum};
 use super::memory;
 use super::socket::{errno, tcp_state, Unread, RCV_SHUTDOWN};
 use super::Engine;
-use crate::backend::{Outcome, Output};
+use crate::backend::{Control, ControlData, Outcome, Output};
 use crate::call::Transfer;
 
 const MSG_OOB: u32 = 0x1;
@@ -17,6 +17,8 @@ const MSG_TRUNC: u32 = 0x20;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_WAITALL: u32 = 0x100;
 const MSG_ERRQUEUE: u32 = 0x2000;
+const SOL_TCP: i64 = 6;
+const TCP_CM_INQ: i64 = 36;
 
 impl Engine {
     /// A segment for a socket's connection.
@@ -148,12 +150,6 @@ impl Engine {
             false => len.min(u64::from(socket.rcvlowat)),
         };
         let nonblock = socket.nonblock || flags & MSG_DONTWAIT != 0;
-        let done = |copied: u64| {
-            Some(match transfer.message {
-                true => Outcome::with(copied as i64, Output::Message(0, Vec::new())),
-                false => Outcome::ok(copied as i64),
-            })
-        };
         while *copied < len {
             let skip = match flags & MSG_PEEK != 0 {
                 true => *copied,
@@ -185,13 +181,13 @@ impl Engine {
             }
             if *copied == 0 {
                 if socket.done {
-                    return done(0);
+                    return self.received(id, transfer, 0);
                 }
                 if let Some(error) = socket.take_error() {
                     return Some(Outcome::error(error));
                 }
                 if socket.shutdown & RCV_SHUTDOWN != 0 {
-                    return done(0);
+                    return self.received(id, transfer, 0);
                 }
                 if closed {
                     return Some(Outcome::error(errno("ENOTCONN")));
@@ -205,7 +201,25 @@ impl Engine {
             }
             return None;
         }
-        done(*copied)
+        self.received(id, transfer, *copied)
+    }
+
+    /// What a receive call gives that did not fail.
+    fn received(&self, id: usize, transfer: &Transfer, copied: u64) -> Option<Outcome> {
+        if !transfer.message {
+            return Some(Outcome::ok(copied as i64));
+        }
+        let socket = &self.sockets[id];
+        let mut controls = Vec::new();
+        if socket.tells_inq {
+            let left = socket.rx_bytes() + u32::from(socket.done);
+            controls.push(Control {
+                level: SOL_TCP,
+                kind: TCP_CM_INQ,
+                data: ControlData::Int(i64::from(left)),
+            });
+        }
+        Some(Outcome::with(copied as i64, Output::Message(0, controls)))
     }
 
     /// Takes bytes off the receive queue; the window may open.

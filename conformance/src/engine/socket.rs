@@ -70,6 +70,8 @@ pub(super) struct Socket {
     pub(super) shutdown: u8,
     /// The peer's FIN has come.
     pub(super) done: bool,
+    /// TCP_INQ
+    pub(super) tells_inq: bool,
     pub(super) dead: bool,
     pub(super) error: i32,
     /// Packets in order.
@@ -107,6 +109,7 @@ impl Socket {
             rcvlowat: 1,
             shutdown: 0,
             done: false,
+            tells_inq: false,
             dead: false,
             error: 0,
             queue: VecDeque::new(),

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What sending and receiving calls say beside the bytes: ends of messages.
+//! What sending and receiving calls say beside the bytes: ends of messages, and how much is in the queues.
 
 use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, PSH};
 use oxtcp_selftests::connection::connected_with;
-use oxtcp_selftests::{cases, connected, ns, wait, Connected, Pair, Sock, Suite};
+use oxtcp_selftests::errno::{self, check_len};
+use oxtcp_selftests::{cases, connected, expect_errno, ns, wait, Connected, Pair, Sock, Suite};
+
+/// linux/tcp.h
+const TCP_INQ: i32 = 36;
+const TCP_CM_INQ: i32 = 36;
+/// linux/sockios.h
+const SIOCOUTQNSD: libc::c_ulong = 0x894b;
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("messages");
     cases!(suite.pairs:
         eor__ends_a_segment, eor__is_the_last_byte_s, eor__goes_with_its_bytes,
+        inq__tells_what_is_left, inq__counts_the_end, inq__is_an_option, siocoutq__counts_the_fin,
     );
     suite.run()
 }
@@ -101,4 +109,115 @@ fn eor__goes_with_its_bytes(pair: Pair) {
     assert!(ends.server.recv_exact(all.len()) == all);
     sender.join();
     ends.check_alive();
+}
+
+/// recvmsg into `len` bytes: how many came, and the number in a TCP_CM_INQ message.
+fn recv_inq(sock: &Sock, len: usize) -> (usize, Option<i32>) {
+    let mut bytes = vec![0u8; len];
+    let mut control = [0u64; 8];
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: len,
+    };
+    // SAFETY: all bytes zero is an empty msghdr; its parts are valid for the call, and what the kernel wrote is read within
+    // the length that it tells.
+    unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = std::mem::size_of_val(&control);
+        let got = check_len(libc::recvmsg(sock.fd(), &mut header, 0)).expect("recvmsg");
+        assert_eq!(header.msg_flags & libc::MSG_CTRUNC, 0);
+        let message = libc::CMSG_FIRSTHDR(&header);
+        if message.is_null() {
+            return (got, None);
+        }
+        assert_eq!(
+            ((*message).cmsg_level, (*message).cmsg_type),
+            (libc::IPPROTO_TCP, TCP_CM_INQ)
+        );
+        assert!(libc::CMSG_NXTHDR(&header, message).is_null());
+        let value = libc::CMSG_DATA(message).cast::<i32>().read_unaligned();
+        (got, Some(value))
+    }
+}
+
+fn inq__tells_what_is_left(pair: Pair) {
+    let ends = connected(pair);
+    ends.client.send_all(&[7; 1000]);
+    wait::until("all has come", || ends.server.readable() == 1000);
+    assert_eq!(recv_inq(&ends.server, 100), (100, None));
+    let on = ends.server.set(libc::IPPROTO_TCP, TCP_INQ, 1);
+    on.expect("TCP_INQ");
+    assert_eq!(recv_inq(&ends.server, 200), (200, Some(700)));
+    assert_eq!(recv_inq(&ends.server, 0), (0, Some(700)));
+    assert_eq!(recv_inq(&ends.server, 700), (700, Some(0)));
+    ends.client.send_all(&[8; 10]);
+    assert_eq!(recv_inq(&ends.server, 100), (10, Some(0)));
+}
+
+/// The end of the stream is one more to read, before and after it has been read.
+fn inq__counts_the_end(pair: Pair) {
+    let ends = connected(pair);
+    let on = ends.server.set(libc::IPPROTO_TCP, TCP_INQ, 1);
+    on.expect("TCP_INQ");
+    ends.client.send_all(&[7; 100]);
+    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
+    ends.server.poll_until_all(libc::POLLRDHUP | libc::POLLIN);
+    assert_eq!(ends.server.readable(), 100, "SIOCINQ does not");
+    assert_eq!(recv_inq(&ends.server, 40), (40, Some(61)));
+    assert_eq!(recv_inq(&ends.server, 60), (60, Some(1)));
+    assert_eq!(recv_inq(&ends.server, 60), (0, Some(1)));
+    assert_eq!(recv_inq(&ends.server, 60), (0, Some(1)));
+    assert_eq!(ends.server.readable(), 0);
+}
+
+fn inq__is_an_option(pair: Pair) {
+    let sock = Sock::open(pair.client);
+    let get = || sock.get(libc::IPPROTO_TCP, TCP_INQ).expect("TCP_INQ");
+    assert_eq!(get(), 0);
+    for bad in [2, -1] {
+        expect_errno(sock.set(libc::IPPROTO_TCP, TCP_INQ, bad), libc::EINVAL);
+    }
+    for value in [1, 0] {
+        sock.set(libc::IPPROTO_TCP, TCP_INQ, value)
+            .expect("TCP_INQ");
+        assert_eq!(get(), value);
+    }
+}
+
+/// SIOCOUTQ and SIOCOUTQNSD take the FIN for a byte.
+fn siocoutq__counts_the_fin(pair: Pair) {
+    let ends = connected_with(pair, |listener, client| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+        client
+            .set(libc::SOL_SOCKET, libc::SO_SNDBUF, 16_384)
+            .expect("SO_SNDBUF");
+    });
+    ends.client.set_nonblocking(true);
+    let mut total = 0;
+    wait::until("the window is shut and the send buffer is full", || {
+        loop {
+            match ends.client.send(&[1; 1000], libc::MSG_NOSIGNAL) {
+                Ok(count) => total += count,
+                Err(error) => {
+                    assert_eq!(errno::of(&error), libc::EAGAIN);
+                    break;
+                }
+            }
+        }
+        let (in_queue, received) = (ends.client.unacked(), ends.server.readable());
+        in_queue > 0 && in_queue + received == total
+    });
+    let not_sent = || ends.client.ioctl(SIOCOUTQNSD).expect("SIOCOUTQNSD") as usize;
+    let (queued, new) = (ends.client.unacked(), not_sent());
+    assert!(new <= queued);
+    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
+    assert_eq!((ends.client.unacked(), not_sent()), (queued + 1, new + 1));
+    assert_eq!(ends.server.recv_to_end().len(), total);
+    wait::until("all is acknowledged", || ends.client.unacked() == 0);
+    assert_eq!(not_sent(), 0);
 }

@@ -135,6 +135,29 @@ impl Connection {
         }
     }
 
+    /// What waits for an acknowledgment, as SIOCOUTQ counts it: written bytes, and a FIN as one; 0 before the connection is
+    /// established, as nothing can be written.
+    pub fn send_queue(&self) -> u32 {
+        match &self.phase {
+            Phase::SynSent(_) | Phase::SynReceived(_) => 0,
+            _ => self.snd_una().distance_to(self.fin_end()),
+        }
+    }
+
+    /// What has never been sent, as SIOCOUTQNSD counts it: written bytes, and a FIN as one.
+    pub fn send_queue_not_sent(&self) -> u32 {
+        match &self.phase {
+            Phase::SynSent(_) | Phase::SynReceived(_) => 0,
+            _ => self.snd_nxt().distance_to(self.fin_end()),
+        }
+    }
+
+    /// Behind the last byte that the user has written, or the FIN that follows it.
+    fn fin_end(&self) -> SeqNum {
+        let fin = self.phase.fin() || self.phase.sender().is_none();
+        self.write_seq().add(u32::from(fin))
+    }
+
     /// Whether the next [`poll_transmit`](Connection::poll_transmit) may return data or a FIN: some waits, first or again.
     pub fn may_send_data(&self) -> bool {
         if self.status.has(Status::IDLE) {

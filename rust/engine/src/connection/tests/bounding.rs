@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Message boundaries (MSG_EOR), first and again.
+//! The send queue: message boundaries (MSG_EOR), first and again; how much is in it.
 
 use super::script::*;
 use crate::context::{Config, SocketOptions};
@@ -136,4 +136,28 @@ fn boundary__a_loss_probe_is_the_last_message() {
     assert_eq!(peer.sent_short().len(), 3);
     peer.expire();
     assert_eq!(peer.sent_short(), [(LossProbe, 1700, 300)]);
+}
+
+/// As SIOCOUTQ and SIOCOUTQNSD tell it: a FIN counts as a byte.
+#[test]
+fn send_queue__counts_bytes_and_the_fin() {
+    let mut peer = peer();
+    let queue = |peer: &Peer| (peer.conn.send_queue(), peer.conn.send_queue_not_sent());
+    assert_eq!(queue(&peer), (0, 0));
+    peer.write(12_000);
+    assert_eq!(queue(&peer), (12_000, 12_000));
+    let _ = peer.sent();
+    assert_eq!(queue(&peer), (12_000, 2000));
+    peer.shutdown();
+    assert_eq!(queue(&peer), (12_001, 2001));
+    peer.ack(10_000);
+    assert_eq!(queue(&peer), (2001, 2001));
+    let _ = peer.sent();
+    assert_eq!(queue(&peer), (2001, 0));
+    peer.ack(12_000);
+    assert_eq!(queue(&peer), (1, 0));
+    peer.ack(12_001);
+    assert_eq!(queue(&peer), (0, 0));
+    let before = syn_sent();
+    assert_eq!(queue(&before), (0, 0));
 }
