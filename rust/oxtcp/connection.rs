@@ -17,6 +17,7 @@ use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, S
 
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
+use crate::poll::Unsent;
 use crate::protocol::{Role, Sk, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
@@ -411,6 +412,26 @@ fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
         .distance_to(connection.write_seq());
     shared.tx_bytes.store(unacked as i32, Relaxed);
     shared.figures.store(cx, connection);
+    publish_unsent(sk);
+}
+
+/// Copies for the rule of TCP_NOTSENT_LOWAT how much waits to be sent.
+pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
+    let lowat = match sk.state().calls.notsent_lowat {
+        0 => output::namespace(sk.sock()).sysctls.notsent_lowat(),
+        lowat => lowat,
+    };
+    let unsent = match &sk.state().role {
+        Role::Connection(connection) => Unsent::of(connection.send_queue_not_sent(), lowat),
+        _ => 0,
+    };
+    let before = sk.sock().shared().unsent.load(Relaxed);
+    if before != unsent {
+        sk.sock().shared().unsent.store(unsent, Relaxed);
+        if before & !unsent != 0 {
+            sk.wake_writers();
+        }
+    }
 }
 
 /// Copies the receive queue's length for poll().

@@ -18,7 +18,7 @@ use crate::input::Arrival;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
-use crate::protocol::{Owner, Role, Sk, Socket, Tcp};
+use crate::protocol::{CallOptions, Owner, Role, Sk, Socket, Tcp};
 use crate::sys::bindings;
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
@@ -39,6 +39,7 @@ pub(crate) struct AcceptQueue {
     backlog: u32,
     /// What the listener's connections begin with.
     options: SocketOptions,
+    calls: CallOptions,
     /// For its half-open connections.
     life: Life,
 }
@@ -49,9 +50,10 @@ impl AcceptQueue {
         self.queue.len() > self.backlog
     }
 
-    /// Connections made from now on begin with `options`.
-    pub(crate) fn set_options(&mut self, options: SocketOptions) {
+    /// Connections made from now on begin with these.
+    pub(crate) fn set_options(&mut self, options: SocketOptions, calls: CallOptions) {
         self.options = options;
+        self.calls = calls;
     }
 }
 
@@ -104,6 +106,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
         port: port.child(),
         backlog,
         options,
+        calls: state.calls,
         life: sock.shared().half_open.life(),
     };
     let accept = match KBox::new(accept, GFP_KERNEL) {
@@ -257,11 +260,11 @@ pub(crate) fn complete(
     let key = guard.key();
     let room = match &*listener.shared().accept.lock() {
         Some(accept) if accept.is_full() => Room::Full,
-        Some(accept) => Room::For(accept.port.child(), accept.options),
+        Some(accept) => Room::For(accept.port.child(), accept.options, accept.calls),
         None => Room::Closed,
     };
-    let (port, options) = match room {
-        Room::For(port, options) => (port, options),
+    let (port, options, calls) = match room {
+        Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
             // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
             // namespace has it so, the peer is told.
@@ -293,6 +296,7 @@ pub(crate) fn complete(
         }
         sk.state().port = Some(port);
         sk.state().options = options;
+        sk.state().calls = calls;
         let family = sk.wire_family();
         let route = route::route_socket(sk);
         let path_mss = match route {
@@ -344,7 +348,7 @@ pub(crate) fn complete(
 
 /// Whether an accept queue takes one more.
 enum Room {
-    For(PortRef, SocketOptions),
+    For(PortRef, SocketOptions, CallOptions),
     Full,
     Closed,
 }

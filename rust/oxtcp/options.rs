@@ -164,12 +164,20 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         | bindings::TCP_SYNCNT
         | bindings::TCP_LINGER2
         | bindings::TCP_USER_TIMEOUT => value.int()?,
+        bindings::TCP_NOTSENT_LOWAT => {
+            sk.state().calls.notsent_lowat = value.int()? as u32;
+            connection::publish_unsent(sk);
+            sk.wake_writers();
+            tell_listener(sk);
+            return Ok(());
+        }
         bindings::TCP_INQ => {
-            sk.state().tells_inq = match value.int()? {
+            sk.state().calls.tells_inq = match value.int()? {
                 0 => false,
                 1 => true,
                 _ => return Err(EINVAL),
             };
+            tell_listener(sk);
             return Ok(());
         }
         _ => return Err(enoprotoopt()),
@@ -257,7 +265,8 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
             Linger2::Default => seconds(config.fin_timeout),
             Linger2::Seconds(s) => i32::from(s.get()),
         },
-        bindings::TCP_INQ => i32::from(state.tells_inq),
+        bindings::TCP_NOTSENT_LOWAT => state.calls.notsent_lowat as i32,
+        bindings::TCP_INQ => i32::from(state.calls.tells_inq),
         bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),
         _ => return Err(enoprotoopt()),
     };
@@ -266,12 +275,22 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
 
 /// Brings the options to the connection, or to those that the listener will make.
 fn apply(sk: &mut Owner<'_>) {
-    let options = crate::listener::options_of(sk);
-    if sk.sock().state() == SkState::LISTEN {
-        if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
-            accept.set_options(options);
-        }
+    if tell_listener(sk) {
         return;
     }
+    let options = crate::listener::options_of(sk);
     connection::with(sk, |connection, cx| connection.set_options(cx, options));
+}
+
+/// What is set on a listener is its connections' from then on. Whether it is one.
+fn tell_listener(sk: &mut Owner<'_>) -> bool {
+    if sk.sock().state() != SkState::LISTEN {
+        return false;
+    }
+    let options = crate::listener::options_of(sk);
+    let calls = sk.state().calls;
+    if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
+        accept.set_options(options, calls);
+    }
+    true
 }

@@ -16,6 +16,38 @@ const ERR: u32 = 0x0008;
 const HUP: u32 = 0x0010;
 const RDHUP: u32 = 0x2000;
 
+/// What [`Shared::unsent`](crate::protocol::Shared::unsent) says: a copy for those who have no lock.
+pub(crate) struct Unsent;
+
+impl Unsent {
+    /// So much waits that a writer is to wait.
+    const FULL: i32 = 1;
+    /// So much waits that who waits already is not woken, and poll() does not tell of room.
+    const NOT_WORTH_WAKING: i32 = 2;
+
+    /// For `bytes` that were never sent, of which `lowat` are too many (`tcp_stream_memory_free()`: to wake a writer there must be
+    /// room for as much again).
+    pub(crate) fn of(bytes: u32, lowat: u32) -> i32 {
+        let full = match bytes >= lowat {
+            true => Unsent::FULL,
+            false => 0,
+        };
+        match bytes.saturating_mul(2) >= lowat {
+            true => full | Unsent::NOT_WORTH_WAKING,
+            false => full,
+        }
+    }
+}
+
+/// The rule of TCP_NOTSENT_LOWAT. The send buffer's size is looked at by the socket layer.
+pub(crate) fn has_send_room(sk: &Socket, wake: bool) -> bool {
+    let unsent = sk.shared().unsent.load(Relaxed);
+    match wake {
+        true => unsent & Unsent::NOT_WORTH_WAKING == 0,
+        false => unsent & Unsent::FULL == 0,
+    }
+}
+
 /// Which events are there; `need_space` marks that someone waits for room to write.
 pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
     let state = sk.state();

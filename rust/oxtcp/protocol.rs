@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) rx_bytes: Atomic<i32>,
     /// bytes not acknowledged,
     pub(crate) tx_bytes: Atomic<i32>,
+    /// whether more may be written as far as TCP_NOTSENT_LOWAT goes ([`poll::Unsent`]),
+    pub(crate) unsent: Atomic<i32>,
     /// and the rest.
     pub(crate) figures: Published,
 }
@@ -72,6 +74,15 @@ pub(crate) struct State {
     pub(crate) unreachable: Unreachable,
     /// Counted among the namespace's orphans.
     pub(crate) orphan: bool,
+    /// As `options`, what only the calls on the socket look at.
+    pub(crate) calls: CallOptions,
+}
+
+/// Options of a socket that the engine does not know.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct CallOptions {
+    /// TCP_NOTSENT_LOWAT; 0: the namespace's.
+    pub(crate) notsent_lowat: u32,
     /// TCP_INQ: each recvmsg() tells how much is left.
     pub(crate) tells_inq: bool,
 }
@@ -177,6 +188,7 @@ impl Protocol for Tcp {
             half_open: HalfOpens::new(),
             rx_bytes: Atomic::new(0),
             tx_bytes: Atomic::new(0),
+            unsent: Atomic::new(0),
             figures: Published::new(),
         })
     }
@@ -192,7 +204,7 @@ impl Protocol for Tcp {
             rx_bytes: 0,
             unreachable: Unreachable::Host,
             orphan: false,
-            tells_inq: false,
+            calls: CallOptions::default(),
         }
     }
 
@@ -270,6 +282,10 @@ impl Protocol for Tcp {
 
     fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
         poll::poll(sk, need_space)
+    }
+
+    fn has_send_room(sk: &Socket, wake: bool) -> bool {
+        poll::has_send_room(sk, wake)
     }
 
     fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {

@@ -109,6 +109,7 @@ fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Resul
         Ok(upkeep) => {
             connection.write(&cx, len);
             sk.charge_sent(upkeep);
+            connection::publish_unsent(sk);
         }
         Err(error) => {
             sk.uncharge_sent(len);

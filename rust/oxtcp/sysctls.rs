@@ -23,6 +23,7 @@ use crate::sys::sysctl::{Entry, Field, Names, SysctlTable};
 macro_rules! settings {
     (
         numbers { $( $(#[$doc:meta])* $name:ident = $default:literal, $min:expr, $max:expr; )* }
+        unsigned { $( $(#[$udoc:meta])* $uname:ident = $udefault:expr, 0, u32::MAX; )* }
         vectors { $( $(#[$vdoc:meta])* $vname:ident = $vdefault:expr, $vmin:expr, $vmax:expr; )* }
         names { $( $(#[$ndoc:meta])* $nname:ident = $ndefault:literal of $names:ident; )* }
         lists { $( $(#[$ldoc:meta])* $lname:ident = $list:ident; )* }
@@ -30,6 +31,7 @@ macro_rules! settings {
         /// A namespace's settings. Each number stands for itself: no lock, and no order among them.
         pub(crate) struct Sysctls {
             $( $name: Atomic<i32>, )*
+            $( $uname: Atomic<i32>, )*
             $( $vname: [Atomic<i32>; 3], )*
             $( $nname: Atomic<i32>, )*
         }
@@ -39,6 +41,9 @@ macro_rules! settings {
             pub(crate) fn inherit(from: Option<&Sysctls>) -> Result<Arc<Self>> {
                 let new = Self {
                     $( $name: Atomic::new(from.map_or($default, |from| from.$name.load(Relaxed))), )*
+                    $( $uname: Atomic::new(
+                        from.map_or($udefault as i32, |from| from.$uname.load(Relaxed)),
+                    ), )*
                     $( $vname: match from {
                         Some(from) => from.$vname().map(Atomic::new),
                         None => $vdefault.map(Atomic::new),
@@ -54,6 +59,14 @@ macro_rules! settings {
                 #[inline]
                 pub(crate) fn $name(&self) -> i32 {
                     self.$name.load(Relaxed)
+                }
+            )*
+
+            $(
+                $(#[$udoc])*
+                #[inline]
+                pub(crate) fn $uname(&self) -> u32 {
+                    self.$uname.load(Relaxed) as u32
                 }
             )*
 
@@ -79,6 +92,10 @@ macro_rules! settings {
                 $( Entry {
                     name: settings!(@name $name),
                     field: |s| Field::Int { value: &s.$name, min: $min, max: $max },
+                }, )*
+                $( Entry {
+                    name: settings!(@name $uname),
+                    field: |s| Field::Unsigned { value: &s.$uname },
                 }, )*
                 $( Entry {
                     name: settings!(@name $vname),
@@ -166,6 +183,11 @@ settings! {
         tw_reuse = 2, 0, 2;
         /// Window scaling (0 or 1; RFC 7323 section 2).
         window_scaling = 1, 0, 1;
+    }
+    unsigned {
+        /// Bytes that wait to be sent for the first time: with as many, poll() does not say that a socket can be written to, and
+        /// with twice as many a write waits (TCP_NOTSENT_LOWAT for all sockets that have not set it).
+        notsent_lowat = u32::MAX, 0, u32::MAX;
     }
     vectors {
         /// Bytes of a receive buffer: least, default, most.

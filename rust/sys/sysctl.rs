@@ -31,6 +31,11 @@ pub(crate) enum Field<'a> {
         /// The largest that is let in.
         max: i32,
     },
+    /// One number without a sign, all of them let in: the bits of an `u32`.
+    Unsigned {
+        /// The number.
+        value: &'a Atomic<i32>,
+    },
     /// Three numbers, each `min..=max`. Fewer may be written; the others stay.
     Vector3 {
         /// The numbers.
@@ -97,6 +102,8 @@ impl<'n> SysctlTable<'n> {
         for entry in entries {
             let (line, limit) = match (entry.field)(&values) {
                 Field::Int { value, min, max } => (numbers(value.as_ptr(), 1), [min, max]),
+                // It does not look at the limits.
+                Field::Unsigned { value } => (unsigned(value), [0, 0]),
                 // Of all three: an `Atomic<i32>` is laid out as an `i32`.
                 Field::Vector3 { values, min, max } => {
                     (numbers(values.as_ptr().cast_mut().cast(), 3), [min, max])
@@ -164,6 +171,13 @@ fn numbers(first: *mut i32, count: usize) -> bindings::ctl_table {
         mode: 0o644,
         proc_handler: Some(bindings::proc_dointvec_minmax),
         ..empty_line()
+    }
+}
+
+fn unsigned(value: &Atomic<i32>) -> bindings::ctl_table {
+    bindings::ctl_table {
+        proc_handler: Some(bindings::proc_douintvec),
+        ..numbers(value.as_ptr(), 1)
     }
 }
 

@@ -521,6 +521,10 @@ impl Engine {
     }
 
     fn set_tcp_option(&mut self, id: usize, name: i64, value: i64) -> Result<(), &'static str> {
+        if name == 25 {
+            self.sockets[id].notsent_lowat = value as u32;
+            return Ok(());
+        }
         if name == 36 {
             self.sockets[id].tells_inq = match value {
                 0 => false,

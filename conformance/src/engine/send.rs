@@ -75,9 +75,9 @@ impl Engine {
         }
         while progress.sent < transfer.len() {
             let socket = &self.sockets[id];
-            if socket.wmem_queued >= socket.sndbuf {
+            if !self.has_send_room(id) {
                 self.push(id, progress);
-                if self.sockets[id].wmem_queued >= self.sockets[id].sndbuf {
+                if !self.has_send_room(id) {
                     if nonblock {
                         return Some(Err(errno("EAGAIN")));
                     }
@@ -176,10 +176,31 @@ impl Engine {
         }
     }
 
+    /// Whether a write need not wait (`sk_stream_memory_free`).
+    fn has_send_room(&self, id: usize) -> bool {
+        let socket = &self.sockets[id];
+        socket.wmem_queued < socket.sndbuf && self.unsent(id) < self.lowat(id)
+    }
+
     /// Whether a writer that waits is woken (`sk_stream_is_writeable`).
     pub(super) fn is_writeable(&self, id: usize) -> bool {
         let socket = &self.sockets[id];
         let free = socket.sndbuf.saturating_sub(socket.wmem_queued);
-        free > 0 && free >= socket.wmem_queued / 2
+        let room = self.unsent(id).saturating_mul(2) < self.lowat(id);
+        free > 0 && free >= socket.wmem_queued / 2 && room
+    }
+
+    fn unsent(&self, id: usize) -> u32 {
+        match &self.sockets[id].role {
+            Role::Connection(connection) => connection.send_queue_not_sent(),
+            _ => 0,
+        }
+    }
+
+    fn lowat(&self, id: usize) -> u32 {
+        match self.sockets[id].notsent_lowat {
+            0 => self.sysctls.notsent_lowat,
+            lowat => lowat,
+        }
     }
 }

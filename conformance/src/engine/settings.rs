@@ -14,6 +14,7 @@ pub(super) struct Sysctls {
     pub(super) max_syn_backlog: usize,
     pub(super) somaxconn: u32,
     pub(super) min_tso_segs: u32,
+    pub(super) notsent_lowat: u32,
     /// `net.core.rmem_max` and `wmem_max`: the most that SO_RCVBUF and SO_SNDBUF give.
     pub(super) core_max: u32,
     texts: BTreeMap<String, String>,
@@ -26,6 +27,8 @@ enum Rule {
     /// Three sizes.
     Receive,
     Send,
+    /// `net.oxtcp.notsent_lowat`
+    Lowat,
     /// `net.oxtcp.min_tso_segs`
     LeastBurst,
     /// Nothing depends on it: we always do what these values ask for.
@@ -77,7 +80,7 @@ fn rule(name: &str) -> Option<Rule> {
         "tcp_ecn" => Rule::Field(|c, v| (v <= 2).then(|| c.ecn = v as u8)),
         "tcp_ecn_fallback" => Rule::Field(|c, v| flag(&mut c.ecn_fallback, v)),
         "tcp_shrink_window" => Rule::Always(&["0"]),
-        "tcp_notsent_lowat" => Rule::Always(&["4294967295"]),
+        "tcp_notsent_lowat" => Rule::Lowat,
         "tcp_pacing_ss_ratio" => Rule::Always(&["200"]),
         "tcp_pacing_ca_ratio" => Rule::Always(&["120"]),
         "tcp_min_tso_segs" => Rule::LeastBurst,
@@ -101,6 +104,7 @@ impl Sysctls {
             max_syn_backlog: 4096,
             somaxconn: 4096,
             min_tso_segs: 2,
+            notsent_lowat: u32::MAX,
             core_max: 4 << 20,
             texts: BTreeMap::new(),
         }
@@ -136,6 +140,7 @@ impl Sysctls {
             Rule::Receive => self.rmem = sizes().ok_or_else(bad)?,
             Rule::Send => self.wmem = sizes().ok_or_else(bad)?,
             Rule::LeastBurst => self.min_tso_segs = number().filter(|n| *n > 0).ok_or_else(bad)?,
+            Rule::Lowat => self.notsent_lowat = number().ok_or_else(bad)?,
             Rule::Always(values) if values.contains(&value) => {}
             Rule::Always(_) => return Err(bad()),
             Rule::Irrelevant => {}

@@ -70,6 +70,8 @@ pub(super) struct Socket {
     pub(super) shutdown: u8,
     /// The peer's FIN has come.
     pub(super) done: bool,
+    /// TCP_NOTSENT_LOWAT; 0: the setting.
+    pub(super) notsent_lowat: u32,
     /// TCP_INQ
     pub(super) tells_inq: bool,
     pub(super) dead: bool,
@@ -109,6 +111,7 @@ impl Socket {
             rcvlowat: 1,
             shutdown: 0,
             done: false,
+            notsent_lowat: 0,
             tells_inq: false,
             dead: false,
             error: 0,

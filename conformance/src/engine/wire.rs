@@ -224,6 +224,8 @@ impl Engine {
         child.sndbuf_locked = parent.sndbuf_locked;
         child.linger = parent.linger;
         child.rcvlowat = parent.rcvlowat;
+        child.notsent_lowat = parent.notsent_lowat;
+        child.tells_inq = parent.tells_inq;
         child.reuse = parent.reuse;
         child.bound = true;
         (child.local_port, child.remote_port) = ports;

@@ -50,6 +50,7 @@ impl<P: Protocol> Registration<P> {
         proto.get_port = Some(Statics::<P>::get_port);
         proto.put_port = Some(Statics::<P>::put_port);
         proto.no_autobind = true;
+        proto.stream_memory_free = Some(Statics::<P>::stream_memory_free);
         // SAFETY: Sets pointers to statics of `helpers.c`.
         unsafe { bindings::oxtcp_helper_proto_memory(proto) };
     }
@@ -297,6 +298,15 @@ impl<P: Protocol> Statics<P> {
             unsafe { Owned::assume(Sock::from_raw(sk), |sk| P::bind(sk, port)) }?;
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
+    unsafe extern "C" fn stream_memory_free(sk: *const bindings::sock, wake: c_int) -> bool {
+        // SAFETY: See above; locked or not.
+        let sock = unsafe { Sock::<P>::from_raw(sk.cast_mut()) };
+        P::has_send_room(sock, wake != 0)
     }
 
     /// # Safety

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What sending and receiving calls say beside the bytes: ends of messages, and how much is in the queues.
+//! What sending and receiving calls say beside the bytes: ends of messages, how much is in the queues, and how much may be.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use oxtcp_selftests::{cases, connected, expect_errno, ns, wait, Connected, Pair,
 /// linux/tcp.h
 const TCP_INQ: i32 = 36;
 const TCP_CM_INQ: i32 = 36;
+const TCP_NOTSENT_LOWAT: i32 = 25;
 /// linux/sockios.h
 const SIOCOUTQNSD: libc::c_ulong = 0x894b;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     cases!(suite.pairs:
         eor__ends_a_segment, eor__is_the_last_byte_s, eor__goes_with_its_bytes,
         inq__tells_what_is_left, inq__counts_the_end, inq__is_an_option, siocoutq__counts_the_fin,
+        lowat__bounds_what_is_not_sent, lowat__wakes_poll, lowat__of_the_namespace, lowat__of_the_listener,
     );
     suite.run()
 }
@@ -220,4 +222,120 @@ fn siocoutq__counts_the_fin(pair: Pair) {
     assert_eq!(ends.server.recv_to_end().len(), total);
     wait::until("all is acknowledged", || ends.client.unacked() == 0);
     assert_eq!(not_sent(), 0);
+}
+
+/// Sends until nothing more is taken; returns how much was.
+fn fill(sock: &Sock) -> usize {
+    let mut total = 0;
+    loop {
+        match sock.send(&[1; 1000], libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) {
+            Ok(count) => total += count,
+            Err(error) => {
+                assert_eq!(errno::of(&error), libc::EAGAIN);
+                return total;
+            }
+        }
+    }
+}
+
+fn not_sent(sock: &Sock) -> usize {
+    sock.ioctl(SIOCOUTQNSD).expect("SIOCOUTQNSD") as usize
+}
+
+/// A connection whose receiver takes little.
+fn to_a_small_window(pair: Pair) -> Connected {
+    connected_with(pair, |listener, _| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+    })
+}
+
+/// Sends until the window is shut and no more is taken, after `total` bytes; returns how many it makes in all.
+#[track_caller]
+fn fill_for_good(ends: &Connected, mut total: usize) -> usize {
+    wait::until("nothing more is taken", || {
+        total += fill(&ends.client);
+        let more = fill(&ends.client);
+        total += more;
+        more == 0 && ends.client.unacked() + ends.server.readable() == total
+    });
+    total
+}
+
+/// With 10,000 bytes that were never sent nothing is added, but for the last piece.
+fn lowat__bounds_what_is_not_sent(pair: Pair) {
+    let ends = to_a_small_window(pair);
+    let set = |value| ends.client.set(libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, value);
+    set(10_000).expect("TCP_NOTSENT_LOWAT");
+    assert_eq!(
+        ends.client
+            .get(libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT)
+            .expect("get"),
+        10_000
+    );
+    let total = fill_for_good(&ends, 0);
+    let waiting = not_sent(&ends.client);
+    assert!((10_000..80_000).contains(&waiting), "{waiting} bytes");
+    // Without it the send buffer is the limit.
+    set(0).expect("TCP_NOTSENT_LOWAT");
+    let all = fill_for_good(&ends, total);
+    assert!(all > total);
+    ends.client.set_nonblocking(false);
+    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
+    assert_eq!(ends.server.recv_to_end().len(), all);
+}
+
+/// poll() tells of room when less than half of it waits.
+fn lowat__wakes_poll(pair: Pair) {
+    let ends = to_a_small_window(pair);
+    ends.client
+        .set(libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, 10_000)
+        .expect("TCP_NOTSENT_LOWAT");
+    assert_eq!(ends.client.poll_now(libc::POLLOUT), libc::POLLOUT);
+    fill_for_good(&ends, 0);
+    assert_eq!(ends.client.poll_now(libc::POLLOUT), 0);
+    let client = ends.client.try_clone();
+    let poller = oxtcp_selftests::thread::spawn(move || {
+        client.poll_wait(libc::POLLOUT);
+        not_sent(&client)
+    });
+    let mut bytes = [0; 1000];
+    while !poller.is_finished() {
+        let _ = ends.server.recv(&mut bytes, libc::MSG_DONTWAIT);
+    }
+    assert!(poller.join() < 5000);
+    ends.client.send_all(&[1]);
+}
+
+fn lowat__of_the_namespace(pair: Pair) {
+    let _namespace = ns::isolate();
+    match ns::find_sysctl(pair.client, "tcp_notsent_lowat") {
+        Some(path) => {
+            assert_eq!(ns::sysctl(&path).expect("read"), "4294967295");
+            ns::set_sysctl(&path, "5000");
+        }
+        None => panic!("no such setting"),
+    }
+    let ends = to_a_small_window(pair);
+    fill_for_good(&ends, 0);
+    let waiting = not_sent(&ends.client);
+    assert!((5000..80_000).contains(&waiting), "{waiting} bytes");
+    assert_eq!(
+        ends.client
+            .get(libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT)
+            .expect("get"),
+        0
+    );
+}
+
+/// What is set on a listener holds for its connections.
+fn lowat__of_the_listener(pair: Pair) {
+    let ends = connected_with(pair, |listener, _| {
+        for (option, value) in [(TCP_NOTSENT_LOWAT, 7000), (TCP_INQ, 1)] {
+            listener.set(libc::IPPROTO_TCP, option, value).expect("set");
+        }
+    });
+    let get = |option| ends.server.get(libc::IPPROTO_TCP, option).expect("get");
+    assert_eq!((get(TCP_NOTSENT_LOWAT), get(TCP_INQ)), (7000, 1));
 }
