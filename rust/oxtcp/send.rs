@@ -10,11 +10,9 @@ use crate::output;
 use crate::protocol::Owner;
 use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
+use crate::sys::route;
 use crate::sys::sock::SkState;
 use crate::sys::user::Message;
-
-/// The engine hears of new bytes at least this often, so that long messages leave while they are copied.
-const STEP: usize = 64 * 1024;
 
 /// Flags that mean something we do not do. Refused, so that nobody relies on them.
 const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
@@ -54,22 +52,25 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
         sk.wait_connected(&mut timeo)?;
     }
     check_writable(sk)?;
-    let mut step: usize = 0;
-    // Held back like MSG_MORE until the last byte is in: no short segment leaves between two steps.
+    // Held back like MSG_MORE until the last byte is in: no short segment leaves between two chunks.
     while from.remaining() > 0 {
-        if !sk.has_send_room() {
-            push(sk, &mut step);
+        let (goal, mut room) = chunk(sk)?;
+        if room == 0 {
             if !sk.has_send_room() {
-                sk.wait_send_room(&mut timeo)?;
+                push(sk);
+                if !sk.has_send_room() {
+                    sk.wait_send_room(&mut timeo)?;
+                }
+                check_writable(sk)?;
+                continue;
             }
-            check_writable(sk)?;
-            continue;
+            sk.state().send.begin_chunk();
+            room = goal;
         }
-        let room = (sk.sock().sndbuf() as usize).max(1);
-        let fragment = match sk.take_message(from, room.min(STEP.saturating_sub(step))) {
+        let fragment = match sk.take_message(from, room as usize) {
             Ok(fragment) => fragment,
             Err(error) if error == enobufs() => {
-                push(sk, &mut step);
+                push(sk);
                 sk.wait_send_room(&mut timeo)?;
                 check_writable(sk)?;
                 continue;
@@ -79,12 +80,20 @@ fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut u
         let len = fragment.len();
         append(sk, fragment)?;
         *sent = sent.saturating_add(len as usize);
-        step = step.saturating_add(len as usize);
-        if step >= STEP {
-            push(sk, &mut step);
+        if len == room {
+            push(sk);
         }
     }
     Ok(())
+}
+
+/// How large a chunk is, and how much of the last one is free.
+fn chunk(sk: &mut Owner<'_>) -> Result<(u32, u32)> {
+    let most = route::burst_limit(sk);
+    let state = sk.state();
+    let connection = state.connection().ok_or(EPIPE)?;
+    let (goal, not_sent) = (connection.write_goal(most), connection.not_sent());
+    Ok((goal, state.send.room_in_chunk(goal, not_sent)))
 }
 
 /// A socket that has been shut down, or whose connection is gone, takes nothing more.
@@ -120,8 +129,7 @@ fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Resul
 }
 
 /// Lets the engine send while more of the message is to come.
-fn push(sk: &mut Owner<'_>, step: &mut usize) {
-    *step = 0;
+fn push(sk: &mut Owner<'_>) {
     connection::with(sk, |connection, _| connection.set_more(true));
 }
 

@@ -25,6 +25,10 @@ const FIRST_SLOTS: usize = 4;
 /// one needed.
 const KEPT_SLOTS: usize = 64;
 
+/// Pieces that a chunk has at most: what an sk_buff takes (`net.core.max_skb_frags`). Without it small pieces would be charged
+/// far beyond the buffer's size.
+const CHUNK_PIECES: u8 = 17;
+
 /// A run of the stream's bytes.
 struct Piece {
     start: SeqNum,
@@ -49,6 +53,10 @@ pub(crate) struct SendBuffer {
     cursor: u32,
     start: SeqNum,
     len: u32,
+    /// Bytes of the last chunk, as far as it has not been sent: see [`room_in_chunk`](Self::room_in_chunk).
+    chunk: u16,
+    /// Pieces of it.
+    chunk_pieces: u8,
     /// A piece has `ends`; that there are none is known so without a look at them.
     bounded: bool,
 }
@@ -63,8 +71,30 @@ impl SendBuffer {
             cursor: 0,
             start: SeqNum::new(0),
             len: 0,
+            chunk: 0,
+            chunk_pieces: 0,
             bounded: false,
         }
+    }
+
+    /// How many bytes may be appended without a look at how much room there is, with `not_sent` bytes that were never sent; 0: none.
+    ///
+    /// What is written comes in chunks of `goal` bytes, as in Linux in sk_buffs: where one begins there must be room, and
+    /// then all of it is taken (`tcp_sendmsg_locked()`). What is sent of a chunk is none of it any more.
+    pub(crate) fn room_in_chunk(&mut self, goal: u32, not_sent: u32) -> u32 {
+        let chunk = u32::from(self.chunk).min(not_sent);
+        self.chunk = chunk as u16;
+        let ended = self.last_mut().is_none_or(|last| last.ends);
+        match chunk == 0 || ended || self.chunk_pieces >= CHUNK_PIECES {
+            true => 0,
+            false => goal.saturating_sub(chunk),
+        }
+    }
+
+    /// A chunk begins with what is appended next.
+    pub(crate) fn begin_chunk(&mut self) {
+        self.chunk = 0;
+        self.chunk_pieces = 0;
     }
 
     /// Puts bytes behind all others; `seq` is the sequence number that they begin at. Returns what they cost
@@ -86,6 +116,7 @@ impl SendBuffer {
                     ends: false,
                     bytes,
                 })?;
+                self.chunk_pieces = self.chunk_pieces.saturating_add(1);
                 UPKEEP
             }
             None => 0,
@@ -94,6 +125,9 @@ impl SendBuffer {
             self.start = seq;
         }
         self.len = self.len.saturating_add(len);
+        self.chunk = u32::from(self.chunk)
+            .saturating_add(len)
+            .min(u32::from(u16::MAX)) as u16;
         Ok(cost)
     }
 

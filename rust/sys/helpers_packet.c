@@ -283,13 +283,33 @@ void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, const struc
 	fl6->flowi6_uid = GLOBAL_ROOT_UID;
 }
 
+/*
+ * What sk_setup_caps() does for the kernel's own TCP alone: packets are large
+ * also where the device does not cut them, as the layer above it does.
+ */
+static void oxtcp_setup_gso(struct sock *sk, const struct dst_entry *dst, bool v6)
+{
+	const struct net_device *dev = dst_dev_rcu(dst);
+	u32 size;
+
+	if (sk_can_gso(sk) || dst->header_len || sk->sk_gso_disabled)
+		return;
+	size = v6 ? READ_ONCE(dev->gso_max_size) : READ_ONCE(dev->gso_ipv4_max_size);
+	sk->sk_route_caps |= NETIF_F_GSO | NETIF_F_GSO_SOFTWARE | NETIF_F_SG | NETIF_F_HW_CSUM;
+	sk->sk_gso_max_size = min_t(u32, size, GSO_LEGACY_MAX_SIZE) - (MAX_TCP_HEADER + 1);
+	sk->sk_gso_max_segs = max_t(u32, READ_ONCE(dev->gso_max_segs), 1);
+}
+
 /* Hands the reference on dst over to the socket. */
 void oxtcp_helper_sk_store_dst(struct sock *sk, struct dst_entry *dst, bool v6)
 {
+	rcu_read_lock();
 	if (v6)
 		ip6_dst_store(sk, dst, false, false);
 	else
 		sk_setup_caps(sk, dst);
+	oxtcp_setup_gso(sk, dst, v6);
+	rcu_read_unlock();
 }
 
 bool oxtcp_helper_route_is_cast(const struct dst_entry *dst)

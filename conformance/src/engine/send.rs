@@ -3,6 +3,7 @@
 //! Bytes from the program to the wire (the adapter's `send.rs` and `send_buffer.rs`).
 
 use super::socket::{errno, tcp_state, Role, SEND_SHUTDOWN};
+use super::wire::BURST;
 use super::Engine;
 use crate::backend::Outcome;
 use crate::call::Transfer;
@@ -13,8 +14,6 @@ const MSG_EOR: u32 = 0x80;
 const MSG_MORE: u32 = 0x8000;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// The engine hears of new bytes at least this often; as in the adapter.
-const STEP: u64 = 64 * 1024;
 /// What a fragment is charged beside its bytes; as in the adapter.
 const UPKEEP: u32 = 512;
 /// The pages that the kernel gives for page fragments (SKB_FRAG_PAGE_ORDER).
@@ -24,7 +23,6 @@ const FRAGMENT: u32 = 32 * 1024;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     sent: u64,
-    step: u64,
 }
 
 impl Engine {
@@ -74,9 +72,9 @@ impl Engine {
             return Some(Err(error));
         }
         while progress.sent < transfer.len() {
-            let socket = &self.sockets[id];
-            if !self.has_send_room(id) {
-                self.push(id, progress);
+            let (goal, mut room) = self.chunk(id);
+            if room == 0 && !self.has_send_room(id) {
+                self.push(id);
                 if !self.has_send_room(id) {
                     if nonblock {
                         return Some(Err(errno("EAGAIN")));
@@ -91,16 +89,34 @@ impl Engine {
             if transfer.null {
                 return Some(Err(errno("EFAULT")));
             }
-            let room = u64::from(socket.sndbuf).max(1).min(STEP - progress.step);
-            let len = room.min(transfer.len() - progress.sent) as u32;
+            if room == 0 {
+                self.sockets[id].chunk = 0;
+                room = goal;
+            }
+            let len = u64::from(room).min(transfer.len() - progress.sent) as u32;
             let len = self.append(id, len);
             progress.sent += u64::from(len);
-            progress.step += u64::from(len);
-            if progress.step >= STEP {
-                self.push(id, progress);
+            if len == room {
+                self.push(id);
             }
         }
         Some(Ok(()))
+    }
+
+    /// As the adapter's `chunk`: how large a chunk is, and how much of the last one is free.
+    fn chunk(&mut self, id: usize) -> (u32, u32) {
+        let socket = &mut self.sockets[id];
+        let Some(connection) = socket.connection() else {
+            return (1, 0);
+        };
+        let (goal, not_sent) = (connection.write_goal(BURST), connection.not_sent());
+        let end = connection.write_seq();
+        socket.chunk = socket.chunk.min(not_sent);
+        let ended = socket.boundaries.last() == Some(&end);
+        match socket.chunk == 0 || ended {
+            true => (goal, 0),
+            false => (goal, goal.saturating_sub(socket.chunk)),
+        }
     }
 
     fn check_writable(&self, id: usize) -> Result<(), i32> {
@@ -127,6 +143,7 @@ impl Engine {
         let len = len.min(socket.page_left);
         socket.page_left -= len;
         socket.wmem_queued += len;
+        socket.chunk += len;
         let Some(connection) = socket.connection() else {
             return len;
         };
@@ -137,8 +154,7 @@ impl Engine {
     }
 
     /// Lets the engine send while more of the message is to come.
-    fn push(&mut self, id: usize, progress: &mut Progress) {
-        progress.step = 0;
+    fn push(&mut self, id: usize) {
         self.with_connection(id, |connection, _| connection.set_more(true));
     }
 

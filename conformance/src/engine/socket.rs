@@ -84,6 +84,8 @@ pub(super) struct Socket {
     pub(super) flight: Option<Flight>,
     /// What is in the send buffer, its upkeep included.
     pub(super) wmem_queued: u32,
+    /// Bytes of the last chunk that is written, as far as it was not sent.
+    pub(super) chunk: u32,
     /// Bytes of the send buffer's last page that are free.
     pub(super) page_left: u32,
     /// Where the send buffer begins.
@@ -120,6 +122,7 @@ impl Socket {
             ranges: Reassembly::new(),
             flight: None,
             wmem_queued: 0,
+            chunk: 0,
             page_left: 0,
             send_start: None,
             boundaries: Vec::new(),

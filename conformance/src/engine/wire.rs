@@ -22,7 +22,7 @@ use crate::wire::{Datagram, IcmpError};
 const HASH: u64 = 0x1f2e_3d4c_5b6a_7988;
 
 /// The most bytes that the kernel puts into one packet (GSO_LEGACY_MAX_SIZE, less its headers).
-const BURST: u32 = 65_536 - 320 - 1;
+pub(super) const BURST: u32 = 65_536 - 320 - 1;
 
 impl Engine {
     /// A packet has come from the wire.
@@ -283,10 +283,8 @@ impl Engine {
             let Role::Connection(connection) = &mut socket.role else {
                 return;
             };
-            let limit = match self.offload {
-                true => burst(connection, self.sysctls.min_tso_segs),
-                false => BurstLimit(1),
-            };
+            // Where the device does not cut packets the layer above it does.
+            let limit = burst(connection, self.sysctls.min_tso_segs);
             let mut memory = SendMemory {
                 flight: &mut socket.flight,
                 boundaries: &socket.boundaries,

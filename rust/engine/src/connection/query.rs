@@ -152,6 +152,18 @@ impl Connection {
         }
     }
 
+    /// By how much the send buffer grows before the caller looks again whether it is full, at most `most` bytes: whole segments,
+    /// and half of the largest window at most (Linux's tcp_xmit_size_goal).
+    pub fn write_goal(&self, most: u32) -> u32 {
+        let mss = u32::from(self.mss()).max(1);
+        let bound = self
+            .phase
+            .sender()
+            .map_or(most, |snd| snd.half_window(most));
+        let rest = bound.checked_rem(mss).unwrap_or(0);
+        bound.saturating_sub(rest).max(mss)
+    }
+
     /// Behind the last byte that the user has written, or the FIN that follows it.
     fn fin_end(&self) -> SeqNum {
         let fin = self.phase.fin() || self.phase.sender().is_none();

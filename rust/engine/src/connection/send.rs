@@ -347,7 +347,11 @@ impl Sender {
     /// Payload bytes per segment now. Half of the largest window at most, so that a peer with a small buffer is not
     /// served in stop-and-wait (Linux's `tcp_bound_to_half_wnd`).
     pub(super) fn segment_size(&self, link: &Link, sack: usize) -> u32 {
-        let size = u32::from(link.payload_mss(sack));
+        self.half_window(u32::from(link.payload_mss(sack)))
+    }
+
+    /// `size`, or half of the largest window if that is less.
+    pub(super) fn half_window(&self, size: u32) -> u32 {
         let half = match self.max_wnd {
             0 => return size,
             small @ 1..=536 => small,

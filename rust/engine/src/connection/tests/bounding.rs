@@ -138,6 +138,18 @@ fn boundary__a_loss_probe_is_the_last_message() {
     assert_eq!(peer.sent_short(), [(LossProbe, 1700, 300)]);
 }
 
+/// Linux's tcp_xmit_size_goal.
+#[test]
+fn write_goal__is_whole_segments_and_half_a_window() {
+    let mut peer = peer();
+    assert_eq!(peer.conn.write_goal(20_500), 20_000);
+    assert_eq!(peer.conn.write_goal(65_000), 30_000);
+    assert_eq!(peer.conn.write_goal(10), 1000);
+    peer.ack_window(0, 500);
+    assert_eq!(peer.conn.write_goal(65_000), 30_000, "the largest window");
+    assert_eq!(syn_sent().conn.write_goal(65_000), 64_856);
+}
+
 /// As SIOCOUTQ and SIOCOUTQNSD tell it: a FIN counts as a byte.
 #[test]
 fn send_queue__counts_bytes_and_the_fin() {
