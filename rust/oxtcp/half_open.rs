@@ -133,7 +133,8 @@ impl MiniBody<Tcp> for Mini {
                     remove(this, namespace);
                     return;
                 }
-                match request.on_timer(&context(&config)) {
+                let defer = listener::defers(&listener);
+                match request.on_timer_deferring(&context(&config), defer) {
                     RequestTimer::Resend(syn_ack) => {
                         let next = request.next_timeout().as_micros();
                         this.set_timer(Jiffies::after_micros(next));
@@ -141,6 +142,10 @@ impl MiniBody<Tcp> for Mini {
                         let (oif, mark) = listener::reply_path(&listener, &key);
                         // A lost SYN-ACK is sent again by the next timer.
                         let _ = output::reply(listener.net(), &key, oif, mark, syn_ack);
+                    }
+                    RequestTimer::Wait => {
+                        let next = request.next_timeout().as_micros();
+                        this.set_timer(Jiffies::after_micros(next));
                     }
                     RequestTimer::Expire => remove(this, namespace),
                 }
@@ -230,6 +235,8 @@ pub(crate) fn segment(
         } => {
             let listener = listener.clone();
             match request.on_segment(&cx, segment) {
+                RequestVerdict::Complete
+                    if request.defers(segment, listener::defers(&listener)) => {}
                 RequestVerdict::Complete => {
                     listener::complete(namespace, guard, &listener, &cx, segment, skb, header_len);
                 }

@@ -63,6 +63,14 @@ pub(crate) fn waiting(sock: &Socket) -> u32 {
     accept.as_ref().map_or(0, |accept| accept.queue.len())
 }
 
+/// For how many timeouts of a SYN-ACK the listener waits for data (TCP_DEFER_ACCEPT). Any context.
+pub(crate) fn defers(sock: &Socket) -> u8 {
+    let accept = sock.shared().accept.lock();
+    accept
+        .as_ref()
+        .map_or(0, |accept| accept.calls.defer_accept)
+}
+
 /// listen(2). Process context.
 pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Result {
     let sock = sk.sock();

@@ -9,7 +9,9 @@ use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 use kernel::prelude::*;
 
 use oxtcp_engine::congestion::Algorithm;
+use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::Linger2;
+use oxtcp_engine::request;
 use oxtcp_engine::SocketOptions;
 
 use crate::connection;
@@ -171,6 +173,25 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
             tell_listener(sk);
             return Ok(());
         }
+        bindings::TCP_DEFER_ACCEPT => {
+            let seconds = u32::try_from(value.int()?).unwrap_or(0);
+            sk.state().calls.defer_accept = request::retransmissions(seconds);
+            tell_listener(sk);
+            return Ok(());
+        }
+        bindings::TCP_QUICKACK => {
+            let on = value.int()?;
+            let quick = match on {
+                0 => QuickAck::Off,
+                odd if odd & 1 != 0 => QuickAck::On,
+                _ => QuickAck::Once,
+            };
+            sk.state().options.interactive = quick == QuickAck::Off;
+            if !tell_listener(sk) {
+                connection::with(sk, |connection, cx| connection.set_quick_ack(cx, quick));
+            }
+            return Ok(());
+        }
         bindings::TCP_INQ => {
             sk.state().calls.tells_inq = match value.int()? {
                 0 => false,
@@ -266,6 +287,11 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
             Linger2::Seconds(s) => i32::from(s.get()),
         },
         bindings::TCP_NOTSENT_LOWAT => state.calls.notsent_lowat as i32,
+        bindings::TCP_DEFER_ACCEPT => request::seconds(state.calls.defer_accept) as i32,
+        bindings::TCP_QUICKACK => match &state.role {
+            Role::Connection(connection) => i32::from(connection.quick_ack()),
+            _ => i32::from(!options.interactive),
+        },
         bindings::TCP_INQ => i32::from(state.calls.tells_inq),
         bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),
         _ => return Err(enoprotoopt()),

@@ -83,6 +83,8 @@ pub(crate) struct State {
 pub(crate) struct CallOptions {
     /// TCP_NOTSENT_LOWAT; 0: the namespace's.
     pub(crate) notsent_lowat: u32,
+    /// TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK.
+    pub(crate) defer_accept: u8,
     /// TCP_INQ: each recvmsg() tells how much is left.
     pub(crate) tells_inq: bool,
 }

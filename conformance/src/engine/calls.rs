@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 use oxtcp_engine::connection::ActiveOpen;
+use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::Linger2;
-use oxtcp_engine::{isn, Connection, Context};
+use oxtcp_engine::{isn, request, Connection, Context};
 
 use super::memory;
 use super::send::Progress;
@@ -521,6 +522,21 @@ impl Engine {
     }
 
     fn set_tcp_option(&mut self, id: usize, name: i64, value: i64) -> Result<(), &'static str> {
+        if name == 9 {
+            let seconds = u32::try_from(value).unwrap_or(0);
+            self.sockets[id].defer_accept = request::retransmissions(seconds);
+            return Ok(());
+        }
+        if name == 12 {
+            let quick = match value {
+                0 => QuickAck::Off,
+                odd if odd & 1 != 0 => QuickAck::On,
+                _ => QuickAck::Once,
+            };
+            self.sockets[id].options.interactive = quick == QuickAck::Off;
+            self.with_connection(id, |connection, cx| connection.set_quick_ack(cx, quick));
+            return Ok(());
+        }
         if name == 25 {
             self.sockets[id].notsent_lowat = value as u32;
             return Ok(());

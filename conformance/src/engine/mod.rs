@@ -154,14 +154,19 @@ impl Engine {
             now: self.instant(),
             config: &config,
         };
+        let defer = match self.minis[index].body {
+            Mini::HalfOpen { listener, .. } => self.sockets[listener].defer_accept,
+            Mini::TimeWait(_) => 0,
+        };
         let entry = &mut self.minis[index];
         match &mut entry.body {
-            Mini::HalfOpen { request, .. } => match request.on_timer(&cx) {
+            Mini::HalfOpen { request, .. } => match request.on_timer_deferring(&cx, defer) {
                 RequestTimer::Resend(syn_ack) => {
                     entry.at = cx.now + request.next_timeout();
                     let ports = entry.ports;
                     self.emit(ports, &syn_ack, syn_ack.payload);
                 }
+                RequestTimer::Wait => entry.at = cx.now + request.next_timeout(),
                 RequestTimer::Expire => {
                     self.minis.remove(index);
                 }

@@ -72,6 +72,8 @@ pub(super) struct Socket {
     pub(super) done: bool,
     /// TCP_NOTSENT_LOWAT; 0: the setting.
     pub(super) notsent_lowat: u32,
+    /// TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK.
+    pub(super) defer_accept: u8,
     /// TCP_INQ
     pub(super) tells_inq: bool,
     pub(super) dead: bool,
@@ -114,6 +116,7 @@ impl Socket {
             shutdown: 0,
             done: false,
             notsent_lowat: 0,
+            defer_accept: 0,
             tells_inq: false,
             dead: false,
             error: 0,

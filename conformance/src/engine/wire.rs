@@ -159,6 +159,8 @@ impl Engine {
             Mini::HalfOpen { request, listener } => {
                 let listener = *listener;
                 match request.on_segment(&cx, segment) {
+                    RequestVerdict::Complete
+                        if request.defers(segment, self.sockets[listener].defer_accept) => {}
                     RequestVerdict::Complete => self.complete(&cx, index, listener, segment),
                     RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                         self.emit(ports, &answer, answer.payload);

@@ -142,6 +142,8 @@ pub struct SocketOptions {
     pub cork: bool,
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
+    /// `TCP_QUICKACK` of 0 before there is a connection: its acknowledgments wait for answers from the beginning.
+    pub interactive: bool,
     /// `TCP_CONGESTION`.
     pub congestion_control: Option<Algorithm>,
     /// Data leaves with gaps; the connection notes it by itself (Linux's `sk_pacing_status`).

@@ -8,6 +8,10 @@
 //!
 //! [`Connection::accept`]: crate::connection::Connection::accept
 
+mod defer;
+
+pub use defer::{retransmissions, seconds};
+
 use crate::connection::ecn;
 use crate::context::Context;
 use crate::reply::{self, ReplyLimit};
@@ -44,8 +48,7 @@ pub struct Request {
     advertised_mss: u16,
     window: u16,
     replied: ReplyLimit,
-    /// When the SYN-ACK was sent; 0 once it was sent again, so that an acknowledgment does not tell which is meant
-    /// (Karn).
+    /// When the SYN-ACK was sent, [`SENT_AGAIN`] or [`SENT_AND_ACKED`].
     sent: u16,
     agreed: Agreed,
 }
@@ -73,6 +76,8 @@ pub enum RequestVerdict {
 pub enum RequestTimer {
     /// Send the SYN-ACK again, and call again after [`Request::next_timeout`].
     Resend(Transmit),
+    /// Data is waited for ([`Request::defers`]): call again after [`Request::next_timeout`].
+    Wait,
     /// Nobody answered: forget the request.
     Expire,
 }
@@ -134,10 +139,15 @@ impl Agreed {
 }
 
 /// Ticks of 32 microseconds, which come round after two seconds: longer than the first SYN-ACK waits for its
-/// acknowledgment. Never 0.
+/// acknowledgment. Never one of the two values below.
 fn sent_tick(cx: &Context<'_>) -> u16 {
-    ((cx.now.as_micros() >> SENT_SHIFT) as u16).max(1)
+    ((cx.now.as_micros() >> SENT_SHIFT) as u16).max(2)
 }
+
+/// In place of the time: the SYN-ACK was sent more than once.
+const SENT_AGAIN: u16 = 0;
+/// In place of the time: it was acknowledged, and data is waited for (TCP_DEFER_ACCEPT).
+const SENT_AND_ACKED: u16 = 1;
 
 const SENT_SHIFT: u32 = 5;
 
@@ -227,7 +237,7 @@ impl Request {
         if segment.seq() == self.irs && flags.syn() && !flags.rst() && !flags.ack() && !stale {
             return match self.replied.permits(cx, segment) {
                 true => {
-                    self.sent = 0;
+                    self.forget_sent();
                     RequestVerdict::Resend(self.syn_ack(cx))
                 }
                 false => RequestVerdict::Ignore,
@@ -278,13 +288,7 @@ impl Request {
 
     /// Call it [`Request::next_timeout`] after the last SYN-ACK.
     pub fn on_timer(&mut self, cx: &Context<'_>) -> RequestTimer {
-        let most = cx.config.synack_retries.min(Agreed::MOST_RESENT);
-        if self.agreed.resent() >= most {
-            return RequestTimer::Expire;
-        }
-        self.agreed.count_resent();
-        self.sent = 0;
-        RequestTimer::Resend(self.syn_ack(cx))
+        self.on_timer_deferring(cx, 0)
     }
 
     /// How long after the last SYN-ACK the timer is to run: 1 s, 2 s, 4 s ... (RFC 6298 section 5).
@@ -296,13 +300,29 @@ impl Request {
 
     /// How often the timer had the SYN-ACK sent again (RFC 6298 rule 5.7, RFC 5681 section 3.1).
     pub const fn resent(&self) -> u8 {
-        self.agreed.resent()
+        match self.is_acked() {
+            // The time went by for another reason.
+            true => 0,
+            false => self.agreed.resent(),
+        }
+    }
+
+    /// Whether the SYN-ACK was acknowledged, and data is waited for.
+    const fn is_acked(&self) -> bool {
+        self.sent == SENT_AND_ACKED
+    }
+
+    /// The SYN-ACK is sent again: an acknowledgment does not tell which is meant (Karn).
+    fn forget_sent(&mut self) {
+        if !self.is_acked() {
+            self.sent = SENT_AGAIN;
+        }
     }
 
     /// The round trip, now that the SYN-ACK's acknowledgment has come; `None` when it was sent more than once.
     pub fn rtt(&self, cx: &Context<'_>) -> Option<Duration> {
         let ticks = match self.sent {
-            0 => return None,
+            SENT_AGAIN | SENT_AND_ACKED => return None,
             sent => sent_tick(cx).wrapping_sub(sent),
         };
         // Not zero: less than a tick is not nothing.

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         eor__ends_a_segment, eor__is_the_last_byte_s, eor__goes_with_its_bytes,
         inq__tells_what_is_left, inq__counts_the_end, inq__is_an_option, siocoutq__counts_the_fin,
         lowat__bounds_what_is_not_sent, lowat__wakes_poll, lowat__of_the_namespace, lowat__of_the_listener,
+        defer_accept__waits_for_data, defer_accept__is_rounded, quickack__is_a_mode,
     );
     suite.run()
 }
@@ -338,4 +339,58 @@ fn lowat__of_the_listener(pair: Pair) {
     });
     let get = |option| ends.server.get(libc::IPPROTO_TCP, option).expect("get");
     assert_eq!((get(TCP_NOTSENT_LOWAT), get(TCP_INQ)), (7000, 1));
+}
+
+/// accept() gives a connection when its data is there, not before.
+fn defer_accept__waits_for_data(pair: Pair) {
+    let listener = Sock::open_nonblocking(pair.server);
+    listener.bind(&pair.server.local(0)).expect("bind");
+    listener
+        .set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 10)
+        .expect("TCP_DEFER_ACCEPT");
+    listener.listen(2).expect("listen");
+    let address = listener.local().expect("getsockname");
+    let client = Sock::open(pair.client);
+    client.connect(&address).expect("connect");
+    expect_errno(listener.accept(), libc::EAGAIN);
+    assert_eq!(listener.poll_now(libc::POLLIN), 0);
+    client.send_all(b"request");
+    listener.poll_wait(libc::POLLIN);
+    let (server, _) = listener.accept().expect("accept");
+    assert_eq!(server.readable(), 7, "it is there already");
+    Connected { client, server }.server.recv_exact(7);
+    // Without it, at once.
+    listener
+        .set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 0)
+        .expect("TCP_DEFER_ACCEPT");
+    let client = Sock::open(pair.client);
+    client.connect(&address).expect("connect");
+    listener.poll_wait(libc::POLLIN);
+    let (server, _) = listener.accept().expect("accept");
+    server.set_nonblocking(false);
+    Connected { client, server }.check_alive();
+}
+
+/// Seconds, rounded up to the times at which SYN-ACKs go out again.
+fn defer_accept__is_rounded(pair: Pair) {
+    let sock = Sock::open(pair.client);
+    for (value, rounded) in [(0, 0), (1, 1), (2, 3), (3, 3), (4, 7), (100, 127), (-1, 0)] {
+        sock.set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value)
+            .expect("set");
+        let got = sock.get(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
+        assert_eq!(got.expect("get"), rounded, "{value}");
+    }
+}
+
+fn quickack__is_a_mode(pair: Pair) {
+    let ends = connected(pair);
+    for sock in [&Sock::open(pair.client), &ends.client] {
+        for (value, mode) in [(0, 0), (1, 1), (0, 0), (2, 1), (3, 1)] {
+            sock.set(libc::IPPROTO_TCP, libc::TCP_QUICKACK, value)
+                .expect("TCP_QUICKACK");
+            let got = sock.get(libc::IPPROTO_TCP, libc::TCP_QUICKACK);
+            assert_eq!(got.expect("TCP_QUICKACK"), mode, "{value}");
+        }
+    }
+    ends.check_alive();
 }

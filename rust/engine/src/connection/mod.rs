@@ -15,6 +15,7 @@
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
 //! | `ecn.rs` | congestion that routers mark |
 //! | `refusal.rs` | what the layers below did not take |
+//! | `quick.rs` | TCP_QUICKACK |
 //! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
 //! | `pacing.rs` | gaps between bursts |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
@@ -51,6 +52,7 @@ mod phase;
 mod probe;
 mod prr;
 mod query;
+mod quick;
 mod rack;
 mod receive;
 pub(crate) mod recovery;
@@ -67,6 +69,7 @@ mod tests;
 pub use event::{Error, Event, Events};
 pub use open::{ActiveOpen, PassiveOpen};
 pub use query::Negotiated;
+pub use quick::QuickAck;
 pub use receive::{Payload, Rx};
 pub use recovery::Mode;
 pub use state::State;

@@ -6,6 +6,7 @@ use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
 use super::link::{Link, Owed, Stamps};
 use super::phase::{Duplex, Phase, SynReceived};
+use super::quick::hold_handshake;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::state::{Input, State};
@@ -311,7 +312,8 @@ impl Connection {
         snd.time_syn_ack(cx, &link, request.rtt(cx));
         snd.use_algorithm(open.options.algorithm(cx.config));
         let advertised_mss = request.advertised_mss();
-        let rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
+        let mut rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
+        rcv.set_interactive(open.options.interactive);
         let mut connection = Connection::new(
             Phase::SynReceived(SynReceived {
                 duplex: Duplex { link, snd, rcv },
@@ -366,7 +368,10 @@ impl Connection {
         match self.phase.state().next(input) {
             Some(State::Established) => {
                 duplex.link.snd_una = duplex.link.snd_nxt;
-                duplex.link.owed.insert(Owed::ACK);
+                match self.options.interactive {
+                    true => hold_handshake(cx, &mut duplex.link, &mut duplex.rcv, &mut self.timers),
+                    false => duplex.link.owed.insert(Owed::ACK),
+                }
                 // Karn: not after a second SYN, unless the timestamps tell.
                 let rtt = match open.resent {
                     0 => Some(cx.now.since(open.sent_at)),

@@ -83,7 +83,7 @@ const ATO_MIN: u16 = 40;
 /// Linux's TCP_DELACK_MAX. RFC 9293 section 3.8.6.3 allows 500.
 const ATO_MAX: u16 = 200;
 /// Linux's TCP_MAX_QUICKACKS.
-const QUICK_ACKS: u8 = 16;
+pub(super) const QUICK_ACKS: u8 = 16;
 /// What Linux takes for a mark, and for what seems to be sent again (`tcp_data_ecn_check`).
 const ECN_QUICK_ACKS: u8 = 2;
 
@@ -350,7 +350,7 @@ impl Receiver {
 
     /// The peer repairs a loss, or has reduced its window: it waits for every acknowledgment (Linux's
     /// `tcp_enter_quickack_mode`).
-    fn hurry(&mut self, quick: u8) {
+    pub(super) fn hurry(&mut self, quick: u8) {
         self.quick = self.quick.max(quick);
         self.interactive = false;
         self.ato = ATO_MIN;
@@ -491,6 +491,24 @@ impl Receiver {
         let edge = link.rcv_nxt.add(link.rcv_scale.widen(field));
         link.rcv_edge = SeqNum::max(link.rcv_edge, edge);
         field
+    }
+
+    /// The user answers what it receives, or not.
+    pub(super) fn set_interactive(&mut self, on: bool) {
+        self.interactive = on;
+    }
+
+    pub(super) fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// The acknowledgment that is held back goes as soon as the user has read all: at once, perhaps.
+    pub(super) fn release_ack(&mut self, link: &mut Link) {
+        self.pushed = self.pushed.max(1);
+        let unacked = link.last_ack.distance_to(link.rcv_nxt);
+        if unacked > u32::from(self.rcv_mss) || self.space >= self.full {
+            link.owed.insert(Owed::ACK);
+        }
     }
 
     /// How long ago data last came.

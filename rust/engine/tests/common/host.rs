@@ -438,7 +438,7 @@ impl Host {
                     *at = now + request.next_timeout();
                     self.emit(&transmit, &[], out, now);
                 }
-                RequestTimer::Expire => self.slot = Slot::Listening,
+                RequestTimer::Expire | RequestTimer::Wait => self.slot = Slot::Listening,
             },
             Slot::Waiting(_, at) if *at <= now => self.gone(),
             Slot::Open(socket) if socket.conn.poll_timeout().is_some_and(|at| at <= now) => {

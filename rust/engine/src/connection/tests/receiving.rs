@@ -3,8 +3,8 @@
 //! Reassembly, SACK, the receive window, acknowledgments.
 
 use super::script::*;
-use crate::connection::{Payload, State, TimerKind};
-use crate::context::{Config, SocketOptions};
+use crate::connection::{Payload, QuickAck, State, TimerKind};
+use crate::context::{Config, Context, SocketOptions};
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::TransmitKind;
 use crate::wire::Flags;
@@ -445,4 +445,62 @@ fn window__no_update_of_what_cannot_be_named() {
         peer.read_of(200_000, 200_000);
         peer.quiet();
     }
+}
+
+/// TCP_QUICKACK: 0 makes an acknowledgment wait for an answer, 1 lets it go, 2 lets it go and the next one wait.
+#[test]
+fn quick_ack__off_on_and_once() {
+    let mut peer = established();
+    assert!(peer.conn.quick_ack());
+    let set = |peer: &mut Peer, mode| {
+        let config = peer.config.clone();
+        let cx = Context {
+            now: peer.now,
+            config: &config,
+        };
+        peer.conn.set_quick_ack(&cx, mode);
+    };
+    set(&mut peer, QuickAck::Off);
+    assert!(!peer.conn.quick_ack());
+    let _ = peer.data(0, 100, 0, Flags::PSH);
+    peer.quiet();
+    // What is not read is acknowledged when it is.
+    set(&mut peer, QuickAck::On);
+    peer.quiet();
+    peer.read(50_000);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    let _ = peer.data(100, 100, 0, Flags::PSH);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    peer.read(50_000);
+    set(&mut peer, QuickAck::Off);
+    let _ = peer.data(200, 100, 0, Flags::PSH);
+    peer.read(50_000);
+    peer.quiet();
+    set(&mut peer, QuickAck::Once);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    assert!(!peer.conn.quick_ack());
+}
+
+/// Set before connect(): the handshake's last acknowledgment waits for data, 200 ms at most.
+#[test]
+fn quick_ack__off_before_the_handshake() {
+    let options = SocketOptions {
+        interactive: true,
+        ..SocketOptions::default()
+    };
+    let opened = |write: u32| {
+        let mut peer = syn_sent_with(Config::default(), options);
+        let _ = peer.next();
+        let syn_ack = seg(Flags::SYN_ACK, IRS, ISS.add(1), 0);
+        assert_eq!(peer.give(syn_ack), Payload::None);
+        peer.quiet();
+        peer.write(write);
+        peer
+    };
+    let mut peer = opened(100);
+    assert_eq!(peer.next().kind, TransmitKind::Data);
+    peer.quiet();
+    let mut peer = opened(0);
+    assert_eq!(peer.expire(), 200);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
 }
