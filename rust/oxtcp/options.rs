@@ -83,6 +83,7 @@ pub(crate) fn allows_ip_option(level: u32, name: u32) -> bool {
             name,
             bindings::IP_TOS
                 | bindings::IP_TTL
+                | bindings::IP_FREEBIND
                 | bindings::IP_MTU_DISCOVER
                 | bindings::IP_BIND_ADDRESS_NO_PORT
         ),
@@ -91,6 +92,7 @@ pub(crate) fn allows_ip_option(level: u32, name: u32) -> bool {
             bindings::IPV6_V6ONLY
                 | bindings::IPV6_TCLASS
                 | bindings::IPV6_UNICAST_HOPS
+                | bindings::IPV6_FREEBIND
                 | bindings::IPV6_MTU_DISCOVER
         ),
         _ => false,

@@ -124,6 +124,11 @@ void oxtcp_helper_put_net(struct net *net)
 
 /* ksocket.rs */
 
+void oxtcp_helper_ksock_set_freebind(struct sock *sk)
+{
+	inet_set_bit(FREEBIND, sk);
+}
+
 int oxtcp_helper_ksock_set_v6only(struct sock *sk)
 {
 #if IS_ENABLED(CONFIG_IPV6)

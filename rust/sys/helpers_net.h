@@ -32,6 +32,7 @@ bool oxtcp_helper_maybe_get_net(struct net *net);
 void oxtcp_helper_put_net(struct net *net);
 
 int oxtcp_helper_ksock_set_v6only(struct sock *sk);
+void oxtcp_helper_ksock_set_freebind(struct sock *sk);
 void oxtcp_helper_ksock_set_reuse(struct sock *sk, bool reuse);
 int oxtcp_helper_ksock_claim_listen(struct sock *sk);
 int oxtcp_helper_ksock_claim_alone(struct sock *sk);

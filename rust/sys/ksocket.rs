@@ -111,6 +111,9 @@ impl KernelSocket {
             _guest: guest,
         };
         let sk = socket.sk();
+        // Whether an address may be bound to was asked of the socket that this is for (IP_FREEBIND): not here again.
+        // SAFETY: `sk` is the sock of a valid socket.
+        unsafe { bindings::oxtcp_helper_ksock_set_freebind(sk) };
         if addr.family == Family::V6 && addr.v6only {
             // SAFETY: `sk` is the sock of a valid IPv6 socket.
             kernel::error::to_result(unsafe { bindings::oxtcp_helper_ksock_set_v6only(sk) })?;

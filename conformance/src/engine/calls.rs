@@ -514,8 +514,8 @@ impl Engine {
                 self.apply(id);
             }
             (SOL_TCP, _) => return self.set_tcp_option(id, name, value),
-            // IP_TOS, IP_TTL, IP_MTU_DISCOVER, IP_BIND_ADDRESS_NO_PORT, and their kin for IPv6.
-            (SOL_IP, 1 | 2 | 10 | 24) | (SOL_IPV6, 16 | 23 | 26 | 67) => {}
+            // IP_TOS, IP_TTL, IP_MTU_DISCOVER, IP_FREEBIND, IP_BIND_ADDRESS_NO_PORT, and their kin for IPv6.
+            (SOL_IP, 1 | 2 | 10 | 15 | 24) | (SOL_IPV6, 16 | 23 | 26 | 67 | 78) => {}
             _ => return Err("ENOPROTOOPT"),
         }
         Ok(())

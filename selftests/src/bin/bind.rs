@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::from_args("bind");
     cases!(suite.stacks:
         bind__port_zero_picks_one, bind__wildcard, bind__twice_is_einval, bind__connected_is_einval,
-        bind__foreign_address, bind__short_address, bind__wrong_family, bind__unspecified_family,
+        bind__foreign_address, bind__freebind, bind__short_address, bind__wrong_family, bind__unspecified_family,
         bind__bad_pointer, bind__low_port_needs_root, bind__low_port_as_root,
         bind__freed_by_close, bind__freed_by_close_of_listener, bind__reuseaddr_both, bind__reuseaddr_not_both,
         bind__other_loopback_address, bind__reuseport_works_or_is_refused, bind__after_failure_is_free,
@@ -86,6 +86,36 @@ fn bind__foreign_address(stack: Stack) {
     let sock = Sock::open(stack);
     expect_errno(sock.bind(&stack.foreign(0)), libc::EADDRNOTAVAIL);
     sock.bind(&stack.local(0)).expect("bind after a failed one");
+}
+
+/// IP_FREEBIND: an address that no interface has, or not yet.
+fn bind__freebind(stack: Stack) {
+    /// linux/in6.h
+    const IPV6_FREEBIND: i32 = 78;
+    let _namespace = ns::isolate();
+    let (level, option) = match stack.ip {
+        Ip::V4 => (libc::SOL_IP, libc::IP_FREEBIND),
+        Ip::V6 => (libc::SOL_IPV6, IPV6_FREEBIND),
+    };
+    let sock = Sock::open(stack);
+    sock.set(level, option, 1).expect("FREEBIND");
+    assert_eq!(sock.get(level, option).expect("FREEBIND"), 1);
+    let address = stack.foreign(5001);
+    sock.bind(&address).expect("bind");
+    assert_eq!(sock.local().expect("getsockname"), address);
+    sock.listen(1).expect("listen");
+    for other in [stack, Stack::builtin(stack.ip)] {
+        let second = Sock::open(other);
+        second.set(level, option, 1).expect("FREEBIND");
+        expect_errno(second.bind(&address), libc::EADDRINUSE);
+    }
+    // When the address comes, the listener is there.
+    ns::sh(&format!("ip addr add {} dev lo", address.ip()));
+    let client = Sock::open(stack);
+    let connected = || client.connect(&address).is_ok();
+    oxtcp_selftests::wait::until("the address can be used", connected);
+    let (server, _) = sock.accept().expect("accept");
+    oxtcp_selftests::Connected { client, server }.check_alive();
 }
 
 fn bind__short_address(stack: Stack) {
