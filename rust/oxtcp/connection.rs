@@ -417,7 +417,7 @@ fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Copies for the rule of TCP_NOTSENT_LOWAT how much waits to be sent.
 pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
-    let lowat = match sk.state().calls.notsent_lowat {
+    let lowat = match sk.state().notsent_lowat {
         0 => output::namespace(sk.sock()).sysctls.notsent_lowat(),
         lowat => lowat,
     };

@@ -114,7 +114,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
         port: port.child(),
         backlog,
         options,
-        calls: state.calls,
+        calls: state.calls(),
         life: sock.shared().half_open.life(),
     };
     let accept = match KBox::new(accept, GFP_KERNEL) {
@@ -304,7 +304,7 @@ pub(crate) fn complete(
         }
         sk.state().port = Some(port);
         sk.state().options = options;
-        sk.state().calls = calls;
+        sk.state().set_calls(calls);
         let family = sk.wire_family();
         let route = route::route_socket(sk);
         let path_mss = match route {

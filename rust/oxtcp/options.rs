@@ -169,7 +169,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         | bindings::TCP_LINGER2
         | bindings::TCP_USER_TIMEOUT => value.int()?,
         bindings::TCP_NOTSENT_LOWAT => {
-            sk.state().calls.notsent_lowat = value.int()? as u32;
+            sk.state().notsent_lowat = value.int()? as u32;
             connection::publish_unsent(sk);
             sk.wake_writers();
             tell_listener(sk);
@@ -177,7 +177,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         }
         bindings::TCP_DEFER_ACCEPT => {
             let seconds = u32::try_from(value.int()?).unwrap_or(0);
-            sk.state().calls.defer_accept = request::retransmissions(seconds);
+            sk.state().defer_accept = request::retransmissions(seconds);
             tell_listener(sk);
             return Ok(());
         }
@@ -195,7 +195,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
             return Ok(());
         }
         bindings::TCP_INQ => {
-            sk.state().calls.tells_inq = match value.int()? {
+            sk.state().tells_inq = match value.int()? {
                 0 => false,
                 1 => true,
                 _ => return Err(EINVAL),
@@ -288,13 +288,13 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
             Linger2::Default => seconds(config.fin_timeout),
             Linger2::Seconds(s) => i32::from(s.get()),
         },
-        bindings::TCP_NOTSENT_LOWAT => state.calls.notsent_lowat as i32,
-        bindings::TCP_DEFER_ACCEPT => request::seconds(state.calls.defer_accept) as i32,
+        bindings::TCP_NOTSENT_LOWAT => state.notsent_lowat as i32,
+        bindings::TCP_DEFER_ACCEPT => request::seconds(state.defer_accept) as i32,
         bindings::TCP_QUICKACK => match &state.role {
             Role::Connection(connection) => i32::from(connection.quick_ack()),
             _ => i32::from(!options.interactive),
         },
-        bindings::TCP_INQ => i32::from(state.calls.tells_inq),
+        bindings::TCP_INQ => i32::from(state.tells_inq),
         bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),
         _ => return Err(enoprotoopt()),
     };
@@ -316,7 +316,7 @@ fn tell_listener(sk: &mut Owner<'_>) -> bool {
         return false;
     }
     let options = crate::listener::options_of(sk);
-    let calls = sk.state().calls;
+    let calls = sk.state().calls();
     if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
         accept.set_options(options, calls);
     }

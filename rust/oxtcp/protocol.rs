@@ -74,11 +74,13 @@ pub(crate) struct State {
     pub(crate) unreachable: Unreachable,
     /// Counted among the namespace's orphans.
     pub(crate) orphan: bool,
-    /// As `options`, what only the calls on the socket look at.
-    pub(crate) calls: CallOptions,
+    /// The [`CallOptions`], one by one: so they take no room of their own.
+    pub(crate) notsent_lowat: u32,
+    pub(crate) defer_accept: u8,
+    pub(crate) tells_inq: bool,
 }
 
-/// Options of a socket that the engine does not know.
+/// Options of a socket that the engine does not know, as a listener hands them on.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct CallOptions {
     /// TCP_NOTSENT_LOWAT; 0: the namespace's.
@@ -148,12 +150,32 @@ impl FlightMemory for SendMemory<'_> {
         self.flight.release();
     }
 
+    fn is_bounded(&self) -> bool {
+        self.send.is_bounded()
+    }
+
     fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
         self.send.boundary(range)
     }
 }
 
 impl State {
+    /// The options that only the calls on the socket look at.
+    pub(crate) fn calls(&self) -> CallOptions {
+        CallOptions {
+            notsent_lowat: self.notsent_lowat,
+            defer_accept: self.defer_accept,
+            tells_inq: self.tells_inq,
+        }
+    }
+
+    /// See [`calls`](Self::calls).
+    pub(crate) fn set_calls(&mut self, calls: CallOptions) {
+        self.notsent_lowat = calls.notsent_lowat;
+        self.defer_accept = calls.defer_accept;
+        self.tells_inq = calls.tells_inq;
+    }
+
     /// The connection, if the socket has one.
     pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.role {
@@ -206,7 +228,9 @@ impl Protocol for Tcp {
             rx_bytes: 0,
             unreachable: Unreachable::Host,
             orphan: false,
-            calls: CallOptions::default(),
+            notsent_lowat: 0,
+            defer_accept: 0,
+            tells_inq: false,
         }
     }
 

@@ -42,10 +42,10 @@ pub(crate) fn receive(
         return Err(EINVAL);
     }
     let received = receive_all(sk, to, len, flags)?;
-    if sk.state().calls.tells_inq || to.wants_inq() {
+    if sk.state().tells_inq || to.wants_inq() {
         let inq = bytes_left(sk);
         to.set_inq(inq);
-        if sk.state().calls.tells_inq {
+        if sk.state().tells_inq {
             to.put_control(bindings::SOL_TCP, bindings::TCP_CM_INQ, inq);
         }
     }

@@ -139,11 +139,13 @@ impl SendBuffer {
         }
     }
 
+    /// Whether a message ends in the buffer.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.bounded
+    }
+
     /// The first end of a message behind `range.start` and not behind `range.end()`.
     pub(crate) fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
-        if !self.bounded {
-            return None;
-        }
         let mut index = self.find(range.start)?;
         while let Some(piece) = self.get(index) {
             let end = piece.end();

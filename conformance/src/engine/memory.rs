@@ -23,6 +23,10 @@ impl FlightMemory for SendMemory<'_> {
         self.flight.release();
     }
 
+    fn is_bounded(&self) -> bool {
+        !self.boundaries.is_empty()
+    }
+
     fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
         let inside = |end: &&SeqNum| end.after(range.start) && end.before_eq(range.end());
         self.boundaries.iter().find(inside).copied()

@@ -190,7 +190,7 @@ impl Connection {
         let link = &mut s.duplex.link;
         if segment.header.ack != link.snd_nxt {
             // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>."
-            self.stray_reset = Some(segment.header.ack);
+            self.owe_stray_reset(segment.header.ack);
             return false;
         }
         let rtt = link.stamp_rtt(cx, segment);

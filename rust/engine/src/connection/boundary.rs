@@ -3,9 +3,11 @@
 //! Message boundaries (MSG_EOR): what the user has marked as a message's end is joined with nothing that follows, neither in a
 //! segment nor in a burst, the first time or again. Linux marks the sk_buff (`tcp_skb_can_collapse_to`).
 //!
-//! They are the caller's, [`FlightMemory::boundary`].
+//! They are the caller's, [`FlightMemory::boundary`]. And what else makes a segment wait that is not full.
 
-use super::send::{Burst, Sender, Why};
+use super::link::Link;
+use super::send::{Burst, More, Sender, Why};
+use crate::context::SocketOptions;
 use crate::flight::FlightMemory;
 use crate::seq::{SeqNum, SeqRange};
 
@@ -26,8 +28,9 @@ impl Sender {
     }
 
     /// Ends a burst that repeats at the first boundary in it. A probe is the last of what it repeats: it begins behind the last
-    /// one, as the probe of Linux's `tcp_send_loss_probe` is the last sk_buff's.
-    pub(super) fn keep_apart(&self, memory: &dyn FlightMemory, burst: &mut Burst) {
+    /// one, as the probe of Linux's `tcp_send_loss_probe` is the last sk_buff's. Whether a message
+    /// ends with the burst.
+    pub(super) fn keep_apart(&self, memory: &dyn FlightMemory, burst: &mut Burst) -> bool {
         match burst.why {
             // Made so.
             Why::New | Why::ProbeNew => {}
@@ -49,5 +52,19 @@ impl Sender {
                 }
             }
         }
+        self.boundary(memory, burst.start, burst.len).is_some()
+    }
+
+    /// Whether a segment smaller than the MSS may go: Nagle's algorithm in Minshall's variant (RFC 9293 section
+    /// 3.7.4, Linux's `tcp_nagle_check`), TCP_CORK and MSG_MORE.
+    pub(super) fn tail_may_go(&self, link: &Link, fin: bool, options: &SocketOptions) -> bool {
+        if fin || self.force {
+            return true;
+        }
+        if options.cork || self.more == More::Wait {
+            return false;
+        }
+        let small_in_flight = self.small.after(link.snd_una) && self.small.before_eq(link.snd_nxt);
+        options.nodelay || !small_in_flight
     }
 }

@@ -111,7 +111,7 @@ impl Connection {
         }
         self.phase.advance(Input::Die);
         self.timers.clear_all();
-        self.stray_reset = None;
+        self.status.clear(Status::STRAY);
         if error.is_some() {
             self.error = error;
             self.events.insert(Event::Error);
@@ -121,9 +121,10 @@ impl Connection {
 
     /// The reset that is owed to the peer, or to the sender of an impossible acknowledgment.
     pub(super) fn poll_reset(&mut self, cx: &Context<'_>) -> Option<Transmit> {
-        if let Some(seq) = self.stray_reset.take() {
+        if self.status.has(Status::STRAY) {
+            self.status.clear(Status::STRAY);
             // <SEQ=SEG.ACK><CTL=RST>
-            return Some(reset(seq, SeqNum::new(0), Flags::RST, None));
+            return Some(reset(self.stray, SeqNum::new(0), Flags::RST, None));
         }
         match &mut self.phase {
             Phase::Closed(closed) if closed.reset_owed => {

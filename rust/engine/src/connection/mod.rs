@@ -96,8 +96,8 @@ pub struct Connection {
     timers: Timers,
     options: SocketOptions,
     /// An acknowledgment of something never sent came before the connection was established: its sender is
-    /// answered with a reset of this number.
-    stray_reset: Option<SeqNum>,
+    /// answered with a reset of this number, if [`Status::STRAY`] says so.
+    stray: SeqNum,
     events: Events,
     pacer: Pacer,
     error: Option<Error>,
@@ -117,6 +117,8 @@ impl Status {
     const IDLE: Status = Status(2);
     /// Data has had to wait for its time, and there has been some ever since.
     const HELD: Status = Status(4);
+    /// A reset is owed for a stray acknowledgment.
+    const STRAY: Status = Status(8);
 
     fn has(self, other: Status) -> bool {
         self.0 & other.0 != 0
@@ -137,13 +139,19 @@ impl Connection {
             phase,
             timers: Timers::new(),
             options,
-            stray_reset: None,
+            stray: SeqNum::new(0),
             events: Events::NONE,
             pacer: Pacer::NONE,
             error: None,
             soft_error: None,
             status: Status(0),
         }
+    }
+
+    /// See [`Connection::stray`].
+    fn owe_stray_reset(&mut self, number: SeqNum) {
+        self.stray = number;
+        self.status.set(Status::STRAY);
     }
 
     // The network's side.

@@ -196,7 +196,7 @@ impl SynSent {
         Duplex {
             link,
             snd,
-            rcv: Receiver::new(cx, self.recv_space, self.advertised_mss, peer_mss),
+            rcv: Receiver::new(cx, rcv_nxt, self.recv_space, self.advertised_mss, peer_mss),
         }
     }
 }
@@ -312,7 +312,13 @@ impl Connection {
         snd.time_syn_ack(cx, &link, request.rtt(cx));
         snd.use_algorithm(open.options.algorithm(cx.config));
         let advertised_mss = request.advertised_mss();
-        let mut rcv = Receiver::new(cx, open.recv_space, advertised_mss, request.peer_mss());
+        let mut rcv = Receiver::new(
+            cx,
+            request.rcv_nxt(),
+            open.recv_space,
+            advertised_mss,
+            request.peer_mss(),
+        );
         rcv.set_interactive(open.options.interactive);
         let mut connection = Connection::new(
             Phase::SynReceived(SynReceived {
@@ -345,7 +351,7 @@ impl Connection {
         let acks = flags.ack() && segment.header.ack == open.iss.add(1);
         if flags.ack() && !acks {
             if !flags.rst() {
-                self.stray_reset = Some(segment.header.ack);
+                self.owe_stray_reset(segment.header.ack);
             }
             return Payload::None;
         }

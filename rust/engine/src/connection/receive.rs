@@ -55,8 +55,9 @@ pub(super) struct Receiver {
     full: u32,
     /// The SACK blocks for the next acknowledgments, then empty ones. As many as fit beside timestamps.
     sack: [SeqRange; 3],
-    /// Where the peer's FIN stands, when it came before data that it follows.
-    fin: Option<SeqNum>,
+    /// Where the peer's FIN stands, when it came before data that it follows; before RCV.NXT: it has not come, or is out of reach
+    /// as the data went on beyond it.
+    fin: SeqNum,
     /// When data last came.
     data_at: Tick,
     /// The largest MSS that the peer may use: what we announced.
@@ -97,12 +98,18 @@ pub(super) enum FinStatus {
 }
 
 impl Receiver {
-    pub(super) fn new(cx: &Context<'_>, space: u32, advertised_mss: u16, peer_mss: u16) -> Self {
+    pub(super) fn new(
+        cx: &Context<'_>,
+        first: SeqNum,
+        space: u32,
+        advertised_mss: u16,
+        peer_mss: u16,
+    ) -> Self {
         Receiver {
             space,
             full: space,
             sack: [SeqRange::default(); 3],
-            fin: None,
+            fin: first.sub(1),
             data_at: Tick::new(cx.now),
             advertised_mss,
             // Linux's tcp_initialize_rcv_mss: small at first, so that nothing is delayed by mistake.
@@ -130,6 +137,10 @@ impl Receiver {
     ) -> (Payload, FinStatus) {
         let payload = segment.payload();
         let fin = segment.has(Flags::FIN);
+        if self.fin.before(link.rcv_nxt) {
+            // Not to come again when numbers have gone half round.
+            self.fin = link.rcv_nxt.sub(1);
+        }
         if payload.is_empty() && !fin {
             return (Payload::None, FinStatus::NotYet);
         }
@@ -153,7 +164,7 @@ impl Receiver {
             let len = before.distance_to(link.rcv_nxt);
             self.tune.on_data(cx, link, len);
         }
-        if self.fin == Some(link.rcv_nxt) {
+        if self.fin == link.rcv_nxt {
             // Linux's tcp_fin: the connection is interactive from here on, the acknowledgment is one of those that wait.
             let shut = link.rcv_wnd() == 0;
             let second = link.last_ack.distance_to(link.rcv_nxt) > u32::from(self.rcv_mss);
@@ -186,12 +197,9 @@ impl Receiver {
 
     /// Remembers where the stream ends.
     fn note_fin(&mut self, link: &Link, at: SeqNum) {
-        if self.fin.is_some_and(|fin| fin.before(link.rcv_nxt)) {
-            // Out of reach: the data went on beyond it.
-            self.fin = None;
-        }
-        if self.fin.is_none() && at.after_eq(link.rcv_nxt) && at.before_eq(link.rcv_edge) {
-            self.fin = Some(at);
+        let known = self.fin.after_eq(link.rcv_nxt);
+        if !known && at.after_eq(link.rcv_nxt) && at.before_eq(link.rcv_edge) {
+            self.fin = at;
         }
     }
 
@@ -211,8 +219,8 @@ impl Receiver {
         let from = SeqNum::max(payload.start, link.rcv_nxt);
         let skip = payload.start.distance_to(from);
         let mut end = SeqNum::min(payload.end(), link.rcv_edge);
-        if let Some(fin) = self.fin {
-            end = SeqNum::min(end, fin);
+        if self.fin.after_eq(link.rcv_nxt) {
+            end = SeqNum::min(end, self.fin);
         }
         if from.after_eq(end) {
             return Payload::None;

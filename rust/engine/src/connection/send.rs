@@ -388,9 +388,20 @@ impl Sender {
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
         let size = self.segment_size(link, sack).max(1);
         let most = whole(limit.0, size).max(size);
-        let edge = self.boundary(memory, link.snd_nxt, most);
-        let flight = self.flight(cx, link, memory, false);
-        let chosen = self.choose(cx, link, flight, fin, options, size, most, edge);
+        let bounded = memory.is_bounded();
+        let edge = bounded.then(|| self.boundary(memory, link.snd_nxt, most));
+        let edge = edge.flatten();
+        let mut flight = self.flight(cx, link, memory, false);
+        let chosen = self.choose(
+            cx,
+            link,
+            flight.as_deref_mut(),
+            fin,
+            options,
+            size,
+            most,
+            edge,
+        );
         let Some(mut burst) = chosen else {
             if has_new {
                 let pipe = self.in_network(link, memory.get().as_deref());
@@ -402,7 +413,14 @@ impl Sender {
             self.rest(link, memory);
             return None;
         };
-        self.keep_apart(memory, &mut burst);
+        let mut message = false;
+        let flight = match bounded {
+            true => {
+                message = self.keep_apart(memory, &mut burst);
+                self.flight(cx, link, memory, false)
+            }
+            false => flight,
+        };
         let end = burst.start.add(burst.len).add(u32::from(burst.fin));
         let mut flags = Flags::ACK;
         if burst.fin {
@@ -411,7 +429,6 @@ impl Sender {
         // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written; and as in Linux on the last segment
         // of every burst, so that a receiver that collects segments (GRO) passes them on at its end.
         let last = burst.start.add(burst.len) == self.write_seq && self.more != More::Over;
-        let message = self.boundary(memory, burst.start, burst.len).is_some();
         if burst.len > size || (burst.len != 0 && (last || message)) {
             flags.insert(Flags::PSH);
         }
@@ -423,7 +440,6 @@ impl Sender {
             (Why::New, _) => TransmitKind::Data,
         };
         if matches!(burst.why, Why::Again | Why::ProbeAgain) {
-            let flight = self.flight(cx, link, memory, false);
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
         } else {
             if link.in_flight() == 0 {
@@ -679,19 +695,6 @@ impl Sender {
             fin,
             why: Why::New,
         })
-    }
-
-    /// Whether a segment smaller than the MSS may go: Nagle's algorithm in Minshall's variant (RFC 9293 section
-    /// 3.7.4, Linux's `tcp_nagle_check`), TCP_CORK and MSG_MORE.
-    fn tail_may_go(&self, link: &Link, fin: bool, options: &SocketOptions) -> bool {
-        if fin || self.force {
-            return true;
-        }
-        if options.cork || self.more == More::Wait {
-            return false;
-        }
-        let small_in_flight = self.small.after(link.snd_una) && self.small.before_eq(link.snd_nxt);
-        options.nodelay || !small_in_flight
     }
 
     /// RFC 5681 section 4.1: after idle time the window no longer tells what the path carries. Says whether that was so.

@@ -67,6 +67,11 @@ pub trait FlightMemory {
     /// The flight is not needed any more.
     fn release(&mut self);
 
+    /// Whether there may be message boundaries ([`boundary`](FlightMemory::boundary)).
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
     /// The first message boundary behind `range.start` and not behind `range.end()`: no segment has bytes of both its sides
     /// (MSG_EOR). Boundaries are kept where the bytes are, in the caller's send buffer, and go with them.
     fn boundary(&self, _range: SeqRange) -> Option<SeqNum> {

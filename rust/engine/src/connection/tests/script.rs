@@ -78,6 +78,10 @@ impl FlightMemory for Memory<'_> {
         self.flight.release();
     }
 
+    fn is_bounded(&self) -> bool {
+        !self.boundaries.is_empty()
+    }
+
     fn boundary(&self, range: SeqRange) -> Option<SeqNum> {
         let seqs = self.boundaries.iter().map(|at| ISS.add(1).add(*at));
         let inside = |seq: &SeqNum| seq.after(range.start) && seq.before_eq(range.end());
