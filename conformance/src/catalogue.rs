@@ -4,9 +4,9 @@
 //! file of the repository.
 //!
 //! ```text
-//! # script            waits for    engine passes
-//! tcp_basic_client    -            ipv4 ipv6 ipv4-mapped-ipv6
-//! tcp_accecn_noopt    AccECN       -
+//! # script            waits for    engine passes    in a kernel    the built-in TCP
+//! tcp_basic_client    -            ipv4 ipv6        ipv4 ipv6      ipv4 ipv6
+//! tcp_accecn_noopt    AccECN       -                -              ipv4
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,8 +20,26 @@ use crate::run::IpVersion;
 pub struct Entry {
     /// The feature that it needs and that is not there yet.
     pub waits_for: Option<String>,
+    /// The variants that pass, by [`On`].
+    passes: [Vec<IpVersion>; 3],
+}
+
+/// What a script passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// The engine.
+    Engine,
+    /// The module, in a kernel.
+    Socket,
+    /// The kernel's own TCP.
+    Builtin,
+}
+
+impl Entry {
     /// The variants that pass.
-    pub passes: Vec<IpVersion>,
+    pub fn passes(&self, on: On) -> &[IpVersion] {
+        &self.passes[on as usize]
+    }
 }
 
 /// What is known of all scripts, by their names without `.pkt`.
@@ -55,19 +73,23 @@ impl Catalogue {
                 }
                 continue;
             }
-            let mut columns = line.split('\t');
-            let columns = (columns.next(), columns.next(), columns.next());
-            let (Some(name), Some(waits_for), Some(passes)) = columns else {
-                return Err(format!("line {}: three columns are wanted", number + 1));
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [name, waits_for, ref passes @ ..] = columns[..] else {
+                return Err(format!("line {}: five columns are wanted", number + 1));
             };
             let mut entry = Entry {
                 waits_for: (waits_for != "-").then(|| waits_for.to_string()),
-                passes: Vec::new(),
+                ..Entry::default()
             };
-            for name in passes.split_whitespace().filter(|name| *name != "-") {
-                let version = IpVersion::ALL.iter().find(|v| v.name() == name);
-                let version = version.ok_or(format!("line {}: {name}", number + 1))?;
-                entry.passes.push(*version);
+            if passes.len() != entry.passes.len() {
+                return Err(format!("line {}: five columns are wanted", number + 1));
+            }
+            for (column, versions) in passes.iter().zip(&mut entry.passes) {
+                for name in column.split_whitespace().filter(|name| *name != "-") {
+                    let version = IpVersion::ALL.iter().find(|v| v.name() == name);
+                    let version = version.ok_or(format!("line {}: {name}", number + 1))?;
+                    versions.push(*version);
+                }
             }
             catalogue.entries.insert(name.to_string(), entry);
         }
@@ -80,8 +102,8 @@ impl Catalogue {
     }
 
     /// Notes which variants of a script pass.
-    pub fn set_passes(&mut self, name: &str, passes: Vec<IpVersion>) {
-        self.entries.entry(name.to_string()).or_default().passes = passes;
+    pub fn set_passes(&mut self, on: On, name: &str, passes: Vec<IpVersion>) {
+        self.entries.entry(name.to_string()).or_default().passes[on as usize] = passes;
     }
 
     /// The names of all scripts.
@@ -93,13 +115,17 @@ impl Catalogue {
     pub fn text(&self) -> String {
         let mut text = self.header.clone();
         for (name, entry) in &self.entries {
-            let passes: Vec<&str> = entry.passes.iter().map(|v| v.name()).collect();
-            let passes = match passes.is_empty() {
-                true => "-".to_string(),
-                false => passes.join(" "),
-            };
             let waits_for = entry.waits_for.as_deref().unwrap_or("-");
-            let _ = writeln!(text, "{name}\t{waits_for}\t{passes}");
+            let _ = write!(text, "{name}\t{waits_for}");
+            for versions in &entry.passes {
+                let names: Vec<&str> = versions.iter().map(|v| v.name()).collect();
+                let names = match names.is_empty() {
+                    true => "-".to_string(),
+                    false => names.join(" "),
+                };
+                let _ = write!(text, "\t{names}");
+            }
+            text.push('\n');
         }
         text
     }
@@ -111,16 +137,22 @@ mod tests {
 
     #[test]
     fn text__is_what_parse_reads() {
-        let text = "# a\n# b\none\t-\tipv4 ipv6\ntwo\tFast Open\t-\n";
-        let catalogue = Catalogue::parse(text).unwrap();
+        let text = "# a\n# b\none\t-\tipv4 ipv6\t-\tipv6\ntwo\tFast Open\t-\t-\t-\n";
+        let mut catalogue = Catalogue::parse(text).unwrap();
         assert_eq!(catalogue.text(), text);
-        assert_eq!(catalogue.entry("one").passes.len(), 2);
+        let one = catalogue.entry("one");
+        assert_eq!(one.passes(On::Engine).len(), 2);
+        assert_eq!(one.passes(On::Socket), []);
+        assert_eq!(one.passes(On::Builtin), [IpVersion::V6]);
+        catalogue.set_passes(On::Socket, "one", vec![IpVersion::V4]);
+        assert!(catalogue.text().contains("\tipv4 ipv6\tipv4\tipv6\n"));
         assert_eq!(
             catalogue.entry("two").waits_for,
             Some("Fast Open".to_string())
         );
         assert_eq!(catalogue.entry("three"), Entry::default());
         assert!(Catalogue::parse("one -\n").is_err());
-        assert!(Catalogue::parse("one\t-\tipv5\n").is_err());
+        assert!(Catalogue::parse("one\t-\tipv4\n").is_err());
+        assert!(Catalogue::parse("one\t-\tipv5\t-\t-\n").is_err());
     }
 }

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | a script's text, read | [`script`], [`shell`] (its shell commands) |
 //! | a script, run: clock, packets, calls, assertions | [`run`] |
-//! | what it is run against | [`backend`]; [`engine`] is the one in virtual time |
-//! | many scripts and what came of them | [`suite`], [`catalogue`], [`report`] |
+//! | what it is run against | [`backend`]: [`engine`] in virtual time, [`socket`] in a kernel |
+//! | many scripts and what came of them | [`suite`], [`catalogue`], [`report`], [`results`] |
 //! | whether the runner looks at what is stated | [`mutate`] |
 
 // Tests are named function__case.
@@ -19,8 +19,10 @@ pub mod catalogue;
 pub mod engine;
 pub mod mutate;
 pub mod report;
+pub mod results;
 pub mod run;
 pub mod script;
 pub mod shell;
+pub mod socket;
 pub mod suite;
 pub mod wire;

@@ -6,20 +6,30 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use oxtcp_conformance::catalogue::Catalogue;
+use oxtcp_conformance::catalogue::{Catalogue, On};
 use oxtcp_conformance::mutate;
-use oxtcp_conformance::report::{self, Row};
+use oxtcp_conformance::report::{self, Results, Row};
+use oxtcp_conformance::results;
 use oxtcp_conformance::run::Verdict;
-use oxtcp_conformance::suite::{cases, Case};
+use oxtcp_conformance::socket::Stack;
+use oxtcp_conformance::suite::{cases, Bed, Case};
 
-/// Runs packetdrill scripts against the engine, in virtual time.
+/// Runs packetdrill scripts against the engine in virtual time, or against the TCP of the kernel that runs here.
 #[derive(Parser)]
 struct Options {
     /// The folder with the scripts.
     #[arg(long, value_name = "FOLDER")]
     scripts: PathBuf,
+
+    /// What the scripts are run against.
+    #[arg(long, value_enum, default_value = "engine")]
+    backend: Backend,
+
+    /// With --backend socket: against the kernel's own TCP. What fails there is a fault of this program.
+    #[arg(long)]
+    builtin: bool,
 
     /// What is known of the scripts: a script that is known to pass must pass.
     #[arg(long, value_name = "FILE")]
@@ -29,17 +39,30 @@ struct Options {
     #[arg(long, requires = "catalogue")]
     bless: bool,
 
-    /// Writes a table of the results.
+    /// Writes the results, for the two options below.
     #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+
+    /// The results of a run with --backend socket, for --table and --bless.
+    #[arg(long, value_name = "FILE")]
+    socket_results: Option<PathBuf>,
+
+    /// The results of a run with --builtin.
+    #[arg(long, value_name = "FILE")]
+    builtin_results: Option<PathBuf>,
+
+    /// Writes a table of the results on all back ends; this run is that on the engine.
+    #[arg(long, value_name = "FILE", requires_all = ["socket_results", "builtin_results"])]
     table: Option<PathBuf>,
 
     /// How much too early or too late something may be, where the script does not say.
     #[arg(long, value_name = "MICROSECONDS")]
     tolerance_usecs: Option<i64>,
 
-    /// Changes each thing that the passing scripts state, one at a time: each change must fail.
-    #[arg(long)]
-    mutate: bool,
+    /// Changes each thing that the passing scripts state, one at a time: each change must fail. With a number, only
+    /// so many changes of each script, always the same.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    mutate: Option<usize>,
 
     /// Says nothing but what is wrong.
     #[arg(long)]
@@ -48,6 +71,25 @@ struct Options {
     /// Scripts to run; all of the folder without any.
     #[arg(value_name = "SCRIPT")]
     names: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// The engine in virtual time.
+    Engine,
+    /// System calls, and a tun device; root.
+    Socket,
+}
+
+impl Options {
+    fn bed(&self) -> Result<(Bed, On), String> {
+        match (self.backend, self.builtin) {
+            (Backend::Engine, false) => Ok((Bed::Engine, On::Engine)),
+            (Backend::Engine, true) => Err("--builtin is for --backend socket".into()),
+            (Backend::Socket, false) => Ok((Bed::Socket(Stack::oxtcp()?), On::Socket)),
+            (Backend::Socket, true) => Ok((Bed::Socket(Stack::Builtin), On::Builtin)),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -63,6 +105,12 @@ fn main() -> ExitCode {
 }
 
 fn work(options: &Options) -> Result<bool, String> {
+    let (bed, on) = options.bed()?;
+    let read = |path: &Option<PathBuf>| path.as_deref().map(results::read).transpose();
+    let (socket, builtin) = (
+        read(&options.socket_results)?,
+        read(&options.builtin_results)?,
+    );
     let mut catalogue = match &options.catalogue {
         Some(path) => Catalogue::read(path)?,
         None => Catalogue::default(),
@@ -71,14 +119,23 @@ fn work(options: &Options) -> Result<bool, String> {
     if cases.is_empty() {
         return Err(format!("no scripts in {}", options.scripts.display()));
     }
-    let rows: Vec<Row> = cases
-        .iter()
-        .map(|case| run(case, &catalogue, options.tolerance_usecs))
-        .collect();
-    let mut good = ktap(&rows, &catalogue, options.quiet);
+    let mut ktap = Ktap::begin(&cases, on, options.quiet);
+    let mut rows = Vec::new();
+    for case in &cases {
+        let row = run(case, bed, on, &catalogue, options.tolerance_usecs);
+        ktap.row(&row, &catalogue);
+        rows.push(row);
+    }
+    let mut good = ktap.end();
     if let (true, Some(path)) = (options.bless, &options.catalogue) {
-        for row in &rows {
-            catalogue.set_passes(&row.name, row.passed());
+        let others = [(On::Socket, &socket), (On::Builtin, &builtin)];
+        let others = others
+            .into_iter()
+            .filter_map(|(on, rows)| Some((on, rows.as_ref()?)));
+        for (on, rows) in others.chain([(on, &rows)]) {
+            for row in rows {
+                catalogue.set_passes(on, &row.name, row.passed());
+            }
         }
         write(path, &catalogue.text())?;
     }
@@ -90,11 +147,19 @@ fn work(options: &Options) -> Result<bool, String> {
             }
         }
     }
-    if let Some(path) = &options.table {
-        write(path, &report::table(&rows))?;
+    if let Some(path) = &options.results {
+        write(path, &results::text(&rows))?;
     }
-    if options.mutate {
-        good &= mutate(&cases, &rows, options.tolerance_usecs);
+    if let (Some(path), Some(socket), Some(builtin)) = (&options.table, &socket, &builtin) {
+        let results = Results {
+            engine: &rows,
+            socket,
+            builtin,
+        };
+        write(path, &report::table(&results))?;
+    }
+    if let Some(count) = options.mutate {
+        good &= mutate(&cases, &rows, bed, count, options.tolerance_usecs);
     }
     Ok(good)
 }
@@ -103,11 +168,11 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn run(case: &Case, catalogue: &Catalogue, tolerance: Option<i64>) -> Row {
+fn run(case: &Case, bed: Bed, on: On, catalogue: &Catalogue, tolerance: Option<i64>) -> Row {
     let verdicts = match case.versions() {
         Ok(versions) => versions
             .iter()
-            .map(|version| (*version, case.run(*version, tolerance)))
+            .map(|version| (*version, case.run(bed, *version, tolerance)))
             .collect(),
         Err(failure) => vec![(
             oxtcp_conformance::run::IpVersion::V4,
@@ -116,50 +181,78 @@ fn run(case: &Case, catalogue: &Catalogue, tolerance: Option<i64>) -> Row {
     };
     Row {
         name: case.name.clone(),
-        waits_for: catalogue.entry(&case.name).waits_for,
+        // What oxtcp lacks, the built-in TCP has.
+        waits_for: match on {
+            On::Builtin => None,
+            On::Engine | On::Socket => catalogue.entry(&case.name).waits_for,
+        },
         verdicts,
     }
 }
 
-/// Prints the results; `false` if a script fails that is known to pass.
-fn ktap(rows: &[Row], catalogue: &Catalogue, quiet: bool) -> bool {
-    let total: usize = rows.iter().map(|row| row.verdicts.len()).sum();
-    let mut number = 0;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    if !quiet {
-        println!("KTAP version 1\n1..{total}");
+/// Prints results as they come.
+struct Ktap {
+    on: On,
+    quiet: bool,
+    number: usize,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Ktap {
+    fn begin(cases: &[Case], on: On, quiet: bool) -> Ktap {
+        let variants = |case: &Case| case.versions().map_or(1, |versions| versions.len());
+        if !quiet {
+            let total: usize = cases.iter().map(variants).sum();
+            println!("KTAP version 1\n1..{total}");
+        }
+        Ktap {
+            on,
+            quiet,
+            number: 0,
+            counts: BTreeMap::new(),
+        }
     }
-    for row in rows {
-        let known = catalogue.entry(&row.name).passes;
+
+    fn row(&mut self, row: &Row, catalogue: &Catalogue) {
+        let entry = catalogue.entry(&row.name);
         for (version, verdict) in &row.verdicts {
-            number += 1;
-            let known = known.contains(version);
-            let line = report::line(number, row, *version, verdict, known);
+            self.number += 1;
+            let known = entry.passes(self.on).contains(version);
             let kind = match (verdict, known) {
                 (Verdict::Pass { .. }, _) => "pass",
                 (Verdict::Fail(_), true) => "fail",
                 (Verdict::Fail(_), false) if row.waits_for.is_some() => "skip",
                 (Verdict::Fail(_), false) => "xfail",
             };
-            *counts.entry(kind).or_default() += 1;
-            if !quiet || kind == "fail" {
+            *self.counts.entry(kind).or_default() += 1;
+            if !self.quiet || kind == "fail" {
+                let line = report::line(self.number, row, *version, verdict, known);
                 println!("{line}");
             }
         }
     }
-    let count = |kind: &str| counts.get(kind).copied().unwrap_or(0);
-    println!(
-        "# packetdrill: pass:{} fail:{} xfail:{} skip:{}",
-        count("pass"),
-        count("fail"),
-        count("xfail"),
-        count("skip")
-    );
-    count("fail") == 0
+
+    /// `false` if a script fails that is known to pass.
+    fn end(self) -> bool {
+        let count = |kind: &str| self.counts.get(kind).copied().unwrap_or(0);
+        let on = match self.on {
+            On::Engine => "engine",
+            On::Socket => "module",
+            On::Builtin => "built-in TCP",
+        };
+        println!(
+            "# packetdrill, {on}: pass:{} fail:{} xfail:{} skip:{}",
+            count("pass"),
+            count("fail"),
+            count("xfail"),
+            count("skip")
+        );
+        count("fail") == 0
+    }
 }
 
-/// Runs the mutants of what passed; `false` if one passes that should not.
-fn mutate(cases: &[Case], rows: &[Row], tolerance: Option<i64>) -> bool {
+/// Runs the mutants of what passed, `sample` of each script (0: all); `false` if one passes that should not.
+fn mutate(cases: &[Case], rows: &[Row], bed: Bed, sample: usize, tolerance: Option<i64>) -> bool {
     let (mut killed, mut lived) = (0, 0);
     let mut equivalent: BTreeMap<&str, usize> = BTreeMap::new();
     for (case, row) in cases.iter().zip(rows) {
@@ -170,9 +263,13 @@ fn mutate(cases: &[Case], rows: &[Row], tolerance: Option<i64>) -> bool {
         let Ok((script, settings)) = case.prepare(version, tolerance) else {
             continue;
         };
-        for mutant in mutate::mutants(&script, &settings) {
+        let mut mutants = mutate::mutants(&script, &settings);
+        if sample > 0 {
+            mutants = mutate::sample(mutants, &case.name, sample);
+        }
+        for mutant in mutants {
             let passes = matches!(
-                case.run_script(&mutant.script, &settings),
+                case.run_script(bed, &mutant.script, &settings),
                 Verdict::Pass { .. }
             );
             match (passes, mutant.equivalent) {

@@ -22,6 +22,25 @@ pub struct Mutant {
     pub script: Script,
 }
 
+/// `count` of the mutants, others for each `name` but always the same.
+pub fn sample(mut mutants: Vec<Mutant>, name: &str, count: usize) -> Vec<Mutant> {
+    // FNV-1a for the name; then a step of a linear congruential generator (Knuth's MMIX) for each place.
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut state = seed;
+    for at in 0..count.min(mutants.len()) {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        // The upper bits are the good ones.
+        let other = at + (state >> 33) as usize % (mutants.len() - at);
+        mutants.swap(at, other);
+    }
+    mutants.truncate(count);
+    mutants
+}
+
 /// Every mutant of a script.
 pub fn mutants(script: &Script, settings: &Settings) -> Vec<Mutant> {
     let mut found = Vec::new();

@@ -7,6 +7,16 @@ use std::path::{Path, PathBuf};
 use crate::engine::Engine;
 use crate::run::{run, versions, Failure, FailureKind, IpVersion, Settings, Verdict};
 use crate::script::{parse, Script};
+use crate::socket::{self, Stack};
+
+/// What scripts are run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bed {
+    /// The engine, in virtual time.
+    Engine,
+    /// System calls on the kernel that this program runs on.
+    Socket(Stack),
+}
 
 /// A script of a folder.
 pub struct Case {
@@ -56,10 +66,10 @@ impl Case {
         parse(&self.text, &settings.defines).map_err(|error| unsupported(error.line, error.what))
     }
 
-    /// Runs a variant on the engine.
-    pub fn run(&self, version: IpVersion, tolerance: Option<i64>) -> Verdict {
+    /// Runs a variant.
+    pub fn run(&self, bed: Bed, version: IpVersion, tolerance: Option<i64>) -> Verdict {
         match self.prepare(version, tolerance) {
-            Ok((script, settings)) => self.run_script(&script, &settings),
+            Ok((script, settings)) => self.run_script(bed, &script, &settings),
             Err(failure) => Verdict::Fail(failure),
         }
     }
@@ -83,10 +93,15 @@ impl Case {
         Ok((script, settings))
     }
 
-    /// Runs a script, or a mutant of it, on the engine.
-    pub fn run_script(&self, script: &Script, settings: &Settings) -> Verdict {
-        let mut engine = Engine::new(settings.version);
-        run(script, &self.folder, settings, &mut engine)
+    /// Runs a script, or a mutant of it.
+    pub fn run_script(&self, bed: Bed, script: &Script, settings: &Settings) -> Verdict {
+        match bed {
+            Bed::Engine => {
+                let mut engine = Engine::new(settings.version);
+                run(script, &self.folder, settings, &mut engine)
+            }
+            Bed::Socket(stack) => socket::run_script(stack, script, &self.folder, settings),
+        }
     }
 }
 

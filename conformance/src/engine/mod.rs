@@ -8,7 +8,7 @@ mod info;
 mod memory;
 mod receive;
 mod send;
-mod settings;
+pub(crate) mod settings;
 mod socket;
 mod wire;
 

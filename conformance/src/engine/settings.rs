@@ -21,7 +21,7 @@ pub(super) struct Sysctls {
 }
 
 /// What a setting of Linux is to us.
-enum Rule {
+pub(crate) enum Rule {
     /// A field of [`Config`].
     Field(fn(&mut Config, u32) -> Option<()>),
     /// Three sizes.
@@ -56,7 +56,7 @@ fn millis(field: &mut Duration, value: u32) -> Option<()> {
     Some(())
 }
 
-fn rule(name: &str) -> Option<Rule> {
+pub(crate) fn rule(name: &str) -> Option<Rule> {
     Some(match name {
         "tcp_rmem" => Rule::Receive,
         "tcp_wmem" => Rule::Send,

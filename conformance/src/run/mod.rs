@@ -7,7 +7,7 @@ mod compare;
 mod peer;
 mod settings;
 
-pub use settings::{versions, IpVersion, Settings, TOLERANCE};
+pub use settings::{versions, IpVersion, Settings, CONNECT_PORT, LOCAL_PORT, TOLERANCE};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -134,6 +134,7 @@ impl Runner<'_> {
     fn script(&mut self, script: &Script) -> Result<usize, Failure> {
         let at =
             |line: u32| move |(kind, what): (FailureKind, String)| Failure { line, kind, what };
+        self.note_counters(script);
         if let Some(init) = &script.init {
             self.command(&init.text).map_err(at(init.line))?;
         }
@@ -422,6 +423,22 @@ impl Runner<'_> {
         }
     }
 
+    /// Notes which counters the script will ask for: from when they are forgotten on, they are counted anew.
+    fn note_counters(&mut self, script: &Script) {
+        for event in &script.events {
+            let Action::Command(text) = &event.action else {
+                continue;
+            };
+            // A command that is not known is told of when it is reached.
+            for order in shell::orders(text, self.folder).unwrap_or_default() {
+                if let Order::Counter { name, .. } = order {
+                    let value = self.backend.counter(&name).unwrap_or(0);
+                    self.forgotten.insert(name, value);
+                }
+            }
+        }
+    }
+
     fn forget_counters(&mut self) {
         for (name, value) in &mut self.forgotten {
             *value = self.backend.counter(name).unwrap_or(0);
@@ -433,7 +450,6 @@ impl Runner<'_> {
             return unsupported(format!("the counter {name}"));
         };
         let grown = value - self.forgotten.get(name).unwrap_or(&0);
-        self.forgotten.entry(name.to_string()).or_insert(0);
         if forget {
             self.forget_counters();
         }

@@ -49,6 +49,11 @@ pub struct Settings {
 /// Linux's timers are exact to a tick of the clock at best; packetdrill's default.
 pub const TOLERANCE: Micros = 4000;
 
+/// The port that scripts bind to, and the one that they connect to: packetdrill's.
+pub const LOCAL_PORT: u16 = 8080;
+/// See above.
+pub const CONNECT_PORT: u16 = 8080;
+
 impl Settings {
     /// What `ksft_runner.sh` gives for `version`.
     pub fn new(version: IpVersion) -> Self {
@@ -119,11 +124,11 @@ impl Settings {
     }
 
     pub(super) fn local_port(&self) -> u16 {
-        8080
+        LOCAL_PORT
     }
 
     pub(super) fn connect_port(&self) -> u16 {
-        8080
+        CONNECT_PORT
     }
 }
 
