@@ -13,7 +13,7 @@ use oxtcp_conformance::mutate;
 use oxtcp_conformance::report::{self, Results, Row};
 use oxtcp_conformance::results;
 use oxtcp_conformance::run::Verdict;
-use oxtcp_conformance::socket::Stack;
+use oxtcp_conformance::socket::{self, Stack};
 use oxtcp_conformance::suite::{cases, Bed, Case};
 
 /// Runs packetdrill scripts against the engine in virtual time, or against the TCP of the kernel that runs here.
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
 fn work(options: &Options) -> Result<bool, String> {
     let (bed, on) = options.bed()?;
     let read = |path: &Option<PathBuf>| path.as_deref().map(results::read).transpose();
-    let (socket, builtin) = (
+    let (module, builtin) = (
         read(&options.socket_results)?,
         read(&options.builtin_results)?,
     );
@@ -119,6 +119,9 @@ fn work(options: &Options) -> Result<bool, String> {
     if cases.is_empty() {
         return Err(format!("no scripts in {}", options.scripts.display()));
     }
+    if let Bed::Socket(stack) = bed {
+        socket::warm_up(stack)?;
+    }
     let mut ktap = Ktap::begin(&cases, on, options.quiet);
     let mut rows = Vec::new();
     for case in &cases {
@@ -128,7 +131,7 @@ fn work(options: &Options) -> Result<bool, String> {
     }
     let mut good = ktap.end();
     if let (true, Some(path)) = (options.bless, &options.catalogue) {
-        let others = [(On::Socket, &socket), (On::Builtin, &builtin)];
+        let others = [(On::Socket, &module), (On::Builtin, &builtin)];
         let others = others
             .into_iter()
             .filter_map(|(on, rows)| Some((on, rows.as_ref()?)));
@@ -150,10 +153,10 @@ fn work(options: &Options) -> Result<bool, String> {
     if let Some(path) = &options.results {
         write(path, &results::text(&rows))?;
     }
-    if let (Some(path), Some(socket), Some(builtin)) = (&options.table, &socket, &builtin) {
+    if let (Some(path), Some(module), Some(builtin)) = (&options.table, &module, &builtin) {
         let results = Results {
             engine: &rows,
-            socket,
+            socket: module,
             builtin,
         };
         write(path, &report::table(&results))?;
@@ -260,7 +263,7 @@ fn mutate(cases: &[Case], rows: &[Row], bed: Bed, sample: usize, tolerance: Opti
         let Some(version) = row.passed().first().copied() else {
             continue;
         };
-        let Ok((script, settings)) = case.prepare(version, tolerance) else {
+        let Ok((script, settings)) = case.prepare(bed, version, tolerance) else {
             continue;
         };
         let mut mutants = mutate::mutants(&script, &settings);

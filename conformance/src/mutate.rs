@@ -245,6 +245,9 @@ fn options(tcp: &TcpSpec, settings: &Settings, add: Add<'_>) {
     }
 }
 
+/// No script takes so long.
+const LONGEST: Micros = 100_000_000;
+
 fn other_values(
     option: &OptionSpec,
     settings: &Settings,
@@ -274,7 +277,7 @@ fn other_values(
             // More than the tolerance.
             let far = match tick {
                 0 => 1000,
-                tick => (settings.tolerance / tick + 1) as u32,
+                tick => (settings.tolerance_of(LONGEST) / tick + 1) as u32,
             };
             let unjudged = match tick {
                 0 => Some("TS val is judged with --tcp_ts_tick_usecs only"),
@@ -316,7 +319,7 @@ fn other_values(
 
 /// The expected time is moved so far that no time fits both.
 fn time(when: When, settings: &Settings, add: Add<'_>) {
-    let far = |a: Micros, b: Micros| b - a + 2 * settings.tolerance + 1;
+    let far = |a: Micros, b: Micros| b - a + out_of_reach(settings, b + 2 * (b - a));
     let moved = |by: Micros| {
         move |event: &mut Event| {
             event.when = match event.when {
@@ -330,11 +333,19 @@ fn time(when: When, settings: &Settings, add: Add<'_>) {
     };
     let far = match when {
         When::Any => return,
-        When::Absolute(_) | When::Relative(_) => far(0, 0),
+        When::Absolute(at) | When::Relative(at) => far(at, at),
         When::AbsoluteRange(a, b) | When::RelativeRange(a, b) => far(a, b),
     };
     add("expected later", None, &moved(far));
     add("expected earlier", None, &moved(-far));
+}
+
+/// How far something that is stated to come at `at`, or so long after the event before, must be moved to be neither too
+/// early now nor too late before.
+fn out_of_reach(settings: &Settings, at: Micros) -> Micros {
+    let both = 2 * settings.tolerance_of(at.max(0) + 4 * settings.tolerance);
+    // The tolerance grows with the time that the move adds.
+    both + both * 4 * settings.tolerance_share / 1000 + 1
 }
 
 /// Changes a call.
@@ -370,7 +381,7 @@ fn call(call: &Call, settings: &Settings, add: Add<'_>) {
         });
     }
     if call.end.is_some() {
-        let far = 2 * settings.tolerance + 1;
+        let far = out_of_reach(settings, call.end.unwrap_or(0));
         for by in [far, -far] {
             add(
                 &format!("{}() ends at another time", call.name),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
-use crate::run::{run, versions, Failure, FailureKind, IpVersion, Settings, Verdict};
+use crate::run::{run, versions, Failure, FailureKind, IpVersion, Settings, Verdict, WHEEL_SHARE};
 use crate::script::{parse, Script};
 use crate::socket::{self, Stack};
 
@@ -68,7 +68,7 @@ impl Case {
 
     /// Runs a variant.
     pub fn run(&self, bed: Bed, version: IpVersion, tolerance: Option<i64>) -> Verdict {
-        match self.prepare(version, tolerance) {
+        match self.prepare(bed, version, tolerance) {
             Ok((script, settings)) => self.run_script(bed, &script, &settings),
             Err(failure) => Verdict::Fail(failure),
         }
@@ -81,12 +81,18 @@ impl Case {
     /// What of the script is not known.
     pub fn prepare(
         &self,
+        bed: Bed,
         version: IpVersion,
         tolerance: Option<i64>,
     ) -> Result<(Script, Settings), Failure> {
         let mut settings = Settings::new(version);
         let script = self.parse(&settings)?;
         settings.tolerance = tolerance.unwrap_or(settings.tolerance);
+        // The engine's deadlines are exact; a kernel's timers are not.
+        settings.tolerance_share = match bed {
+            Bed::Engine => 0,
+            Bed::Socket(_) => WHEEL_SHARE,
+        };
         settings
             .apply(&script)
             .map_err(|(line, what)| unsupported(line, what))?;

@@ -7,7 +7,9 @@ mod compare;
 mod peer;
 mod settings;
 
-pub use settings::{versions, IpVersion, Settings, CONNECT_PORT, LOCAL_PORT, TOLERANCE};
+pub use settings::{
+    versions, IpVersion, Settings, CONNECT_PORT, LOCAL_PORT, TOLERANCE, WHEEL_SHARE,
+};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -92,6 +94,7 @@ pub fn run(
         restore: Vec::new(),
         forgotten: BTreeMap::new(),
         last_inbound: None,
+        last_due: None,
         pending: None,
         strays: 0,
     };
@@ -116,6 +119,8 @@ struct Runner<'a> {
     forgotten: BTreeMap<String, u64>,
     /// When the event before was due, if it was an inbound packet.
     last_inbound: Option<Micros>,
+    /// When the event before was due.
+    last_due: Option<Micros>,
     /// The call that blocks.
     pending: Option<Pending>,
     /// Packets of connections that the script has left behind.
@@ -127,7 +132,8 @@ struct Pending {
     line: u32,
     call: Call,
     stated: Stated,
-    end: Micros,
+    /// When it was to begin, and when it is to end.
+    due: (Micros, Micros),
 }
 
 impl Runner<'_> {
@@ -172,14 +178,17 @@ impl Runner<'_> {
             When::RelativeRange(a, b) => (offset + a, offset + b),
         };
         self.last_inbound = inbound.then_some(begin);
+        let span = begin - self.last_due.unwrap_or(begin);
+        let tolerance = self.settings.tolerance_of(span);
+        self.last_due = Some(begin);
         let line = event.line;
         if let Action::Outbound(spec) = &event.action {
             let any = event.when == When::Any;
             return self
-                .outbound(spec, (begin, end), any)
+                .outbound(spec, (begin, end), tolerance, any)
                 .map_err(|error| (line, error));
         }
-        if now > begin + self.settings.tolerance {
+        if now > begin + tolerance {
             let what = format!("due at {}, now it is {}", seconds(begin), seconds(now));
             return Err((line, (FailureKind::Differs, what)));
         }
@@ -192,7 +201,7 @@ impl Runner<'_> {
                     _ => end,
                 });
                 self.finish_call()?;
-                self.call(line, call, end)
+                self.call(line, call, (begin, end))
             }
             Action::Command(text) => self.command(text),
             Action::Code(assertions) => return self.code(assertions),
@@ -278,7 +287,13 @@ impl Runner<'_> {
     }
 
     /// Waits for the packet, or the packets, that the script states as one.
-    fn outbound(&mut self, spec: &PacketSpec, due: (Micros, Micros), any: bool) -> Step<()> {
+    fn outbound(
+        &mut self,
+        spec: &PacketSpec,
+        due: (Micros, Micros),
+        tolerance: Micros,
+        any: bool,
+    ) -> Step<()> {
         let PacketBody::Tcp(tcp) = &spec.body else {
             return unsupported("an outbound packet that is no segment");
         };
@@ -289,7 +304,7 @@ impl Runner<'_> {
         peer.expect_outbound(syn, tcp.seq);
         let limit = match any {
             true => due.1 + LONG,
-            false => due.1 + self.settings.tolerance.max(PATIENCE),
+            false => due.1 + tolerance.max(PATIENCE),
         };
         let mut sniffed: Vec<Segment> = Vec::new();
         let mut total = 0;
@@ -311,12 +326,13 @@ impl Runner<'_> {
         };
         let actual = compare::join(&sniffed);
         let ticks = self.settings.timestamp_tick;
-        compare::packet(spec, tcp, actual, peer, (ticks, self.settings.tolerance))
+        // TSval counts from the script's start, and so does what may be wrong with it.
+        let drift = self.settings.tolerance_of(due.0);
+        compare::packet(spec, tcp, actual, peer, (ticks, drift))
             .map_err(|what| (FailureKind::Differs, what))?;
         if any {
             return Ok(());
         }
-        let tolerance = self.settings.tolerance;
         let what = || {
             let expected = match due.0 == due.1 {
                 true => seconds(due.0),
@@ -508,18 +524,19 @@ impl Runner<'_> {
             return Ok(());
         };
         let line = pending.line;
-        let limit = pending.end + self.settings.tolerance.max(PATIENCE);
+        let limit = pending.due.1 + self.settings.tolerance.max(PATIENCE);
         let Some((at, outcome)) = self.backend.wait(limit) else {
             let what = format!("{}() still blocks at {}", pending.call.name, seconds(limit));
             return Err((line, (FailureKind::Differs, what)));
         };
-        self.check_end(&pending.call, at, pending.end)
+        self.check_end(&pending.call, at, pending.due)
             .and_then(|()| self.outcome(&pending.call, &pending.stated, &outcome))
             .map_err(|error| (line, error))
     }
 
-    fn check_end(&self, call: &Call, at: Micros, end: Micros) -> Step<()> {
-        match (at - end).abs() <= self.settings.tolerance {
+    fn check_end(&self, call: &Call, at: Micros, due: (Micros, Micros)) -> Step<()> {
+        let (begin, end) = due;
+        match (at - end).abs() <= self.settings.tolerance_of(end - begin) {
             true => Ok(()),
             false => differs(format!(
                 "{}() returns at {}, expected at {}",
@@ -530,7 +547,8 @@ impl Runner<'_> {
         }
     }
 
-    fn call(&mut self, line: u32, call: &Call, end: Option<Micros>) -> Step<()> {
+    fn call(&mut self, line: u32, call: &Call, due: (Micros, Option<Micros>)) -> Step<()> {
+        let (begin, end) = due;
         let (typed, stated) = {
             let fds = &self.fds;
             let fd = |number: i64| fds.get(&number).copied();
@@ -548,7 +566,7 @@ impl Runner<'_> {
         match (outcome, end) {
             (Some(outcome), end) => {
                 if let Some(end) = end {
-                    self.check_end(call, now, end)?;
+                    self.check_end(call, now, (begin, end))?;
                 }
                 self.outcome(call, &stated, &outcome)
             }
@@ -557,7 +575,7 @@ impl Runner<'_> {
                     line,
                     call: call.clone(),
                     stated,
-                    end,
+                    due: (begin, end),
                 });
                 Ok(())
             }

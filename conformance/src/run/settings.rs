@@ -36,6 +36,8 @@ pub struct Settings {
     pub version: IpVersion,
     /// How much too early or too late something may be.
     pub tolerance: Micros,
+    /// The same as a share of the time since the event before, in thousandths, if that is more.
+    pub tolerance_share: Micros,
     /// Microseconds per tick of TSval; 0: it is not judged.
     pub timestamp_tick: Micros,
     /// The size of the segments that an inbound packet stands for.
@@ -48,6 +50,9 @@ pub struct Settings {
 
 /// Linux's timers are exact to a tick of the clock at best; packetdrill's default.
 pub const TOLERANCE: Micros = 4000;
+
+/// The kernel's timer wheel is exact to an eighth of a timer's length (`kernel/time/timer.c`); packetdrill's default.
+pub const WHEEL_SHARE: Micros = 125;
 
 /// The port that scripts bind to, and the one that they connect to: packetdrill's.
 pub const LOCAL_PORT: u16 = 8080;
@@ -80,6 +85,7 @@ impl Settings {
         Settings {
             version,
             tolerance: TOLERANCE,
+            tolerance_share: 0,
             timestamp_tick: 0,
             mss: None,
             strict_segments: false,
@@ -117,6 +123,11 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// How much too early or too late something may be that comes `span` after what was before it.
+    pub fn tolerance_of(&self, span: Micros) -> Micros {
+        self.tolerance.max(span * self.tolerance_share / 1000)
     }
 
     pub(super) fn first_remote_port(&self) -> u16 {

@@ -251,8 +251,8 @@ impl Files {
                 Ok(Outcome::ok(0))
             }
             SystemCall::EpollWait { set, timeout } => {
-                let timeout = EpollTimeout::try_from(*timeout as i32)
-                    .map_err(|_| Failed(libc::EINVAL))?;
+                let timeout =
+                    EpollTimeout::try_from(*timeout as i32).map_err(|_| Failed(libc::EINVAL))?;
                 let mut events = [EpollEvent::empty(); 1];
                 let count = self.epoll(*set)?.wait(&mut events, timeout)?;
                 let told = |event: &EpollEvent| (event.events().bits() as u32, event.data());

@@ -4,18 +4,12 @@
 
 use std::sync::OnceLock;
 
-use nix::time::{clock_gettime, ClockId};
+use nix::time::{clock_getres, clock_gettime, ClockId};
 
 use crate::script::Micros;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub(super) type Nanos = i64;
-
-/// A time that every usual length of the kernel's tick divides (HZ is 100, 250 or 1000).
-const TICKS: Nanos = 20_000_000;
-/// How far behind a tick a script begins: packetdrill's. Most scripts do things at whole milliseconds; near a tick,
-/// the kernel would now count one tick more and now one less between them.
-const BEHIND_TICK: Nanos = 250_000;
 
 /// See above. It stands still until [`Clock::start`].
 #[derive(Default)]
@@ -39,7 +33,7 @@ impl Clock {
 
     /// The script begins at the time that is returned, which is soon.
     pub(super) fn start(&mut self) -> Nanos {
-        self.start = next_start(Clock::nanos(), tick_phase());
+        self.start = Tick::get().next_start(Clock::nanos());
         let to_wall = read(ClockId::CLOCK_REALTIME) - Clock::nanos();
         self.wall = (self.start + to_wall) / 1000;
         self.runs = true;
@@ -70,23 +64,43 @@ fn read(clock: ClockId) -> Nanos {
     }
 }
 
-/// When the kernel's ticks come, modulo [`TICKS`]; found once.
-fn tick_phase() -> Nanos {
-    static PHASE: OnceLock<Nanos> = OnceLock::new();
-    *PHASE.get_or_init(|| {
-        // The coarse clock moves with the tick.
-        let before = read(ClockId::CLOCK_MONOTONIC_COARSE);
-        while read(ClockId::CLOCK_MONOTONIC_COARSE) == before {}
-        Clock::nanos() % TICKS
-    })
+/// The kernel's tick.
+#[derive(Clone, Copy)]
+struct Tick {
+    length: Nanos,
+    /// When it comes, modulo its length.
+    phase: Nanos,
 }
 
-/// The first time behind a tick that is later than `now`.
-fn next_start(now: Nanos, phase: Nanos) -> Nanos {
-    let start = now - now % TICKS + phase % TICKS + BEHIND_TICK;
-    match start > now {
-        true => start,
-        false => start + TICKS,
+impl Tick {
+    /// Found once.
+    fn get() -> Tick {
+        static TICK: OnceLock<Tick> = OnceLock::new();
+        *TICK.get_or_init(|| {
+            // The coarse clock moves with the tick.
+            let coarse = ClockId::CLOCK_MONOTONIC_COARSE;
+            let length = match clock_getres(coarse) {
+                Ok(time) => time.tv_sec() * 1_000_000_000 + time.tv_nsec(),
+                Err(error) => panic!("clock_getres: {error}"),
+            };
+            let before = read(coarse);
+            while read(coarse) == before {}
+            Tick {
+                length,
+                phase: Clock::nanos() % length,
+            }
+        })
+    }
+
+    /// When a script begins: a quarter of a tick behind one, as packetdrill has it for ticks of a millisecond. Most
+    /// scripts do things at whole milliseconds; near a tick, the kernel would now count one tick more between them and
+    /// now one less.
+    fn next_start(self, now: Nanos) -> Nanos {
+        let start = now - now % self.length + self.phase + self.length / 4;
+        match start > now {
+            true => start,
+            false => start + self.length,
+        }
     }
 }
 
@@ -96,10 +110,11 @@ mod tests {
 
     #[test]
     fn next_start__is_behind_a_tick() {
-        for (now, phase) in [(0, 0), (123_456_789, 3_000_000), (40_000_000, 19_999_999)] {
-            let start = next_start(now, phase);
-            assert!(start > now && start <= now + 2 * TICKS);
-            assert_eq!((start - BEHIND_TICK - phase) % TICKS, 0);
+        let length = 4_000_000;
+        for (now, phase) in [(0, 0), (123_456_789, 3_000_000), (40_000_000, 3_999_999)] {
+            let start = Tick { length, phase }.next_start(now);
+            assert!(start > now && start <= now + 2 * length);
+            assert_eq!((start - 1_000_000 - phase) % length, 0);
         }
     }
 

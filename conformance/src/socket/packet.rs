@@ -226,12 +226,7 @@ fn parts(bytes: &[u8]) -> Result<Option<Parts<'_>>, String> {
             let address = |at: usize| {
                 Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).into()
             };
-            Ok(Some((
-                bytes[1],
-                bytes[9],
-                (address(12), address(16)),
-                body,
-            )))
+            Ok(Some((bytes[1], bytes[9], (address(12), address(16)), body)))
         }
         (Some(6), 40..) => {
             let body = bytes
@@ -343,11 +338,7 @@ mod tests {
 
     #[test]
     fn addresses__in_sockets() {
-        let text = |version| {
-            Addresses::new(version)
-                .remote_socket(8080)
-                .to_string()
-        };
+        let text = |version| Addresses::new(version).remote_socket(8080).to_string();
         assert_eq!(text(IpVersion::V4), "192.0.2.1:8080");
         assert_eq!(text(IpVersion::V6), "[fd3d:fa7b:d17d::1]:8080");
         assert_eq!(text(IpVersion::Mapped), "[::ffff:192.0.2.1]:8080");

@@ -100,8 +100,7 @@ pub(super) fn accept(fd: BorrowedFd<'_>) -> Result<(OwnedFd, u16)> {
     let mut address = [0u8; 128];
     let mut len = address.len() as socklen_t;
     // SAFETY: the kernel writes at most `len` bytes of the address, and the length.
-    let result =
-        unsafe { libc::accept(fd.as_raw_fd(), address.as_mut_ptr().cast(), &mut len) };
+    let result = unsafe { libc::accept(fd.as_raw_fd(), address.as_mut_ptr().cast(), &mut len) };
     let made = own(check(result)?);
     Ok((made, port_of(&address)))
 }
@@ -270,12 +269,7 @@ pub(super) fn set_option(
 }
 
 /// getsockopt(2): at most `len` bytes.
-pub(super) fn option(
-    fd: BorrowedFd<'_>,
-    level: c_int,
-    name: c_int,
-    len: usize,
-) -> Result<Vec<u8>> {
+pub(super) fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0u8; len];
     let mut told = len as socklen_t;
     // SAFETY: the kernel writes at most `told` bytes, for which there is room, and the length.
@@ -331,8 +325,13 @@ pub(super) fn tun_attach(fd: BorrowedFd<'_>, name: &str) -> Result<()> {
 /// Says what the reader of a tun device copes with (TUN_F_*).
 pub(super) fn tun_offload(fd: BorrowedFd<'_>, offload: u32) -> Result<()> {
     // SAFETY: TUNSETOFFLOAD takes a number.
-    let result =
-        unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload)) };
+    let result = unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(offload),
+        )
+    };
     check(result).map(drop)
 }
 

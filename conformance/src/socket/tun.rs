@@ -124,6 +124,9 @@ mod tests {
         let several = header(&v4, &packet(1000));
         assert_eq!(several[1], GSO_TCPV4);
         assert_eq!(several[4..6], 1000u16.to_ne_bytes());
-        assert_eq!(header(&Addresses::new(IpVersion::V6), &packet(1))[1], GSO_TCPV6);
+        assert_eq!(
+            header(&Addresses::new(IpVersion::V6), &packet(1))[1],
+            GSO_TCPV6
+        );
     }
 }
