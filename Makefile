@@ -119,11 +119,27 @@ packetdrill:
 		$(call cargo,run --quiet,conformance) -- --scripts "$(PACKETDRILL)" --catalogue conformance/scripts.tsv --quiet; \
 	else echo "  skipped packetdrill's scripts: no kernel source here (make setup)"; fi
 
+# What the virtual machine gets for them: the module, the runner and the scripts.
+PHONY += job-conformance
+job-conformance: module
+	@scripts/setup vm
+	@$(call cargo,build --release --quiet,conformance)
+	@scripts/stage-conformance "$(PACKETDRILL)" build/module
+
+# Of the changes of a script each is tried on the engine, and so many on each TCP in a kernel, where one takes a
+# quarter of a second.
+MUTANTS ?= 2
+CONFORMANCE = $(call cargo,run --quiet --release,conformance) -- --scripts "$(PACKETDRILL)" --catalogue conformance/scripts.tsv
+
 PHONY += conformance
-conformance: ## packetdrill's scripts on the engine, each change of them, and Documentation/conformance.md; SCRIPTS='a b', BLESS=1
-	@$(SETUP_kernel)
-	@$(call cargo,run --quiet --release,conformance) -- --scripts "$(PACKETDRILL)" --catalogue conformance/scripts.tsv \
-		$(if $(BLESS),--bless) $(if $(SCRIPTS),,--table Documentation/conformance.md) --mutate $(SCRIPTS)
+conformance: job-conformance ## packetdrill's scripts on the engine and in a kernel, changes of them, and Documentation/conformance.md; SCRIPTS='a b', BLESS=1
+	@code=0; rm -rf $(B)/conformance; mkdir -p $(B)/conformance; \
+	$(CONFORMANCE) --mutate $(SCRIPTS) || code=1; \
+	scripts/vm run --mode icount --smp 1 --module --timeout 3000 --job $(B)/job/conformance --out $(B)/conformance \
+		--log $(B)/log/conformance.log -- "./in-guest.sh $(MUTANTS) $(SCRIPTS)" || code=1; \
+	$(CONFORMANCE) --quiet $(if $(BLESS),--bless) --module-results $(B)/conformance/module.tsv \
+		--builtin-results $(B)/conformance/builtin.tsv $(if $(SCRIPTS),,--table Documentation/conformance.md) $(SCRIPTS) || code=1; \
+	exit $$code
 
 # Deadlines that only a hang reaches, on slow machines too.
 STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240

@@ -30,7 +30,7 @@ pub enum On {
     /// The engine.
     Engine,
     /// The module, in a kernel.
-    Socket,
+    Module,
     /// The kernel's own TCP.
     Builtin,
 }
@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(catalogue.text(), text);
         let one = catalogue.entry("one");
         assert_eq!(one.passes(On::Engine).len(), 2);
-        assert_eq!(one.passes(On::Socket), []);
+        assert_eq!(one.passes(On::Module), []);
         assert_eq!(one.passes(On::Builtin), [IpVersion::V6]);
-        catalogue.set_passes(On::Socket, "one", vec![IpVersion::V4]);
+        catalogue.set_passes(On::Module, "one", vec![IpVersion::V4]);
         assert!(catalogue.text().contains("\tipv4 ipv6\tipv4\tipv6\n"));
         assert_eq!(
             catalogue.entry("two").waits_for,

@@ -45,14 +45,14 @@ struct Options {
 
     /// The results of a run with --backend socket, for --table and --bless.
     #[arg(long, value_name = "FILE")]
-    socket_results: Option<PathBuf>,
+    module_results: Option<PathBuf>,
 
     /// The results of a run with --builtin.
     #[arg(long, value_name = "FILE")]
     builtin_results: Option<PathBuf>,
 
     /// Writes a table of the results on all back ends; this run is that on the engine.
-    #[arg(long, value_name = "FILE", requires_all = ["socket_results", "builtin_results"])]
+    #[arg(long, value_name = "FILE", requires_all = ["module_results", "builtin_results"])]
     table: Option<PathBuf>,
 
     /// How much too early or too late something may be, where the script does not say.
@@ -86,7 +86,7 @@ impl Options {
         match (self.backend, self.builtin) {
             (Backend::Engine, false) => Ok((Bed::Engine, On::Engine)),
             (Backend::Engine, true) => Err("--builtin is for --backend socket".into()),
-            (Backend::Socket, false) => Ok((Bed::Socket(Stack::oxtcp()?), On::Socket)),
+            (Backend::Socket, false) => Ok((Bed::Socket(Stack::oxtcp()?), On::Module)),
             (Backend::Socket, true) => Ok((Bed::Socket(Stack::Builtin), On::Builtin)),
         }
     }
@@ -108,7 +108,7 @@ fn work(options: &Options) -> Result<bool, String> {
     let (bed, on) = options.bed()?;
     let read = |path: &Option<PathBuf>| path.as_deref().map(results::read).transpose();
     let (module, builtin) = (
-        read(&options.socket_results)?,
+        read(&options.module_results)?,
         read(&options.builtin_results)?,
     );
     let mut catalogue = match &options.catalogue {
@@ -131,7 +131,7 @@ fn work(options: &Options) -> Result<bool, String> {
     }
     let mut good = ktap.end();
     if let (true, Some(path)) = (options.bless, &options.catalogue) {
-        let others = [(On::Socket, &module), (On::Builtin, &builtin)];
+        let others = [(On::Module, &module), (On::Builtin, &builtin)];
         let others = others
             .into_iter()
             .filter_map(|(on, rows)| Some((on, rows.as_ref()?)));
@@ -156,7 +156,7 @@ fn work(options: &Options) -> Result<bool, String> {
     if let (Some(path), Some(module), Some(builtin)) = (&options.table, &module, &builtin) {
         let results = Results {
             engine: &rows,
-            socket: module,
+            module,
             builtin,
         };
         write(path, &report::table(&results))?;
@@ -187,7 +187,7 @@ fn run(case: &Case, bed: Bed, on: On, catalogue: &Catalogue, tolerance: Option<i
         // What oxtcp lacks, the built-in TCP has.
         waits_for: match on {
             On::Builtin => None,
-            On::Engine | On::Socket => catalogue.entry(&case.name).waits_for,
+            On::Engine | On::Module => catalogue.entry(&case.name).waits_for,
         },
         verdicts,
     }
@@ -240,7 +240,7 @@ impl Ktap {
         let count = |kind: &str| self.counts.get(kind).copied().unwrap_or(0);
         let on = match self.on {
             On::Engine => "engine",
-            On::Socket => "module",
+            On::Module => "module",
             On::Builtin => "built-in TCP",
         };
         println!(

@@ -69,7 +69,7 @@ pub struct Results<'a> {
     /// On the engine.
     pub engine: &'a [Row],
     /// With the module in a kernel.
-    pub socket: &'a [Row],
+    pub module: &'a [Row],
     /// On the kernel's own TCP.
     pub builtin: &'a [Row],
 }
@@ -100,7 +100,7 @@ pub fn table(results: &Results<'_>) -> String {
          no fault of ours, or needs another kernel's settings.\n",
         now.len(),
         count(results.engine),
-        count(results.socket),
+        count(results.module),
         count(results.builtin)
     );
     let _ = writeln!(
@@ -112,7 +112,7 @@ pub fn table(results: &Results<'_>) -> String {
     );
     for row in &now {
         let engine = verdict(Some(row));
-        let module = verdict(find(results.socket, &row.name));
+        let module = verdict(find(results.module, &row.name));
         let module = match module == engine && !row.passes() {
             true => "the same".to_string(),
             false => module,
@@ -147,7 +147,7 @@ pub fn table(results: &Results<'_>) -> String {
             "| {feature} | {} | {} | {} | {} |",
             waiting.len(),
             passing(results.engine).join(", "),
-            passing(results.socket).join(", "),
+            passing(results.module).join(", "),
             passing(results.builtin).len()
         );
     }

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use oxtcp_conformance::engine::Engine;
-use oxtcp_conformance::mutate::mutants;
-use oxtcp_conformance::run::{run, IpVersion, Settings, Verdict};
+use oxtcp_conformance::mutate::{mutants, sample};
+use oxtcp_conformance::run::{run, IpVersion, Settings, Verdict, WHEEL_SHARE};
 use oxtcp_conformance::script::{parse, Script};
 
 /// A handshake, passively: 100 bytes can follow.
@@ -256,4 +256,44 @@ fn every_mutant_is_noticed() {
         count += usize::from(!passes);
     }
     assert!(count > 120, "{count}");
+}
+
+#[test]
+fn a_sample_of_mutants_is_always_the_same() {
+    let (script, settings) = script(&format!("{SERVER}{WRITE}"));
+    let all = || mutants(&script, &settings);
+    let names = |name: &str, count| -> Vec<String> {
+        let sample = sample(all(), name, count);
+        sample
+            .iter()
+            .map(|mutant| format!("{}: {}", mutant.line, mutant.what))
+            .collect()
+    };
+    assert_eq!(names("a", 5), names("a", 5));
+    assert_ne!(names("a", 5), names("b", 5));
+    assert_eq!(names("a", 5).len(), 5);
+    assert_eq!(names("a", 100_000).len(), all().len());
+}
+
+#[test]
+fn a_share_of_the_time_before_is_tolerated_where_timers_are_coarse() {
+    let (_, mut settings) = script(SERVER);
+    assert_eq!(settings.tolerance_of(1_000_000), 4000);
+    settings.tolerance_share = WHEEL_SHARE;
+    assert_eq!(settings.tolerance_of(1_000_000), 125_000);
+    assert_eq!(settings.tolerance_of(10_000), 4000);
+    // A mutant of a time is beyond that, too.
+    let lines = format!("{SERVER}+0 write(4, ..., 100) = 100\n+0 > P. 1:101(100) ack 1 <...>\n+.23~+.25 > P. 1:101(100) ack 1 <...>");
+    let (script, _) = script(&lines);
+    assert_eq!(run_script(&script, &settings), Verdict::Pass { unread: 0 });
+    let moved = mutants(&script, &settings);
+    let moved: Vec<_> = moved
+        .iter()
+        .filter(|mutant| mutant.what.starts_with("expected "))
+        .collect();
+    assert!(moved.len() >= 6);
+    for mutant in moved {
+        let verdict = run_script(&mutant.script, &settings);
+        assert!(matches!(verdict, Verdict::Fail(_)), "{}", mutant.line);
+    }
 }
