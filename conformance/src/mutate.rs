@@ -85,8 +85,13 @@ pub fn mutants(script: &Script, settings: &Settings) -> Vec<Mutant> {
             found.push(Mutant {
                 line: event.line,
                 what: "a packet is expected twice".into(),
-                equivalent: (event.when == When::Any)
-                    .then_some("at `*`, the same packet sent again much later fits too"),
+                equivalent: match event.when {
+                    When::Any => Some("at `*`, the same packet sent again much later fits too"),
+                    when if waits(when) && is_one_of_a_row(script, at) => {
+                        Some("of packets that come again and again at the same interval there is one more, if it is waited for")
+                    }
+                    _ => None,
+                },
                 script: more,
             });
             // Of what a connection sends after the last packet that is stated, the language sees nothing.
@@ -107,6 +112,16 @@ pub fn mutants(script: &Script, settings: &Settings) -> Vec<Mutant> {
         }
     }
     found
+}
+
+/// Whether the packet at `at` stands next to one that is the same.
+fn is_one_of_a_row(script: &Script, at: usize) -> bool {
+    let same = |other: &Event| {
+        let event = &script.events[at];
+        (other.when, &other.action) == (event.when, &event.action)
+    };
+    let before = at.checked_sub(1).and_then(|at| script.events.get(at));
+    before.is_some_and(same) || script.events.get(at + 1).is_some_and(same)
 }
 
 /// Whether an event is expected later than the one before.

@@ -8,6 +8,8 @@ use crate::backend::{Control, ControlData, Outcome, Output};
 use crate::call::{Stated, StatedControl, StatedData, SystemCall};
 use crate::script::{errno_name, errno_number, Call};
 
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+
 impl Runner<'_> {
     /// A call is about to begin.
     pub(super) fn before_call(&mut self, call: &SystemCall) {
@@ -18,6 +20,15 @@ impl Runner<'_> {
         match call {
             // The port is known when the SYN is seen.
             SystemCall::Connect(fd) if peer.fd == Some(*fd) => {
+                peer.stage = Stage::Connecting;
+                peer.set_remote_port(connect_port);
+            }
+            // Fast Open's way to connect.
+            SystemCall::Send(transfer)
+                if transfer.flags & MSG_FASTOPEN != 0
+                    && peer.stage == Stage::New
+                    && peer.fd == Some(transfer.fd) =>
+            {
                 peer.stage = Stage::Connecting;
                 peer.set_remote_port(connect_port);
             }
