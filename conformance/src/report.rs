@@ -96,8 +96,7 @@ pub fn table(results: &Results<'_>) -> String {
     };
     let _ = writeln!(
         text,
-        "**Of {} scripts, {} pass on the engine, {} with the module in a kernel.** The kernel's own TCP passes {} there: what it does not pass is \
-         no fault of ours, or needs another kernel's settings.\n",
+        "**Of {} scripts, {} pass on the engine, {} with the module in a kernel.** The kernel's own TCP passes {} there, which tests the runner.\n",
         now.len(),
         count(results.engine),
         count(results.module),
