@@ -212,7 +212,7 @@ impl SynReceived {
         link.owed = Owed::NONE;
         timers.set(
             TimerKind::Retransmit,
-            cx.now + syn_timeout(cx, self.duplex.snd.retransmits()),
+            cx.now + syn_ack_timeout(cx, self.duplex.snd.retransmits()),
         );
         let scaled = link.snd_scale.get() != 0 || link.rcv_scale.get() != 0;
         Some(Transmit {
@@ -249,6 +249,12 @@ pub(super) fn send_mss(peer: u16, path: u16, options: &SocketOptions) -> u16 {
 fn syn_timeout(cx: &Context<'_>, resent: u8) -> Duration {
     let doublings = resent.saturating_sub(cx.config.syn_linear_timeouts);
     INITIAL_RTO.backed_off(doublings).min(cx.config.rto_max)
+}
+
+/// How long to wait for the answer to a SYN-ACK that has been sent `resent` times again: only SYNs have linear ones (Linux's
+/// tcp_retransmit_timer).
+fn syn_ack_timeout(cx: &Context<'_>, resent: u8) -> Duration {
+    INITIAL_RTO.backed_off(resent).min(cx.config.rto_max)
 }
 
 impl Connection {
@@ -331,7 +337,7 @@ impl Connection {
         );
         connection
             .timers
-            .set(TimerKind::Retransmit, cx.now + syn_timeout(cx, 0));
+            .set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0));
         connection
     }
 
@@ -416,7 +422,8 @@ impl Connection {
             _ => return,
         };
         let limit = match &self.phase {
-            Phase::SynReceived(_) => cx.config.synack_retries,
+            // After a simultaneous open: an active one, as in Linux.
+            Phase::SynReceived(_) => limit,
             // The linear ones come on top (Linux's tcp_write_timeout).
             _ => limit.saturating_add(cx.config.syn_linear_timeouts),
         };
@@ -428,21 +435,21 @@ impl Connection {
             self.give_up();
             return;
         }
-        match &mut self.phase {
+        let resent = resent.saturating_add(1);
+        let timeout = match &mut self.phase {
             Phase::SynSent(open) => {
-                open.resent = open.resent.saturating_add(1);
+                open.resent = resent;
                 open.syn_owed = true;
+                syn_timeout(cx, resent)
             }
             Phase::SynReceived(s) => {
                 s.duplex.snd.count_retransmit();
                 s.syn_ack_owed = true;
+                syn_ack_timeout(cx, resent)
             }
-            _ => {}
-        }
+            _ => return,
+        };
         // Should the caller fail to poll, the timer runs all the same.
-        self.timers.set(
-            TimerKind::Retransmit,
-            cx.now + syn_timeout(cx, resent.saturating_add(1)),
-        );
+        self.timers.set(TimerKind::Retransmit, cx.now + timeout);
     }
 }

@@ -288,6 +288,25 @@ fn simultaneous_open() {
     assert_eq!(peer.sent_short(), [(TransmitKind::Data, 0, 10)]);
 }
 
+/// Linux's tcp_retransmit_timer and tcp_write_timeout: the linear timeouts are a SYN's alone, and tcp_syn_retries counts, in
+/// place of tcp_synack_retries.
+#[test]
+fn simultaneous_open__retries() {
+    let mut peer = syn_sent();
+    let _ = peer.next();
+    let _ = peer.give(seg(Flags::SYN, IRS, ZERO, 0));
+    let _ = peer.next();
+    let mut waited = std::vec::Vec::new();
+    while peer.conn.state() == State::SynReceived {
+        waited.push(peer.expire() / 1000);
+        let sent = peer.sent();
+        let open = peer.conn.state() == State::SynReceived;
+        assert_eq!(sent.len(), usize::from(open));
+    }
+    assert_eq!(waited, [1, 2, 4, 8, 16, 32, 64]);
+    assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+}
+
 #[test]
 fn syn_received__table() {
     // (flags, seq, ack) -> (state, reply)
