@@ -32,6 +32,21 @@ pub fn acknowledgment_timer(conn: &Connection) -> Option<TimerKind> {
 
 impl Watch {
     pub fn check(&mut self, name: &str, conn: &Connection, flight: Option<&Flight>, now: Instant) {
+        self.check_numbers_and_timers(name, conn, now);
+        if conn.state() != State::Closed {
+            check_flight(name, conn, flight);
+        }
+    }
+
+    /// What was sent last did not leave, and counts as not sent: SND.NXT may be where it was before.
+    pub fn on_refusal(&mut self, conn: &Connection) {
+        if let Some(seen) = &mut self.seen {
+            seen.nxt = SeqNum::min(seen.nxt, conn.snd_nxt());
+        }
+    }
+
+    /// As [`check`](Watch::check), where the memory for what is in flight was taken away and the connection has not seen it.
+    pub fn check_numbers_and_timers(&mut self, name: &str, conn: &Connection, now: Instant) {
         let state = conn.state();
         if matches!(state, State::Closed) {
             assert_eq!(
@@ -83,7 +98,6 @@ impl Watch {
             resent: conn.total_retransmits(),
         });
         check_timers(name, conn, now);
-        check_flight(name, conn, flight);
     }
 }
 

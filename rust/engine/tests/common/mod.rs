@@ -4,11 +4,16 @@
 #![allow(dead_code)]
 
 pub mod app;
+pub mod driver;
+pub mod duo;
 pub mod host;
 pub mod invariants;
 pub mod link;
+pub mod lone;
 pub mod memory;
+pub mod op;
 pub mod packet;
 pub mod rng;
 pub mod stand;
+pub mod wire;
 pub mod world;

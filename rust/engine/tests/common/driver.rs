@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A connection and its caller's side, driven by [`Op`]s. What the engine promises is asserted at every step: numbers only
+//! move forward, what is handed over is the stream without gap or double, nothing is sent that the peer's window or
+//! ours forbids, and whatever is owed has a timer.
+//!
+//! Bytes are counted here, not kept: octet `n` of a stream is always the same byte, so ranges tell all.
+
+use super::invariants::Watch;
+use super::op::{self, Op, Switch};
+use super::stand::leads;
+use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::wire::{Flags, Header};
+use oxtcp_engine::{
+    BurstLimit, Connection, Context, Duration, Event, Flight, FlightMemory, Payload, Refusal, Rx,
+    Segment, SeqNum, SeqRange, State, Transmit, TransmitKind,
+};
+
+/// Memory for what is in flight, there or not.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    flight: Option<Box<Flight>>,
+    /// No new memory is to be had.
+    pub none: bool,
+}
+
+impl FlightMemory for Shelf {
+    fn get(&mut self) -> Option<&mut Flight> {
+        self.flight.as_deref_mut()
+    }
+
+    fn make(&mut self) -> Option<&mut Flight> {
+        if self.none {
+            return self.get();
+        }
+        Some(self.flight.get_or_insert_with(Box::default))
+    }
+
+    fn release(&mut self) {
+        self.flight = None;
+    }
+}
+
+/// A refusal to come.
+#[derive(Clone, Copy, Debug)]
+struct Refuse {
+    why: Refusal,
+    after: u8,
+    share: u8,
+}
+
+#[derive(Clone, Debug)]
+pub struct Driver {
+    pub conn: Connection,
+    pub shelf: Shelf,
+    pub reassembly: Reassembly,
+    /// What came out of order and is kept, in the order of its coming.
+    kept: Vec<SeqRange>,
+    /// The number of the next byte of the peer's stream; known with the connection.
+    next: Option<SeqNum>,
+    /// Bytes that the program has not read, and the buffer for them.
+    queue: u32,
+    pub buffer: u32,
+    /// Bytes handed over, ever, and written.
+    pub received: u64,
+    pub written: u64,
+    with_reassembly: bool,
+    /// There is memory for so many bytes of the next segment.
+    room: u32,
+    burst: u32,
+    held: bool,
+    refuse: Option<Refuse>,
+    pub established: bool,
+    pub end_of_file: bool,
+    pub closed: bool,
+    /// The memory for what is in flight was taken away: what the connection knows of it is stale.
+    lossy: bool,
+    reneged: bool,
+    /// Up to where the peer's window, and ours, was ever open.
+    peer_edge: Option<SeqNum>,
+    our_edge: Option<SeqNum>,
+    state: State,
+    watch: Watch,
+}
+
+/// Written and not acknowledged, at most: the send buffer.
+const SEND_BUFFER: u32 = 1 << 20;
+
+impl Driver {
+    pub fn new(conn: Connection, buffer: u32) -> Self {
+        let state = conn.state();
+        let opening = matches!(state, State::SynSent | State::SynReceived);
+        let known = state != State::SynSent;
+        // What the peer's SYN says counts from its acknowledgment of ours.
+        let una = conn.snd_una().add(u32::from(opening));
+        Driver {
+            next: known.then(|| {
+                let fin = !conn.can_receive() && state != State::Closed;
+                conn.rcv_nxt().sub(u32::from(fin))
+            }),
+            peer_edge: known.then(|| una.add(conn.snd_wnd())),
+            our_edge: known.then(|| conn.rcv_nxt().add(conn.rcv_wnd())),
+            established: !opening,
+            end_of_file: known && !conn.can_receive(),
+            conn,
+            shelf: Shelf::default(),
+            reassembly: Reassembly::new(),
+            kept: Vec::new(),
+            queue: 0,
+            buffer,
+            received: 0,
+            written: 0,
+            with_reassembly: true,
+            room: u32::MAX,
+            burst: 65_000,
+            held: false,
+            refuse: None,
+            closed: false,
+            lossy: false,
+            reneged: false,
+            state,
+            watch: Watch::default(),
+        }
+    }
+
+    /// Goes on with memory that the connection has used before.
+    pub fn with_memory(mut self, flight: Option<Flight>, reassembly: Reassembly) -> Self {
+        self.shelf.flight = flight.map(Box::new);
+        self.kept = reassembly.iter().collect();
+        self.reassembly = reassembly;
+        self
+    }
+
+    /// A segment has arrived. Its payload's accepted part comes back, as offset and length.
+    pub fn on_segment(&mut self, cx: &Context<'_>, segment: &Segment) -> (u32, u32) {
+        let header = &segment.header;
+        let syn_sent = self.conn.state() == State::SynSent;
+        self.note_peer_window(segment);
+        // As the adapter does it: what is in order takes the place of what is not.
+        let in_order = !segment.payload().start.after(self.conn.rcv_nxt());
+        if self.free() == 0 && in_order && segment.payload_len > 0 && !self.kept.is_empty() {
+            self.renege();
+        }
+        let room = self.free().min(self.room);
+        // Memory that there is stays until it is empty.
+        let with_reassembly = self.with_reassembly || !self.reassembly.is_empty();
+        let rx = Rx {
+            reassembly: with_reassembly.then_some(&mut self.reassembly),
+            room,
+        };
+        let verdict = self.conn.on_segment(cx, segment, rx, &mut self.shelf);
+        let start = segment.payload().start;
+        if syn_sent && !matches!(self.conn.state(), State::SynSent | State::Closed) {
+            assert!(header.flags.syn(), "open without a SYN: {segment:?}");
+            self.next = Some(start);
+            self.our_edge = None;
+        }
+        let (skip, len) = match verdict {
+            Payload::None => (0, 0),
+            Payload::InOrder { skip, len } | Payload::OutOfOrder { skip, len } => (skip, len),
+        };
+        assert!(len <= room, "{verdict:?} with room {room}: {segment:?}");
+        let end = skip
+            .checked_add(len)
+            .filter(|end| *end <= segment.payload_len);
+        assert!(end.is_some(), "{verdict:?} of {segment:?}");
+        let range = SeqRange::new(start.add(skip), len);
+        let offered = |range: SeqRange| self.our_edge.is_none_or(|e| range.end().before_eq(e));
+        match verdict {
+            Payload::None => {}
+            Payload::InOrder { .. } => {
+                assert!(len > 0, "{verdict:?}");
+                assert_eq!(Some(range.start), self.next, "not next in the stream");
+                assert!(offered(range), "beyond the window offered: {segment:?}");
+                self.hand_over(range.end());
+            }
+            Payload::OutOfOrder { .. } => {
+                assert!(len > 0 && with_reassembly, "{verdict:?}");
+                assert!(offered(range), "beyond the window offered: {segment:?}");
+                self.kept.push(range);
+            }
+        }
+        self.take_kept();
+        self.check_next();
+        (skip, len)
+    }
+
+    fn hand_over(&mut self, end: SeqNum) {
+        if let Some(next) = self.next {
+            let len = next.distance_to(end);
+            self.queue = self.queue.saturating_add(len);
+            self.received += u64::from(len);
+            self.next = Some(end);
+        }
+    }
+
+    /// Moves kept bytes that RCV.NXT has passed.
+    fn take_kept(&mut self) {
+        while let Some(next) = self.next {
+            let more = |kept: &&SeqRange| kept.start.before_eq(next) && kept.end().after(next);
+            let Some(range) = self.kept.iter().find(more).copied() else {
+                break;
+            };
+            if !next.before(self.conn.rcv_nxt()) {
+                break;
+            }
+            self.hand_over(range.end());
+        }
+        if let Some(next) = self.next {
+            self.kept.retain(|kept| kept.end().after(next));
+        }
+    }
+
+    /// "Every byte of the stream before RCV.NXT has been handed to the caller", and none behind it.
+    fn check_next(&self) {
+        let Some(next) = self.next else { return };
+        if self.conn.state() == State::Closed {
+            return;
+        }
+        let ahead = next.distance_to(self.conn.rcv_nxt());
+        let fin = u32::from(!self.conn.can_receive());
+        assert!(
+            ahead == 0 || ahead == fin,
+            "RCV.NXT is {ahead} ahead of the bytes: {:?}",
+            self.conn
+        );
+    }
+
+    /// What the peer allows, at most: an acknowledgment outside of what is in flight says nothing.
+    fn note_peer_window(&mut self, segment: &Segment) {
+        let header = &segment.header;
+        let (una, nxt) = (self.conn.snd_una(), self.conn.snd_nxt());
+        if !header.flags.ack() {
+            // The SYN of a simultaneous open.
+            if header.flags.syn() && self.conn.state() == State::SynSent {
+                self.raise_peer_edge(una.add(1).add(u32::from(header.window)));
+            }
+            return;
+        }
+        if header.ack.before(una) || header.ack.after(nxt) {
+            return;
+        }
+        let scale = match (header.flags.syn(), self.conn.negotiated()) {
+            (false, Some(agreed)) => agreed.snd_scale,
+            _ => Default::default(),
+        };
+        self.raise_peer_edge(header.ack.add(scale.widen(header.window)));
+    }
+
+    fn raise_peer_edge(&mut self, edge: SeqNum) {
+        self.peer_edge = Some(self.peer_edge.map_or(edge, |old| SeqNum::max(old, edge)));
+    }
+
+    pub fn tick(&mut self, cx: &Context<'_>) {
+        for _ in 0..10 {
+            if self.conn.poll_timeout().is_none_or(|at| at > cx.now) {
+                return;
+            }
+            self.conn.on_timer(cx, &mut self.shelf);
+            self.check_next();
+        }
+        let timer = self.conn.timer();
+        assert!(
+            timer.is_none_or(|(_, at)| at > cx.now),
+            "a timer that never comes to rest: {timer:?}"
+        );
+    }
+
+    /// A call of the user's, of the layers below, or of the network's; false for an operation of another kind.
+    pub fn apply(&mut self, cx: &Context<'_>, op: &Op) -> bool {
+        match *op {
+            Op::Write { len, .. } => self.write(cx, u32::from(len)),
+            Op::Read { len, .. } => self.read(cx, u32::from(len)),
+            Op::Shutdown { .. } => self.conn.shutdown_write(cx),
+            Op::Close { .. } => {
+                self.conn.close(cx, self.queue > 0);
+                self.closed = true;
+            }
+            Op::Abort { .. } => {
+                self.conn.abort(cx);
+                self.closed = true;
+            }
+            Op::Switch { what, on, .. } => match what {
+                Switch::Nodelay => self.conn.set_nodelay(on),
+                Switch::Cork => self.conn.set_cork(on),
+                Switch::More => self.conn.set_more(on),
+            },
+            Op::Options { which, value, .. } => {
+                self.conn.set_options(cx, op::options(which, value))
+            }
+            Op::Buffer { len, .. } => {
+                self.buffer = u32::from(len);
+                self.tell_space(cx);
+            }
+            Op::PathMss { mss, .. } => self.conn.set_path_mss(cx, mss),
+            Op::Unreachable { hard, at, .. } => {
+                let seq = self.conn.snd_una().add(u32::from(at));
+                self.conn.on_unreachable(cx, seq, hard);
+            }
+            Op::Burst { limit, .. } => self.burst = u32::from(limit),
+            Op::Hold { on, .. } => self.held = on,
+            Op::Refuse {
+                why, after, share, ..
+            } => {
+                self.refuse = Some(Refuse {
+                    why: op::refusal(why),
+                    after: after % 4,
+                    share,
+                })
+            }
+            Op::Memory {
+                flight,
+                reassembly,
+                room,
+                ..
+            } => {
+                self.shelf.none = !flight;
+                self.with_reassembly = reassembly;
+                self.room = match room {
+                    u16::MAX => u32::MAX,
+                    room => u32::from(room),
+                };
+            }
+            Op::Forget { .. } => {
+                self.lossy |= self.shelf.flight.is_some();
+                self.shelf.flight = None;
+            }
+            Op::Renege { .. } => self.renege(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Nothing is in the way any more: memory, queues, options.
+    pub fn relent(&mut self, cx: &Context<'_>) {
+        self.shelf.none = false;
+        self.with_reassembly = true;
+        self.room = u32::MAX;
+        self.held = false;
+        self.refuse = None;
+        self.conn.set_cork(false);
+        if self.buffer < 5_000 {
+            self.buffer = 5_000;
+        }
+        self.tell_space(cx);
+    }
+
+    fn write(&mut self, cx: &Context<'_>, len: u32) {
+        let waits = self
+            .conn
+            .first_unacked_byte()
+            .distance_to(self.conn.write_seq());
+        let len = len.min(SEND_BUFFER.saturating_sub(waits));
+        if self.conn.can_send() {
+            self.written += u64::from(len);
+            self.conn.write(cx, len);
+        }
+    }
+
+    pub fn read(&mut self, cx: &Context<'_>, len: u32) {
+        let len = len.min(self.queue);
+        self.queue -= len;
+        if let Some(larger) = self.conn.on_consumed(cx, len, 1 << 20) {
+            assert!(larger <= 1 << 20);
+            self.buffer = self.buffer.max(larger);
+        }
+        self.tell_space(cx);
+    }
+
+    fn tell_space(&mut self, cx: &Context<'_>) {
+        let free = self.buffer.saturating_sub(self.queue);
+        self.conn.set_recv_space(cx, free, self.buffer);
+    }
+
+    fn renege(&mut self) {
+        self.reneged = true;
+        self.reassembly.clear();
+        self.kept.clear();
+    }
+
+    fn free(&self) -> u32 {
+        let kept: u32 = self.reassembly.iter().map(|range| range.len).sum();
+        self.buffer.saturating_sub(self.queue).saturating_sub(kept)
+    }
+
+    pub fn set_burst(&mut self, limit: u16) {
+        self.burst = u32::from(limit);
+    }
+
+    pub fn unread(&self) -> u32 {
+        self.queue
+    }
+
+    /// Polls until there is nothing more to send; what has left comes back.
+    pub fn settle(&mut self, cx: &Context<'_>) -> Vec<Transmit> {
+        let mut sent = Vec::new();
+        self.events();
+        for round in 0.. {
+            assert!(round < 10_000, "sends for ever: {:?}", self.conn);
+            let wait = self.held && self.conn.unacked() > 0 && self.conn.may_send_data();
+            let transmit = match wait {
+                true => self.conn.poll_without_data(cx),
+                false => {
+                    let limit = BurstLimit(self.burst);
+                    self.conn.poll_transmit(cx, limit, &mut self.shelf)
+                }
+            };
+            let Some(transmit) = transmit else { break };
+            self.check_transmit(&transmit);
+            match self.refuse {
+                Some(Refuse { why, after: 0, .. }) => {
+                    sent.extend(self.refused(cx, transmit));
+                    if why != Refusal::Congested {
+                        break;
+                    }
+                }
+                _ => sent.push(transmit),
+            }
+            if let Some(refuse) = &mut self.refuse {
+                refuse.after = refuse.after.saturating_sub(1);
+            }
+        }
+        self.events();
+        self.check(cx);
+        sent
+    }
+
+    /// The layers below do not take it, or take only its beginning.
+    fn refused(&mut self, cx: &Context<'_>, transmit: Transmit) -> Option<Transmit> {
+        let Refuse { why, share, .. } = self.refuse.take()?;
+        let len = transmit.payload.len;
+        let part = u32::from(share).saturating_mul(u32::from(transmit.mss));
+        let sent = match why {
+            Refusal::Congested => len,
+            _ if part < len => part,
+            _ => 0,
+        };
+        self.conn
+            .on_refusal(cx, &transmit, sent, why, &mut self.shelf);
+        self.watch.on_refusal(&self.conn);
+        let mut left = transmit;
+        left.payload.len = sent;
+        if sent < len {
+            left.header.flags.remove(Flags::FIN.union(Flags::PSH));
+        }
+        (why == Refusal::Congested || sent > 0).then_some(left)
+    }
+
+    fn events(&mut self) {
+        let events = self.conn.take_events();
+        if events.contains(Event::Established) {
+            assert!(!self.established, "established twice");
+            self.established = true;
+        }
+        if events.contains(Event::PeerClosed) {
+            assert!(!self.end_of_file, "two ends of file");
+            self.end_of_file = true;
+        }
+        if events.contains(Event::Error) {
+            assert!(self.conn.error().is_some());
+        }
+    }
+
+    fn check_transmit(&mut self, transmit: &Transmit) {
+        let header = &transmit.header;
+        let flags = header.flags;
+        let range = transmit.payload;
+        let conn = &self.conn;
+        check_wire(header);
+        let opening = matches!(conn.state(), State::SynSent | State::SynReceived);
+        assert!(!flags.syn() || opening, "{transmit:?}");
+        if !matches!(transmit.kind, TransmitKind::Reset | TransmitKind::Syn) {
+            assert!(flags.ack(), "{transmit:?}");
+            assert_eq!(header.ack, conn.rcv_nxt(), "{transmit:?}");
+        }
+        if !range.is_empty() {
+            assert!(transmit.mss > 0, "{transmit:?}");
+            assert!(
+                range.len <= self.burst.max(u32::from(transmit.mss)),
+                "{transmit:?} for a burst of {}",
+                self.burst
+            );
+            assert_eq!(range.start, header.seq.add(u32::from(flags.syn())));
+            assert!(
+                range.start.after_eq(conn.first_unacked_byte()),
+                "{transmit:?}"
+            );
+            assert!(range.end().before_eq(conn.write_seq()), "{transmit:?}");
+            // A probe asks for what is not allowed.
+            if transmit.kind != TransmitKind::Probe {
+                let edge = self.peer_edge.unwrap_or(range.start);
+                assert!(
+                    range.end().before_eq(edge),
+                    "beyond the peer's window, which ends at {edge:?}: {transmit:?}"
+                );
+            }
+        }
+        // A tail loss probe has a kind of its own (RFC 8985 section 7.3); a single segment may always go.
+        let counts = matches!(
+            transmit.kind,
+            TransmitKind::Data | TransmitKind::Retransmission
+        );
+        if counts && !range.is_empty() && !self.lossy && !self.shelf.none {
+            let flight = conn.in_network(self.shelf.flight.as_deref());
+            let most = conn.cwnd().max(u32::from(transmit.mss)) + 1;
+            assert!(
+                flight <= most || flight == range.len,
+                "{flight} in flight, cwnd {}: {transmit:?} {conn:?}",
+                conn.cwnd()
+            );
+        }
+        self.check_offer(transmit);
+    }
+
+    /// What our segments promise and report.
+    fn check_offer(&mut self, transmit: &Transmit) {
+        let header = &transmit.header;
+        if !header.flags.ack() || header.flags.rst() {
+            return;
+        }
+        let scale = match (header.flags.syn(), self.conn.negotiated()) {
+            (false, Some(agreed)) => agreed.rcv_scale,
+            _ => Default::default(),
+        };
+        let edge = header.ack.add(scale.widen(header.window));
+        self.our_edge = Some(self.our_edge.map_or(edge, |old| SeqNum::max(old, edge)));
+        // RFC 2018 section 4, RFC 2883: what has come and is kept, or has come twice. After a renege an old report may stand.
+        if self.reneged {
+            return;
+        }
+        for block in header.options.sack.iter() {
+            let held = self.reassembly.contains_range(block);
+            // Of what begins half the circle away the end may be anywhere.
+            let near = block.start.distance_to(header.ack) < 1 << 30;
+            let old = block.start.before(header.ack) && !(near && block.end().after(header.ack));
+            assert!(
+                held || old || !self.conn.can_receive(),
+                "reports {block:?}, which has not come: {transmit:?}, kept {:?}",
+                self.kept
+            );
+        }
+    }
+
+    /// What is true whenever nothing moves.
+    fn check(&mut self, cx: &Context<'_>) {
+        let conn = &self.conn;
+        let state = conn.state();
+        let before = self.state;
+        assert!(leads(before, state, 3), "{before:?} -> {state:?}");
+        self.state = state;
+        if self.lossy || self.shelf.none {
+            self.watch
+                .check_numbers_and_timers("connection", conn, cx.now);
+        } else {
+            let flight = self.shelf.flight.as_deref();
+            self.watch.check("connection", conn, flight, cx.now);
+        }
+        let dead = state == State::Closed;
+        assert!(conn.unacked() < 1 << 31);
+        assert_eq!(conn.poll_timeout().is_some(), conn.timer().is_some());
+        assert_eq!(conn.time_wait(cx).is_some(), state == State::TimeWait);
+        assert!(conn.error().is_none() || dead, "{conn:?}");
+        if dead {
+            assert!(!conn.can_send() && !conn.can_receive());
+            return;
+        }
+        assert!(conn.first_unacked_byte().before_eq(conn.write_seq()));
+        let sending = !matches!(state, State::SynSent | State::FinWait2 | State::TimeWait);
+        if sending {
+            // A segment of the least size.
+            assert!(conn.cwnd() >= 8, "{conn:?}");
+            let rto = conn.rto(cx.config);
+            assert!(rto <= cx.config.rto_max && rto >= Duration::from_millis(1));
+        }
+        if conn.can_receive() {
+            for range in self.reassembly.iter() {
+                assert!(
+                    range.start.after(conn.rcv_nxt()),
+                    "{range:?} is no hole's end: {conn:?}"
+                );
+            }
+        }
+    }
+}
+
+/// What is written is read, and fits.
+fn check_wire(header: &Header) {
+    let mut bytes = [0; 60];
+    let len = header.emit(&mut bytes);
+    assert!((20..=60).contains(&len) && len % 4 == 0);
+    let mut expected = *header;
+    let fit = header.options.sack_that_fits();
+    expected.options.sack.truncate(fit);
+    assert_eq!(Header::parse(&bytes[..len]), Ok(expected));
+}
