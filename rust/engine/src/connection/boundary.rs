@@ -6,7 +6,7 @@
 //! They are the caller's, [`FlightMemory::boundary`]. And what else makes a segment wait that is not full.
 
 use super::link::Link;
-use super::send::{Burst, More, Sender, Why};
+use super::send::{Force, Burst, More, Sender, Why};
 use crate::context::SocketOptions;
 use crate::flight::FlightMemory;
 use crate::seq::{SeqNum, SeqRange};
@@ -58,7 +58,7 @@ impl Sender {
     /// Whether a segment smaller than the MSS may go: Nagle's algorithm in Minshall's variant (RFC 9293 section
     /// 3.7.4, Linux's `tcp_nagle_check`), TCP_CORK and MSG_MORE.
     pub(super) fn tail_may_go(&self, link: &Link, fin: bool, options: &SocketOptions) -> bool {
-        if fin || self.force {
+        if fin || self.force != Force::No {
             return true;
         }
         if options.cork || self.more == More::Wait {

@@ -6,6 +6,7 @@
 //! As with Linux's own pacing (`tcp_pacing_check`), data waits in the engine until it may go, and the connection's deadline says
 //! when. A repetition that the retransmission timer asks for does not wait, nor does anything without data.
 
+use super::send::Force;
 use super::timers::{Mark, TimerKind};
 use super::{Connection, Mode, Status};
 use crate::context::Context;
@@ -132,7 +133,7 @@ impl Connection {
         let (pending, forced) = match (self.phase.sender(), self.phase.link()) {
             (Some(snd), Some(link)) => {
                 let new = snd.has_new(link, self.phase.fin());
-                (new || snd.mode() != Mode::Open, snd.force)
+                (new || snd.mode() != Mode::Open, snd.force != Force::No)
             }
             _ => (false, false),
         };

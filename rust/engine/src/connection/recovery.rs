@@ -558,7 +558,7 @@ impl Sender {
         self.reduction_untold = true;
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
-        self.force = true;
+        self.force = super::send::Force::Timer;
     }
 
     /// F-RTO (RFC 5682 section 3.1, with SACK; section 2.1 without), and the end of the repair after a timeout.

@@ -52,11 +52,20 @@ pub(super) struct Sender {
     pub(super) persisted: u8,
     /// Whether the user has said that more follows (MSG_MORE).
     pub(super) more: More,
-    /// The persist timer has expired: send what the window allows, however small. Or the retransmission timer has: send
-    /// the oldest segment, whatever the window.
-    pub(super) force: bool,
+    pub(super) force: Force,
     /// The window was reduced, and new data has yet to say so (TCP_ECN_QUEUE_CWR).
     pub(super) reduction_untold: bool,
+}
+
+/// What goes although a rule holds it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// Nothing.
+    No,
+    /// The user has switched TCP_NODELAY on: what the window allows, however small.
+    Push,
+    /// The persist timer has expired: the same. Or the retransmission timer has: the oldest segment, whatever the window.
+    Timer,
 }
 
 /// Octets to be sent again.
@@ -134,7 +143,7 @@ impl Sender {
             retransmits: 0,
             persisted: 0,
             more: More::No,
-            force: false,
+            force: Force::No,
             reduction_untold: false,
         }
     }
@@ -169,8 +178,8 @@ impl Sender {
         if self.more == More::Wait {
             self.more = More::Over;
         }
-        if corked && self.not_sent(link) != 0 {
-            self.force = true;
+        if corked && self.not_sent(link) != 0 && self.force == Force::No {
+            self.force = Force::Push;
         }
     }
 
@@ -566,9 +575,9 @@ impl Sender {
         let used = link.snd_una.distance_to(start);
         let budget = match used {
             // The peer has shrunk its window to nothing: a timeout sends the oldest segment all the same, as a probe.
-            0 if self.wnd == 0 && !self.force => return None,
+            0 if self.wnd == 0 && self.force != Force::Timer => return None,
             // A timeout sends the oldest segment in any case.
-            0 if self.force => hole.budget.min(self.wnd).max(size),
+            0 if self.force == Force::Timer => hole.budget.min(self.wnd).max(size),
             // "The sending TCP peer [...] must be prepared to retransmit" what lies beyond the new edge (RFC 9293 section
             // 3.8.6): the oldest segment goes.
             0 => hole.budget.min(self.wnd.max(size)),
@@ -682,13 +691,13 @@ impl Sender {
         } else {
             // RFC 9293 section 3.8.6.2.1: full segments only, unless the override timer has expired.
             match whole(budget, size) {
-                0 if self.force => budget.min(size),
+                0 if self.force != Force::No => budget.min(size),
                 len => len,
             }
         };
         // The FIN takes a number, and so a byte of the window.
-        let fin =
-            fin && len == all && (usable > len || (self.force && usable >= len && usable > 0));
+        let forced = self.force != Force::No && usable >= len && usable > 0;
+        let fin = fin && len == all && (usable > len || forced);
         (len != 0 || fin).then_some(Burst {
             start: link.snd_nxt,
             len,
@@ -786,7 +795,7 @@ impl Sender {
             None => {}
         }
         link.snd_nxt = end;
-        self.force = false;
+        self.force = Force::No;
         self.start_timer(cx, link, timers, options, first_at, probe);
     }
 
@@ -806,7 +815,9 @@ impl Sender {
         let len = start.distance_to(end);
         let segments = len.div_ceil(size.max(1)).max(1);
         self.resent_total = self.resent_total.saturating_add(segments);
-        self.force = false;
+        if self.force == Force::Timer {
+            self.force = Force::No;
+        }
         match flight {
             Some(flight) => {
                 let range = SeqRange::new(start, len);
@@ -828,7 +839,7 @@ impl Sender {
         self.persisted = self.persisted.saturating_add(1);
         link.probes = link.probes.saturating_add(1);
         if self.usable(link) > 0 {
-            self.force = true;
+            self.force = Force::Timer;
         } else {
             link.owed.insert(Owed::PROBE);
         }

@@ -288,6 +288,27 @@ fn frto__a_true_timeout_is_repaired() {
     assert!(peer.conn.in_recovery());
 }
 
+/// While new data is the test, TCP_NODELAY lets go what is corked, and nothing that is lost: the window is full.
+#[test]
+fn frto__what_the_user_pushes_is_no_copy() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.write(5000);
+    for _ in 0..2 {
+        let _ = peer.expire();
+        let _ = peer.sent();
+    }
+    peer.advance(100);
+    report(&mut peer, 1, &[]);
+    let new = segments(&mut peer);
+    assert!(new.iter().all(|sent| sent.0 == Data), "{new:?}");
+    assert!(peer.conn.not_sent() > 0);
+    peer.conn.set_cork(true);
+    peer.quiet();
+    peer.conn.set_nodelay(true);
+    peer.quiet();
+}
+
 /// RFC 3522: the acknowledgment echoes a timestamp older than the copy, so the original arrived.
 #[test]
 fn eifel__an_early_copy_is_undone_by_the_timestamp() {
