@@ -529,9 +529,9 @@ impl Driver {
         }
         for block in header.options.sack.iter() {
             let held = self.reassembly.contains_range(block);
-            // Of what begins half the circle away the end may be anywhere.
-            let near = block.start.distance_to(header.ack) < 1 << 30;
-            let old = block.start.before(header.ack) && !(near && block.end().after(header.ack));
+            // What a segment half the circle away says of itself: before and after have no meaning there.
+            let far = header.ack.distance_to(block.start).wrapping_add(1 << 30) > 1 << 31;
+            let old = far || block.end().before_eq(header.ack);
             assert!(
                 held || old || !self.conn.can_receive(),
                 "reports {block:?}, which has not come: {transmit:?}, kept {:?}",
