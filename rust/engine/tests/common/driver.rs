@@ -152,7 +152,8 @@ impl Driver {
         if syn_sent && !matches!(self.conn.state(), State::SynSent | State::Closed) {
             assert!(header.flags.syn(), "open without a SYN: {segment:?}");
             self.next = Some(start);
-            self.our_edge = None;
+            // Our SYN has offered a window, from wherever the peer's would be.
+            self.our_edge = Some(self.conn.rcv_nxt().add(self.conn.rcv_wnd()));
         }
         let (skip, len) = match verdict {
             Payload::None => (0, 0),

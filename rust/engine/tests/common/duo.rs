@@ -20,7 +20,7 @@ use oxtcp_engine::{
 pub const MOST_OPS: usize = 200;
 
 /// Each side writes at most so much: a run stays short.
-const MOST_BYTES: u64 = 40_000;
+const MOST_BYTES: u64 = 16_000;
 
 /// Packets on their way in one direction; more are lost.
 const CAPACITY: usize = 64;
