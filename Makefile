@@ -107,9 +107,21 @@ PHONY += test
 test: ## on the host: the engine's and the tools' tests
 	@$(SETUP_tree)
 	$(call cargo,test --quiet,rust/engine)
+	$(call cargo,test --quiet,rust/engine/model)
 	$(call cargo,test --quiet,tools)
 	$(call cargo,test --quiet,conformance)
 	@$(MAKE) packetdrill
+
+# Any rustc does, with a C++ compiler beside it: libFuzzer is built.
+RUNS ?= 1000000
+PHONY += fuzz
+fuzz: ## feeds the engine what libFuzzer finds; TARGET=connection, conversation or options, RUNS=1000000
+	@OXTCP_FUZZ_DIR=$(B)/fuzz $(if $(shell command -v cargo),,$(RUN)) scripts/fuzz $(or $(TARGET),connection) -runs=$(RUNS)
+
+PHONY += model
+model: ## every interleaving of a lossy channel between two ends, DEPTH=5 operations deep (make test: 4)
+	@$(SETUP_tree)
+	@$(call cargo,run --quiet --release,rust/engine/model) -- $(or $(DEPTH),5)
 
 # The scripts are in the kernel's source; who has none goes without.
 PACKETDRILL = $$(scripts/where source 2>/dev/null)/tools/testing/selftests/net/packetdrill
@@ -184,6 +196,7 @@ clippy: ## clippy: the kernel's lints on the module, cargo's on the engine, the 
 	@mkdir -p $(B)/clippy
 	@scripts/no-warnings $(B)/clippy -- $(MODULE_MAKE) MO=$(B)/clippy $(KBUILD_FLAGS) CLIPPY=1 modules
 	@$(call cargo,clippy --quiet --all-targets,rust/engine) -- -D warnings
+	@$(call cargo,clippy --quiet --all-targets,rust/engine/model) -- -D warnings
 	@$(call cargo,clippy --quiet --all-targets,tools) -- -D warnings
 	@$(call cargo,clippy --quiet --all-targets,selftests) -- -D warnings
 	@$(call cargo,clippy --quiet --all-targets,conformance) -- -D warnings

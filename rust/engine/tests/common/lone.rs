@@ -191,9 +191,9 @@ impl Lone {
         let elapsed = self.now.since(self.start).as_millis() as u32;
         let stamps = agreed.unwrap_or(true) != (bits & 1 != 0);
         let timestamps = stamps.then(|| Timestamps {
-            val: PEER_TS
-                .wrapping_add(elapsed)
-                .wrapping_add([0, 1 << 20, 0u32.wrapping_sub(9), 1 << 31][usize::from(bits >> 1 & 3)]),
+            val: PEER_TS.wrapping_add(elapsed).wrapping_add(
+                [0, 1 << 20, 0u32.wrapping_sub(9), 1 << 31][usize::from(bits >> 1 & 3)],
+            ),
             ecr: match bits & 8 {
                 0 => self.now.timestamp_ms(77),
                 _ => self.now.timestamp_ms(77).wrapping_sub(250),
@@ -217,7 +217,9 @@ impl Lone {
         for index in 0..u32::from(bits >> 4 & 3) {
             // From what is in flight; at times reversed, or far away.
             let far = u32::from(fields.window >> 4);
-            let near = index.wrapping_mul(1_976).wrapping_add(far.wrapping_mul(988));
+            let near = index
+                .wrapping_mul(1_976)
+                .wrapping_add(far.wrapping_mul(988));
             let start = match bits >> 6 & 3 {
                 0 | 1 => conn.snd_una().add(near),
                 2 => conn.snd_nxt().sub(near),

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod op;
 pub mod packet;
 pub mod rng;
+pub mod seeds;
 pub mod stand;
 pub mod wire;
 pub mod world;

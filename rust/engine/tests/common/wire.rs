@@ -59,7 +59,9 @@ pub fn check_header(bytes: &[u8]) {
 
 /// Options by choice: the first byte says which, the others what is in them.
 fn chosen(bytes: &[u8]) -> Options {
-    let (which, rest) = bytes.split_first().map_or((0, bytes), |(b, rest)| (*b, rest));
+    let (which, rest) = bytes
+        .split_first()
+        .map_or((0, bytes), |(b, rest)| (*b, rest));
     let mut words = rest.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
