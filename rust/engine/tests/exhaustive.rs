@@ -276,6 +276,7 @@ fn window_scale__every_pair_in_a_handshake() {
                         ..Header::default()
                     },
                     payload_len: 0,
+                    ecn: Default::default(),
                 };
                 let active = Connection::connect(
                     &cx,

@@ -533,7 +533,7 @@ impl End {
                     *at = now + request.next_timeout();
                     emit(self.side, &transmit, &mut out);
                 }
-                RequestTimer::Expire => self.slot = Slot::Listening,
+                RequestTimer::Expire | RequestTimer::Wait => self.slot = Slot::Listening,
             },
             Slot::Waiting(..) => self.slot = Slot::Done,
             Slot::Open(_) => out = self.drive(now, |driver, cx| driver.tick(cx)),

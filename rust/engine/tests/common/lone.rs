@@ -180,6 +180,7 @@ impl Lone {
                 ..Header::default()
             },
             payload_len,
+            ecn: Default::default(),
         }
     }
 

@@ -576,5 +576,6 @@ pub fn options(which: u8, value: u8) -> SocketOptions {
         syn_retries: NonZeroU8::new(value & 7).filter(|_| set(5)),
         nodelay: set(6),
         cork: set(7),
+        ..SocketOptions::default()
     }
 }
