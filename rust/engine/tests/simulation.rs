@@ -26,8 +26,9 @@ use oxtcp_engine::{Config, Duration, SocketOptions, State};
 use std::num::NonZeroU16;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// No conversation takes longer, the 60 s of TIME-WAIT included.
-const LIMIT: Duration = Duration::from_secs(4 * 3600);
+/// Only a conversation without an end reaches it: with the timeout backed off for want of a measurement (Karn), small segments and
+/// much loss, one took a good four hours.
+const LIMIT: Duration = Duration::from_secs(200_000);
 
 /// Runs `make`'s scenarios for the seeds 1 to `count`, all of them, and fails if one did.
 fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
