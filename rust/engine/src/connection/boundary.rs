@@ -6,7 +6,7 @@
 //! They are the caller's, [`FlightMemory::boundary`]. And what else makes a segment wait that is not full.
 
 use super::link::Link;
-use super::send::{Force, Burst, More, Sender, Why};
+use super::send::{Burst, Force, More, Sender, Why};
 use crate::context::SocketOptions;
 use crate::flight::FlightMemory;
 use crate::seq::{SeqNum, SeqRange};
