@@ -235,7 +235,7 @@ fn pacing__holds_the_rate(stack: Stack) {
         client: stack,
         server: stack,
     };
-    let ends = connected_with(pair, |client, _| set_rate(client, 2_000_000));
+    let ends = connected_with(pair, |_, client| set_rate(client, 2_000_000));
     check_rate(ends, 4 << 20, 2_000_000);
 }
 
@@ -258,6 +258,6 @@ fn pacing__by_a_queue_below(stack: Stack) {
         client: stack,
         server: stack,
     };
-    let ends = connected_with(pair, |client, _| set_rate(client, 2_000_000));
+    let ends = connected_with(pair, |_, client| set_rate(client, 2_000_000));
     check_rate(ends, 4 << 20, 2_000_000);
 }
