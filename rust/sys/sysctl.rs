@@ -167,7 +167,7 @@ fn empty_line() -> bindings::ctl_table {
 fn numbers(first: *mut i32, count: usize) -> bindings::ctl_table {
     bindings::ctl_table {
         data: first.cast(),
-        maxlen: (count * size_of::<i32>()) as c_int,
+        maxlen: count.saturating_mul(size_of::<i32>()) as c_int,
         mode: 0o644,
         proc_handler: Some(bindings::proc_dointvec_minmax),
         ..empty_line()
@@ -213,9 +213,10 @@ unsafe extern "C" fn proc_names(
 ) -> c_int {
     // SAFETY: By the precondition the line is valid and `extra1` goes to static names.
     let (data, names) = unsafe { ((*line).data, &*(*line).extra1.cast::<Names>()) };
-    // SAFETY: `data` is null or goes to the atomic of `one_name`, which the table keeps while it is registered.
-    let value =
-        NonNull::new(data).map(|data| unsafe { Atomic::<i32>::from_ptr(data.as_ptr().cast()) });
+    let value = NonNull::new(data).map(|data| {
+        // SAFETY: It is not null, so it goes to the atomic of `one_name`, which the table keeps while it is registered.
+        unsafe { Atomic::<i32>::from_ptr(data.as_ptr().cast()) }
+    });
     let mut text = [0u8; MAX_TEXT];
     match value {
         Some(value) => {
@@ -260,7 +261,7 @@ fn append(text: &mut [u8; MAX_TEXT], more: &str) {
     let free = text
         .iter_mut()
         .skip(used)
-        .take(MAX_TEXT.saturating_sub(used + 1));
+        .take(MAX_TEXT.saturating_sub(used).saturating_sub(1));
     for (to, &from) in free.zip(more.as_bytes()) {
         *to = from;
     }
