@@ -80,7 +80,7 @@ fn seq__every_pair_of_a_small_circle() {
                 assert_eq!(SeqNum::max(at(a), at(b)), at(last));
             }
             for len in 0..RING {
-                let inside = set(b, len) >> a & 1 != 0;
+                let inside = (set(b, len) >> a) & 1 != 0;
                 assert_eq!(at(a).in_window(at(b), len * STEP), inside);
                 assert_eq!(range(b, len).contains(at(a)), inside);
             }
@@ -176,7 +176,7 @@ fn reassembly__every_order_of_few_octets() {
     ) {
         for (start, len) in steps {
             let mut next = reassembly.clone();
-            let octets = octets | ((1 << len) - 1) << start;
+            let octets = octets | (((1 << len) - 1) << start);
             let new = SeqRange::new(base.add(*start), *len);
             assert!(next.insert(new));
             let mut seen = 0;
@@ -184,7 +184,7 @@ fn reassembly__every_order_of_few_octets() {
                 let mask = ((1u32 << range.len) - 1) << base.distance_to(range.start);
                 assert_eq!(seen & mask, 0, "twice");
                 // No two ranges touch.
-                assert_eq!((seen << 1 | seen >> 1) & mask, 0, "side by side");
+                assert_eq!(((seen << 1) | (seen >> 1)) & mask, 0, "side by side");
                 seen |= mask;
             }
             assert_eq!(seen, octets);

@@ -211,7 +211,7 @@ mod tests {
         let mut out = [0; MAX_HEADER_LEN];
         let len = syn().emit(&mut out);
         for bit in 0..4 {
-            out[12] = 0xa0 | 1 << bit;
+            out[12] = 0xa0 | (1 << bit);
             let header = Header::parse(&out[..len]).unwrap();
             assert!(header.reserved);
             let mut again = [0; MAX_HEADER_LEN];

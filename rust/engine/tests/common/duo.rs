@@ -44,11 +44,11 @@ pub struct Setup {
 
 impl Setup {
     pub fn from_bytes([bits, more, mss, buffer, burst, ..]: [u8; OP_LEN]) -> Self {
-        let has = |bit: u8| bits & 1 << bit == 0;
+        let has = |bit: u8| bits & (1 << bit) == 0;
         let pick = |from: [u16; 4], byte: u8| {
             [
                 from[usize::from(byte & 3)],
-                from[usize::from(byte >> 2 & 3)],
+                from[usize::from((byte >> 2) & 3)],
             ]
         };
         Setup {

@@ -47,11 +47,7 @@ impl Setup {
 
     pub fn to_bytes(self) -> [u8; OP_LEN] {
         let way = Way::ALL.iter().position(|way| *way == self.way);
-        let bits = u8::from(!self.stamps)
-            | u8::from(!self.sack) << 1
-            | u8::from(!self.dsack) << 2
-            | u8::from(self.reno) << 3
-            | u8::from(self.hasty) << 4;
+        let bits = u8::from(!self.stamps) | (u8::from(!self.sack) << 1) | (u8::from(!self.dsack) << 2) | (u8::from(self.reno) << 3) | (u8::from(self.hasty) << 4);
         [way.unwrap_or(0) as u8, bits, 0, 0, 0, 0, 0, 0]
     }
 }
@@ -193,7 +189,7 @@ impl Lone {
         let stamps = agreed.unwrap_or(true) != (bits & 1 != 0);
         let timestamps = stamps.then(|| Timestamps {
             val: PEER_TS.wrapping_add(elapsed).wrapping_add(
-                [0, 1 << 20, 0u32.wrapping_sub(9), 1 << 31][usize::from(bits >> 1 & 3)],
+                [0, 1 << 20, 0u32.wrapping_sub(9), 1 << 31][usize::from((bits >> 1) & 3)],
             ),
             ecr: match bits & 8 {
                 0 => self.now.timestamp_ms(77),
@@ -202,31 +198,31 @@ impl Lone {
         });
         if syn {
             return Options {
-                mss: [None, Some(1), Some(536), Some(1460)][usize::from(bits >> 4 & 3)],
+                mss: [None, Some(1), Some(536), Some(1460)][usize::from((bits >> 4) & 3)],
                 window_scale: [
                     None,
                     Some(WindowScale::new(0)),
                     Some(WindowScale::new(7)),
                     Some(WindowScale::MAX),
-                ][usize::from(bits >> 6 & 3)],
+                ][usize::from((bits >> 6) & 3)],
                 sack_permitted: bits & 8 == 0,
                 timestamps,
                 ..Options::default()
             };
         }
         let mut sack = SackBlocks::new();
-        for index in 0..u32::from(bits >> 4 & 3) {
+        for index in 0..u32::from((bits >> 4) & 3) {
             // From what is in flight; at times reversed, or far away.
             let far = u32::from(fields.window >> 4);
             let near = index
                 .wrapping_mul(1_976)
                 .wrapping_add(far.wrapping_mul(988));
-            let start = match bits >> 6 & 3 {
+            let start = match (bits >> 6) & 3 {
                 0 | 1 => conn.snd_una().add(near),
                 2 => conn.snd_nxt().sub(near),
                 _ => conn.snd_una().sub(near),
             };
-            let len = match fields.len >> 4 & 7 {
+            let len = match (fields.len >> 4) & 7 {
                 0..=3 => 988,
                 4 => 1,
                 5 => 500,

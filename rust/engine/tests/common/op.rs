@@ -464,7 +464,7 @@ impl Op {
         let tag = shape.kinds().iter().position(|have| *have == kind)? as u8;
         let mut bytes = [tag, 0, 0, 0, 0, 0, 0, 0];
         let mut put = |side: Side, flag: bool, word: u16| {
-            bytes[1] = side as u8 | u8::from(flag) << 1;
+            bytes[1] = side as u8 | (u8::from(flag) << 1);
             bytes[2..4].copy_from_slice(&word.to_le_bytes());
         };
         match self {
@@ -559,7 +559,7 @@ pub fn refusal(why: u8) -> Refusal {
 
 /// Options from two bytes: which are set, and how small their values are.
 pub fn options(which: u8, value: u8) -> SocketOptions {
-    let set = |bit: u8| which & 1 << bit != 0;
+    let set = |bit: u8| which & (1 << bit) != 0;
     let seconds = u16::from(value & 15) + 1;
     SocketOptions {
         user_timeout: NonZeroU32::new(u32::from(value) * 50).filter(|_| set(0)),

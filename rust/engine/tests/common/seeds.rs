@@ -59,7 +59,7 @@ fn report(blocks: u8) -> Op {
     Op::Segment(Fields {
         flags: Flags::ACK.bits(),
         ack: 2 << 6,
-        window: 8 | 1 << 4,
+        window: 8 | (1 << 4),
         options: blocks << 4,
         ..Fields::default()
     })

@@ -89,7 +89,7 @@ pub fn reference(bytes: &[u8]) -> Options {
     let mut options = Options::default();
     let word = |at: usize| {
         let byte = |i: usize| u32::from(bytes[at + i]);
-        byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3)
+        (byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8) | byte(3)
     };
     let mut at = 0;
     while at < bytes.len() {
@@ -109,7 +109,7 @@ pub fn reference(bytes: &[u8]) -> Options {
             break;
         }
         if kind == 2 && len == 4 {
-            let mss = u16::from(bytes[at + 2]) << 8 | u16::from(bytes[at + 3]);
+            let mss = (u16::from(bytes[at + 2]) << 8) | u16::from(bytes[at + 3]);
             if mss > 0 {
                 options.mss = Some(mss);
             }
