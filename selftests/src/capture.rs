@@ -153,7 +153,7 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
                 let bytes: [u8; 16] = packet[at..at + 16].try_into().expect("16 bytes");
                 Ipv6Addr::from(bytes).into()
             };
-            let ecn = packet[1] >> 4 & 3;
+            let ecn = (packet[1] >> 4) & 3;
             (address(8), address(24), ecn, packet.get(40..end)?)
         }
         _ => return None,
