@@ -133,7 +133,7 @@ pub(super) fn field(fd: BorrowedFd<'_>, name: &str) -> Option<i64> {
 fn value(bytes: &[u8], place: Place) -> Option<i64> {
     let number = |at: usize, len: usize| {
         let octets = bytes.get(at..at + len)?.iter().rev();
-        Some(octets.fold(0u64, |sum, octet| sum << 8 | u64::from(*octet)) as i64)
+        Some(octets.fold(0u64, |sum, octet| (sum << 8) | u64::from(*octet)) as i64)
     };
     match place {
         Place::Bits(at, from, count) => Some((number(at, 1)? >> from) & ((1 << count) - 1)),

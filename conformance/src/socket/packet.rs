@@ -133,7 +133,7 @@ fn ip(route: (IpAddr, IpAddr), tos: u8, protocol: u8, body: &[u8]) -> Vec<u8> {
             packet[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         (from, to) => {
-            packet.extend([0x60 | tos >> 4, tos << 4, 0, 0]);
+            packet.extend([0x60 | (tos >> 4), tos << 4, 0, 0]);
             packet.extend((body.len() as u16).to_be_bytes());
             packet.extend([protocol, TTL]);
             packet.extend(octets(from));
@@ -162,7 +162,7 @@ fn checksum(route: (IpAddr, IpAddr), protocol: u8, body: &[u8]) -> u16 {
 }
 
 fn sum(bytes: &[u8]) -> u64 {
-    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0));
+    let word = |pair: &[u8]| (u64::from(pair[0]) << 8) | u64::from(*pair.get(1).unwrap_or(&0));
     bytes.chunks(2).map(word).sum()
 }
 
@@ -213,7 +213,7 @@ type Parts<'a> = (u8, u8, (IpAddr, IpAddr), &'a [u8]);
 
 /// TOS, protocol, addresses and what is carried; `None` for what is neither IPv4 nor IPv6.
 fn parts(bytes: &[u8]) -> Result<Option<Parts<'_>>, String> {
-    let half = |at: usize| usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1]);
+    let half = |at: usize| (usize::from(bytes[at]) << 8) | usize::from(bytes[at + 1]);
     match (bytes.first().map(|byte| byte >> 4), bytes.len()) {
         (Some(4), 20..) => {
             let header = usize::from(bytes[0] & 15) * 4;
@@ -237,7 +237,7 @@ fn parts(bytes: &[u8]) -> Result<Option<Parts<'_>>, String> {
                 octets.copy_from_slice(&bytes[at..at + 16]);
                 Ipv6Addr::from(octets).into()
             };
-            let tos = bytes[0] << 4 | bytes[1] >> 4;
+            let tos = (bytes[0] << 4) | (bytes[1] >> 4);
             Ok(Some((tos, bytes[6], (address(8), address(24)), body)))
         }
         _ => Ok(None),
