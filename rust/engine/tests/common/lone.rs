@@ -47,7 +47,11 @@ impl Setup {
 
     pub fn to_bytes(self) -> [u8; OP_LEN] {
         let way = Way::ALL.iter().position(|way| *way == self.way);
-        let bits = u8::from(!self.stamps) | (u8::from(!self.sack) << 1) | (u8::from(!self.dsack) << 2) | (u8::from(self.reno) << 3) | (u8::from(self.hasty) << 4);
+        let bits = u8::from(!self.stamps)
+            | (u8::from(!self.sack) << 1)
+            | (u8::from(!self.dsack) << 2)
+            | (u8::from(self.reno) << 3)
+            | (u8::from(self.hasty) << 4);
         [way.unwrap_or(0) as u8, bits, 0, 0, 0, 0, 0, 0]
     }
 }
