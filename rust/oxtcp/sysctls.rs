@@ -197,7 +197,7 @@ settings! {
     }
     names {
         /// The congestion controller of new connections (`TCP_CONGESTION` chooses another).
-        congestion_control = 0 of ALGORITHMS;
+        congestion_control = 1 of ALGORITHMS;
     }
     lists {
         /// The congestion controllers that there are.
@@ -209,6 +209,8 @@ settings! {
 static ALGORITHMS: Names = Names(&[Algorithm::ALL[0].name(), Algorithm::ALL[1].name()]);
 
 const _: () = assert!(Algorithm::ALL.len() == 2);
+// The default of `congestion_control`.
+const _: () = assert!(matches!(Algorithm::ALL[1], Algorithm::Cubic));
 
 /// The most seconds that any of the times may have: so many jiffies at 1000 Hz fit in an `int`, as they must
 /// in Linux.

@@ -210,8 +210,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm, the default first.
-    pub const ALL: [Algorithm; 2] = [Algorithm::Cubic, Algorithm::NewReno];
+    /// Every algorithm, in the order of Linux's `tcp_available_congestion_control`.
+    pub const ALL: [Algorithm; 2] = [Algorithm::NewReno, Algorithm::Cubic];
 
     /// The name that TCP_CONGESTION and `congestion_control` know it by, as in Linux.
     pub const fn name(self) -> &'static str {
