@@ -200,7 +200,7 @@ impl Sender {
     /// Progress: the peer has acknowledged up to `ack`.
     fn advance(&mut self, cx: &Context<'_>, link: &mut Link, ack: SeqNum) {
         link.snd_una = ack;
-        self.retransmits = 0;
+        self.on_progress();
         self.waiting_since = Tick::new(cx.now);
     }
 

@@ -346,6 +346,14 @@ impl Sender {
         self.waiting_since.elapsed(cx.now)
     }
 
+    /// The timeouts before are over. What one of them would have sent in any case, and the queues below did not take, is not.
+    pub(super) fn on_progress(&mut self) {
+        self.retransmits = 0;
+        if self.force == Force::Timer {
+            self.force = Force::No;
+        }
+    }
+
     /// A SYN-ACK is sent again.
     pub(super) fn count_retransmit(&mut self) {
         self.outline.forget_times();

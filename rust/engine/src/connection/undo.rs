@@ -157,7 +157,7 @@ impl Sender {
             return false;
         }
         self.undo(flight, true);
-        self.retransmits = 0;
+        self.on_progress();
         if keeps_mode(link, flight) {
             return true;
         }

@@ -309,6 +309,28 @@ fn frto__what_the_user_pushes_is_no_copy() {
     peer.quiet();
 }
 
+/// A timeout while the queues below are full, and an acknowledgment before they have drained: nothing is sent in any case any
+/// more, neither the oldest segment nor a tail that is corked.
+#[test]
+fn timeout__what_it_forces_ends_with_progress() {
+    for (sack, ack, blocks) in [(true, 0, &[(3, 4)][..]), (false, 10, &[])] {
+        let mut peer = connected(sack, false);
+        ten(&mut peer);
+        peer.conn.set_cork(true);
+        peer.write(300);
+        peer.quiet();
+        while peer.conn.mode() != Mode::Loss {
+            peer.expire();
+        }
+        report(&mut peer, ack, blocks);
+        let sent = peer.sent_short();
+        let small = sent
+            .iter()
+            .any(|(kind, _, len)| *kind == Data && *len < 1000);
+        assert!(!small, "{sent:?}");
+    }
+}
+
 /// RFC 3522: the acknowledgment echoes a timestamp older than the copy, so the original arrived.
 #[test]
 fn eifel__an_early_copy_is_undone_by_the_timestamp() {
