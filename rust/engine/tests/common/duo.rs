@@ -25,6 +25,9 @@ const MOST_BYTES: u64 = 16_000;
 /// Packets on their way in one direction; more are lost.
 const CAPACITY: usize = 64;
 
+/// Between two packets of the reliable channel. With none, what only a timer repairs is never repaired.
+const LATENCY: Duration = Duration::from_micros(10);
+
 /// When the script took longer, somebody may have given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -351,6 +354,8 @@ impl Duo {
                 .find(|to| !self.wires[to.index()].is_empty())
             {
                 let bytes = self.wires[to.index()].remove(0);
+                self.now += LATENCY;
+                self.tick();
                 self.arrive(to, &bytes);
             } else if self.deadline().is_some() {
                 self.expire();
