@@ -2,7 +2,7 @@
 
 //! RACK: what was sent before something that has arrived, and long enough before, is lost (RFC 8985 section 6).
 
-use crate::flight::{is_later, Marks, Records, Run};
+use crate::flight::{Marks, Records, Run};
 use crate::seq::SeqNum;
 
 /// What was sent most recently of all that has arrived (RFC 8985 section 5.3, RACK.segment).
@@ -128,7 +128,7 @@ impl Rack {
     /// the original arrived.
     pub(super) fn on_delivered(&mut self, run: &Run, now: u32, min_rtt: u32) {
         let record = &run.record;
-        let rtt = now.wrapping_sub(record.at);
+        let rtt = elapsed(now, record.at);
         let resent = record.marks.has(Marks::REPEATED);
         // "The RTT sample is less than RACK.min_RTT": the acknowledgment is the original's.
         if resent && rtt < min_rtt {
@@ -138,7 +138,7 @@ impl Rack {
         self.rtt = rtt;
         let end = run.range.end();
         let later = record.at == self.at && end.after(self.end);
-        if !self.known || later || is_later(record.at, self.at) {
+        if !self.known || later || rtt < elapsed(now, self.at) {
             self.at = record.at;
             self.end = end;
             self.resent = resent;
@@ -156,10 +156,10 @@ impl Rack {
         for index in 0..records.len() {
             let Some(run) = records.get(index) else { break };
             let marks = run.record.marks;
-            if marks.has(Marks::SACKED) || marks.is_hole() || !self.is_behind(&run) {
+            if marks.has(Marks::SACKED) || marks.is_hole() || !self.is_behind(&run, now) {
                 continue;
             }
-            let age = now.wrapping_sub(run.record.at);
+            let age = elapsed(now, run.record.at);
             let limit = self.rtt.saturating_add(window);
             match limit.checked_sub(age) {
                 None | Some(0) => {
@@ -174,9 +174,9 @@ impl Rack {
     }
 
     /// RACK_sent_after(): whether `run` was sent before what has arrived.
-    fn is_behind(&self, run: &Run) -> bool {
+    fn is_behind(&self, run: &Run, now: u32) -> bool {
         if run.record.at != self.at {
-            return is_later(self.at, run.record.at);
+            return elapsed(now, self.at) < elapsed(now, run.record.at);
         }
         // In the same tick of the clock, only what was sent in sequence has an order.
         run.record.marks.has(Marks::REPEATED) == self.resent && run.range.end().before(self.end)
@@ -184,8 +184,16 @@ impl Rack {
 
     /// Whether `at` is so long ago that what was sent then should have arrived, by the round trip of the last that did.
     pub(super) fn is_due(&self, at: u32, now: u32) -> bool {
-        now.wrapping_sub(at) >= self.rtt
+        elapsed(now, at) >= self.rtt
     }
+}
+
+/// Microseconds from `at` to `now`, up to 71 minutes. Ages are compared, not times: data can be in flight for more than half the
+/// circle, when the user has asked for such patience, or the peer's window is shut.
+///
+/// `at` may lie one in the future: a [`Mark`](super::timers::Mark) is inexact by that.
+fn elapsed(now: u32, at: u32) -> u32 {
+    now.wrapping_add(1).wrapping_sub(at).saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -274,6 +282,18 @@ mod tests {
         records.resend(SeqRange::new(s(8000), 1000), 60_000, 0);
         sack(&mut rack, &mut records, 8, 110_000);
         assert_eq!((rack.at, rack.rtt), (60_000, 50_000));
+    }
+
+    /// Sent and acknowledged within one microsecond, which a mark counts as the next.
+    #[test]
+    fn on_delivered__in_no_time() {
+        let (mut rack, mut records) = (Rack::NONE, Records::new(s(0)));
+        for i in 1..=3 {
+            records.push(s(i * 1000), 1001, 0);
+        }
+        sack(&mut rack, &mut records, 0, 1000);
+        assert_eq!((rack.at, rack.rtt), (1001, 0));
+        assert_eq!(rack.detect(&mut records, 1000, 100), Found::default());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use records::{is_later, Marks, Records, Run};
+pub(crate) use records::{Marks, Records, Run};
 
 use crate::connection::recovery::Recovery;
 use crate::seq::{SeqNum, SeqRange};

@@ -606,6 +606,6 @@ impl Records {
 }
 
 /// Whether `a` is later than `b`, in microseconds modulo 2^32.
-pub(crate) const fn is_later(a: u32, b: u32) -> bool {
+const fn is_later(a: u32, b: u32) -> bool {
     (b.wrapping_sub(a) as i32) < 0
 }

@@ -6,7 +6,7 @@ use super::refusing::refuse;
 use super::script::*;
 use crate::congestion::Algorithm;
 use crate::connection::{Mode, TimerKind};
-use crate::context::{Config, SocketOptions};
+use crate::context::{Config, Context, SocketOptions};
 use crate::transmit::{BurstLimit, Refusal, TransmitKind};
 use TransmitKind::{Data, LossProbe, LossProbeData, Retransmission};
 
@@ -328,6 +328,56 @@ fn timeout__what_it_forces_ends_with_progress() {
             .iter()
             .any(|(kind, _, len)| *kind == Data && *len < 1000);
         assert!(!small, "{sent:?}");
+    }
+}
+
+/// With much patience, data is in flight for longer than half the circle of microseconds. What was sent then and arrives now says
+/// nothing of the copies that are sent now: each goes once, and then the timeout decides.
+#[test]
+fn rack__a_report_of_half_an_hour_ago_tells_nothing() {
+    for minutes in [20, 36, 45, 60, 72, 80] {
+        let mut peer = connected(true, false);
+        let options = SocketOptions {
+            user_timeout: core::num::NonZeroU32::new(u32::MAX),
+            nodelay: true,
+            ..SocketOptions::default()
+        };
+        let cx = Context {
+            now: peer.now,
+            config: &peer.config,
+        };
+        peer.conn.set_options(&cx, options);
+        ten(&mut peer);
+        peer.advance(100);
+        report(&mut peer, 0, &[(3, 4)]);
+        let _ = peer.sent();
+        let start = peer.now;
+        while peer.now.since(start).as_secs() < minutes * 60 {
+            peer.expire();
+            let _ = peer.sent();
+        }
+        peer.advance(100);
+        // Something that was sent at the beginning has arrived; and then copies, one by one.
+        report(&mut peer, 1, &[(3, 4), (9, 10)]);
+        let mut copies = segments(&mut peer);
+        for ack in [2, 4] {
+            peer.advance(100);
+            report(&mut peer, ack, &[(3, 4), (9, 10)]);
+            copies.extend(segments(&mut peer));
+        }
+        assert!(copies.contains(&(Retransmission, 7, 1)), "{copies:?}");
+        // The others are not heard of.
+        for _ in 0..20 {
+            if peer.conn.timer().map(|(kind, _)| kind) == Some(TimerKind::Retransmit) {
+                break;
+            }
+            peer.expire();
+            copies.extend(segments(&mut peer));
+        }
+        let mut once = copies.clone();
+        once.sort_by_key(|(_, segment, _)| *segment);
+        once.dedup();
+        assert_eq!(once.len(), copies.len(), "{minutes} minutes: {copies:?}");
     }
 }
 
