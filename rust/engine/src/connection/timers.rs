@@ -182,9 +182,10 @@ impl Timers {
     }
 }
 
-/// Now, in microseconds modulo 2^32 (71 minutes), for what is compared only with the recent past.
+/// Now, in microseconds modulo 2^32 (71 minutes), for what is compared only with the recent past. As inexact as a [`Mark`]: it
+/// is never before one of the same microsecond, which would seem to be 71 minutes old.
 pub(super) fn micros(cx: &Context<'_>) -> u32 {
-    cx.now.as_micros() as u32
+    Mark::new(cx.now).get()
 }
 
 /// An instant in microseconds modulo 2^32 (71 minutes), for what is over soon. Never zero, so that `Option` costs
@@ -238,6 +239,20 @@ impl Tick {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mark__is_not_after_its_own_microsecond() {
+        let config = crate::context::Config::default();
+        for now in [1000, 1001, 1 << 32] {
+            let now = Instant::from_micros(now);
+            let cx = Context {
+                now,
+                config: &config,
+            };
+            assert_eq!(micros(&cx).wrapping_sub(Mark::new(now).get()), 0);
+            assert_eq!(Mark::new(now).elapsed(now), Duration::ZERO);
+        }
+    }
 
     const fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)
