@@ -97,7 +97,7 @@ impl Capture {
         capture
     }
 
-    /// The TCP segments that came since the last call.
+    /// The TCP segments that came since the last call. None was lost for want of room.
     pub fn segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
         let mut packet = vec![0; LARGEST];
@@ -118,9 +118,30 @@ impl Capture {
             };
             match got {
                 Ok(length) => segments.extend(parse(&packet[..length], outgoing)),
-                Err(_) => return segments,
+                Err(_) => {
+                    assert_eq!(self.lost(), 0, "packets that found no room in the capture");
+                    return segments;
+                }
             }
         }
+    }
+
+    /// How many packets found no room since the last call.
+    fn lost(&self) -> u32 {
+        let mut counts = [0_u32; 2];
+        let mut len = size_of_val(&counts) as libc::socklen_t;
+        // SAFETY: struct tpacket_stats is two numbers, packets and drops.
+        let rc = check(unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                counts.as_mut_ptr().cast(),
+                &mut len,
+            )
+        });
+        rc.expect("PACKET_STATISTICS");
+        counts[1]
     }
 }
 

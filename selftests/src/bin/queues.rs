@@ -31,34 +31,45 @@ fn over(link: &Veth, pair: Pair, port: u16) -> Connected {
     Connected { client, server }
 }
 
-/// A queue at `va` that takes 20 MB, too slow for the sender; returns how much to send through it. A debug kernel sends
-/// slowly itself.
-fn slow_queue() -> usize {
-    let (rate, total) = match fs::metadata("/proc/lockdep").is_ok() {
-        true => ("200kbit", 300_000),
-        false => ("20mbit", 3 << 20),
-    };
+/// A rate that a sender exceeds, and how much to send at it. A debug kernel sends slowly, and so does any on a busy host: the
+/// faster is tried first.
+const PACES: [(&str, usize); 2] = [("20mbit", 3 << 20), ("200kbit", 300_000)];
+
+/// The paces that this kernel's sender is likely to exceed.
+fn paces() -> &'static [(&'static str, usize)] {
+    match fs::metadata("/proc/lockdep").is_ok() {
+        true => &PACES[1..],
+        false => &PACES,
+    }
+}
+
+/// A queue at `va` that takes 20 MB, at `rate`.
+fn slow_queue(rate: &str) {
     ns::sh_or_skip(&format!(
-        "tc qdisc add dev va root handle 1: tbf rate {rate} burst 100kb limit 20mb"
+        "tc qdisc replace dev va root handle 1: tbf rate {rate} burst 100kb limit 20mb"
     ));
-    total
 }
 
 /// Sends through a slow queue; returns the most bytes that were in it.
 fn backlog_of_a_transfer(link: &Veth, pair: Pair) -> u64 {
-    let total = slow_queue();
-    let Connected { client, server } = over(link, pair, 5001);
-    let sender = thread::spawn(move || transfer::send(&client, 7, total));
-    let receiver = thread::spawn(move || transfer::receive(&server, 7, total));
     let mut most = 0;
-    while !receiver.is_finished() {
-        most = most.max(ns::qdisc_count("va", "backlog"));
-        // A look at the queue is a process of its own.
-        std::thread::sleep(Duration::from_millis(5));
+    for (&(rate, total), port) in paces().iter().zip(5001..) {
+        slow_queue(rate);
+        let Connected { client, server } = over(link, pair, port);
+        let sender = thread::spawn(move || transfer::send(&client, 7, total));
+        let receiver = thread::spawn(move || transfer::receive(&server, 7, total));
+        while !receiver.is_finished() {
+            most = most.max(ns::qdisc_count("va", "backlog"));
+            // A look at the queue is a process of its own.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        receiver.join();
+        sender.join();
+        ktap::note(&format!("{most} bytes at most, at {rate}"));
+        if most > 0 {
+            break;
+        }
     }
-    receiver.join();
-    sender.join();
-    ktap::note(&format!("{most} bytes at most"));
     most
 }
 
@@ -95,10 +106,12 @@ fn drop__leaves_no_gap(pair: Pair) {
         ktap::skip("the built-in TCP leaves a gap at times");
     }
     let link = Veth::make();
-    let total = slow_queue();
+    let (rate, total) = paces()[0];
+    slow_queue(rate);
     ns::sh_or_skip("tc qdisc add dev va parent 1:1 handle 2: pfifo limit 1");
     let ends = over(&link, pair, 5001);
-    let capture = link.b.run(|| Capture::on("vb"));
+    // As it leaves the queue: beyond, several processors may deliver in another order.
+    let capture = link.a.run(|| Capture::on("va"));
     let Connected { client, server } = ends;
     let sender = thread::spawn(move || transfer::send(&client, 7, total));
     transfer::receive(&server, 7, total);
@@ -108,7 +121,7 @@ fn drop__leaves_no_gap(pair: Pair) {
     assert!(drops > 0, "the queue was never full");
     let mut expected = None;
     for segment in capture.segments() {
-        if segment.outgoing || segment.payload == 0 {
+        if !segment.outgoing || segment.payload == 0 {
             continue;
         }
         let next = *expected.get_or_insert(segment.seq);
