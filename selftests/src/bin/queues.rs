@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oxtcp_selftests::capture::Capture;
+use oxtcp_selftests::capture::{Capture, Segment};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
@@ -120,12 +120,18 @@ fn drop__leaves_no_gap(pair: Pair) {
     ktap::note(&format!("{drops} dropped"));
     assert!(drops > 0, "the queue was never full");
     let mut expected = None;
-    for segment in capture.segments() {
+    let segments: Vec<_> = capture.segments();
+    for (at, segment) in segments.iter().enumerate() {
         if !segment.outgoing || segment.payload == 0 {
             continue;
         }
         let next = *expected.get_or_insert(segment.seq);
         let ahead = segment.seq.wrapping_sub(next) as i32;
+        if ahead > 0 {
+            for near in &segments[at.saturating_sub(12)..(at + 12).min(segments.len())] {
+                ktap::note(&described(near, next));
+            }
+        }
         assert!(ahead <= 0, "{ahead} bytes are missing in front of it");
         let end = segment.seq.wrapping_add(segment.payload as u32);
         if end.wrapping_sub(next) as i32 > 0 {
@@ -133,6 +139,25 @@ fn drop__leaves_no_gap(pair: Pair) {
         }
     }
     assert!(expected.is_some(), "nothing was captured");
+}
+
+/// Sequence numbers from `origin` on.
+fn described(segment: &Segment, origin: u32) -> String {
+    let from = |seq: u32| seq.wrapping_sub(origin) as i32;
+    match segment.outgoing {
+        true => format!(
+            "> {}..{} flags {:#x} options {:02x?}",
+            from(segment.seq),
+            from(segment.seq) + segment.payload as i32,
+            segment.flags,
+            segment.options
+        ),
+        false => format!(
+            "< ack {} options {:02x?}",
+            from(segment.ack),
+            segment.options
+        ),
+    }
 }
 
 fn send_buffer_of(sock: &Sock) -> i32 {
