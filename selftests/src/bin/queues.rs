@@ -9,7 +9,7 @@ use oxtcp_selftests::capture::{Capture, Segment};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
-use oxtcp_selftests::{cases, ktap, thread, transfer, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, ktap, thread, transfer, Ip, Pair, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("queues");
@@ -99,13 +99,27 @@ fn backlog__is_bounded_by_the_setting(pair: Pair) {
     );
 }
 
-/// What a full queue of the own host drops is known not to have left: it is sent when its turn comes, and the peer never
-/// sees a gap.
+/// What a full queue of the own host drops is known not to have left: it is sent when its turn comes, and the peer sees no
+/// gap.
+///
+/// But for what the kernel tells nobody: when two processors hand packets to a queue at the same moment, one of them enqueues
+/// both, and both are told that it went well (`__dev_xmit_skb()` since Linux 6.19). Beside IPv4 the link has no other traffic;
+/// IPv6 itself says that it is there.
 fn drop__leaves_no_gap(pair: Pair) {
     if !pair.client.ours {
         ktap::skip("the built-in TCP leaves a gap at times");
     }
     let link = Veth::make();
+    let untold = match pair.ip() {
+        Ip::V4 => {
+            for (namespace, device) in [(&link.a, "va"), (&link.b, "vb")] {
+                let path = format!("net/ipv6/conf/{device}/disable_ipv6");
+                namespace.run(|| ns::set_sysctl(&path, "1"));
+            }
+            0
+        }
+        Ip::V6 => 5,
+    };
     let (rate, total) = paces()[0];
     slow_queue(rate);
     ns::sh_or_skip("tc qdisc add dev va parent 1:1 handle 2: pfifo limit 1");
@@ -120,7 +134,8 @@ fn drop__leaves_no_gap(pair: Pair) {
     ktap::note(&format!("{drops} dropped"));
     assert!(drops > 0, "the queue was never full");
     let mut expected = None;
-    let segments: Vec<_> = capture.segments();
+    let mut gaps = 0;
+    let segments = capture.segments();
     for (at, segment) in segments.iter().enumerate() {
         if !segment.outgoing || segment.payload == 0 {
             continue;
@@ -131,14 +146,15 @@ fn drop__leaves_no_gap(pair: Pair) {
             for near in &segments[at.saturating_sub(12)..(at + 12).min(segments.len())] {
                 ktap::note(&described(near, next));
             }
+            gaps += 1;
         }
-        assert!(ahead <= 0, "{ahead} bytes are missing in front of it");
         let end = segment.seq.wrapping_add(segment.payload as u32);
         if end.wrapping_sub(next) as i32 > 0 {
             expected = Some(end);
         }
     }
     assert!(expected.is_some(), "nothing was captured");
+    assert!(gaps <= untold, "{gaps} gaps");
 }
 
 /// Sequence numbers from `origin` on.
