@@ -212,7 +212,7 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace) -> Whose {
     }
 }
 
-/// A segment for the flow of a small object.
+/// A segment for the flow of a small object. Comes back when that is gone, with a connection in its place perhaps.
 pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
@@ -221,13 +221,12 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
     arrival: Arrival,
-) {
+) -> Option<SkBuff> {
     let key = mini.key();
     let config = namespace.config();
     let cx = context(&config);
-    // Gone in this moment, with the connection in its place perhaps: the peer will send again.
     let Some(mut guard) = mini.lock() else {
-        return;
+        return Some(skb);
     };
     match &mut *guard {
         Mini::HalfOpen {
@@ -271,7 +270,7 @@ pub(crate) fn segment(
                     if let Some(reset) = reply::closed(segment) {
                         send(net, namespace, &key, scope_of(&key, arrival), 0, reset);
                     }
-                    return;
+                    return None;
                 };
                 remove(guard, namespace);
                 listener::segment(
@@ -287,6 +286,7 @@ pub(crate) fn segment(
             TimeWaitVerdict::Kill => remove(guard, namespace),
         },
     }
+    None
 }
 
 /// The interface for answers to a link-local address.

@@ -11,8 +11,7 @@ use oxtcp_engine::SeqNum;
 use crate::connection;
 use crate::namespace::{context, Namespace};
 use crate::output;
-use crate::protocol::Unreachable;
-use crate::sys::net::Net;
+use crate::protocol::{Role, Unreachable};
 use crate::sys::netfilter::Family;
 use crate::sys::route;
 use crate::sys::skb::{AtHook, SkBuff};
@@ -29,14 +28,13 @@ enum Error {
 
 /// Takes notice of the ICMP message that begins `offset` bytes into `skb`.
 pub(crate) fn look(
-    net: &Net,
     namespace: &Namespace,
     skb: &mut SkBuff<AtHook>,
     offset: u32,
     family: Family,
     ifindex: i32,
 ) {
-    let Some((error, inner, key, seq)) = parse(skb, offset, family) else {
+    let Some((error, key, seq)) = parse(skb, offset, family) else {
         return;
     };
     if skb.icmp_checksum_is_bad(offset, family) {
@@ -51,9 +49,10 @@ pub(crate) fn look(
         return;
     };
     let config = namespace.config();
-    let cx = context(&config);
     // While a process owns the socket the error is let go: if its cause lasts, so do the errors.
     let _ = sock.lock_bh(|sk| {
+        // The time is told under the lock: the connection's never goes back.
+        let cx = context(&config);
         // RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
         let genuine = sk
             .state()
@@ -64,9 +63,14 @@ pub(crate) fn look(
         }
         match error {
             Error::TooBig(mtu) => {
-                route::lower_mtu(net, skb, inner, family, mtu);
-                route::reset_route(sk);
-                // What was too big is lost; the retransmission is cut anew.
+                route::lower_mtu(sk, mtu);
+                if let Some(mtu) = route::current_mtu(sk) {
+                    let mss = output::mss_of(mtu, sk.wire_family());
+                    let state = sk.state();
+                    if let Role::Connection(connection) = &mut state.role {
+                        connection.on_too_big(&cx, seq, mss, &mut state.flight);
+                    }
+                }
                 connection::settle(sk, &cx);
             }
             Error::Unreachable(why) => {
@@ -80,13 +84,12 @@ pub(crate) fn look(
     });
 }
 
-/// Reads the error and the segment that it quotes: where the quoted IP header is, whose the flow is
-/// (seen from here), and the sequence number.
+/// Reads the error and the segment that it quotes: whose the flow is (seen from here), and the sequence number.
 fn parse(
     skb: &mut SkBuff<AtHook>,
     offset: u32,
     family: Family,
-) -> Option<(Error, u32, FlowKey, SeqNum)> {
+) -> Option<(Error, FlowKey, SeqNum)> {
     const ICMP_HEADER: u32 = 8;
     const TCP: u8 = 6;
     let inner = offset.checked_add(ICMP_HEADER)?;
@@ -146,5 +149,5 @@ fn parse(
             port: port(2)?,
         },
     );
-    Some((error, inner, key, SeqNum::new(word(quoted, 4)?)))
+    Some((error, key, SeqNum::new(word(quoted, 4)?)))
 }

@@ -63,7 +63,7 @@ impl LocalIn for Tcp {
             Some(Packet::Tcp { offset, key, flags }) => (offset, key, flags),
             Some(Packet::Icmp { offset }) => {
                 let ifindex = skb.ifindex(family);
-                icmp::look(net, namespace, &mut skb, offset, family, ifindex);
+                icmp::look(namespace, &mut skb, offset, family, ifindex);
                 return Err(skb);
             }
             None => return Err(skb),
@@ -99,7 +99,15 @@ impl LocalIn for Tcp {
             Owner::Connection(sock) => sock.receive(skb),
             Owner::Mini(mini, _) => {
                 if let Some((segment, header_len)) = parse(&mut skb) {
-                    half_open::segment(net, namespace, mini, &segment, skb, header_len, arrival);
+                    let gone = half_open::segment(
+                        net, namespace, mini, &segment, skb, header_len, arrival,
+                    );
+                    // The connection that has taken its place in this moment.
+                    if let (Some(skb), Some(Found::Sock(sock))) =
+                        (gone, namespace.table.lookup(&key, &rcu))
+                    {
+                        sock.receive(skb);
+                    }
                 }
             }
             Owner::Listener(sock) => {

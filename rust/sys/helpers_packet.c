@@ -368,3 +368,12 @@ struct dst_entry *oxtcp_helper_sk_dst_check(struct sock *sk)
 		cookie = inet6_sk(sk)->dst_cookie;
 	return __sk_dst_check(sk, cookie);
 }
+
+/* As inet_csk_update_pmtu(), which would route with an inet_connection_sock. */
+void oxtcp_helper_sk_update_pmtu(struct sock *sk, u32 mtu)
+{
+	struct dst_entry *dst = oxtcp_helper_sk_dst_check(sk);
+
+	if (dst)
+		dst->ops->update_pmtu(dst, sk, NULL, mtu, true);
+}

@@ -231,43 +231,11 @@ pub(crate) fn current_mtu<P: Protocol>(sk: &mut Locked<'_, P>) -> Option<u32> {
     }
 }
 
-/// Tells routing that the path of `flow` takes no more than `mtu` bytes, as an ICMP error in `skb`
-/// says; the packet that it quotes begins `inner` bytes behind the data pointer. Softirq context.
-pub(crate) fn lower_mtu(net: &Net, skb: &mut SkBuff<AtHook>, inner: u32, family: Family, mtu: u32) {
-    let quoted = match family {
-        Family::V4 => 20,
-        Family::V6 => 40,
-    };
-    let Some(whole) = inner.checked_add(quoted) else {
-        return;
-    };
-    if skb.header(whole).is_none() {
-        return;
-    }
-    // SAFETY: The packet is ours; it is linear to the end of the quoted header, so that the data pointer
-    // may go there and come back, and C may read the header.
-    unsafe {
-        bindings::oxtcp_helper_skb_pull(skb.as_ptr(), inner);
-        let oif = 0;
-        match family {
-            Family::V4 => bindings::ipv4_update_pmtu(
-                skb.as_ptr(),
-                net.as_ptr(),
-                mtu,
-                oif,
-                bindings::IPPROTO_TCP as u8,
-            ),
-            Family::V6 => bindings::ip6_update_pmtu(
-                skb.as_ptr(),
-                net.as_ptr(),
-                mtu.to_be(),
-                oif,
-                0,
-                bindings::kuid_t { val: 0 },
-            ),
-        }
-        bindings::oxtcp_helper_skb_push(skb.as_ptr(), inner);
-    }
+/// Tells routing that the socket's path takes no more than `mtu` bytes: by the socket's own route, with its mark and device, as
+/// an ICMP error says. Softirq context.
+pub(crate) fn lower_mtu<P: Protocol>(sk: &mut Locked<'_, P>, mtu: u32) {
+    // SAFETY: Valid and locked; C takes the route that the socket has, if it is still good.
+    unsafe { bindings::oxtcp_helper_sk_update_pmtu(sk.as_ptr(), mtu) };
 }
 
 /// Forgets the socket's route.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
-    Connection, Context, Error, Event, Flight, Instant, SeqNum, SocketOptions, State,
+    Connection, Context, Error, Event, Flight, FlightMemory, Instant, SeqNum, SocketOptions, State,
 };
 
 use super::memory;
@@ -197,6 +197,24 @@ impl Engine {
         let result = step(self.sockets[id].connection()?, &cx);
         self.settle(id, &cx);
         Some(result)
+    }
+
+    /// As [`with_connection`](Self::with_connection), with the memory for what is in flight.
+    pub(super) fn with_flight(
+        &mut self,
+        id: usize,
+        step: impl FnOnce(&mut Connection, &Context<'_>, &mut dyn FlightMemory),
+    ) {
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let socket = &mut self.sockets[id];
+        if let Role::Connection(connection) = &mut socket.role {
+            step(connection, &cx, &mut socket.flight);
+            self.settle(id, &cx);
+        }
     }
 
     /// As the adapter's `timer`.

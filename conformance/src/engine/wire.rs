@@ -254,10 +254,9 @@ impl Engine {
         let headers = self.headers;
         match error {
             IcmpError::TooBig(mtu) => {
-                self.with_connection(id, |connection, cx| {
-                    if connection.icmp_sequence_in_flight(seq) {
-                        connection.set_path_mss(cx, mtu.saturating_sub(headers) as u16);
-                    }
+                let mss = mtu.saturating_sub(headers) as u16;
+                self.with_flight(id, |connection, cx, flight| {
+                    connection.on_too_big(cx, seq, mss, flight);
                 });
             }
             IcmpError::Net | IcmpError::Host | IcmpError::Port => {

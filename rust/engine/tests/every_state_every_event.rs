@@ -17,7 +17,7 @@ use common::rng::Rng;
 use common::stand::{Stand, Way, PEER_TS, RECV_SPACE};
 use oxtcp_engine::request::RequestVerdict;
 use oxtcp_engine::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
-use oxtcp_engine::{Context, Duration, Segment, SeqNum, SeqRange, SocketOptions, State};
+use oxtcp_engine::{Context, Duration, NoFlight, Segment, SeqNum, SeqRange, SocketOptions, State};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 /// Where a segment begins, from RCV.NXT.
@@ -173,6 +173,10 @@ fn call(stand: &mut Stand, number: u64, rng: &mut Rng) {
         5 => {
             let mss = rng.pick(&[0, 1, 48, 500, 1400, u16::MAX]);
             stand.call(|conn, cx| conn.set_path_mss(cx, mss));
+            stand.call(|conn, cx| {
+                let seq = conn.snd_una();
+                conn.on_too_big(cx, seq, mss / 2, &mut NoFlight);
+            });
         }
         6 | 7 => {
             let seq = rng.pick(&[stand.conn.snd_una(), stand.conn.snd_nxt(), SeqNum::new(0)]);

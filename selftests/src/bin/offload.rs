@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
 use oxtcp_selftests::connection::{listening_at, Connected};
-use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::{cases, ktap, transfer, wait, Ip, Pair, Sock, Suite};
+use oxtcp_selftests::ns::{self, Namespace, Veth};
+use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Ip, Pair, Sock, Suite};
 
 /// Kinds of TCP options (RFC 9293 3.2, RFC 7323, RFC 2018).
 const MSS: u8 = 2;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         gso__bursts_on_loopback, gso__bursts_on_veth, checksum__right_without_offloads,
         checksum__right_with_offloads_off_on_loopback, gro__aggregates_reach_us, transfer__no_offloads_at_all,
         mtu__small, mtu__1500, mtu__9000, mtu__65535, mtu__loopback_1500, mtu__lowered_in_mid_stream,
+        mtu__narrow_path,
     );
     suite.run()
 }
@@ -315,4 +316,70 @@ fn mtu__lowered_in_mid_stream(pair: Pair) {
     ns::sh("ip link set va mtu 1300");
     link.b.run(|| ns::sh("ip link set vb mtu 1300"));
     transfer::both_ways(ends, 1 << 20);
+}
+
+/// A router on the way takes less than both ends: its ICMP errors are heeded, by the route that the socket's mark has chosen
+/// (RFC 1191, RFC 8201).
+fn mtu__narrow_path(pair: Pair) {
+    const NARROW: usize = 1300;
+    const MARK: i32 = 7;
+    let link = Veth::make();
+    let far = Namespace::enter_new();
+    link.b.enter();
+    ns::sh(&format!(
+        "ip link add vc type veth peer name vd netns {}",
+        far.path()
+    ));
+    let ends = |device: &str, host: u8| {
+        ns::sh(&format!("ip link set {device} up"));
+        ns::sh(&format!("ip addr add 198.51.100.{host}/24 dev {device}"));
+        ns::sh(&format!(
+            "ip addr add 2001:db8:1::{host}/64 dev {device} nodad"
+        ));
+    };
+    ns::sh(&format!("ip link set vc mtu {NARROW}"));
+    ends("vc", 1);
+    ns::set_sysctl("net/ipv4/ip_forward", "1");
+    ns::set_sysctl("net/ipv6/conf/all/forwarding", "1");
+    far.run(|| {
+        ends("vd", 2);
+        ns::sh("ip route add default via 198.51.100.1");
+        ns::sh("ip -6 route add default via 2001:db8:1::1");
+    });
+    link.a.enter();
+    for (family, prefix, router) in [
+        ("-4", "198.51.100.0/24", "192.0.2.2"),
+        ("-6", "2001:db8:1::/64", "2001:db8::2"),
+    ] {
+        ns::sh(&format!(
+            "ip {family} route add {prefix} via {router} table {MARK}"
+        ));
+        ns::sh(&format!("ip {family} rule add fwmark {MARK} table {MARK}"));
+    }
+    ethtool("va", NO_SENDING_OFFLOADS);
+    let address = match pair.ip() {
+        Ip::V4 => "198.51.100.2:5001",
+        Ip::V6 => "[2001:db8:1::2]:5001",
+    };
+    let address = address.parse().expect("an address");
+    let (listener, _) = far.run(|| listening_at(pair.server, &address, 1));
+    let client = Sock::open(pair.client);
+    client
+        .set(libc::SOL_SOCKET, libc::SO_MARK, MARK)
+        .expect("SO_MARK");
+    // The neighbours beyond are not fixed, and the first packets may go before one is known.
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    let capture = Capture::on("va");
+    let total = 300_000;
+    let sender = thread::spawn(move || transfer::send(&client, 7, total));
+    transfer::receive(&server, 7, total);
+    sender.join();
+    let segments = capture.segments();
+    let sent: Vec<_> = segments.iter().filter(|s| s.outgoing).collect();
+    let wide = sent.iter().filter(|s| s.length > NARROW).count();
+    ktap::note(&format!("{wide} of {} packets were too long", sent.len()));
+    assert!(wide > 0, "nothing was too long");
+    // The first window, and no more.
+    assert!(wide <= 12, "{wide} packets were too long");
 }

@@ -282,8 +282,7 @@ impl Connection {
         }
     }
 
-    /// The path's MSS has changed, by routing or by an ICMP "too big" that
-    /// [`icmp_sequence_in_flight`](Connection::icmp_sequence_in_flight) has found genuine: bytes without options.
+    /// The path's MSS has changed, by routing: bytes without options.
     pub fn set_path_mss(&mut self, _cx: &Context<'_>, mss: u16) {
         let options = self.options;
         if let Phase::SynSent(open) = &mut self.phase {
@@ -294,6 +293,33 @@ impl Connection {
             if link.mss != mss {
                 link.mss = mss;
                 self.status.clear(Status::IDLE);
+            }
+        }
+    }
+
+    /// An ICMP "too big" that quotes `seq` of ours has made the path's MSS `mss`, bytes without options. When it is genuine, what is in
+    /// flight and larger is sent again at once, in smaller segments (RFC 1191 section 6.5, RFC 5927 section 7.2).
+    pub fn on_too_big(
+        &mut self,
+        cx: &Context<'_>,
+        seq: SeqNum,
+        mss: u16,
+        flight: &mut dyn FlightMemory,
+    ) {
+        if !self.icmp_sequence_in_flight(seq) {
+            return;
+        }
+        let before = self.phase.link().map(|link| link.mss);
+        self.set_path_mss(cx, mss);
+        if let Some(Parts {
+            link,
+            snd: Some(snd),
+            ..
+        }) = self.phase.parts()
+        {
+            if before.is_some_and(|before| link.mss < before) {
+                let size = snd.segment_size(link, 0);
+                snd.on_too_big(cx, link, flight, size);
             }
         }
     }

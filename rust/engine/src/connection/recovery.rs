@@ -561,6 +561,54 @@ impl Sender {
         self.force = super::send::Force::Timer;
     }
 
+    /// No segment of more than `mss` octets gets through: those in flight are lost, which says nothing of congestion, so the window
+    /// stays (RFC 1191 section 6.5; Linux's tcp_simple_retransmit).
+    pub(super) fn on_too_big(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        memory: &mut dyn FlightMemory,
+        mss: u32,
+    ) {
+        let ssthresh = self
+            .window
+            .ssthresh
+            .max(self.window.cwnd.saturating_mul(3) >> 2);
+        match self.flight(cx, link, memory, true) {
+            Some(flight) => {
+                let Flight { records, recovery } = flight;
+                for index in 0..records.len() {
+                    let Some(run) = records.get(index) else { break };
+                    let marks = run.record.marks;
+                    if run.range.len > mss && !marks.has(Marks::SACKED) && !marks.is_hole() {
+                        records.lose(index);
+                    }
+                }
+                if records.lost() == 0 {
+                    return;
+                }
+                recovery.high = link.snd_nxt;
+                recovery.duplicates = 0;
+                recovery.undo = None;
+                recovery.probe = None;
+                recovery.probe_due = false;
+                recovery.plan = Plan::Repair;
+                recovery.frto = false;
+            }
+            None => {
+                self.outline = super::outline::Outline::Again {
+                    recover: link.snd_nxt,
+                    next: link.snd_una,
+                    out: 0,
+                };
+            }
+        }
+        if self.mode != Mode::Loss {
+            self.window.ssthresh = ssthresh;
+            self.mode = Mode::Loss;
+        }
+    }
+
     /// F-RTO (RFC 5682 section 3.1, with SACK; section 2.1 without), and the end of the repair after a timeout.
     fn after_timeout(&mut self, link: &Link, flight: &mut Flight, told: &Delivery) {
         if told.advanced && self.undo_timeout(link, flight, told, false) {

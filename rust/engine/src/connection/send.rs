@@ -757,10 +757,14 @@ impl Sender {
 
     /// RFC 9293 section 3.8.6.1: "when the retransmission timeout period passes", then with exponential back-off.
     pub(super) fn arm_persist(&self, cx: &Context<'_>, timers: &mut Timers) {
+        timers.set(TimerKind::Persist, cx.now + self.persist_delay(cx));
+    }
+
+    /// How long the persist timer runs, with its back-off.
+    pub(super) fn persist_delay(&self, cx: &Context<'_>) -> Duration {
         let limits = limits(cx.config);
         let base = self.rtt.base_rto(limits).max(cx.config.rto_min);
-        let delay = base.backed_off(self.persisted).min(limits.max);
-        timers.set(TimerKind::Persist, cx.now + delay);
+        base.backed_off(self.persisted).min(limits.max)
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -116,6 +116,7 @@ impl Connection {
     fn on_persist(&mut self, cx: &Context<'_>) {
         let retries = self.retries(cx);
         let user = self.options.user_timeout;
+        let orphan = self.is_orphan();
         let Some(Parts {
             link,
             snd: Some(snd),
@@ -137,7 +138,12 @@ impl Connection {
             }
             None => link.probes >= retries,
         };
-        if given_up {
+        // Without a user nobody waits for that peer: a window that stays shut would keep the data for ever
+        // (Linux's tcp_probe_timer).
+        let deserted = orphan
+            && snd.persist_delay(cx) >= cx.config.rto_max
+            && snd.persisted() >= cx.config.orphan_retries;
+        if given_up || deserted {
             self.give_up();
             return;
         }
@@ -244,11 +250,14 @@ impl Connection {
     }
 }
 
-/// How long `retries` retransmissions take: as Linux, and so as its documentation says, computed from
-/// `rto_min` and not from the path's own timeout, so that no path is given up after seconds.
+/// Linux's TCP_RTO_MIN, which the patience is counted in whatever the setting `rto_min` is.
+const PATIENCE_STEP: Duration = Duration::from_millis(200);
+
+/// How long `retries` retransmissions take: as Linux, and so as its documentation says, computed from a first one after
+/// 200 ms and not from the path's own timeout, so that no path is given up after seconds.
 fn patience(config: &Config, retries: u8) -> Duration {
     let mut total = Duration::ZERO;
-    let mut step = config.rto_min;
+    let mut step = PATIENCE_STEP;
     for _ in 0..=retries {
         total = total + step.min(config.rto_max);
         step = step.backed_off(1).min(config.rto_max);
@@ -266,5 +275,10 @@ mod tests {
         let config = Config::default();
         assert_eq!(patience(&config, 15), Duration::from_millis(924_600));
         assert_eq!(patience(&config, 8), Duration::from_millis(102_200));
+        let hasty = Config {
+            rto_min: Duration::from_millis(1),
+            ..config
+        };
+        assert_eq!(patience(&hasty, 15), Duration::from_millis(924_600));
     }
 }

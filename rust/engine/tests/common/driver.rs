@@ -292,7 +292,12 @@ impl Driver {
                 self.buffer = u32::from(len);
                 self.tell_space(cx);
             }
-            Op::PathMss { mss, .. } => self.conn.set_path_mss(cx, mss),
+            // By routing, or by an ICMP error.
+            Op::PathMss { mss, .. } if mss % 2 == 0 => self.conn.set_path_mss(cx, mss),
+            Op::PathMss { mss, .. } => {
+                let seq = self.conn.snd_una();
+                self.conn.on_too_big(cx, seq, mss, &mut self.shelf);
+            }
             Op::Unreachable { hard, at, .. } => {
                 let seq = self.conn.snd_una().add(u32::from(at));
                 self.conn.on_unreachable(cx, seq, hard);

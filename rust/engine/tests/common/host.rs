@@ -696,9 +696,10 @@ impl Host {
             return;
         };
         if let Slot::Open(socket) = &mut self.slot {
-            if socket.conn.icmp_sequence_in_flight(header.seq) {
-                socket.conn.set_path_mss(&cx, (largest - 20) as u16);
-            }
+            let mss = (largest - 20) as u16;
+            socket
+                .conn
+                .on_too_big(&cx, header.seq, mss, &mut socket.flight);
         }
     }
 

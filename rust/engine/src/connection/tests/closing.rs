@@ -332,6 +332,37 @@ fn orphan__a_silent_peer_is_given_up() {
     assert!(peer.events().contains(Event::Closed));
 }
 
+/// A peer that answers every probe and never opens its window (sockstress): with a user it is waited for, without one it is
+/// not, once the probes are as rare as they become.
+#[test]
+fn orphan__a_window_that_stays_shut_is_given_up() {
+    for (orphan, retries) in [(true, 0), (true, 14), (false, 0)] {
+        let mut peer = established();
+        peer.config.orphan_retries = retries;
+        peer.ack_window(0, 0);
+        peer.write(100);
+        if orphan {
+            peer.close(false);
+        }
+        peer.quiet();
+        let start = peer.now;
+        while peer.conn.state() != State::Closed && peer.now.since(start).as_secs() < 7200 {
+            peer.expire();
+            let _ = peer.sent();
+            if peer.conn.state() != State::Closed {
+                peer.advance(1);
+                peer.ack_window(0, 0);
+            }
+        }
+        let seconds = peer.now.since(start).as_secs();
+        match (orphan, retries) {
+            (true, 0) => assert!((100..400).contains(&seconds), "{seconds}"),
+            (true, _) => assert!((500..2000).contains(&seconds), "{seconds}"),
+            (false, _) => assert!(seconds >= 7200, "{seconds}"),
+        }
+    }
+}
+
 #[test]
 fn fin__waits_for_the_window() {
     let mut peer = established();

@@ -7,7 +7,7 @@
 
 use crate::connection::{ActiveOpen, Connection, Event, Events, Payload, Rx, State};
 use crate::context::{Config, Context, SocketOptions};
-use crate::flight::{Flight, FlightMemory};
+use crate::flight::{Flight, FlightMemory, NoFlight};
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -281,6 +281,19 @@ impl Peer {
         };
         self.conn.on_timer(&cx, &mut self.flight);
         waited
+    }
+
+    /// An ICMP error about the segment at offset `at`; with or without `memory` for what is in flight.
+    pub fn too_big(&mut self, at: u32, mss: u16, memory: bool) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        let seq = ISS.add(1).add(at);
+        match memory {
+            true => self.conn.on_too_big(&cx, seq, mss, &mut self.flight),
+            false => self.conn.on_too_big(&cx, seq, mss, &mut NoFlight),
+        }
     }
 
     /// Runs what is due.

@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::congestion::Algorithm;
-use crate::connection::TimerKind;
+use crate::connection::{Mode, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::{BurstLimit, TransmitKind};
@@ -561,4 +561,41 @@ fn path_mss__falls() {
     );
     let nxt = SeqNum::new(ISS.get().wrapping_add(3001));
     assert_eq!(peer.conn.snd_nxt(), nxt);
+}
+
+/// An ICMP error says so: what was too big goes again at once, smaller, and the window stays as it is. A forged one does nothing.
+#[test]
+fn too_big__is_sent_again_at_once() {
+    for memory in [true, false] {
+        let mut peer = with(nodelay());
+        peer.write(3000);
+        assert_eq!(peer.sent().len(), 3);
+        peer.write(200);
+        assert_eq!(peer.sent().len(), 1);
+        let cwnd = peer.conn.cwnd();
+        peer.too_big(4000, 600, memory);
+        assert_eq!(peer.conn.mss(), 1000);
+        peer.too_big(1000, 1000, memory);
+        peer.quiet();
+        peer.too_big(1000, 600, memory);
+        assert_eq!(peer.conn.mss(), 600);
+        let mut at = 0;
+        for (kind, start, len) in peer.sent_short() {
+            assert_eq!((kind, start), (Retransmission, at));
+            assert!(len <= 600, "{len}");
+            at += len;
+        }
+        // What was small and sent in one go with the rest is not told from it.
+        assert!(at == 3000 || at == 3200, "{at}");
+        assert_eq!(peer.conn.cwnd(), cwnd);
+        assert_eq!(peer.conn.timer().unwrap().0, TimerKind::Retransmit);
+        peer.ack(3200);
+        peer.quiet();
+        // RFC 6582 section 3.2: without SACK the repair is over with what is acknowledged beyond it.
+        peer.write(100);
+        assert_eq!(peer.sent_short(), [(Data, 3200, 100)]);
+        peer.ack(3300);
+        assert_eq!(peer.conn.mode(), Mode::Open);
+        peer.quiet();
+    }
 }
