@@ -25,7 +25,7 @@ use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
 use crate::sys::table;
 use crate::sys::time::Jiffies;
-use crate::{closing, output};
+use crate::{closing, icmp, output};
 
 /// A segment of the connection has arrived; its payload begins `header_len` bytes into `skb`.
 pub(crate) fn segment(
@@ -196,11 +196,12 @@ pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
         .min(rcvbuf.saturating_sub(rmem))
 }
 
-/// The socket's timer has run out.
+/// The socket's timer has run out, or an ICMP error waits.
 pub(crate) fn timer(sk: &mut Sk<'_>) {
     let namespace = output::namespace(sk.sock());
     let config = namespace.config();
     let cx = context(&config);
+    icmp::heed_too_big(sk, &cx);
     let exceeds = sk.state().orphan && closing::exceeds(sk, namespace);
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {

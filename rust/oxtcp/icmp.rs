@@ -6,12 +6,14 @@
 
 use kernel::sync::rcu;
 
-use oxtcp_engine::SeqNum;
+use kernel::sync::atomic::Relaxed;
+
+use oxtcp_engine::{Context, SeqNum};
 
 use crate::connection;
 use crate::namespace::{context, Namespace};
 use crate::output;
-use crate::protocol::{Role, Unreachable};
+use crate::protocol::{Role, Sk, Unreachable};
 use crate::sys::netfilter::Family;
 use crate::sys::route;
 use crate::sys::skb::{AtHook, SkBuff};
@@ -48,6 +50,16 @@ pub(crate) fn look(
     let Some(Found::Sock(sock)) = namespace.table.lookup(&key, &rcu) else {
         return;
     };
+    let why = match error {
+        Error::TooBig(mtu) => {
+            sock.shared()
+                .too_big
+                .store(TooBig { seq, mtu }.packed(), Relaxed);
+            sock.timer_expired();
+            return;
+        }
+        Error::Unreachable(why) => why,
+    };
     let config = namespace.config();
     // While a process owns the socket the error is let go: if its cause lasts, so do the errors.
     let _ = sock.lock_bh(|sk| {
@@ -61,27 +73,62 @@ pub(crate) fn look(
         if !genuine {
             return;
         }
-        match error {
-            Error::TooBig(mtu) => {
-                route::lower_mtu(sk, mtu);
-                if let Some(mtu) = route::current_mtu(sk) {
-                    let mss = output::mss_of(mtu, sk.wire_family());
-                    let state = sk.state();
-                    if let Role::Connection(connection) = &mut state.role {
-                        connection.on_too_big(&cx, seq, mss, &mut state.flight);
-                    }
-                }
-                connection::settle(sk, &cx);
-            }
-            Error::Unreachable(why) => {
-                sk.state().unreachable = why;
-                if let Some(connection) = sk.state().connection() {
-                    connection.on_unreachable(&cx, seq, true);
-                }
-                connection::settle(sk, &cx);
-            }
+        sk.state().unreachable = why;
+        if let Some(connection) = sk.state().connection() {
+            connection.on_unreachable(&cx, seq, true);
         }
+        connection::settle(sk, &cx);
     });
+}
+
+/// An ICMP "too big", as it waits for the socket: with no owner of that in the way.
+struct TooBig {
+    /// Of the segment that it quotes.
+    seq: SeqNum,
+    mtu: u32,
+}
+
+impl TooBig {
+    /// What a path takes at most; and no `TooBig` is 0.
+    const LARGEST: u32 = 0xffff;
+
+    fn packed(&self) -> i64 {
+        let mtu = self.mtu.min(TooBig::LARGEST) | (TooBig::LARGEST + 1);
+        (i64::from(self.seq.get()) << 32) | i64::from(mtu)
+    }
+
+    fn unpacked(packed: i64) -> Option<TooBig> {
+        (packed != 0).then_some(TooBig {
+            seq: SeqNum::new((packed >> 32) as u32),
+            mtu: packed as u32 & TooBig::LARGEST,
+        })
+    }
+}
+
+/// Looks after an ICMP "too big" that has come for the connection; the caller settles. Softirq, or the process that lets go
+/// of the socket.
+pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let Some(TooBig { seq, mtu }) = TooBig::unpacked(sk.sock().shared().too_big.xchg(0, Relaxed))
+    else {
+        return;
+    };
+    // RFC 5927 section 4.1.
+    let genuine = sk
+        .state()
+        .connection()
+        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
+    if !genuine {
+        return;
+    }
+    route::lower_mtu(sk, mtu);
+    let Some(mtu) = route::current_mtu(sk) else {
+        return;
+    };
+    let mss = output::mss_of(mtu, sk.wire_family());
+    let state = sk.state();
+    if let Role::Connection(connection) = &mut state.role {
+        connection.on_too_big(cx, seq, mss, &mut state.flight);
+    }
 }
 
 /// Reads the error and the segment that it quotes: whose the flow is (seen from here), and the sequence number.

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) tx_bytes: Atomic<i32>,
     /// whether more may be written as far as TCP_NOTSENT_LOWAT goes ([`poll::Unsent`]),
     pub(crate) unsent: Atomic<i32>,
+    /// The last ICMP "too big" that the timer has not yet looked after ([`icmp::TooBig`]), or 0.
+    pub(crate) too_big: Atomic<i64>,
     /// and the rest.
     pub(crate) figures: Published,
 }
@@ -213,6 +215,7 @@ impl Protocol for Tcp {
             rx_bytes: Atomic::new(0),
             tx_bytes: Atomic::new(0),
             unsent: Atomic::new(0),
+            too_big: Atomic::new(0),
             figures: Published::new(),
         })
     }

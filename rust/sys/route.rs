@@ -12,7 +12,7 @@ use super::errno::{ehostunreach, enetunreach, enobufs};
 use super::net::Net;
 use super::netfilter::Family;
 use super::proto::Protocol;
-use super::skb::{AtHook, Outgoing, SkBuff};
+use super::skb::{Outgoing, SkBuff};
 use super::sock::Locked;
 use super::table::Endpoint;
 

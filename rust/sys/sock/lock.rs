@@ -79,13 +79,13 @@ impl<P: Protocol> Sock<P> {
         }
     }
 
-    /// The socket's timer has run out: [`Protocol::timer`], now or as the process that owns the socket
-    /// lets go.
+    /// The socket's timer has run out, or there is something else that [`Protocol::timer`] looks after: it is called now, or as
+    /// the process that owns the socket lets go.
     ///
     /// # Context
     ///
     /// Softirq.
-    pub(in crate::sys) fn timer_expired(&self) {
+    pub(crate) fn timer_expired(&self) {
         let mut bh = Bh::lock(self);
         if bh.unowned(P::timer).is_err() {
             // SAFETY: `bh` holds the spin lock.
