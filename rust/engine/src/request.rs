@@ -327,7 +327,9 @@ impl Request {
         };
         // At most so long. The shortest round trip is taken from it, and a shorter than there is would let nothing be
         // reordered; the next one is exact.
-        Some(Duration::from_micros((u64::from(ticks) + 1) << SENT_SHIFT))
+        Some(Duration::from_micros(
+            u64::from(ticks).saturating_add(1) << SENT_SHIFT,
+        ))
     }
 
     /// Our initial sequence number.
