@@ -93,6 +93,13 @@ PHONY += bench
 bench: job ## instructions per byte, per request, per connection, beside the built-in TCP (virtual time)
 	@scripts/vm run --mode icount --smp 1 --timeout 3000 --out $(B)/bench --log $(B)/log/bench.log -- selftests/bench/run.sh
 
+# Ten minutes of a machine's work, an hour and more of its time.
+PHONY += goodput
+goodput: job ## what arrives over bad networks, beside the built-in TCP (virtual time): Documentation/goodput.md
+	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --out $(B)/goodput --log $(B)/log/goodput.log -- \
+		"selftests/bench/goodput.sh"
+	@scripts/goodput-paper $(B)/goodput/goodput.txt
+
 ##@ Tests
 
 PHONY += check
