@@ -50,7 +50,8 @@ pub(crate) struct AtHook;
 pub(crate) struct Claimed;
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
-/// block is an [`Unread`]. The data pointer is at the transport header, to begin with.
+/// block is an [`Unread`], which does not reach beyond the packet's end. The data pointer is at the transport header, to begin
+/// with.
 pub(crate) struct Detached;
 
 /// A packet from [`SkBuff::for_sending`], whose bytes nobody shares but those in page fragments.
@@ -66,6 +67,20 @@ pub(crate) struct Unread {
     pub(crate) offset: u32,
     /// How many bytes there are.
     pub(crate) len: u32,
+}
+
+impl Unread {
+    /// What of it lies in a packet of `packet` bytes. To ask for more is a mistake of the caller's.
+    fn within(self, packet: u32) -> Self {
+        let offset = self.offset.min(packet);
+        let len = self.len.min(packet.saturating_sub(offset));
+        kernel::warn_on!(offset != self.offset || len != self.len);
+        Self {
+            seq: self.seq,
+            offset,
+            len,
+        }
+    }
 }
 
 impl<S> SkBuff<S> {
@@ -221,8 +236,10 @@ impl SkBuff {
         unsafe { (*self.as_ptr()).cb.as_ptr().cast::<Unread>().read() }
     }
 
-    /// Writes the control block.
+    /// Writes the control block. What would reach beyond the packet's end is cut.
     pub(crate) fn set_unread(&mut self, unread: Unread) {
+        // INVARIANT: It ends where the packet does, or before.
+        let unread = unread.within(self.len());
         // SAFETY: As for `unread`, and `&mut self` makes it ours to write.
         unsafe {
             (*self.as_ptr())

@@ -72,7 +72,8 @@ impl<'a, P: Protocol> Locked<'a, P> {
                 unread.seq = unread.seq.wrapping_add(len as u32);
                 unread.offset = unread.offset.saturating_add(len as u32);
                 unread.len = unread.len.saturating_sub(len as u32);
-                queued.set_unread(unread);
+                // SAFETY: It ends where it did.
+                unsafe { queued.set_unread(unread) };
                 break;
             }
             len = len.saturating_sub(unread.len as usize);
@@ -198,8 +199,11 @@ impl Queued<'_> {
         }
     }
 
-    fn set_unread(&mut self, unread: skb::Unread) {
-        // SAFETY: As above, and the lock makes it ours to write.
+    /// # Safety
+    ///
+    /// It does not reach beyond the packet's end.
+    unsafe fn set_unread(&mut self, unread: skb::Unread) {
+        // SAFETY: As above, and the lock makes it ours to write. The caller promises what makes it a `Detached`'s.
         unsafe {
             (*self.skb.as_ptr())
                 .cb
@@ -209,15 +213,16 @@ impl Queued<'_> {
         };
     }
 
+    /// # Errors
+    ///
+    /// EFAULT for memory that cannot be written, and for an extent that is not in the packet.
     fn copy_to(&self, to: &mut Message<'_>, offset: u32, len: u32) -> Result {
-        // SAFETY: Valid by the invariant; extent and user memory are checked by the function.
+        let offset = i32::try_from(offset).map_err(|_| EFAULT)?;
+        let len = i32::try_from(len).map_err(|_| EFAULT)?;
+        // SAFETY: Valid by the invariant. The function checks the end of the extent, and the user memory; that the extent does
+        // not begin before the data it takes for granted, and neither number is negative.
         kernel::error::to_result(unsafe {
-            bindings::skb_copy_datagram_iter(
-                self.skb.as_ptr(),
-                offset as i32,
-                to.iter(),
-                len as i32,
-            )
+            bindings::skb_copy_datagram_iter(self.skb.as_ptr(), offset, to.iter(), len)
         })
     }
 }
