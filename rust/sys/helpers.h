@@ -132,6 +132,7 @@ void oxtcp_helper_skb_set_output(struct sk_buff *skb, __be16 protocol, u32 mark)
 void oxtcp_helper_dst_release(struct dst_entry *dst);
 struct dst_entry *oxtcp_helper_sk_dst_check(struct sock *sk);
 void oxtcp_helper_sk_update_pmtu(struct sock *sk, u32 mtu);
+bool oxtcp_helper_sk_dst_is_of(const struct sock *sk, bool v6);
 
 /* flow table, locks of its small objects, time */
 int oxtcp_helper_flow_init(struct rhashtable *ht);

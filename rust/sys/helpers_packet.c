@@ -377,3 +377,11 @@ void oxtcp_helper_sk_update_pmtu(struct sock *sk, u32 mtu)
 	if (dst)
 		dst->ops->update_pmtu(dst, sk, NULL, mtu, true);
 }
+
+/* Whether the socket's cached route, if it has one, is of the family. */
+bool oxtcp_helper_sk_dst_is_of(const struct sock *sk, bool v6)
+{
+	const struct dst_entry *dst = __sk_dst_get(sk);
+
+	return !dst || dst->ops->family == (v6 ? AF_INET6 : AF_INET);
+}

@@ -334,9 +334,15 @@ pub(crate) fn transmit<P: Protocol>(
         return Err(XmitError::Failed);
     }
     let raw = sk.as_ptr();
+    // SAFETY: Valid and locked.
+    if !unsafe { bindings::oxtcp_helper_sk_dst_is_of(raw, family == Family::V6) } {
+        reset_route(sk);
+        return Err(XmitError::Failed);
+    }
     let skb = skb.into_raw().as_ptr();
-    // SAFETY: The socket is valid and locked, the packet ours, with a TCP header. Its memory is charged to the socket until it has left
-    // (`sock_wfree()`, see small_queue.rs), and the charge keeps the socket.
+    // SAFETY: The socket is valid and locked, its route none or of the family that C takes it for. The packet is ours, with a
+    // TCP header. Its memory is charged to the socket until it has left (`sock_wfree()`, see small_queue.rs), and the charge
+    // keeps the socket.
     let err = unsafe {
         bindings::skb_set_owner_w(skb, raw);
         bindings::oxtcp_helper_skb_tx_csum(skb, raw, family == Family::V6);

@@ -8,6 +8,7 @@ use super::{Locked, Sock};
 use crate::sys::bindings;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
+use crate::sys::route;
 use crate::sys::table::Endpoint;
 
 impl<P: Protocol> Sock<P> {
@@ -115,32 +116,29 @@ impl<P: Protocol> Locked<'_, P> {
         }
     }
 
-    /// The remote end.
+    /// The remote end. A route of the other family is forgotten.
     pub(crate) fn set_remote(&mut self, remote: Endpoint) {
-        // SAFETY: Valid and locked.
-        unsafe {
-            let common = &raw mut (*self.sk()).__sk_common;
-            (*common).skc_v6_daddr.in6_u.u6_addr8 = remote.ip;
-            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_daddr =
-                u32::from_ne_bytes(remote.v4().unwrap_or([127, 0, 0, 6]));
-            (*common).__bindgen_anon_3.__bindgen_anon_1.skc_dport = remote.port.to_be();
-        }
+        // See `set_local`.
+        let v4 = remote.v4().unwrap_or([127, 0, 0, 6]);
+        self.change_remote(remote, v4);
     }
 
     /// Forgets the remote end.
     pub(crate) fn clear_remote(&mut self) {
+        self.change_remote(Endpoint::NONE, [0; 4]);
+    }
+
+    fn change_remote(&mut self, remote: Endpoint, v4: [u8; 4]) {
+        let before = self.wire_family();
         // SAFETY: Valid and locked.
         unsafe {
-            (*self.sk())
-                .__sk_common
-                .__bindgen_anon_3
-                .__bindgen_anon_1
-                .skc_dport = 0;
-            (*self.sk())
-                .__sk_common
-                .__bindgen_anon_1
-                .__bindgen_anon_1
-                .skc_daddr = 0;
+            let common = &raw mut (*self.sk()).__sk_common;
+            (*common).skc_v6_daddr.in6_u.u6_addr8 = remote.ip;
+            (*common).__bindgen_anon_1.__bindgen_anon_1.skc_daddr = u32::from_ne_bytes(v4);
+            (*common).__bindgen_anon_3.__bindgen_anon_1.skc_dport = remote.port.to_be();
+        }
+        if self.wire_family() != before {
+            route::reset_route(self);
         }
     }
 

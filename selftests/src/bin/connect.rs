@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     cases!(suite.neighbours:
         dualstack__mapped_connect, dualstack__mapped_bind, dualstack__v6only_refuses_ipv4,
         dualstack__v6only_connect_mapped, dualstack__accept_names_are_mapped,
+        dualstack__other_version_after_a_disconnect,
     );
     suite.run()
 }
@@ -350,6 +351,31 @@ fn dualstack__mapped_connect(first: Stack, second: Stack) {
     assert_eq!(client.peer().expect("getpeername"), mapped(address));
     assert_eq!(client.local().expect("getsockname"), mapped(from));
     Connected { client, server }.check_alive();
+}
+
+/// The route of the first connection is not the second one's. (IPv6 first: the built-in TCP has no way back.)
+fn dualstack__other_version_after_a_disconnect(first: Stack, second: Stack) {
+    let (v6, v4) = v6_and_v4(first, second);
+    let client = Sock::open(v6);
+    for (stack, name) in [
+        (v6, SocketAddr::from as fn(SocketAddr) -> SocketAddr),
+        (v4, mapped),
+    ] {
+        let (listener, address) = listening(stack, 1);
+        client.connect(&name(address)).expect("connect");
+        let (server, from) = listener.accept().expect("accept");
+        assert_eq!(from.ip(), stack.loopback());
+        assert_eq!(client.peer().expect("getpeername"), name(address));
+        Connected {
+            client: client.try_clone(),
+            server,
+        }
+        .check_alive();
+        client
+            .connect_raw(&RawAddr::unspecified())
+            .expect("connect with AF_UNSPEC");
+        expect_errno(client.peer(), libc::ENOTCONN);
+    }
 }
 
 fn dualstack__mapped_bind(first: Stack, second: Stack) {
