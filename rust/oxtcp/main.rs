@@ -53,6 +53,7 @@ mod sysctls;
 mod sys;
 
 use protocol::Tcp;
+use sys::proto::FamilyNumber;
 
 module! {
     type: Oxtcp,
@@ -71,17 +72,16 @@ struct Oxtcp {
 impl kernel::Module for Oxtcp {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let family = sys::proto::family_parameter();
-        // Number 0 is AF_UNSPEC.
-        if family <= 0 || family >= sys::proto::FAMILIES as i32 {
+        let Some(number) = FamilyNumber::new(family) else {
             pr_err!(
                 "family={} is no socket family's number; choose one from 1 to {}, for instance `insmod \
                  oxtcp.ko family=19`\n",
                 family,
-                sys::proto::FAMILIES - 1
+                FamilyNumber::MOST
             );
             return Err(EINVAL);
-        }
-        let registration = sys::proto::Registration::new(module, family).inspect_err(|&error| {
+        };
+        let registration = sys::proto::Registration::new(module, number).inspect_err(|&error| {
             if error == EEXIST {
                 pr_err!(
                     "socket family {} is taken by another module; choose a free number with \
@@ -90,11 +90,9 @@ impl kernel::Module for Oxtcp {
                 );
             } else {
                 pr_err!(
-                    "socket family {} cannot be registered (error {}); family=N takes the numbers \
-                     below {}\n",
+                    "socket family {} cannot be registered (error {})\n",
                     family,
-                    error.to_errno(),
-                    sys::proto::FAMILIES
+                    error.to_errno()
                 );
             }
         })?;

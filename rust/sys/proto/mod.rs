@@ -30,8 +30,28 @@ mod registration;
 
 pub(crate) use registration::{Registration, Statics};
 
-/// How many socket families there are (`NPROTO`).
-pub(crate) const FAMILIES: u32 = bindings::AF_MAX;
+/// The number of a socket family.
+///
+/// # Invariants
+///
+/// One from 1 to [`FamilyNumber::MOST`]: an index into the kernel's table, and not AF_UNSPEC.
+#[derive(Clone, Copy)]
+pub(crate) struct FamilyNumber(i32);
+
+impl FamilyNumber {
+    /// The greatest there is (`NPROTO` less one).
+    pub(crate) const MOST: i32 = bindings::AF_MAX as i32 - 1;
+
+    /// `None` when it is out of range.
+    pub(crate) fn new(number: i32) -> Option<Self> {
+        // INVARIANT: In range.
+        (1..=Self::MOST).contains(&number).then_some(Self(number))
+    }
+
+    pub(crate) fn get(self) -> i32 {
+        self.0
+    }
+}
 
 /// The module parameter `family`.
 pub(crate) fn family_parameter() -> i32 {

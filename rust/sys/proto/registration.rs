@@ -3,12 +3,11 @@
 //! How the kernel comes to know a protocol and its socket family.
 
 use kernel::error::to_result;
-use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::types::Opaque;
 
-use super::Protocol;
+use super::{FamilyNumber, Protocol};
 use crate::sys::bindings;
 use crate::sys::net::{Net, PerNetRegistration};
 use crate::sys::small_queue::SmallQueues;
@@ -64,7 +63,7 @@ impl<P: Protocol> Statics<P> {
 ///
 /// The statics of `P` are registered, in all their parts. There are sockets of `P` only while one of these lives.
 pub(crate) struct Registration<P: Protocol> {
-    number: c_int,
+    number: FamilyNumber,
     /// Dropped when no socket is left.
     _small_queues: SmallQueues,
     /// Dropped after it: sockets, and what works for them, look at the namespaces' values.
@@ -78,13 +77,12 @@ impl<P: Protocol> Registration<P> {
     ///
     /// # Errors
     ///
-    /// EEXIST when the number is taken, ENOBUFS when it is out of range, EBUSY when something is registered, ENOMEM, and
-    /// those of the namespaces.
+    /// EEXIST when the number is taken, EBUSY when something is registered, ENOMEM, and those of the namespaces.
     ///
     /// # Context
     ///
     /// Process; sleeps.
-    pub(crate) fn new(module: &'static ThisModule, number: i32) -> Result<Self> {
+    pub(crate) fn new(module: &'static ThisModule, number: FamilyNumber) -> Result<Self> {
         const {
             assert!(P::SK_TYPE == bindings::sock_type_SOCK_STREAM);
             // The kernel's protocols for the wire have a byte; of those without a number there, MPTCP is for streams.
@@ -126,10 +124,11 @@ impl<P: Protocol> Registration<P> {
             // SAFETY: As above.
             unsafe { bindings::proto_unregister(statics.v6.get()) };
         });
-        // SAFETY: Static, and ours to write until it is registered.
+        // SAFETY: Static, and ours to write until it is registered; the number is an index into the table, which C does not
+        // see to for negative ones.
         to_result(unsafe {
             *statics.family.get() = bindings::net_proto_family {
-                family: number,
+                family: number.get(),
                 create: Some(Statics::<P>::create),
                 owner: module.as_ptr().cast(),
             };
@@ -153,7 +152,7 @@ impl<P: Protocol> Drop for Registration<P> {
         let statics = P::statics();
         // SAFETY: Registered by the invariant. It waits for a grace period: the softirqs that may have had a listener, all
         // of which are closed, have left. From here on no socket is made.
-        unsafe { bindings::sock_unregister(self.number) };
+        unsafe { bindings::sock_unregister(self.number.get()) };
         loop {
             // SAFETY: Called with namespaces that are set up, and stay so for the call.
             unsafe { bindings::oxtcp_helper_for_each_net(Some(Statics::<P>::end)) };
