@@ -5,7 +5,7 @@
 use kernel::sync::atomic::Relaxed;
 
 use crate::listener;
-use crate::protocol::Socket;
+use crate::protocol::{Shared, Socket};
 use crate::sys::bindings;
 use crate::sys::sock::SkState;
 
@@ -40,8 +40,8 @@ impl Unsent {
 }
 
 /// The rule of TCP_NOTSENT_LOWAT. The send buffer's size is looked at by the socket layer.
-pub(crate) fn has_send_room(sk: &Socket, wake: bool) -> bool {
-    let unsent = sk.shared().unsent.load(Relaxed);
+pub(crate) fn has_send_room(shared: &Shared, wake: bool) -> bool {
+    let unsent = shared.unsent.load(Relaxed);
     match wake {
         true => unsent & Unsent::NOT_WORTH_WAKING == 0,
         false => unsent & Unsent::FULL == 0,

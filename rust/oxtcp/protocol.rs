@@ -313,8 +313,8 @@ impl Protocol for Tcp {
         poll::poll(sk, need_space)
     }
 
-    fn has_send_room(sk: &Socket, wake: bool) -> bool {
-        poll::has_send_room(sk, wake)
+    fn has_send_room(shared: &Shared, wake: bool) -> bool {
+        poll::has_send_room(shared, wake)
     }
 
     fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {

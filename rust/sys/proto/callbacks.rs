@@ -58,7 +58,8 @@ impl<P: Protocol> Registration<P> {
 
 impl<P: Protocol> Statics<P> {
     // Callbacks of `struct proto`. The kernel calls them with a socket of this `struct proto`, which
-    // is a `Sock<P>`, and a reference on it; which of them have the socket lock is said in each.
+    // is a `Sock<P>`, and a reference on it, but for `stream_memory_free` and `destruct`; which of them have the socket
+    // lock is said in each.
 
     /// # Safety
     ///
@@ -304,9 +305,10 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn stream_memory_free(sk: *const bindings::sock, wake: c_int) -> bool {
-        // SAFETY: See above; locked or not.
-        let sock = unsafe { Sock::<P>::from_raw(sk.cast_mut()) };
-        P::has_send_room(sock, wake != 0)
+        // SAFETY: A socket of `P`, locked or not, whose memory stays for the call: where `sock_wfree()` asks (by
+        // `write_space` of `small_queue.rs`) by the charge of a packet, perhaps without a reference.
+        let shared = unsafe { Sock::<P>::shared_of(sk) };
+        P::has_send_room(shared, wake != 0)
     }
 
     /// # Safety

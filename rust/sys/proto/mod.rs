@@ -169,8 +169,9 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     /// Any context that may not sleep; no lock is held.
     fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
     /// Whether what waits to be sent leaves room for more, whatever the send buffer's size; `wake`: room that is worth waking
-    /// a writer, or telling poll() of. Any context; no lock is held.
-    fn has_send_room(sk: &Sock<Self>, wake: bool) -> bool;
+    /// a writer, or telling poll() of. Any context; no lock is held, and perhaps no reference: the last packets of a socket
+    /// that nobody has ask too.
+    fn has_send_room(shared: &Self::Shared, wake: bool) -> bool;
     /// SIOCINQ and the like; `Err(ENOIOCTLCMD)` for those not known.
     fn ioctl(sk: &mut Owned<'_, Self>, command: u32) -> Result<i32>;
     /// SOL_SOCKET: whether the option may be set by the generic code.

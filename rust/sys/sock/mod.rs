@@ -280,6 +280,17 @@ impl<P: Protocol> Sock<P> {
         unsafe { &*sk.cast() }
     }
 
+    /// [`Sock::shared`] of a socket that perhaps nobody has a reference on any more.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a socket of `P` that is set up, and its memory stays for `'a`: it is not in `sk_destruct` before the end.
+    pub(super) unsafe fn shared_of<'a>(sk: *const bindings::sock) -> &'a P::Shared {
+        let at: *const Self = sk.cast();
+        // SAFETY: Promised by the caller.
+        unsafe { &(*at).shared }
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::sock {
         self.inet.get().cast()
     }
