@@ -46,7 +46,8 @@ impl<P: Protocol> Statics<P> {
     ];
 
     /// Where `struct ipv6_pinfo` lies in IPv6 sockets.
-    pub(in crate::sys) const V6_OFFSET: usize = Sock::<P>::SIZE.next_multiple_of(8);
+    pub(in crate::sys) const V6_OFFSET: usize =
+        Sock::<P>::SIZE.next_multiple_of(core::mem::align_of::<bindings::ipv6_pinfo>());
 
     /// # Safety
     ///
@@ -84,6 +85,9 @@ impl<P: Protocol> Registration<P> {
     /// Process; sleeps.
     pub(crate) fn new(module: &'static ThisModule, number: FamilyNumber) -> Result<Self> {
         const {
+            // C's caches for sockets are aligned to what a word needs, or more (SLAB_HWCACHE_ALIGN).
+            assert!(core::mem::align_of::<Sock<P>>() <= core::mem::align_of::<u64>());
+            assert!(core::mem::align_of::<bindings::ipv6_pinfo>() <= core::mem::align_of::<u64>());
             assert!(P::SK_TYPE == bindings::sock_type_SOCK_STREAM);
             // The kernel's protocols for the wire have a byte; of those without a number there, MPTCP is for streams.
             assert!(P::SK_PROTOCOL > u8::MAX as u16);
