@@ -21,7 +21,7 @@ use crate::sys::net::Net;
 use crate::sys::proto::{statics, PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Locked, Owned, Sock};
-use crate::sys::user::{Message, OptionAnswer, OptionValue};
+use crate::sys::user::{FromProgram, Message, OptionAnswer, OptionValue, ToProgram};
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
 
 /// The protocol, as `sys` wants it named.
@@ -297,7 +297,7 @@ impl Protocol for Tcp {
         closing::shutdown(sk, how);
     }
 
-    fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> {
+    fn send(sk: &mut Owner<'_>, from: &mut Message<'_, FromProgram>) -> Result<usize> {
         send::send(sk, from)
     }
 
@@ -305,7 +305,12 @@ impl Protocol for Tcp {
         send::more_ends(sk);
     }
 
-    fn receive(sk: &mut Owner<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
+    fn receive(
+        sk: &mut Owner<'_>,
+        to: &mut Message<'_, ToProgram>,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize> {
         receive::receive(sk, to, len, flags)
     }
 

@@ -12,7 +12,7 @@ use crate::protocol::{Owner, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
 use crate::sys::sock::{Flag, SkState};
-use crate::sys::user::Message;
+use crate::sys::user::{Message, ToProgram};
 
 /// Queue lengths that ioctl() tells (`linux/sockios.h`).
 const SIOCINQ: u32 = 0x541b;
@@ -28,7 +28,7 @@ const SIOCATMARK: u32 = 0x8905;
 /// the connection's own error.
 pub(crate) fn receive(
     sk: &mut Owner<'_>,
-    to: &mut Message<'_>,
+    to: &mut Message<'_, ToProgram>,
     len: usize,
     flags: u32,
 ) -> Result<usize> {
@@ -59,7 +59,12 @@ fn bytes_left(sk: &mut Owner<'_>) -> i32 {
     i32::try_from(sk.state().rx_bytes.saturating_add(end)).unwrap_or(i32::MAX)
 }
 
-fn receive_all(sk: &mut Owner<'_>, to: &mut Message<'_>, len: usize, flags: u32) -> Result<usize> {
+fn receive_all(
+    sk: &mut Owner<'_>,
+    to: &mut Message<'_, ToProgram>,
+    len: usize,
+    flags: u32,
+) -> Result<usize> {
     let peek = flags & bindings::MSG_PEEK != 0;
     let discard = flags & bindings::MSG_TRUNC != 0;
     let waitall = flags & bindings::MSG_WAITALL != 0;

@@ -12,7 +12,7 @@ use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
 use crate::sys::route;
 use crate::sys::sock::SkState;
-use crate::sys::user::Message;
+use crate::sys::user::{FromProgram, Message};
 
 /// Flags that mean something we do not do. Refused, so that nobody relies on them.
 const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
@@ -23,7 +23,7 @@ const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
 ///
 /// EPIPE (with SIGPIPE, but for MSG_NOSIGNAL), ENOTCONN's kin by the state, EAGAIN, EINTR and ERESTARTSYS,
 /// EFAULT, EOPNOTSUPP for MSG_OOB, MSG_FASTOPEN and control messages, and the connection's own error.
-pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> {
+pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_, FromProgram>) -> Result<usize> {
     let flags = from.flags();
     if flags & UNSUPPORTED != 0 || from.has_control() {
         return Err(eopnotsupp());
@@ -43,7 +43,12 @@ pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_>) -> Result<usize> 
     }
 }
 
-fn send_all(sk: &mut Owner<'_>, from: &mut Message<'_>, flags: u32, sent: &mut usize) -> Result {
+fn send_all(
+    sk: &mut Owner<'_>,
+    from: &mut Message<'_, FromProgram>,
+    flags: u32,
+    sent: &mut usize,
+) -> Result {
     let mut timeo = sk.sock().sndtimeo(flags & bindings::MSG_DONTWAIT != 0);
     if !matches!(
         sk.sock().state(),

@@ -17,6 +17,10 @@ use super::sock::Locked;
 /// Room for the headers below TCP, as the kernel's TCP reserves it (`MAX_TCP_HEADER` rounded up).
 const HEADROOM: u32 = 320;
 
+/// The most that the IP layer puts in front of a TCP header without a look at the room: an IPv4 header with options. (It looks
+/// at what IPv6's options and the device need.)
+const IP_HEADERS: u32 = 60;
+
 /// The memory of a packet whose `payload` bytes stand behind its headers, as the allocator rounds it.
 pub(crate) fn memory_of(payload: u32) -> u32 {
     const SHARED_INFO: u32 =
@@ -284,9 +288,7 @@ impl SkBuff<Outgoing> {
 
     /// Puts `header` in front of what is there; false when the room reserved is too small.
     pub(crate) fn push_header(&mut self, header: &[u8]) -> bool {
-        // SAFETY: Valid by the invariant.
-        let headroom = unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) };
-        if headroom < header.len() as isize {
+        if self.headroom() < header.len() {
             return false;
         }
         // SAFETY: There is room for it by the test above.
@@ -332,8 +334,19 @@ impl SkBuff<Outgoing> {
         unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
     }
 
-    /// Notes that the TCP header begins at the data pointer; false, and nothing is noted, if none is there.
+    /// Bytes that may be put in front of what is there.
+    fn headroom(&self) -> usize {
+        // SAFETY: Valid by the invariant; both point into the packet's linear part.
+        let bytes = unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) };
+        usize::try_from(bytes).unwrap_or(0)
+    }
+
+    /// Notes that the TCP header begins at the data pointer; false, and nothing is noted, if none is there, or no room in
+    /// front of it for the IP layer's.
     pub(super) fn mark_tcp_header(&mut self) -> bool {
+        if self.headroom() < IP_HEADERS as usize {
+            return false;
+        }
         // SAFETY: Valid by the invariant.
         let linear = unsafe {
             (*self.as_ptr())

@@ -113,30 +113,35 @@ impl OptionAnswer<'_> {
     }
 }
 
-/// The message of a sendmsg() or recvmsg() call.
+/// The message of a sendmsg() call, which bytes are taken from, or of a recvmsg() call, which they are given to; `D` says which:
+/// [`FromProgram`] or [`ToProgram`].
 ///
 /// # Invariants
 ///
-/// `raw` is valid and ours alone for `'a`.
-pub(crate) struct Message<'a> {
+/// `raw` is valid and ours alone for `'a`. Its iterator goes in the direction that `D` says.
+pub(crate) struct Message<'a, D> {
     raw: &'a mut bindings::msghdr,
+    _direction: PhantomData<D>,
 }
 
-impl<'a> Message<'a> {
+/// What a program sends.
+pub(crate) struct FromProgram;
+
+/// What a program receives.
+pub(crate) struct ToProgram;
+
+impl<D> Message<'_, D> {
     /// # Safety
     ///
-    /// `raw` is a valid msghdr that nobody else uses for `'a`.
+    /// `raw` is a valid msghdr that nobody else uses for `'a`, of a call in the direction that `D` says.
     pub(super) unsafe fn from_raw(raw: *mut bindings::msghdr) -> Self {
         // SAFETY: Promised by the caller.
         let raw = unsafe { &mut *raw };
         // INVARIANT: Promised by the caller.
-        Self { raw }
-    }
-
-    /// Bytes still to be copied.
-    pub(crate) fn remaining(&mut self) -> usize {
-        // SAFETY: By the invariant the msghdr is valid.
-        unsafe { bindings::oxtcp_helper_msg_data_left(self.raw) }
+        Self {
+            raw,
+            _direction: PhantomData,
+        }
     }
 
     /// `MSG_*` flags of the call.
@@ -144,11 +149,25 @@ impl<'a> Message<'a> {
         self.raw.msg_flags
     }
 
+    pub(super) fn iter(&mut self) -> *mut bindings::iov_iter {
+        &mut self.raw.msg_iter
+    }
+}
+
+impl Message<'_, FromProgram> {
+    /// Bytes still to be copied.
+    pub(crate) fn remaining(&mut self) -> usize {
+        // SAFETY: By the invariant the msghdr is valid.
+        unsafe { bindings::oxtcp_helper_msg_data_left(self.raw) }
+    }
+
     /// Whether there are control messages.
     pub(crate) fn has_control(&self) -> bool {
         self.raw.msg_controllen != 0
     }
+}
 
+impl Message<'_, ToProgram> {
     /// Whether the kernel's own caller (io_uring) asks how much is left to read ([`set_inq`](Self::set_inq)).
     pub(crate) fn wants_inq(&self) -> bool {
         // SAFETY: By the invariant the msghdr is valid.
@@ -174,9 +193,5 @@ impl<'a> Message<'a> {
                 (&raw const value).cast_mut().cast(),
             );
         }
-    }
-
-    pub(super) fn iter(&mut self) -> *mut bindings::iov_iter {
-        &mut self.raw.msg_iter
     }
 }

@@ -14,7 +14,7 @@ use crate::sys::errno::{eafnosupport, enoprotoopt};
 use crate::sys::skb::{Detached, SkBuff};
 use crate::sys::sock::{is_v6, Locked, Owned, Sock};
 use crate::sys::table::Endpoint;
-use crate::sys::user::{Message, OptionAnswer, OptionValue};
+use crate::sys::user::{FromProgram, Message, OptionAnswer, OptionValue, ToProgram};
 
 impl<P: Protocol> Registration<P> {
     pub(super) fn fill(proto: &mut bindings::proto, v6: bool) {
@@ -236,7 +236,8 @@ impl<P: Protocol> Statics<P> {
     ) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked. The msghdr is the call's own.
-            let (sock, mut from) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
+            let (sock, mut from): (_, Message<'_, FromProgram>) =
+                unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
             let sent = sock.lock(|sk| P::send(sk, &mut from))?;
             Ok(c_int::try_from(sent).unwrap_or(c_int::MAX))
         })
@@ -253,7 +254,8 @@ impl<P: Protocol> Statics<P> {
     ) -> c_int {
         kernel::error::from_result(|| {
             // SAFETY: See above; not locked. The msghdr is the call's own.
-            let (sock, mut to) = unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
+            let (sock, mut to): (_, Message<'_, ToProgram>) =
+                unsafe { (Sock::<P>::from_raw(sk), Message::from_raw(msg)) };
             let received = sock.lock(|sk| P::receive(sk, &mut to, len, flags as u32))?;
             Ok(c_int::try_from(received).unwrap_or(c_int::MAX))
         })

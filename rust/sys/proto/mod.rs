@@ -22,7 +22,7 @@ use super::net::{Net, PerNet};
 use super::skb::SkBuff;
 use super::sock::{Child, Locked, Owned, Sock};
 use super::table::{Endpoint, MiniBody};
-use super::user::{Message, OptionAnswer, OptionValue};
+use super::user::{FromProgram, Message, OptionAnswer, OptionValue, ToProgram};
 
 mod callbacks;
 mod ops;
@@ -156,13 +156,13 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
     fn shutdown(sk: &mut Owned<'_, Self>, how: u8);
     /// Returns how many bytes were taken.
-    fn send(sk: &mut Owned<'_, Self>, from: &mut Message<'_>) -> Result<usize>;
+    fn send(sk: &mut Owned<'_, Self>, from: &mut Message<'_, FromProgram>) -> Result<usize>;
     /// No more data comes behind a sendfile() that said so.
     fn send_more_ends(sk: &mut Owned<'_, Self>);
     /// Returns how many bytes were given.
     fn receive(
         sk: &mut Owned<'_, Self>,
-        to: &mut Message<'_>,
+        to: &mut Message<'_, ToProgram>,
         len: usize,
         flags: u32,
     ) -> Result<usize>;

@@ -11,7 +11,7 @@ use crate::sys::bindings;
 use crate::sys::errno::enobufs;
 use crate::sys::page::PageFragment;
 use crate::sys::proto::Protocol;
-use crate::sys::user::Message;
+use crate::sys::user::{FromProgram, Message};
 
 impl<P: Protocol> Sock<P> {
     /// Receive buffer, in bytes of memory.
@@ -88,9 +88,11 @@ impl<P: Protocol> Locked<'_, P> {
         }
     }
 
-    /// Gives back the charge of `bytes` that left the send buffer.
+    /// Gives back the charge of `bytes` that left the send buffer: no more than `take_message` and `charge_sent` have charged, all
+    /// in all. Who gives back too much, or not all, makes the figures wrong that limit memory; C warns of it as the socket is
+    /// freed.
     pub(crate) fn uncharge_sent(&mut self, bytes: u32) {
-        // SAFETY: Valid and locked; the bytes were charged by `take_message`.
+        // SAFETY: Valid and locked; both are sums only.
         unsafe {
             bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), (bytes as i32).wrapping_neg());
             bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32);
@@ -118,7 +120,7 @@ impl<P: Protocol> Owned<'_, P> {
     /// EFAULT when nothing could be read; ENOBUFS when there is no memory now (wait and try again).
     pub(crate) fn take_message(
         &mut self,
-        from: &mut Message<'_>,
+        from: &mut Message<'_, FromProgram>,
         max: usize,
     ) -> Result<PageFragment> {
         // SAFETY: Owned by the invariant: a process, and the lock (for a socket's own fragment) is held.

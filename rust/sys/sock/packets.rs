@@ -12,7 +12,7 @@ use crate::sys::bindings;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
 use crate::sys::skb::{self, Charged, Claimed, PacketList, SkBuff};
-use crate::sys::user::Message;
+use crate::sys::user::{Message, ToProgram};
 
 impl<P: Protocol> Sock<P> {
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
@@ -134,7 +134,7 @@ impl<P: Protocol> Owned<'_, P> {
     /// EFAULT when nothing could be copied.
     pub(crate) fn copy_queued(
         &mut self,
-        to: &mut Message<'_>,
+        to: &mut Message<'_, ToProgram>,
         mut skip: usize,
         max: usize,
     ) -> Result<usize> {
@@ -216,7 +216,7 @@ impl Queued<'_> {
     /// # Errors
     ///
     /// EFAULT for memory that cannot be written, and for an extent that is not in the packet.
-    fn copy_to(&self, to: &mut Message<'_>, offset: u32, len: u32) -> Result {
+    fn copy_to(&self, to: &mut Message<'_, ToProgram>, offset: u32, len: u32) -> Result {
         let offset = i32::try_from(offset).map_err(|_| EFAULT)?;
         let len = i32::try_from(len).map_err(|_| EFAULT)?;
         // SAFETY: Valid by the invariant. The function checks the end of the extent, and the user memory; that the extent does
