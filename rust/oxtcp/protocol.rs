@@ -350,6 +350,10 @@ impl Protocol for Tcp {
         input::queued_segment(sk, skb);
     }
 
+    fn abandon(sk: &mut Sk<'_>) {
+        closing::abandon(sk);
+    }
+
     fn timer(sk: &mut Sk<'_>) {
         connection::timer(sk);
     }

@@ -10,10 +10,12 @@
 
 /*
  * Bits of sk_tsq_flags, which is ours to use as sk_prot is: the socket waits
- * for packets to leave; it is in a CPU's list, which holds a reference.
+ * for packets to leave; it is in a CPU's list, which holds a reference; nobody
+ * will accept it.
  */
 #define OXTCP_THROTTLED	0
 #define OXTCP_QUEUED	1
+#define OXTCP_DROPPED	2
 
 unsigned int oxtcp_helper_max_tcp_header(void)
 {
@@ -45,15 +47,32 @@ bool oxtcp_helper_sk_unthrottle(struct sock *sk)
 	do {
 		if ((flags & (BIT(OXTCP_THROTTLED) | BIT(OXTCP_QUEUED))) != BIT(OXTCP_THROTTLED))
 			return false;
-	} while (!try_cmpxchg(&sk->sk_tsq_flags, &flags, BIT(OXTCP_QUEUED)));
+	} while (!try_cmpxchg(&sk->sk_tsq_flags, &flags,
+			      flags ^ (BIT(OXTCP_THROTTLED) | BIT(OXTCP_QUEUED))));
 	return true;
+}
+
+/* Nobody will accept sk: whether it is to be put into a list for it. */
+bool oxtcp_helper_sk_drop(struct sock *sk)
+{
+	/* Who takes the socket out of its list clears the second and then looks at the first. */
+	set_bit(OXTCP_DROPPED, &sk->sk_tsq_flags);
+	smp_mb__after_atomic();
+	return !test_and_set_bit(OXTCP_QUEUED, &sk->sk_tsq_flags);
+}
+
+/* Whether oxtcp_helper_sk_drop() was called; says so once. */
+bool oxtcp_helper_sk_was_dropped(struct sock *sk)
+{
+	return test_bit(OXTCP_DROPPED, &sk->sk_tsq_flags) &&
+	       test_and_clear_bit(OXTCP_DROPPED, &sk->sk_tsq_flags);
 }
 
 /* sk is out of its list; what leaves from now on puts it into one again. */
 void oxtcp_helper_sk_unqueued(struct sock *sk)
 {
 	clear_bit(OXTCP_QUEUED, &sk->sk_tsq_flags);
-	/* Before the caller looks at sk_wmem_alloc and sets OXTCP_THROTTLED. */
+	/* Before the caller looks at OXTCP_DROPPED and sk_wmem_alloc, and sets OXTCP_THROTTLED. */
 	smp_mb__after_atomic();
 }
 

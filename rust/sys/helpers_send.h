@@ -13,6 +13,8 @@ unsigned int oxtcp_helper_max_tcp_header(void);
 bool oxtcp_helper_sk_throttle(struct sock *sk, int limit);
 bool oxtcp_helper_sk_unthrottle(struct sock *sk);
 void oxtcp_helper_sk_unqueued(struct sock *sk);
+bool oxtcp_helper_sk_drop(struct sock *sk);
+bool oxtcp_helper_sk_was_dropped(struct sock *sk);
 
 void oxtcp_helper_small_queues_init(void (*drained)(struct llist_node *node));
 void oxtcp_helper_small_queues_exit(void);

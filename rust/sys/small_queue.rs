@@ -8,6 +8,8 @@
 //! packet's destructor is the kernel's: packets may stay in a queue for as long as they like, what they point
 //! to is there.
 //!
+//! A [`Child`](super::sock::Child) that is dropped goes the same way, as that too may happen in any context.
+//!
 //! The destructor may run inside of the call that sends, with the socket locked, and in any context. So `write_space` only puts
 //! the socket into a list of its CPU, which a work item works off in a softirq.
 
@@ -48,18 +50,43 @@ pub(super) unsafe extern "C" fn write_space<P: Protocol>(sk: *mut bindings::sock
     // SAFETY: A socket of `P`, whose memory stays for the call.
     let held = NonNull::new(sk).and_then(|sk| unsafe { Sock::<P>::try_hold(sk.cast()) });
     if let Some(reference) = held {
-        let sock = ARef::into_raw(reference);
-        // SAFETY: The node is in no list: OXTCP_QUEUED, which has just been set, says that it is ours to put into one.
-        // The reference goes with it.
-        unsafe { bindings::oxtcp_helper_small_queue_add(sock.as_ref().small_queue()) };
+        // SAFETY: OXTCP_QUEUED was just set.
+        unsafe { add(reference) };
     }
 }
 
-/// Packets of the socket have left. Softirq context.
+/// Has [`Locked::run_timer`] called for a socket that nobody will accept, which gives up the reference. Any context, the socket
+/// locked or not.
 ///
 /// # Safety
 ///
-/// `node` is a [`Sock::<P>::small_queue`](Sock::small_queue) that [`write_space`] put into a list, and that was taken out.
+/// The reference is the socket's own, and it has no `struct socket`.
+pub(super) unsafe fn drop_child<P: Protocol>(own: ARef<Sock<P>>) {
+    // SAFETY: Valid by the reference; both work on single words of the socket.
+    if unsafe { bindings::oxtcp_helper_sk_drop(own.as_ptr()) } {
+        // SAFETY: OXTCP_QUEUED was just set.
+        unsafe { add(own.clone()) };
+    }
+    // Until `run_timer` has made an orphan of the socket, with this reference for its own.
+    let _ = ARef::into_raw(own);
+}
+
+/// Puts the socket into a list of its CPU, with the reference.
+///
+/// # Safety
+///
+/// The caller has set OXTCP_QUEUED, which says that the node is in no list and the caller's to put into one.
+unsafe fn add<P: Protocol>(sock: ARef<Sock<P>>) {
+    let sock = ARef::into_raw(sock);
+    // SAFETY: Promised by the caller. The reference goes with it.
+    unsafe { bindings::oxtcp_helper_small_queue_add(sock.as_ref().small_queue()) };
+}
+
+/// Packets of the socket have left, or nobody will accept it. Softirq context.
+///
+/// # Safety
+///
+/// `node` is a [`Sock::<P>::small_queue`](Sock::small_queue) that [`add`] put into a list, and that was taken out.
 unsafe extern "C" fn drained<P: Protocol>(node: *mut bindings::llist_node) {
     // SAFETY: Promised by the caller; the reference that the list held is ours now.
     let sock = unsafe { ARef::from_raw(Sock::<P>::of_small_queue(node)) };

@@ -118,7 +118,11 @@ impl<P: Protocol> Statics<P> {
         const O_NONBLOCK: c_int = 0o4000;
         // SAFETY: See above; not locked. `arg` is the caller's.
         let (sock, nonblock) = unsafe { (Sock::<P>::from_raw(sk), (*arg).flags & O_NONBLOCK != 0) };
-        match sock.lock(|sk| P::accept(sk, nonblock)) {
+        // C takes the child for a socket like the listener.
+        let child = sock
+            .lock(|sk| P::accept(sk, nonblock))
+            .and_then(|child| child.is_like(sock).then_some(child).ok_or(EINVAL));
+        match child {
             Ok(child) => child.into_raw().cast().as_ptr(),
             Err(error) => {
                 // SAFETY: As above.
@@ -287,7 +291,7 @@ impl<P: Protocol> Statics<P> {
         unsafe {
             let sock = Sock::<P>::from_raw(sk);
             if sock.take_deferred() {
-                Locked::assume(sock, P::timer);
+                Locked::assume(sock, |sk| sk.run_timer());
             }
         }
     }

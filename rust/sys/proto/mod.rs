@@ -151,7 +151,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn disconnect(sk: &mut Owned<'_, Self>) -> Result;
     /// Begins to listen, or changes the backlog.
     fn listen(sk: &mut Owned<'_, Self>, connecting: bool, backlog: i32) -> Result;
-    /// Waits for a connection and takes it; `flags` are O_NONBLOCK and the like.
+    /// Waits for a connection and takes it. One that is not of the listener's family and namespace is ended, and accept() is
+    /// EINVAL.
     fn accept(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<Child<Self>>;
     /// `how` is a mask of RCV_SHUTDOWN and SEND_SHUTDOWN, in the shutdown mask already.
     fn shutdown(sk: &mut Owned<'_, Self>, how: u8);
@@ -186,6 +187,9 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
     /// A packet for the socket. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// Nobody will accept the socket, whose [`Child`] was dropped: ends the connection, which is an orphan now. Softirq, or the
+    /// process that owned the socket.
+    fn abandon(sk: &mut Locked<'_, Self>);
     /// The timer has run out, or packets that [`Locked::throttle`] found below have left. Softirq, or the process that
     /// owned the socket.
     fn timer(sk: &mut Locked<'_, Self>);

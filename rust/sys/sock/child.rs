@@ -2,6 +2,7 @@
 
 //! A listener's connections until a program has them, and the reference that each socket has of its own.
 
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use kernel::prelude::*;
@@ -10,30 +11,55 @@ use kernel::sync::aref::ARef;
 use super::{Locked, Sock};
 use crate::sys::bindings;
 use crate::sys::proto::Protocol;
+use crate::sys::small_queue;
 
 /// A socket that a listener made and no program has yet, with the reference that will be the accepting program's.
+///
+/// Dropping it abandons the socket, soon after: [`Protocol::abandon`]. Any context, any locks.
 ///
 /// # Invariants
 ///
 /// There is one such value for the socket, which is in no queue and has no `struct socket`; the reference is the socket's
 /// own.
-pub(crate) struct Child<P: Protocol>(ARef<Sock<P>>);
+pub(crate) struct Child<P: Protocol>(ManuallyDrop<ARef<Sock<P>>>);
 
 impl<P: Protocol> Child<P> {
     /// Makes one, see [`Sock::new_child`].
     pub(crate) fn new(listener: &Sock<P>) -> Result<Self> {
         // INVARIANT: New, so nobody else has it.
-        Sock::new_child(listener).map(Self)
+        Sock::new_child(listener).map(Self::own)
     }
 
     /// A second reference, to use the child while the first is in a queue.
     pub(crate) fn reference(&self) -> ARef<Sock<P>> {
-        self.0.clone()
+        (*self.0).clone()
+    }
+
+    /// Whether it is of the listener's address family and in its namespace.
+    pub(in crate::sys) fn is_like(&self, listener: &Sock<P>) -> bool {
+        self.0.is_v6() == listener.is_v6() && core::ptr::eq(self.0.net(), listener.net())
     }
 
     /// For accept(), which gives it a `struct socket`.
     pub(in crate::sys) fn into_raw(self) -> NonNull<Sock<P>> {
-        ARef::into_raw(self.0)
+        ARef::into_raw(self.into_own())
+    }
+
+    fn own(own: ARef<Sock<P>>) -> Self {
+        Self(ManuallyDrop::new(own))
+    }
+
+    fn into_own(self) -> ARef<Sock<P>> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: Taken once: `this` is not dropped.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+}
+
+impl<P: Protocol> Drop for Child<P> {
+    fn drop(&mut self) {
+        // SAFETY: Taken once. By the invariants it is the socket's own reference, and there is no `struct socket`.
+        unsafe { small_queue::drop_child(ManuallyDrop::take(&mut self.0)) };
     }
 }
 
@@ -67,7 +93,7 @@ impl<P: Protocol> SockQueue<P> {
 
     /// Puts a socket in.
     pub(crate) fn push(&mut self, child: Child<P>) {
-        let raw = ARef::into_raw(child.0);
+        let raw = child.into_raw();
         // SAFETY: `Child` says that the socket is in no queue, so `next` is ours now; the tail
         // is in this queue.
         unsafe {
@@ -92,7 +118,7 @@ impl<P: Protocol> SockQueue<P> {
         self.len = self.len.saturating_sub(1);
         // SAFETY: The queue's reference.
         // INVARIANT: It came from a `Child`, and is in no queue any more.
-        Some(Child(unsafe { ARef::from_raw(head) }))
+        Some(Child::own(unsafe { ARef::from_raw(head) }))
     }
 }
 
@@ -104,12 +130,12 @@ impl<P: Protocol> Drop for SockQueue<P> {
 
 impl<P: Protocol> Locked<'_, P> {
     /// No program will get this child: its reference is the socket's, until [`Locked::destroy`]. The child of another
-    /// socket is only let go.
+    /// socket is only dropped.
     pub(crate) fn disown(&mut self, child: Child<P>) {
-        if !core::ptr::eq(&*child.0, self.sock()) {
+        if !core::ptr::eq(&**child.0, self.sock()) {
             return;
         }
-        let _ = ARef::into_raw(child.0);
+        let _ = child.into_raw();
         // SAFETY: By `Child`'s invariants there is no `struct socket` yet; that reference was left behind above.
         unsafe { self.orphan() };
     }
@@ -133,6 +159,17 @@ impl<P: Protocol> Locked<'_, P> {
         unsafe { bindings::oxtcp_helper_sock_put(self.sk()) };
     }
 
+    /// Calls [`Protocol::timer`], or [`Protocol::abandon`] for a [`Child`] that was dropped.
+    pub(in crate::sys) fn run_timer(&mut self) {
+        // SAFETY: Valid; a single bit.
+        if !unsafe { bindings::oxtcp_helper_sk_was_dropped(self.sk()) } {
+            return P::timer(self);
+        }
+        // SAFETY: By `Child`'s invariants there is no `struct socket`; the drop has left its reference behind.
+        unsafe { self.orphan() };
+        P::abandon(self);
+    }
+
     /// Cuts the socket loose from its program, which leaves its reference behind, as close() does.
     ///
     /// # Safety
@@ -152,7 +189,17 @@ impl<P: Protocol> Sock<P> {
     ///
     /// It begins as a copy of the listener's `struct sock`, as those of the kernel's TCP do: with its
     /// cgroup, filters and settings, and the LSM's label.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM; EINVAL for a listener of the kernel's that is to send from pages of its own.
     fn new_child(listener: &Sock<P>) -> Result<ARef<Self>> {
+        // A copy that does not come off gives up the page in `sk_frag`, which is the original's. Only those that this flag
+        // was taken from have one.
+        // SAFETY: A single byte, which is set before the socket is used.
+        if !unsafe { (&raw const (*listener.as_ptr()).sk_use_task_frag).read_volatile() } {
+            return Err(EINVAL);
+        }
         // SAFETY: The listener is valid; what is copied of our part of it is written over below and
         // never dropped.
         let sk =

@@ -79,15 +79,15 @@ impl<P: Protocol> Sock<P> {
         }
     }
 
-    /// The socket's timer has run out, or there is something else that [`Protocol::timer`] looks after: it is called now, or as
-    /// the process that owns the socket lets go.
+    /// The socket's timer has run out, or there is something else that [`Locked::run_timer`] looks after: it is called now, or
+    /// as the process that owns the socket lets go.
     ///
     /// # Context
     ///
     /// Softirq.
     pub(crate) fn timer_expired(&self) {
         let mut bh = Bh::lock(self);
-        if bh.unowned(P::timer).is_err() {
+        if bh.unowned(|sk| sk.run_timer()).is_err() {
             // SAFETY: `bh` holds the spin lock.
             unsafe { *self.entry.deferred.get() = true };
         }
