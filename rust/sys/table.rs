@@ -16,6 +16,7 @@ use core::ptr::NonNull;
 use kernel::alloc::flags::GFP_ATOMIC;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
@@ -428,6 +429,8 @@ pub(crate) enum Found<'a, P: Protocol> {
 pub(crate) struct FlowTable<P: Protocol> {
     #[pin]
     raw: Opaque<bindings::rhashtable>,
+    /// Whether there has been a small object.
+    had_minis: Atomic<bool>,
     _objects: PhantomData<KBox<Mini<P>>>,
 }
 
@@ -444,6 +447,7 @@ impl<P: Protocol> FlowTable<P> {
                 // SAFETY: `raw` is valid for writes and will not move.
                 kernel::error::to_result(unsafe { bindings::oxtcp_helper_flow_init(raw) })
             }),
+            had_minis: Atomic::new(false),
             _objects: PhantomData,
         }? Error)
     }
@@ -548,6 +552,7 @@ impl<P: Protocol> FlowTable<P> {
         if !hashed || mini.0.key() != sock.entry.key() {
             return Err(ENOENT);
         }
+        self.note_mini();
         // SAFETY: Both nodes are valid and the keys are equal; a socket of another table makes the C
         // function fail.
         mini.link(timer, |node| unsafe {
@@ -570,10 +575,19 @@ impl<P: Protocol> FlowTable<P> {
     ///
     /// Any.
     pub(crate) fn insert_mini(&self, mini: NewMini<P>, timer: Jiffies) -> Result {
+        self.note_mini();
         // SAFETY: The node is valid and in no table.
         mini.link(timer, |node| unsafe {
             bindings::oxtcp_helper_flow_insert(self.raw.get(), node)
         })
+    }
+
+    /// See `had_minis`.
+    fn note_mini(&self) {
+        // Read first: look-ups read the line that it is in.
+        if !self.had_minis.load(Relaxed) {
+            self.had_minis.store(true, Relaxed);
+        }
     }
 
     /// Takes out all small objects whose body `doomed` says so of. Process context.
@@ -609,6 +623,11 @@ impl<P: Protocol> PinnedDrop for FlowTable<P> {
         // would keep the table's reference, and nobody would follow its node any more. Process context, as namespaces
         // are taken down in it.
         unsafe { bindings::rhashtable_destroy(self.raw.get()) };
+        if self.had_minis.load(Relaxed) {
+            // RCU's callbacks for the small objects are ours (`Mini::free_callback`): the module's code may go now.
+            // SAFETY: Process context, as above.
+            unsafe { bindings::rcu_barrier() };
+        }
     }
 }
 
