@@ -26,7 +26,7 @@ use crate::{connection, half_open, listener};
 pub(crate) fn bind(sk: &mut Owner<'_>, port: u16) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
-    let addr = bind_addr(sk, sock.bound_ip());
+    let addr = bind_addr(sk, sk.bound_ip());
     let port = namespace
         .ports
         .bind(sock.net(), &addr, port, sock.reuse())?;
@@ -101,7 +101,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         sk.set_remote(remote);
     }
     let local_ip = if sk.is_address_bound() {
-        sock.bound_ip()
+        sk.bound_ip()
     } else {
         chosen
     };
@@ -172,7 +172,7 @@ fn destination(sk: &mut Owner<'_>, to: &PeerAddress) -> Result<Endpoint> {
     if end.ip == [0; 16] {
         // BSD's way: "any" is this host.
         let bound = Endpoint {
-            ip: sock.bound_ip(),
+            ip: sk.bound_ip(),
             port: 0,
         };
         end.ip = match bound.v4() {

@@ -128,7 +128,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
     sk.set_state(SkState::LISTEN);
     sk.state().role = Role::Listener;
     let local = Endpoint {
-        ip: sock.bound_ip(),
+        ip: sk.bound_ip(),
         port: number,
     };
     let key = FlowKey::new(output::scoped(local, sock.bound_dev()), Endpoint::NONE);

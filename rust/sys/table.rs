@@ -98,6 +98,35 @@ impl FlowKey {
     }
 }
 
+/// A key that may be read while it is written, word by word: some of the one key then, and some of the other.
+#[repr(transparent)]
+struct KeyCell([Atomic<u32>; KeyCell::WORDS]);
+
+impl KeyCell {
+    const WORDS: usize = core::mem::size_of::<FlowKey>() / core::mem::size_of::<u32>();
+
+    fn new(key: FlowKey) -> Self {
+        Self(Self::words(key).map(Atomic::new))
+    }
+
+    fn load(&self) -> FlowKey {
+        let words = self.0.each_ref().map(|word| word.load(Relaxed));
+        // SAFETY: A key is plain bytes without gaps, and any are one.
+        unsafe { core::mem::transmute::<[u32; Self::WORDS], FlowKey>(words) }
+    }
+
+    fn store(&self, key: FlowKey) {
+        for (to, from) in self.0.iter().zip(Self::words(key)) {
+            to.store(from, Relaxed);
+        }
+    }
+
+    fn words(key: FlowKey) -> [u32; Self::WORDS] {
+        // SAFETY: As in `load`.
+        unsafe { core::mem::transmute::<FlowKey, [u32; Self::WORDS]>(key) }
+    }
+}
+
 /// What every object in a table begins with (a socket has it further in).
 ///
 /// # Invariants
@@ -107,7 +136,7 @@ impl FlowKey {
 #[repr(C)]
 pub(super) struct Entry {
     node: Opaque<bindings::rhash_head>,
-    key: UnsafeCell<FlowKey>,
+    key: KeyCell,
     is_sock: bool,
     hashed: UnsafeCell<bool>,
     /// A socket's: its timer ran out while a process owned it. It stands here because here is room.
@@ -116,7 +145,7 @@ pub(super) struct Entry {
     pub(super) disowned: UnsafeCell<bool>,
 }
 
-// SAFETY: The key is immutable while others can find the entry; the other cells are under the owner's lock.
+// SAFETY: The key is atomic; the other cells are under the owner's lock.
 unsafe impl Sync for Entry {}
 // SAFETY: Plain data.
 unsafe impl Send for Entry {}
@@ -125,7 +154,7 @@ impl Entry {
     pub(super) fn new(is_sock: bool) -> Self {
         Self {
             node: Opaque::uninit(),
-            key: UnsafeCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
+            key: KeyCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
             is_sock,
             hashed: UnsafeCell::new(false),
             deferred: UnsafeCell::new(false),
@@ -133,10 +162,9 @@ impl Entry {
         }
     }
 
-    /// The key; for an unlocked socket entry it may be that of another life of the socket.
+    /// The key; for an unlocked socket entry it may be that of another life of the socket, or some of that.
     pub(super) fn key(&self) -> FlowKey {
-        // SAFETY: Plain bytes; any value is valid, see the invariant for when it is stable.
-        unsafe { core::ptr::read_volatile(self.key.get()) }
+        self.key.load()
     }
 }
 
@@ -246,8 +274,10 @@ impl<P: Protocol> NewMini<P> {
     ///
     /// Any.
     pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<Self> {
-        let mut entry = Entry::new(false);
-        *entry.key.get_mut() = key;
+        let entry = Entry {
+            key: KeyCell::new(key),
+            ..Entry::new(false)
+        };
         // Memory first: a body that finds none is dropped as such, not with the union that drops nothing.
         let memory = KBox::<Mini<P>>::new_uninit(GFP_ATOMIC)?;
         let mini = KBox::into_pin(memory.write(Mini {
@@ -351,8 +381,8 @@ impl<P: Protocol> MiniGuard<'_, P> {
         if unsafe { *entry.hashed.get() } {
             return Err(EINVAL);
         }
-        // SAFETY: Not hashed, so nobody else reads the key for a look-up.
-        unsafe { *entry.key.get() = key };
+        // INVARIANT: Not hashed, so nobody reads the key for a look-up.
+        entry.key.store(key);
         // SAFETY: Both nodes are valid; the old one is hashed, and the keys are equal.
         kernel::error::to_result(unsafe {
             bindings::oxtcp_helper_flow_replace(
@@ -502,8 +532,8 @@ impl<P: Protocol> FlowTable<P> {
         if unsafe { *entry.hashed.get() } {
             return Err(EINVAL);
         }
-        // SAFETY: Not hashed, so no look-up reads the key.
-        unsafe { *entry.key.get() = key };
+        // INVARIANT: Not hashed. A look-up that came to the socket by an earlier key compares what it finds (`lookup`).
+        entry.key.store(key);
         // SAFETY: The node is valid and in no table.
         kernel::error::to_result(unsafe {
             bindings::oxtcp_helper_flow_insert(self.raw.get(), entry.node.get())

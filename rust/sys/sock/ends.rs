@@ -28,16 +28,18 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: A single word, volatile as `READ_ONCE` is.
         unsafe { (&raw const (*self.as_ptr()).__sk_common.skc_bound_dev_if).read_volatile() }
     }
+}
 
+impl<P: Protocol> Locked<'_, P> {
     /// The local address that was bound, unspecified when none was.
     pub(crate) fn bound_ip(&self) -> [u8; 16] {
-        if self.is_v6() {
-            // SAFETY: Valid; plain bytes.
-            return unsafe { (*self.as_ptr()).__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8 };
+        if self.sock().is_v6() {
+            // SAFETY: Valid and locked.
+            return unsafe { (*self.sk()).__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8 };
         }
         // SAFETY: As above.
         let v4 = unsafe {
-            (*self.as_ptr())
+            (*self.sk())
                 .__sk_common
                 .__bindgen_anon_1
                 .__bindgen_anon_1
@@ -45,9 +47,7 @@ impl<P: Protocol> Sock<P> {
         };
         Endpoint::mapped(v4.to_ne_bytes())
     }
-}
 
-impl<P: Protocol> Locked<'_, P> {
     /// Sets both ends, as connect() and accept() leave them.
     pub(crate) fn set_ends(&mut self, local: Endpoint, remote: Endpoint) {
         self.set_local(local.ip);

@@ -64,11 +64,11 @@ impl<P: Protocol> Sock<P> {
             unsafe { Locked::assume(self, |sk| P::segment(sk, skb)) };
             return;
         }
-        // SAFETY: Valid, and the spin lock is held.
-        let (rcvbuf, sndbuf) = unsafe { ((*self.as_ptr()).sk_rcvbuf, (*self.as_ptr()).sk_sndbuf) };
-        let limit = (rcvbuf.max(0) as u32)
+        // The owner may change the sizes.
+        let limit = self
+            .rcvbuf()
             .saturating_mul(2)
-            .saturating_add(sndbuf.max(0) as u32 / 2)
+            .saturating_add(self.sndbuf() / 2)
             .saturating_add(64 * 1024);
         let skb = skb.into_raw();
         // SAFETY: The lock is held, a process owns the socket, and the packet is ours.
