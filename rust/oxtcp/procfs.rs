@@ -5,7 +5,6 @@
 
 use core::fmt::Write;
 
-use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
 use kernel::sync::atomic::Relaxed;
@@ -17,9 +16,9 @@ use crate::namespace::Namespace;
 use crate::output::unscoped;
 use crate::protocol::{Socket, Tcp};
 use crate::sys::bindings;
-use crate::sys::proc::{SeqRows, SeqWalk, Uid};
+use crate::sys::proc::{SeqRows, Uid};
 use crate::sys::sock::SkState;
-use crate::sys::table::{self, Endpoint, FlowKey, Found};
+use crate::sys::table::{self, Endpoint, FlowKey, FlowTable, Found};
 
 /// The file for IPv4.
 pub(crate) struct Rows4;
@@ -28,8 +27,8 @@ pub(crate) struct Rows4;
 pub(crate) struct Rows6;
 
 impl SeqRows for Rows4 {
-    type Walk<'n> = Rows<'n>;
-    type PerNet = Namespace;
+    type Protocol = Tcp;
+    type Row = Row;
 
     fn header(seq: &SeqFile) {
         let mut line = Line::new();
@@ -39,14 +38,22 @@ impl SeqRows for Rows4 {
         line.pad(seq);
     }
 
-    fn walk<'n>(namespace: &'n Namespace) -> impl PinInit<Rows<'n>, Error> {
-        Rows::new(namespace, false)
+    fn table(namespace: &Namespace) -> &FlowTable<Tcp> {
+        &namespace.table
+    }
+
+    fn row(found: Found<'_, Tcp>) -> Option<Row> {
+        Row::of(found, false)
+    }
+
+    fn show(row: &Row, number: u32, seq: &SeqFile) {
+        row.show(seq, number, false);
     }
 }
 
 impl SeqRows for Rows6 {
-    type Walk<'n> = Rows<'n>;
-    type PerNet = Namespace;
+    type Protocol = Tcp;
+    type Row = Row;
 
     fn header(seq: &SeqFile) {
         seq_print!(
@@ -58,8 +65,16 @@ impl SeqRows for Rows6 {
         );
     }
 
-    fn walk<'n>(namespace: &'n Namespace) -> impl PinInit<Rows<'n>, Error> {
-        Rows::new(namespace, true)
+    fn table(namespace: &Namespace) -> &FlowTable<Tcp> {
+        &namespace.table
+    }
+
+    fn row(found: Found<'_, Tcp>) -> Option<Row> {
+        Row::of(found, true)
+    }
+
+    fn show(row: &Row, number: u32, seq: &SeqFile) {
+        row.show(seq, number, true);
     }
 }
 
@@ -102,21 +117,11 @@ impl Write for Line {
     }
 }
 
-/// A way through the table; one row at a time is taken out of it as plain numbers.
-#[pin_data]
-pub(crate) struct Rows<'n> {
-    #[pin]
-    walk: table::Walk<'n, Tcp>,
-    v6: bool,
-    number: u32,
-    row: Option<Row>,
-}
-
 /// No socket is in this state.
 const TIME_WAIT: u8 = bindings::TCP_TIME_WAIT as u8;
 
 /// What a row says. It may be shown in a later read(2) than it was taken: it holds nothing.
-struct Row {
+pub(crate) struct Row {
     key: FlowKey,
     state: u8,
     tx: u32,
@@ -133,51 +138,14 @@ struct OfSocket {
     figures: Figures,
 }
 
-impl<'n> Rows<'n> {
-    fn new(namespace: &'n Namespace, v6: bool) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            walk <- table::Walk::new(&namespace.table),
-            v6,
-            number: 0,
-            row: None,
-        }? Error)
-    }
-}
-
-impl<'n> SeqWalk for Rows<'n> {
-    type Pauses = table::Walk<'n, Tcp>;
-
-    fn pauses(self: Pin<&mut Self>) -> Pin<&mut table::Walk<'n, Tcp>> {
-        self.project().walk
-    }
-
-    fn advance(self: Pin<&mut Self>) -> bool {
-        let mut this = self.project();
-        if this.row.is_some() {
-            *this.number = this.number.wrapping_add(1);
-        }
-        loop {
-            *this.row = match this.walk.as_mut().next() {
-                None => return false,
-                Some(Found::Sock(sock)) if sock.is_v6() == *this.v6 => Some(Row::of_socket(&sock)),
-                Some(Found::Mini(mini)) => Row::of_mini(mini, *this.v6),
-                Some(Found::Sock(_)) => None,
-            };
-            if this.row.is_some() {
-                return true;
-            }
-        }
-    }
-
-    fn show(self: Pin<&mut Self>, seq: &SeqFile) {
-        let this = self.project();
-        if let Some(row) = this.row {
-            row.show(seq, *this.number, *this.v6);
-        }
-    }
-}
-
 impl Row {
+    fn of(found: Found<'_, Tcp>, v6: bool) -> Option<Self> {
+        match found {
+            Found::Sock(sock) => (sock.is_v6() == v6).then(|| Row::of_socket(&sock)),
+            Found::Mini(mini) => Row::of_mini(mini, v6),
+        }
+    }
+
     fn of_socket(sock: &Socket) -> Self {
         let state = sock.state();
         let shared = sock.shared();

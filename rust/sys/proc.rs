@@ -13,40 +13,34 @@ use kernel::seq_file::SeqFile;
 
 use super::bindings;
 use super::errno::enxio;
-use super::net::{Doorway, Net, PerNet};
-use super::table::Pause;
+use super::net::{Doorway, Net};
+use super::proto::Protocol;
+use super::table::{FlowTable, Found, Walk};
 
-/// What a file shows: a line of headings and then rows.
+/// What a file shows: a line of headings, and then rows of what is in a flow table.
 pub(crate) trait SeqRows: 'static {
-    /// A way through the rows. It lasts from the first read(2) of an open file to the last one, and pauses between them.
-    /// Each of them may be in another thread.
-    type Walk<'n>: SeqWalk + Send;
+    /// Whose table it is.
+    type Protocol: Protocol;
 
-    /// What the rows are about.
-    type PerNet: PerNet;
+    /// What a row says. It may be shown in a later read(2) than it was taken, in another thread, or never: it must not hold
+    /// anything that somebody waits for.
+    type Row: Send;
 
     /// Writes the headings, with the line's end.
     fn header(seq: &SeqFile);
 
-    /// Starts at the beginning, before the first row, of what `namespace` has. Process context.
-    fn walk<'n>(namespace: &'n Self::PerNet) -> impl PinInit<Self::Walk<'n>, Error>;
+    /// The table.
+    fn table(namespace: &<Self::Protocol as Protocol>::PerNet) -> &FlowTable<Self::Protocol>;
+
+    /// The row of an object in the table; `None` if it has none. RCU is read-locked: it does not sleep.
+    fn row(found: Found<'_, Self::Protocol>) -> Option<Self::Row>;
+
+    /// Writes a row, with the line's end. The first has the number 0.
+    fn show(row: &Self::Row, number: u32, seq: &SeqFile);
 }
 
-/// A way through rows; it knows which row it stands at.
-pub(crate) trait SeqWalk {
-    /// What pauses between two reads.
-    type Pauses: Pause;
-
-    /// It; always the same one.
-    fn pauses(self: Pin<&mut Self>) -> Pin<&mut Self::Pauses>;
-
-    /// Goes to the next row (at first: to the first). `false` means that there is none. It does not sleep.
-    fn advance(self: Pin<&mut Self>) -> bool;
-
-    /// Writes the row, with the line's end. Called only after an `advance` that said `true`, perhaps in a later
-    /// read(2): it must not hold anything that somebody waits for.
-    fn show(self: Pin<&mut Self>, seq: &SeqFile);
-}
+/// What a namespace has of the protocol.
+type PerNetOf<R> = <<R as SeqRows>::Protocol as Protocol>::PerNet;
 
 /// A user, as the kernel counts them.
 #[derive(Clone, Copy)]
@@ -83,7 +77,7 @@ impl<'n> ProcFile<'n> {
     ///
     /// Errors: ENOMEM, also for a name that is taken (C does not tell them apart).
     pub(crate) fn create<R: SeqRows>(
-        doorway: &Doorway<'n, R::PerNet>,
+        doorway: &Doorway<'n, PerNetOf<R>>,
         name: &CStr,
         mode: u16,
     ) -> Result<Self> {
@@ -131,7 +125,45 @@ struct State<R: SeqRows> {
     at: u64,
     /// Whether there is such a row.
     found: bool,
-    walk: MaybeUninit<R::Walk<'static>>,
+    walk: MaybeUninit<Rows<R>>,
+}
+
+/// A way through the table; one row at a time is taken out of it.
+#[pin_data]
+struct Rows<R: SeqRows> {
+    #[pin]
+    walk: Walk<'static, R::Protocol>,
+    /// Of `row`.
+    number: u32,
+    row: Option<R::Row>,
+}
+
+impl<R: SeqRows> Rows<R> {
+    fn new(table: &'static FlowTable<R::Protocol>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            walk <- Walk::new(table),
+            number: 0,
+            row: None,
+        })
+    }
+
+    /// Goes to the next row, at first to the first. `false` means that there is none, or that the walk pauses.
+    fn advance(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        if this.row.is_some() {
+            *this.number = this.number.wrapping_add(1);
+        }
+        loop {
+            let Some(found) = this.walk.as_mut().next() else {
+                *this.row = None;
+                return false;
+            };
+            *this.row = R::row(found);
+            if this.row.is_some() {
+                return true;
+            }
+        }
+    }
 }
 
 impl<R: SeqRows> State<R> {
@@ -141,12 +173,13 @@ impl<R: SeqRows> State<R> {
         // SAFETY: We hold a reference on the namespace.
         let net = unsafe { Net::from_raw(self.net) };
         // SAFETY: The file is a door of the namespace, by `ProcFile`'s invariants: its drop waits for this read, then calls
-        // `release`, or waits for it, which drops the walk. That is all that keeps the reference; `R::walk` is generic over the lifetime, so
-        // it cannot take it for a longer one.
-        let namespace: &'static R::PerNet = unsafe { net.assume() }.ok_or(ENODEV)?;
+        // `release`, or waits for it, which drops the walk. That is all that keeps the reference; `R::table` is generic over the
+        // lifetime, so it cannot take it for a longer one.
+        let namespace: &'static PerNetOf<R> = unsafe { net.assume() }.ok_or(ENODEV)?;
+        let rows = Rows::new(R::table(namespace));
         // SAFETY: The slot is ours, not initialised, and stays where it is until C frees it, which is not
         // before `release` has dropped the walk.
-        unsafe { R::walk(namespace).__pinned_init(self.walk.as_mut_ptr()) }?;
+        let Ok(()) = unsafe { rows.__pinned_init(self.walk.as_mut_ptr()) };
         // INVARIANT: Just initialised.
         self.walking = true;
         self.at = 0;
@@ -154,7 +187,7 @@ impl<R: SeqRows> State<R> {
         Ok(())
     }
 
-    fn walk(&mut self) -> Option<Pin<&mut R::Walk<'static>>> {
+    fn walk(&mut self) -> Option<Pin<&mut Rows<R>>> {
         if !self.walking {
             return None;
         }
@@ -168,7 +201,7 @@ impl<R: SeqRows> State<R> {
     unsafe fn resume(&mut self) {
         if let Some(walk) = self.walk() {
             // SAFETY: `stop` pauses it.
-            unsafe { walk.pauses().resume() };
+            unsafe { walk.project().walk.resume() };
         }
     }
 
@@ -328,7 +361,7 @@ impl<R: SeqRows> Operations<R> {
     unsafe extern "C" fn stop(seq: *mut bindings::seq_file, _row: *mut c_void) {
         // SAFETY: seq_file calls us.
         if let Some(walk) = unsafe { Self::state(seq) }.walk() {
-            walk.pauses().pause();
+            walk.project().walk.pause();
         }
     }
 
@@ -342,8 +375,10 @@ impl<R: SeqRows> Operations<R> {
             R::header(file);
         } else {
             // SAFETY: seq_file calls us.
-            if let Some(walk) = unsafe { Self::state(seq) }.walk() {
-                walk.show(file);
+            if let Some(rows) = unsafe { Self::state(seq) }.walk() {
+                if let Some(row) = &rows.row {
+                    R::show(row, rows.number, file);
+                }
             }
         }
         0

@@ -775,21 +775,13 @@ impl<'t, P: Protocol> Walk<'t, P> {
     }
 }
 
-/// What may pause: seq_file's reads go through it.
-pub(crate) trait Pause {
+impl<P: Protocol> Walk<'_, P> {
     /// Goes on where it paused; nothing if it runs already. Any context; must not sleep from here on.
     ///
     /// # Safety
     ///
-    /// [`Pause::pause`] comes before this thread sleeps, ends what it is doing, or lets another one have the object.
-    unsafe fn resume(self: Pin<&mut Self>);
-
-    /// Pauses; nothing if it pauses already.
-    fn pause(self: Pin<&mut Self>);
-}
-
-impl<P: Protocol> Pause for Walk<'_, P> {
-    unsafe fn resume(self: Pin<&mut Self>) {
+    /// [`Walk::pause`] comes before this thread sleeps, ends what it is doing, or lets another one have the object.
+    pub(super) unsafe fn resume(self: Pin<&mut Self>) {
         let this = self.project();
         if core::mem::replace(this.runs, true) {
             return;
@@ -809,7 +801,8 @@ impl<P: Protocol> Pause for Walk<'_, P> {
         }
     }
 
-    fn pause(self: Pin<&mut Self>) {
+    /// Pauses; nothing if it pauses already.
+    pub(super) fn pause(self: Pin<&mut Self>) {
         let this = self.project();
         if core::mem::replace(this.runs, false) {
             // SAFETY: Entered and started by the invariant, by this thread as `resume`'s caller promised.
