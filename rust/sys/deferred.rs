@@ -77,7 +77,8 @@ impl<T: Run> Deferred<T> {
     /// Takes back what was asked for and not begun, waits for what is running, and makes later
     /// [`kick`](Self::kick)s do nothing. Sleeps.
     pub(crate) fn close(&self) {
-        // SAFETY: The work is initialised; we are in process context.
+        kernel::task::might_sleep();
+        // SAFETY: The work is initialised; may sleep, as seen above.
         unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
         // INVARIANT: C does not queue a disabled work, and has waited for it.
         self.closed.store(true, Release);

@@ -89,6 +89,7 @@ impl KernelSocket {
     ///
     /// Errors: ENOMEM, EAFNOSUPPORT (no IPv6), EINVAL (a negative device; another one's home).
     pub(crate) fn new(net: &Net, home: &Home, addr: &BindAddr, reuse: bool) -> Result<Self> {
+        kernel::task::might_sleep();
         let guest = home.guest(net)?;
         let family = match addr.family {
             Family::V4 => bindings::AF_INET,
@@ -135,6 +136,7 @@ impl KernelSocket {
     ///
     /// Errors are those of bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES, EINVAL.
     pub(crate) fn bind(&self, addr: &BindAddr, port: u16) -> Result<u16> {
+        kernel::task::might_sleep();
         let result = match addr.family {
             Family::V4 => {
                 // SAFETY: Zeroes are a valid value of this C struct.
@@ -179,6 +181,7 @@ impl KernelSocket {
     /// another socket listens on an overlapping address, and keeps all others from binding to one
     /// until [`KernelSocket::set_reuse`].
     pub(crate) fn claim_listen(&self) -> Result {
+        kernel::task::might_sleep();
         // SAFETY: `sk` is the sock of a valid TCP socket, and not locked by us.
         kernel::error::to_result(unsafe { bindings::oxtcp_helper_ksock_claim_listen(self.sk()) })
     }
@@ -186,12 +189,14 @@ impl KernelSocket {
     /// Takes SO_REUSEADDR away from a bound socket, and says whether it is the only one on its port at overlapping
     /// addresses. If it is, nobody else can bind there until [`KernelSocket::set_reuse`].
     pub(crate) fn claim_alone(&self) -> bool {
+        kernel::task::might_sleep();
         // SAFETY: `sk` is the sock of a valid TCP socket, and not locked by us.
         unsafe { bindings::oxtcp_helper_ksock_claim_alone(self.sk()) == 0 }
     }
 
     /// Sets SO_REUSEADDR. With `false` nobody can bind to an overlapping address any more.
     pub(crate) fn set_reuse(&self, reuse: bool) {
+        kernel::task::might_sleep();
         // SAFETY: `sk` is the sock of a valid socket, and not locked by us.
         unsafe { bindings::oxtcp_helper_ksock_set_reuse(self.sk(), reuse) };
     }
@@ -205,6 +210,7 @@ impl KernelSocket {
 impl Drop for KernelSocket {
     /// Closes the socket and gives its port back. Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         // SAFETY: The socket is valid, and nobody has it after us.
         unsafe { bindings::sock_release(self.socket.as_ptr()) };
     }

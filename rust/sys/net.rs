@@ -177,8 +177,9 @@ impl Home {
 
     /// Waits until there is no [`Guest`]. There is none, if the value keeps them all. Sleeps.
     fn wait_for_guests(&self) {
+        kernel::task::might_sleep();
         while self.0.guests.load(Acquire) != 0 {
-            // SAFETY: Process context.
+            // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::msleep(10) };
         }
     }
@@ -310,6 +311,7 @@ impl<T: PerNet> PerNetRegistration<T> {
             // C allocates the cells with kzalloc(), which aligns to 8 bytes at least.
             assert!(align_of::<Cell<T>>() <= 8);
         }
+        kernel::task::might_sleep();
         let slot = T::slot();
         if slot.taken.xchg(true, Acquire) {
             return Err(EBUSY);
@@ -343,6 +345,7 @@ impl<T: PerNet> PerNetRegistration<T> {
 impl<T: PerNet> Drop for PerNetRegistration<T> {
     /// Drops the value of every namespace. Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         let slot = T::slot();
         // SAFETY: By the type's invariants `ops` is registered.
         unsafe { bindings::unregister_pernet_subsys(slot.ops.get()) };
@@ -387,6 +390,7 @@ impl<T: PerNet> Cell<T> {
 
     /// Drops a value that is `SHUT`, and says whether there was one. To be called after a grace period. Sleeps.
     fn empty(&self) -> bool {
+        kernel::task::might_sleep();
         let was_shut = self.state.xchg(EMPTY, Acquire) == SHUT;
         if was_shut {
             // SAFETY: It was initialised, nobody finds it any more, and the state says that it is dropped once.

@@ -67,6 +67,7 @@ unsafe impl Send for LocalInHooks<'_> {}
 impl<'n> LocalInHooks<'n> {
     /// Hooks `H` into `net`. Sleeps. Errors: ENOMEM; E2BIG when there are 1024 hooks already.
     pub(crate) fn register<H: LocalIn>(doorway: &Doorway<'n, impl PerNet>) -> Result<Self> {
+        kernel::task::might_sleep();
         let net = doorway.net();
         let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
         ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
@@ -86,7 +87,9 @@ impl<'n> LocalInHooks<'n> {
 }
 
 impl Drop for LocalInHooks<'_> {
+    /// Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         // SAFETY: By the type's invariants they are registered with this namespace, which is there.
         unsafe {
             bindings::nf_unregister_net_hooks(

@@ -85,6 +85,7 @@ impl<'n> ProcFile<'n> {
             // C allocates the state with kzalloc(), which aligns to 8 bytes at least.
             assert!(align_of::<State<R>>() <= 8);
         }
+        kernel::task::might_sleep();
         let net = doorway.net();
         // SAFETY: `net` is valid and so is its directory; the name ends with a NUL and is copied; the
         // operations are static. `net` is there for `'n`, and the entry no longer than that.
@@ -103,7 +104,9 @@ impl<'n> ProcFile<'n> {
 }
 
 impl Drop for ProcFile<'_> {
+    /// Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         // SAFETY: By the type's invariants it is registered. It waits for the calls of ours that run, and calls
         // `release` for each open file.
         unsafe { bindings::proc_remove(self.0.as_ptr()) };

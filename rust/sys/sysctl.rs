@@ -97,6 +97,7 @@ impl<'n> SysctlTable<'n> {
         values: Arc<V>,
         entries: &[Entry<V>],
     ) -> Result<Self> {
+        kernel::task::might_sleep();
         let mut table = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         let mut limits = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         for entry in entries {
@@ -147,7 +148,9 @@ impl<'n> SysctlTable<'n> {
 }
 
 impl Drop for SysctlTable<'_> {
+    /// Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         // SAFETY: By the type's invariants it is registered. It waits for the handlers that run.
         unsafe { bindings::unregister_net_sysctl_table(self.header.as_ptr()) };
     }

@@ -470,10 +470,11 @@ unsafe impl<P: Protocol> Send for FlowTable<P> {}
 unsafe impl<P: Protocol> Sync for FlowTable<P> {}
 
 impl<P: Protocol> FlowTable<P> {
-    /// An empty table. Process context.
+    /// An empty table. Process context; sleeps.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             raw <- Opaque::try_ffi_init(|raw| {
+                kernel::task::might_sleep();
                 // SAFETY: `raw` is valid for writes and will not move.
                 kernel::error::to_result(unsafe { bindings::oxtcp_helper_flow_init(raw) })
             }),
@@ -646,16 +647,17 @@ impl<P: Protocol> FlowTable<P> {
 
 #[pinned_drop]
 impl<P: Protocol> PinnedDrop for FlowTable<P> {
+    /// Process context; sleeps.
     fn drop(self: Pin<&mut Self>) {
+        kernel::task::might_sleep();
         self.purge(|_| true);
         // SAFETY: Nobody walks or looks into the table, as `self` is borrowed exclusively, and the small objects have
         // just been taken out. A namespace's table has no sockets left, as they hold the namespace; one that were there
-        // would keep the table's reference, and nobody would follow its node any more. Process context, as namespaces
-        // are taken down in it.
+        // would keep the table's reference, and nobody would follow its node any more. May sleep, as seen above.
         unsafe { bindings::rhashtable_destroy(self.raw.get()) };
         if self.had_minis.load(Relaxed) {
             // RCU's callbacks for the small objects are ours (`Mini::free_callback`): the module's code may go now.
-            // SAFETY: Process context, as above.
+            // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::rcu_barrier() };
         }
     }

@@ -75,6 +75,6 @@ impl Span {
 
 /// Lets others have the processor, if they have waited for long. Process context; sleeps.
 pub(crate) fn yield_if_needed() {
-    // SAFETY: The caller is in process context and holds no spin lock.
+    // SAFETY: No conditions; in a context that must not sleep the debug kernel says so (C's `cond_resched()` looks).
     unsafe { bindings::oxtcp_helper_cond_resched() };
 }

@@ -93,6 +93,7 @@ impl<P: Protocol> Registration<P> {
             assert!(P::SK_PROTOCOL > u8::MAX as u16);
             assert!(P::SK_PROTOCOL as u32 != bindings::IPPROTO_MPTCP);
         }
+        kernel::task::might_sleep();
         let statics = P::statics();
         let only = Only::take()?;
         let namespaces = PerNetRegistration::new()?;
@@ -152,7 +153,9 @@ impl<P: Protocol> Registration<P> {
 }
 
 impl<P: Protocol> Drop for Registration<P> {
+    /// Sleeps.
     fn drop(&mut self) {
+        kernel::task::might_sleep();
         let statics = P::statics();
         // SAFETY: Registered by the invariant. It waits for a grace period: the softirqs that may have had a listener, all
         // of which are closed, have left. From here on no socket is made.
@@ -160,14 +163,14 @@ impl<P: Protocol> Drop for Registration<P> {
         loop {
             // SAFETY: Called with namespaces that are set up, and stay so for the call.
             unsafe { bindings::oxtcp_helper_for_each_net(Some(Statics::<P>::end)) };
-            // SAFETY: Process context. Sockets are freed by RCU's callbacks.
+            // SAFETY: No conditions; may sleep, as seen above. Sockets are freed by RCU's callbacks.
             unsafe { bindings::rcu_barrier() };
             // SAFETY: The counter is there until `oxtcp_helper_proto_memory_exit`.
             if unsafe { bindings::oxtcp_helper_sockets_left() } == 0 {
                 break;
             }
             // A timer that runs, or a packet in a device's queue, has one still: a moment.
-            // SAFETY: Process context.
+            // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::msleep(10) };
         }
         // SAFETY: Registered by the invariant; no socket is left. The last one's callback has returned (the barrier).

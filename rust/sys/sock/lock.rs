@@ -29,7 +29,7 @@ impl<P: Protocol> Sock<P> {
                 unsafe { bindings::release_sock(self.0.as_ptr()) };
             }
         }
-        // SAFETY: Valid; the caller's context may sleep, as it does for every system call.
+        // SAFETY: Valid. In a context that must not sleep the debug kernel says so (C's `lock_sock()` looks).
         unsafe { bindings::lock_sock_nested(self.as_ptr(), 0) };
         let _release = Release(self);
         // SAFETY: Owned from the line above until `_release` goes, after `f`.

@@ -144,12 +144,13 @@ impl<P: Protocol> Owned<'_, P> {
         Error::from_errno(errno)
     }
 
-    /// What waits stands in a queue of the program's `struct socket`.
+    /// To be asked before a wait, in a context that may sleep: what waits stands in a queue of the program's `struct socket`.
     ///
     /// # Errors
     ///
     /// EPIPE for a socket that no program has.
     fn may_wait(&self) -> Result {
+        kernel::task::might_sleep();
         // SAFETY: Valid and locked, so it does not change; only a call of the program's owns the socket until it is
         // cut loose ([`Sock::lock`]), so the `struct socket` stays for the wait.
         if unsafe { (*self.sk()).sk_socket.is_null() } {
