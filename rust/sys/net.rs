@@ -12,9 +12,12 @@
 //! | [`PerNet::new`] | process context, may sleep | the value is being made; nobody can see it |
 //! | [`PerNet::open`] | process context, may sleep | [`Net::get`] works; the outside is let in |
 //! | drop of [`PerNet::Doors`] | process context, may sleep (`pre_exit`) | the outside is shut out |
-//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`Net::get`] works; no sockets are left |
+//! | [`PerNet::shut`] | process context, may sleep (`pre_exit`) | [`Net::get`] works, but at the end of the registration; no sockets are left |
 //! | an RCU grace period | | [`Net::get`] finds nothing any more; who has found it leaves |
 //! | drop of the value | process context, may sleep (`exit`) | nobody else can see it |
+//!
+//! The end of the registration comes to all namespaces at once, and C frees what it keeps of each right after its `exit`; so from
+//! before the first of these steps [`Net::get`] finds nothing anywhere.
 //!
 //! No socket outlives its namespace, nor the protocol's registration, which owns that of the namespaces' values and ends it
 //! when no socket is left (`Registration` in `proto`); so a socket proves that its namespace's value is there
@@ -76,13 +79,18 @@ impl Net {
         unsafe { bindings::oxtcp_helper_local_port_reserved(self.as_ptr(), port) }
     }
 
-    /// The namespace's value, or `None` before the end of [`PerNet::new`] and after that of [`PerNet::shut`].
+    /// The namespace's value, or `None` before the end of [`PerNet::new`], after that of [`PerNet::shut`], and from the moment on
+    /// that the registration begins to end.
     ///
     /// # Context
     ///
     /// Any; no locks, a few loads.
     #[inline]
     pub(crate) fn get<'a, T: PerNet>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a T> {
+        // Before the cell is looked for: C frees it in a namespace that lives on.
+        if !T::slot().live.load(Relaxed) {
+            return None;
+        }
         let cell = Cell::<T>::of(self)?;
         if cell.state.load(Acquire) != READY {
             return None;
@@ -271,9 +279,11 @@ pub(crate) trait PerNet: HasSlot + Send + Sync {
 ///
 /// `id` and `ops` are written only by [`PerNetRegistration`], which exists at most once at a time
 /// (`taken`), and by C while it exists. `id` is 0 when C has none for us; else it is the index of a
-/// pointer that each namespace has, and that is null or points to a `Cell<T>`.
+/// pointer that each namespace has, and that is null or points to a `Cell<T>`. While `live` says so, and for a grace period
+/// after, C frees no cell of a namespace that lives on.
 pub(crate) struct Slot<T: PerNet> {
     taken: Atomic<bool>,
+    live: Atomic<bool>,
     id: Atomic<u32>,
     ops: Opaque<bindings::pernet_operations>,
     _values: core::marker::PhantomData<fn() -> T>,
@@ -288,6 +298,7 @@ impl<T: PerNet> Slot<T> {
         // INVARIANT: No id yet, and nothing registered.
         Self {
             taken: Atomic::new(false),
+            live: Atomic::new(false),
             id: Atomic::new(0),
             ops: Opaque::zeroed(),
             _values: core::marker::PhantomData,
@@ -330,9 +341,13 @@ impl<T: PerNet> PerNetRegistration<T> {
                 .cast_mut()
                 .write(size_of::<Cell<T>>());
         }
+        // Before the first doors open. Where C takes back a part of the registration, it has shut the doors of the namespaces
+        // that it frees the cells of, and let a grace period pass.
+        slot.live.store(true, Relaxed);
         // SAFETY: `ops` is static and filled in, and its functions are what C expects of them.
         let result = unsafe { bindings::register_pernet_subsys(ops) };
         if let Err(error) = kernel::error::to_result(result) {
+            slot.live.store(false, Relaxed);
             slot.id.store(0, Relaxed);
             slot.taken.store(false, Release);
             return Err(error);
@@ -347,6 +362,10 @@ impl<T: PerNet> Drop for PerNetRegistration<T> {
     fn drop(&mut self) {
         kernel::task::might_sleep();
         let slot = T::slot();
+        slot.live.store(false, Relaxed);
+        // INVARIANT: Who saw `live` is an RCU reader, and has left.
+        // SAFETY: No conditions; may sleep, as seen above.
+        unsafe { bindings::synchronize_rcu() };
         // SAFETY: By the type's invariants `ops` is registered.
         unsafe { bindings::unregister_pernet_subsys(slot.ops.get()) };
         slot.id.store(0, Relaxed);
