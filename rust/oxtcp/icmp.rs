@@ -31,7 +31,7 @@ enum Error {
 /// Takes notice of the ICMP message that begins `offset` bytes into `skb`.
 pub(crate) fn look(
     namespace: &Namespace,
-    skb: &mut SkBuff<AtHook>,
+    skb: &mut SkBuff<AtHook<'_>>,
     offset: u32,
     family: Family,
     ifindex: i32,
@@ -133,7 +133,7 @@ pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Reads the error and the segment that it quotes: whose the flow is (seen from here), and the sequence number.
 fn parse(
-    skb: &mut SkBuff<AtHook>,
+    skb: &mut SkBuff<AtHook<'_>>,
     offset: u32,
     family: Family,
 ) -> Option<(Error, FlowKey, SeqNum)> {

@@ -54,7 +54,11 @@ enum Owner<'a> {
 }
 
 impl LocalIn for Tcp {
-    fn local_in(net: &Net, family: Family, mut skb: SkBuff<AtHook>) -> Result<(), SkBuff<AtHook>> {
+    fn local_in<'r>(
+        net: &'r Net,
+        family: Family,
+        mut skb: SkBuff<AtHook<'r>>,
+    ) -> Result<(), SkBuff<AtHook<'r>>> {
         let rcu = rcu::read_lock();
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
@@ -147,7 +151,7 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
 }
 
 /// What the packet is; `None` for what cannot be ours.
-fn identify(skb: &mut SkBuff<AtHook>, family: Family) -> Option<Packet> {
+fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
     const ICMP: u8 = 1;
     const TCP: u8 = 6;
     const ICMPV6: u8 = 58;

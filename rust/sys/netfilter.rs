@@ -28,7 +28,11 @@ pub(crate) trait LocalIn: 'static {
     ///
     /// Runs in softirq (packets from outside) or in process context with BH off (loopback may
     /// do either), always under `rcu_read_lock`. Must not sleep.
-    fn local_in(net: &Net, family: Family, skb: SkBuff<AtHook>) -> Result<(), SkBuff<AtHook>>;
+    fn local_in<'r>(
+        net: &'r Net,
+        family: Family,
+        skb: SkBuff<AtHook<'r>>,
+    ) -> Result<(), SkBuff<AtHook<'r>>>;
 }
 
 /// Where our hooks stand among the others of LOCAL_IN, which run in ascending order:
@@ -115,7 +119,7 @@ pub(crate) enum Confirm {
 /// after the last hook. Without this conntrack takes our answer for the flow's first packet.
 ///
 /// To be called for every packet claimed, before it is detached. Any context.
-pub(crate) fn confirm_conntrack(skb: &SkBuff<Claimed>) -> Confirm {
+pub(crate) fn confirm_conntrack(skb: &SkBuff<Claimed<'_>>) -> Confirm {
     // SAFETY: The skb is valid, and by owning it the caller is the only one to look at it.
     match unsafe { bindings::oxtcp_helper_ct_confirm(skb.as_ptr()) } {
         bindings::NF_ACCEPT => Confirm::Accept,
@@ -178,7 +182,7 @@ unsafe fn local_in<H: LocalIn>(
     let net = unsafe { Net::from_raw((*state).net) };
     // SAFETY: The caller vouches for it; the skb is ours until we give it back below. By LOCAL_IN's rules it has a route
     // and a device, and the data begins at the network header, which is linear.
-    let ours = unsafe { SkBuff::<AtHook>::from_raw(NonNull::new_unchecked(skb)) };
+    let ours = unsafe { SkBuff::<AtHook<'_>>::from_raw(NonNull::new_unchecked(skb)) };
     match H::local_in(net, family, ours) {
         // The caller goes on with the pointer that it has.
         Err(back) if back.as_ptr() == skb => {

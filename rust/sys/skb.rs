@@ -43,15 +43,20 @@ pub(crate) fn memory_of(payload: u32) -> u32 {
 /// The pointer is a valid sk_buff whose only user is this value, and it is on no list. What `S` says of it holds.
 pub(crate) struct SkBuff<S = Detached>(NonNull<bindings::sk_buff>, PhantomData<S>);
 
-// SAFETY: An sk_buff may be handed from any CPU and context to another.
-unsafe impl<S> Send for SkBuff<S> {}
+// SAFETY: An sk_buff may be handed from any CPU and context to another, once it has nothing that the hook's RCU section keeps.
+unsafe impl Send for SkBuff<Detached> {}
+// SAFETY: As above, and one that is made here never had.
+unsafe impl Send for SkBuff<Outgoing> {}
 
 /// A packet in a LOCAL_IN hook, which may go on to the others. It has a route, a device, and a network header; that is
 /// linear, and the data pointer is at it.
-pub(crate) struct AtHook;
+///
+/// `'r` is the hook's RCU section, in which alone the packet may be used: it holds no reference on its device, nor, perhaps,
+/// on its route.
+pub(crate) struct AtHook<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header.
-pub(crate) struct Claimed;
+pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
 /// block is an [`Unread`], which does not reach beyond the packet's end. The data pointer is at the transport header, to begin
@@ -134,7 +139,7 @@ impl<S> SkBuff<S> {
     }
 }
 
-impl SkBuff<AtHook> {
+impl<'r> SkBuff<AtHook<'r>> {
     /// Whether the packet was sent to this host alone: no broadcast or multicast, by link or by address.
     pub(crate) fn is_to_us(&self, family: Family) -> bool {
         // SAFETY: Valid by the invariant. That its route is of the family is looked at.
@@ -181,7 +186,7 @@ impl SkBuff<AtHook> {
 
     /// The packet is ours: nobody else gets it. Its transport header is `offset` bytes behind the data pointer, which
     /// goes there; a packet that has none is freed.
-    pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed>> {
+    pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: Valid by the invariant.
         unsafe {
             if !bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), offset) {
@@ -196,7 +201,7 @@ impl SkBuff<AtHook> {
     }
 }
 
-impl SkBuff<Claimed> {
+impl SkBuff<Claimed<'_>> {
     /// Whether the TCP checksum is wrong.
     pub(crate) fn tcp_checksum_is_bad(&mut self, family: Family) -> bool {
         // SAFETY: Valid by the invariant, with a linear network header in front of the data pointer.

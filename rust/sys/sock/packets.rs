@@ -17,7 +17,7 @@ use crate::sys::user::{Message, ToProgram};
 impl<P: Protocol> Sock<P> {
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
     /// of TCP. A filter may cut the packet. Softirq context.
-    pub(crate) fn allows(&self, skb: &mut SkBuff<Claimed>, family: Family) -> bool {
+    pub(crate) fn allows(&self, skb: &mut SkBuff<Claimed<'_>>, family: Family) -> bool {
         const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
         if skb.header(FIXED).is_none() {
             return false;
