@@ -91,6 +91,10 @@ void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb);
 u8 oxtcp_helper_skb_ds_field(const struct sk_buff *skb);
 void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk);
 void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable);
+u16 oxtcp_helper_skb_gso_size(const struct sk_buff *skb);
+u32 oxtcp_helper_skb_spare_head(const struct sk_buff *skb, u32 header_len);
+bool oxtcp_helper_skb_join(struct sock *sk, struct sk_buff *to, struct sk_buff *from);
+bool oxtcp_helper_skb_append(struct sk_buff *to, const struct sk_buff *from, int offset, int len);
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6);
 void oxtcp_helper_skb_csum_v4(struct sk_buff *skb, __be32 saddr, __be32 daddr);
 void oxtcp_helper_skb_csum_v6(struct sk_buff *skb, const struct in6_addr *saddr,

@@ -115,6 +115,41 @@ void oxtcp_helper_skb_set_owner_r(struct sk_buff *skb, struct sock *sk)
 	skb_set_owner_r(skb, sk);
 }
 
+u16 oxtcp_helper_skb_gso_size(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_size;
+}
+
+/* As truesize_adjust(). */
+u32 oxtcp_helper_skb_spare_head(const struct sk_buff *skb, u32 header_len)
+{
+	return skb_headlen(skb) == header_len ? SKB_TRUESIZE(skb_end_offset(skb)) : 0;
+}
+
+/* As tcp_try_coalesce(), for two packets that are charged to sk. Frees from where it is joined. */
+bool oxtcp_helper_skb_join(struct sock *sk, struct sk_buff *to, struct sk_buff *from)
+{
+	bool stolen;
+	int delta;
+
+	if (skb_cmp_decrypted(to, from) || !skb_try_coalesce(to, from, &stolen, &delta))
+		return false;
+	atomic_add(delta, &sk->sk_rmem_alloc);
+	sk_mem_charge(sk, delta);
+	/* Gives its own charge back. */
+	kfree_skb_partial(from, stolen);
+	return true;
+}
+
+bool oxtcp_helper_skb_append(struct sk_buff *to, const struct sk_buff *from, int offset, int len)
+{
+	if (len < 0 || len > skb_tailroom(to) ||
+	    skb_copy_bits(from, offset, skb_tail_pointer(to), len))
+		return false;
+	skb_put(to, len);
+	return true;
+}
+
 void oxtcp_helper_skb_tx_csum(struct sk_buff *skb, struct sock *sk, bool v6)
 {
 	skb->ip_summed = CHECKSUM_PARTIAL;

@@ -21,10 +21,12 @@ const HEADROOM: u32 = 320;
 /// at what IPv6's options and the device need.)
 const IP_HEADERS: u32 = 60;
 
+/// What stands behind a packet's linear part.
+pub(super) const SHARED_INFO: u32 =
+    core::mem::size_of::<bindings::skb_shared_info>().next_multiple_of(64) as u32;
+
 /// The memory of a packet whose `payload` bytes stand behind its headers, as the allocator rounds it.
 pub(crate) fn memory_of(payload: u32) -> u32 {
-    const SHARED_INFO: u32 =
-        core::mem::size_of::<bindings::skb_shared_info>().next_multiple_of(64) as u32;
     const SK_BUFF: u32 = core::mem::size_of::<bindings::sk_buff>().next_multiple_of(64) as u32;
     // SAFETY: No conditions.
     let headers = unsafe { bindings::oxtcp_helper_max_tcp_header() };
@@ -241,22 +243,49 @@ impl SkBuff {
 
     /// The control block.
     pub(crate) fn unread(&self) -> Unread {
-        // SAFETY: The control block is 48 bytes, 8-aligned, and an `Unread` by the invariant.
-        unsafe { (*self.as_ptr()).cb.as_ptr().cast::<Unread>().read() }
+        // SAFETY: Valid, and an `Unread` by the invariant.
+        unsafe { unread_of(self.as_ptr()) }
     }
 
     /// Writes the control block. What would reach beyond the packet's end is cut.
     pub(crate) fn set_unread(&mut self, unread: Unread) {
         // INVARIANT: It ends where the packet does, or before.
         let unread = unread.within(self.len());
-        // SAFETY: As for `unread`, and `&mut self` makes it ours to write.
-        unsafe {
-            (*self.as_ptr())
-                .cb
-                .as_mut_ptr()
-                .cast::<Unread>()
-                .write(unread)
-        };
+        // SAFETY: Valid, and `&mut self` makes it ours to write.
+        unsafe { set_unread_of(self.as_ptr(), unread) };
+    }
+
+    /// The packet's memory in bytes.
+    pub(crate) fn truesize(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { (*self.as_ptr()).truesize }
+    }
+
+    /// The memory of the packet's head, if no more than its first `header_len` bytes stand there: that is freed when the packet
+    /// is joined to another. Else 0.
+    pub(crate) fn spare_head(&self, header_len: u32) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_spare_head(self.as_ptr(), header_len) }
+    }
+
+    /// The payload of each of the segments that the packet was put together from; 0 if it is one.
+    pub(crate) fn segment_size(&self) -> u16 {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_gso_size(self.as_ptr()) }
+    }
+
+    /// An empty packet with room for `size` bytes, to which received ones are copied. GFP_ATOMIC: any context.
+    pub(super) fn for_copies(size: u32) -> Option<Self> {
+        // SAFETY: No conditions.
+        let skb =
+            unsafe { bindings::oxtcp_helper_alloc_skb(0, size, kernel::bindings::GFP_ATOMIC) };
+        let mut skb = NonNull::new(skb).map(|skb| {
+            // SAFETY: A new skb has one user, us, and is on no list.
+            // INVARIANT: It has no sender, route or device; its control block is written below.
+            unsafe { Self::from_raw(skb) }
+        })?;
+        skb.set_unread(Unread::default());
+        Some(skb)
     }
 
     /// Charges the packet's memory to a socket; gives the packet back when the system's limits are reached.
@@ -405,9 +434,33 @@ impl Charged<'_> {
         self.skb
     }
 
+    /// See [`SkBuff::unread`].
+    pub(super) fn unread(&self) -> Unread {
+        self.skb.unread()
+    }
+
     /// See [`SkBuff::set_unread`].
     pub(crate) fn set_unread(&mut self, unread: Unread) {
         self.skb.set_unread(unread);
+    }
+
+    /// See [`SkBuff::truesize`].
+    pub(super) fn truesize(&self) -> u32 {
+        self.skb.truesize()
+    }
+
+    /// Copies `len` bytes of `from`, `offset` bytes behind its data pointer, behind those that are there. False, and nothing is
+    /// copied, where there is no room or there are not so many.
+    pub(super) fn append(&mut self, from: &Self, offset: u32, len: u32) -> bool {
+        // SAFETY: Both are valid by the invariant, and `&mut self` makes this one ours to write.
+        unsafe {
+            bindings::oxtcp_helper_skb_append(
+                self.skb.as_ptr(),
+                from.skb.as_ptr(),
+                offset as i32,
+                len as i32,
+            )
+        }
     }
 
     /// See [`SkBuff::consume`].
@@ -436,11 +489,19 @@ impl PacketList {
         Self(core::ptr::null_mut())
     }
 
-    /// Puts `skb` behind the last packet whose first unread byte `is_before` says comes first.
+    /// Puts `skb` behind the last packet whose first unread byte `is_before` says comes first, or lets `join` take it into
+    /// that one.
     ///
-    /// Looks from the end, where nearly all packets go.
-    pub(super) fn insert(&mut self, skb: SkBuff, is_before: impl Fn(Unread) -> bool) {
-        let new = skb.into_raw().as_ptr();
+    /// Looks at both ends first, where nearly all packets go, and then from the last on. A peer can make it walk by what it
+    /// sends to the middle, as far as the buffer holds packets: 6 MB hold some 7,000.
+    pub(super) fn insert(
+        &mut self,
+        skb: SkBuff,
+        is_before: impl Fn(Unread) -> bool,
+        join: impl FnOnce(*mut bindings::sk_buff, NonNull<bindings::sk_buff>) -> bool,
+    ) {
+        let raw = skb.into_raw();
+        let new = raw.as_ptr();
         // SAFETY: The chain is as the invariants say, and `new` is on no list.
         // INVARIANT: All four links around `new` are set.
         unsafe {
@@ -449,13 +510,19 @@ impl PacketList {
                 Some(first) => prev_of(first),
                 None => core::ptr::null_mut(),
             };
-            while !at.is_null() && !is_before((*at).cb.as_ptr().cast::<Unread>().read()) {
+            if !at.is_null() && !is_before(unread_of(self.0)) {
+                (next, at) = (self.0, core::ptr::null_mut());
+            }
+            while !at.is_null() && !is_before(unread_of(at)) {
                 next = at;
                 at = if at == self.0 {
                     core::ptr::null_mut()
                 } else {
                     prev_of(at)
                 };
+            }
+            if !at.is_null() && join(at, raw) {
+                return;
             }
             // The links that point to the first and the last packet are the list's own and the first's.
             let last = if self.0.is_null() || next.is_null() {
@@ -479,10 +546,49 @@ impl PacketList {
 
     /// The first packet's control block.
     pub(super) fn first(&self) -> Option<Unread> {
-        // SAFETY: A packet of the list, whose control block is an `Unread`.
-        let first = unsafe { self.0.as_ref() }?;
-        // SAFETY: As above.
-        Some(unsafe { first.cb.as_ptr().cast::<Unread>().read() })
+        // SAFETY: If not null, a packet of the list, whose control block is an `Unread`.
+        NonNull::new(self.0).map(|first| unsafe { unread_of(first.as_ptr()) })
+    }
+
+    /// The last packet's control block, and its memory in bytes.
+    pub(super) fn last(&self) -> Option<(Unread, u32)> {
+        let first = NonNull::new(self.0)?;
+        // SAFETY: The chain is as the invariants say: the first one knows the last.
+        unsafe {
+            let last = prev_of(first.as_ptr());
+            Some((unread_of(last), (*last).truesize))
+        }
+    }
+
+    /// Takes the last packet.
+    pub(super) fn pop_last(&mut self) -> Option<SkBuff> {
+        let first = NonNull::new(self.0)?.as_ptr();
+        // SAFETY: The chain is as the invariants say; the packet that is taken off is the list's.
+        // INVARIANT: The one before it is the last now, and the first one knows it.
+        unsafe {
+            let last = prev_of(first);
+            if last == first {
+                return self.pop();
+            }
+            let before = prev_of(last);
+            set_next_of(before, core::ptr::null_mut());
+            set_prev_of(first, before);
+            set_next_of(last, core::ptr::null_mut());
+            set_prev_of(last, core::ptr::null_mut());
+            NonNull::new(last).map(|last| SkBuff::from_raw(last))
+        }
+    }
+
+    /// All control blocks, in their order.
+    pub(super) fn for_each(&self, mut f: impl FnMut(Unread)) {
+        let mut at = self.0;
+        while !at.is_null() {
+            // SAFETY: A packet of the list, whose control block is an `Unread`; the last one's `next` is null.
+            unsafe {
+                f(unread_of(at));
+                at = next_of(at);
+            }
+        }
     }
 
     /// Takes the first packet.
@@ -508,10 +614,30 @@ impl Drop for PacketList {
     }
 }
 
+/// The control block.
+///
+/// # Safety
+///
+/// `at` is a valid packet whose control block is an [`Unread`].
+pub(super) unsafe fn unread_of(at: *mut bindings::sk_buff) -> Unread {
+    // SAFETY: Promised by the caller; the control block is 48 bytes, 8-aligned.
+    unsafe { (*at).cb.as_ptr().cast::<Unread>().read() }
+}
+
+/// Writes the control block.
+///
+/// # Safety
+///
+/// `at` is a valid packet whose control block the caller may write.
+pub(super) unsafe fn set_unread_of(at: *mut bindings::sk_buff, unread: Unread) {
+    // SAFETY: Promised by the caller; the control block is 48 bytes, 8-aligned.
+    unsafe { (*at).cb.as_mut_ptr().cast::<Unread>().write(unread) };
+}
+
 /// # Safety
 ///
 /// `at` is a valid packet.
-unsafe fn next_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
+pub(super) unsafe fn next_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
     // SAFETY: Promised by the caller.
     unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.next }
 }

@@ -16,7 +16,7 @@
 //! | `lock` | the socket lock: [`Locked`], [`Owned`] |
 //! | `state` | state, flags, errors, the timer |
 //! | `ends` | addresses, ports and interfaces |
-//! | `packets` | packets that came in |
+//! | `packets`, `dense` | packets that came in; how they are joined |
 //! | `memory` | the buffers' sizes, and what is charged for bytes to send |
 //! | `wait` | waiting and waking |
 //! | `child` | a listener's connections until accept(), and who gives a socket up |
@@ -41,6 +41,7 @@ use super::small_queue;
 use super::table::{Entry, FlowKey};
 
 mod child;
+mod dense;
 mod ends;
 mod lock;
 mod memory;

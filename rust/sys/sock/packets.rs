@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 
-use super::{Locked, Owned, Sock};
+use super::{dense, Locked, Owned, Sock};
 use crate::sys::bindings;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
@@ -30,12 +30,19 @@ impl<P: Protocol> Sock<P> {
 }
 
 impl<'a, P: Protocol> Locked<'a, P> {
-    /// Queues a packet for readers.
+    /// Queues a packet for readers, or joins its bytes to those of the last one.
     pub(crate) fn queue(&mut self, skb: Charged<'a>) {
-        let skb = skb.into_skb().into_raw().as_ptr();
-        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket.
+        let skb = skb.into_skb().into_raw();
+        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket, as those in the queue
+        // are.
         unsafe {
-            bindings::oxtcp_helper_skb_queue_tail(&raw mut (*self.sk()).sk_receive_queue, skb)
+            let queue = &raw mut (*self.sk()).sk_receive_queue;
+            if let Some(last) = skb::last_of(queue) {
+                if dense::join(self.sk(), last.as_ptr(), skb) {
+                    return;
+                }
+            }
+            bindings::oxtcp_helper_skb_queue_tail(queue, skb.as_ptr())
         };
     }
 
@@ -95,10 +102,14 @@ impl<'a, P: Protocol> Locked<'a, P> {
     }
 
     /// Puts `skb` among the packets that came out of order: behind the last one whose first unread byte
-    /// `is_before` says comes first. Looks from the end, where nearly all go.
+    /// `is_before` says comes first; bytes that continue its own are joined to them.
     pub(crate) fn keep_apart(&mut self, skb: Charged<'a>, is_before: impl Fn(skb::Unread) -> bool) {
+        let sk = self.sk();
         // The packet is by its brand charged to this socket, which frees the list before it goes.
-        self.apart().insert(skb.into_skb(), is_before);
+        self.apart().insert(skb.into_skb(), is_before, |to, from| {
+            // SAFETY: Both are charged to this socket, which is locked.
+            unsafe { dense::join(sk, to, from) }
+        });
     }
 
     /// The first of the packets that came out of order.
@@ -111,6 +122,22 @@ impl<'a, P: Protocol> Locked<'a, P> {
         let skb = self.apart().pop()?;
         // SAFETY: `keep_apart` was given a packet that is charged to this socket.
         Some(unsafe { Charged::assume(skb) })
+    }
+
+    /// The last of the packets that came out of order, and its memory in bytes.
+    pub(crate) fn last_apart(&mut self) -> Option<(skb::Unread, u32)> {
+        self.apart().last()
+    }
+
+    /// Frees the last of the packets that came out of order.
+    pub(crate) fn drop_last_apart(&mut self) {
+        // The list's are charged to this socket, which is locked.
+        drop(self.apart().pop_last());
+    }
+
+    /// Which bytes came out of order, packet by packet.
+    pub(crate) fn for_each_apart(&mut self, f: impl FnMut(skb::Unread)) {
+        self.apart().for_each(f);
     }
 
     /// Frees the packets that came out of order.

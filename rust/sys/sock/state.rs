@@ -115,6 +115,12 @@ impl<P: Protocol> Locked<'_, P> {
         self.sock().flag(Flag::Dead)
     }
 
+    /// Whether a program has the socket: not before accept(), and not after close().
+    pub(crate) fn has_program(&self) -> bool {
+        // SAFETY: Valid and locked: both write the word with the lock held (`inet_accept()`, `sock_orphan()`).
+        !unsafe { (*self.sk()).sk_socket.is_null() }
+    }
+
     /// Sets [`Flag::Done`] or clears it.
     pub(crate) fn set_done(&mut self, done: bool) {
         let flag = Flag::Done as i32;
