@@ -146,13 +146,14 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     let (info, _) = route::route_socket(sk)?;
     let hash = namespace.flow_hash(&key);
     let options = listener::options_of(sk);
+    let memory = connection::receive_memory(sock);
     let open = ActiveOpen {
         iss: reused.unwrap_or_else(|| isn::initial(hash, cx.now)),
         ts_offset: isn::timestamp_offset(hash),
         advertised_mss: listener::advertised_mss(info.advmss, options.max_seg),
         path_mss: output::mss_of(info.mtu, sk.wire_family()),
-        recv_space: connection::receive_space(sk),
-        recv_limit: listener::receive_limit(namespace, sock),
+        recv_space: memory.first_window(),
+        recv_limit: memory.largest_window(),
         options,
     };
     // What a former connection of the socket left is not this one's (tcp_connect_init()).

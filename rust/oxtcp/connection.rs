@@ -10,15 +10,15 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
-use oxtcp_engine::connection::{Event, Payload, Rx};
+use oxtcp_engine::connection::{Event, Packet, Payload, Pruning, RecvMemory, Room, Rx};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
-use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, State};
+use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, SeqRange, State};
 
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
 use crate::poll::Unsent;
-use crate::protocol::{Role, Sk, Unreachable};
+use crate::protocol::{Role, Sk, Socket, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
 use crate::sys::skb::{self, Charged, SkBuff, Unread};
@@ -35,11 +35,18 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
 ) {
+    let facts = Packet {
+        truesize: skb.truesize(),
+        head: skb.spare_head(header_len),
+        segment_size: skb.segment_size(),
+    };
     let packet = if segment.payload_len > 0 {
         make_room(sk, segment, skb)
     } else {
         Err(skb)
     };
+    let most = receive_memory(sk.sock()).most;
+    let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
         return;
@@ -50,7 +57,11 @@ pub(crate) fn segment(
         segment,
         Rx {
             reassembly: state.reorder.as_deref_mut(),
-            room: if packet.is_ok() { u32::MAX } else { 0 },
+            room: packet.is_ok(),
+            packet: facts,
+            most,
+            unread: state.rx_bytes,
+            lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
         },
         &mut state.flight,
     );
@@ -75,36 +86,48 @@ pub(crate) fn segment(
             sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
         (Payload::None, Ok(skb)) => skb.consume(),
-        // Without room the engine keeps nothing.
+        // Without room the engine keeps nothing. Payload that is not taken is lost, for those who count.
+        (_, Err(skb)) if segment.payload_len > 0 => drop(skb),
         (_, Err(skb)) => skb.consume(),
     }
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
-        update_receive_space(sk, cx);
+    }
+    match payload {
+        Payload::None => {}
+        Payload::InOrder { .. } => update_receive_memory(sk, false),
+        Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
     }
     settle(sk, cx);
 }
 
-/// Charges a segment's packet to the socket; gives it back when its payload cannot be kept.
-///
-/// When the buffer is full of segments out of order and the next one in order comes, they make way
-/// for it: they were acknowledged selectively at most, and the peer has them still (RFC 2018
-/// section 8).
+/// Charges a segment's packet to the socket; gives it back when its payload cannot be kept. What is done to make room for it,
+/// the engine decides.
 fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Charged<'a>, SkBuff> {
-    let full = sk.sock().rmem() > sk.sock().rcvbuf();
+    let memory = receive_memory(sk.sock());
     let state = sk.state();
-    let Role::Connection(connection) = &state.role else {
+    let unread = state.rx_bytes;
+    let Some(connection) = state.connection() else {
         return Err(skb);
     };
-    let in_order = !segment.payload().start.after(connection.rcv_nxt());
-    if full {
-        if !in_order || state.reorder.is_none() {
-            return Err(skb);
-        }
-        state.reorder = None;
-        sk.purge_apart();
-        if sk.sock().rmem() > sk.sock().rcvbuf() {
-            return Err(skb);
+    let start = segment.payload().start;
+    let in_order = !start.after(connection.rcv_nxt());
+    match connection.make_room(segment, &memory, unread) {
+        Room::Enough => {}
+        Room::Useless(_) => return Err(skb),
+        Room::Over(limit) => {
+            if limit > memory.limit {
+                sk.set_rcvbuf(limit);
+            }
+            if receive_memory(sk.sock()).is_over() {
+                collapse(sk);
+            }
+            if receive_memory(sk.sock()).is_over() {
+                prune(sk, start);
+            }
+            if receive_memory(sk.sock()).is_over() {
+                return Err(skb);
+            }
         }
     }
     if !in_order {
@@ -114,6 +137,41 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
         }
     }
     skb.charge(sk)
+}
+
+/// Copies what is to be read to denser packets, where those that hold it take too much memory.
+fn collapse(sk: &mut Sk<'_>) {
+    if let Some(share) = sk.state().connection().map(|c| c.share()) {
+        sk.collapse(|len, truesize| share.is_bloated(len, truesize));
+    }
+}
+
+/// Gives up packets out of order, from the end of the stream on, so that one which begins at `came` can be kept.
+fn prune(sk: &mut Sk<'_>, came: SeqNum) {
+    let mut pruning = Pruning::new(came, &receive_memory(sk.sock()));
+    let mut pruned = false;
+    while let Some((last, truesize)) = sk.last_apart() {
+        let memory = receive_memory(sk.sock());
+        if !pruning.next(SeqNum::new(last.seq), truesize, &memory) {
+            break;
+        }
+        sk.drop_last_apart();
+        pruned = true;
+    }
+    if !pruned {
+        return;
+    }
+    let Some(mut reorder) = sk.state().reorder.take() else {
+        return;
+    };
+    reorder.clear();
+    // Fewer than there were: all fit.
+    sk.for_each_apart(|kept| {
+        let _ = reorder.insert(SeqRange::new(SeqNum::new(kept.seq), kept.len));
+    });
+    if sk.first_apart().is_some() {
+        sk.state().reorder = Some(reorder);
+    }
 }
 
 /// Puts a packet's unread bytes where readers find them.
@@ -165,35 +223,33 @@ fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
     }
 }
 
-/// Tells the engine how much the receive buffer takes, in bytes of payload.
-///
-/// Half of the buffer is for payload, half for what it costs in memory (`tcp_adv_win_scale` 1), and
-/// never more than memory is left.
-pub(crate) fn update_receive_space(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let space = receive_space(sk);
-    let full = window_of(sk.sock().rcvbuf());
-    if let Some(connection) = sk.state().connection() {
-        connection.set_recv_space(cx, space, full);
+/// What the engine is to know of the receive buffer.
+pub(crate) fn receive_memory(sock: &Socket) -> RecvMemory {
+    let [_, _, most] = output::namespace(sock).sysctls.rmem();
+    RecvMemory {
+        used: sock.rmem(),
+        limit: sock.rcvbuf(),
+        most: u32::try_from(most).unwrap_or(0),
+        fixed: sock.user_locked(bindings::SOCK_RCVBUF_LOCK),
     }
 }
 
-/// The window that a receive buffer of `bytes` makes when it is empty.
-pub(crate) fn window_of(bytes: u32) -> u32 {
-    bytes / 2
-}
-
-/// The receive buffer that makes a window of `bytes`.
-pub(crate) fn buffer_for(bytes: u32) -> u32 {
-    bytes.saturating_mul(2)
-}
-
-/// See [`update_receive_space`].
-pub(crate) fn receive_space(sk: &mut Sk<'_>) -> u32 {
-    let (rcvbuf, rmem) = (sk.sock().rcvbuf(), sk.sock().rmem());
-    let queued = sk.state().rx_bytes;
-    window_of(rcvbuf)
-        .saturating_sub(queued)
-        .min(rcvbuf.saturating_sub(rmem))
+/// Tells the engine what the receive queues take. With a hole in what has come, the buffer of a program that has the
+/// socket may grow.
+fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
+    let memory = receive_memory(sk.sock());
+    let grows = hole && sk.has_program();
+    let state = sk.state();
+    let Role::Connection(connection) = &mut state.role else {
+        return;
+    };
+    connection.set_recv_memory(&memory);
+    if !grows {
+        return;
+    }
+    if let Some(limit) = connection.grow_for_hole(&memory, state.reorder.as_deref()) {
+        sk.set_rcvbuf(limit);
+    }
 }
 
 /// The socket's timer has run out, or an ICMP error waits.

@@ -19,7 +19,6 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Owner, Role, Sk, Socket, Tcp};
-use crate::sys::bindings;
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
@@ -219,12 +218,13 @@ pub(crate) fn segment(
     };
     let hash = namespace.flow_hash(&key);
     let info = route.info();
+    let memory = connection::receive_memory(listener);
     let open = RequestOpen {
         iss: iss.unwrap_or_else(|| isn::initial(hash, cx.now)),
         ts_offset: isn::timestamp_offset(hash),
         advertised_mss: advertised_mss(info.advmss, advertised_max),
-        recv_space: listener.rcvbuf() / 2,
-        recv_limit: receive_limit(namespace, listener),
+        recv_space: memory.first_window(),
+        recv_limit: memory.largest_window(),
     };
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
@@ -311,7 +311,7 @@ pub(crate) fn complete(
             Ok((info, _)) => output::mss_of(info.mtu, family),
             Err(_) => request.advertised_mss(),
         };
-        let recv_space = connection::receive_space(sk);
+        let recv_space = connection::receive_memory(sk.sock()).first_window();
         let open = PassiveOpen {
             path_mss,
             recv_space,
@@ -391,15 +391,4 @@ fn path_oif(listener: &Socket, key: &FlowKey, arrival: i32) -> i32 {
 pub(crate) fn advertised_mss(route: u32, max_seg: Option<core::num::NonZeroU16>) -> u16 {
     let route = route.min(u32::from(u16::MAX)) as u16;
     max_seg.map_or(route, |max| route.min(max.get()))
-}
-
-/// The largest window that a receive buffer may ever make, which the window scale is chosen for: one that the program
-/// has set does not grow.
-pub(crate) fn receive_limit(namespace: &Namespace, sock: &Socket) -> u32 {
-    let rcvbuf = sock.rcvbuf();
-    if sock.user_locked(bindings::SOCK_RCVBUF_LOCK) {
-        return connection::window_of(rcvbuf);
-    }
-    let [_, _, most] = namespace.sysctls.rmem();
-    u32::try_from(most).unwrap_or(0).max(rcvbuf)
 }

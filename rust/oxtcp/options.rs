@@ -11,8 +11,7 @@ use kernel::prelude::*;
 use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::Linger2;
-use oxtcp_engine::request;
-use oxtcp_engine::SocketOptions;
+use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
 use crate::connection;
 use crate::output;
@@ -111,18 +110,22 @@ pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
         }
         bindings::SO_RCVLOWAT => {
             // No more than the buffer can ever hold, and a buffer that can (tcp_set_rcvlowat()).
-            let [_, _, most] = output::namespace(sk.sock()).sysctls.rmem();
-            let most = if sk.sock().user_locked(bindings::SOCK_RCVBUF_LOCK) {
-                sk.sock().rcvbuf()
+            let memory = connection::receive_memory(sk.sock());
+            let limit = if memory.fixed {
+                memory.limit
             } else {
-                u32::try_from(most).unwrap_or(0)
+                memory.most
             };
+            let most = RecvMemory { limit, ..memory }.first_window();
             let wanted =
                 u32::try_from(sk.sock().rcvlowat(false, i32::MAX as usize)).unwrap_or(u32::MAX);
-            let lowat = wanted.min(connection::window_of(most)).max(1);
+            let lowat = wanted.min(most).max(1);
             sk.set_rcvlowat(lowat);
-            let rcvbuf = connection::buffer_for(lowat);
-            if rcvbuf > sk.sock().rcvbuf() {
+            let rcvbuf = match sk.state().connection() {
+                Some(connection) => connection.recv_buffer_for(lowat),
+                None => RecvMemory::first_buffer(lowat),
+            };
+            if !memory.fixed && rcvbuf > memory.limit {
                 sk.set_rcvbuf(rcvbuf);
                 update_window(sk);
             }
@@ -141,10 +144,9 @@ pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
 
 /// The receive buffer has another size.
 fn update_window(sk: &mut Owner<'_>) {
-    let space = connection::receive_space(sk);
-    let full = connection::window_of(sk.sock().rcvbuf());
+    let memory = connection::receive_memory(sk.sock());
     connection::with(sk, |connection, cx| {
-        connection.set_recv_space(cx, space, full)
+        connection.resize_recv_buffer(cx, &memory)
     });
 }
 

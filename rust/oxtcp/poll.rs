@@ -64,7 +64,10 @@ pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
     }
     if state != SkState::SYN_SENT && state != SkState::SYN_RECV {
         let readable = usize::try_from(sk.shared().rx_bytes.load(Relaxed)).unwrap_or(0);
-        if readable >= sk.rcvlowat(false, i32::MAX as usize) {
+        // A buffer that is nearly full gets no fuller: what there is must do (tcp_rmem_pressure()).
+        let rcvbuf = sk.rcvbuf();
+        let pressed = readable > 0 && sk.rmem() > rcvbuf.saturating_sub(rcvbuf >> 3);
+        if pressed || readable >= sk.rcvlowat(false, i32::MAX as usize) {
             mask |= IN;
         }
         if shutdown & bindings::SEND_SHUTDOWN != 0 || sk.is_writeable() {

@@ -8,7 +8,7 @@ use kernel::prelude::*;
 use crate::connection;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{Owner, Sk};
+use crate::protocol::{Owner, Role, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
 use crate::sys::sock::{Flag, SkState};
@@ -159,30 +159,24 @@ fn take(sk: &mut Owner<'_>, len: usize) {
     connection::publish_rx(sk);
 }
 
-/// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace
-/// (unless SO_RCVBUF has set it).
+/// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace.
 fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     let taken = core::mem::take(taken);
     if taken == 0 {
         return;
     }
-    let [_, _, most] = output::namespace(sk.sock()).sysctls.rmem();
-    let most = u32::try_from(most).unwrap_or(0);
-    let fixed = sk.sock().user_locked(bindings::SOCK_RCVBUF_LOCK);
+    let memory = connection::receive_memory(sk.sock());
     let config = output::namespace(sk.sock()).config();
     let cx = context(&config);
-    let Some(connection) = sk.state().connection() else {
+    let state = sk.state();
+    let (unread, held) = (state.rx_bytes, state.reorder.as_deref());
+    let Role::Connection(connection) = &mut state.role else {
         return;
     };
     let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
-    let wanted = connection.on_consumed(&cx, bytes, connection::window_of(most));
-    if let Some(wanted) = wanted {
-        let rcvbuf = connection::buffer_for(wanted).min(most);
-        if !fixed && rcvbuf > sk.sock().rcvbuf() {
-            sk.set_rcvbuf(rcvbuf);
-        }
+    if let Some(limit) = connection.on_consumed(&cx, bytes, unread, &memory, held) {
+        sk.set_rcvbuf(limit);
     }
-    connection::update_receive_space(sk, &cx);
     connection::settle(sk, &cx);
 }
 

@@ -168,6 +168,8 @@ settings! {
         rto_min_us = 200_000, 1, i32::MAX;
         /// Selective acknowledgments (0 or 1; RFC 2018).
         sack = 1, 0, 1;
+        /// Offer a smaller window than before when memory is short, where windows are scaled (0 or 1).
+        shrink_window = 0, 0, 1;
         /// Shrink the congestion window after idle time (0 or 1; RFC 2861).
         slow_start_after_idle = 1, 0, 1;
         /// The most connections that wait in a listener for accept(2). Linux has it as `net.core.somaxconn`.
@@ -259,6 +261,7 @@ impl Sysctls {
             tw_reuse: byte(self.tw_reuse()),
             ecn: byte(self.ecn()),
             ecn_fallback: self.ecn_fallback() != 0,
+            shrink_window: self.shrink_window() != 0,
             slow_start_after_idle: self.slow_start_after_idle() != 0,
             invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
             congestion_control: self.algorithm(),

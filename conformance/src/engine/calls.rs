@@ -10,7 +10,6 @@ use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::Linger2;
 use oxtcp_engine::{isn, request, Connection, Context};
 
-use super::memory;
 use super::send::Progress;
 use super::socket::{errno, tcp_state, Role, Socket, RCV_SHUTDOWN, SEND_SHUTDOWN};
 use super::{Engine, File, Mini};
@@ -303,13 +302,14 @@ impl Engine {
             }
         };
         let hash = 0x8877_6655_4433_2211 ^ (u64::from(port) << 20);
+        let memory = self.sockets[id].memory(self.sysctls.rmem[2]);
         let open = ActiveOpen {
             iss: isn::initial(hash, cx.now),
             ts_offset: isn::timestamp_offset(hash),
             advertised_mss: self.advertised_mss(&self.sockets[id]),
             path_mss: self.path_mss(),
-            recv_space: self.sockets[id].receive_space(),
-            recv_limit: self.sockets[id].receive_limit(self.sysctls.rmem[2]),
+            recv_space: memory.first_window(),
+            recv_limit: memory.largest_window(),
             options: self.sockets[id].options,
         };
         let socket = &mut self.sockets[id];
@@ -480,6 +480,7 @@ impl Engine {
         len: i64,
     ) -> Result<(), &'static str> {
         let core_max = self.sysctls.core_max;
+        let most = self.sysctls.rmem[2];
         let socket = &mut self.sockets[id];
         if let (SOL_SOCKET, 13, OptionValue::Linger(on, seconds)) = (level, name, value) {
             socket.linger = (*on != 0).then_some(*seconds);
@@ -503,10 +504,9 @@ impl Engine {
                 let asked = u32::try_from(value).unwrap_or(0).min(core_max);
                 socket.rcvbuf = (asked * 2).max(MIN_RCVBUF);
                 socket.rcvbuf_locked = true;
-                let space = socket.receive_space();
-                let full = memory::window_of(socket.rcvbuf);
+                let memory = socket.memory(most);
                 self.with_connection(id, |connection, cx| {
-                    connection.set_recv_space(cx, space, full);
+                    connection.resize_recv_buffer(cx, &memory);
                 });
             }
             (SOL_SOCKET, 9) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What packets cost in the kernel's memory; receive windows follow from it. And what the engine may ask for while it sends.
+//! What packets cost in the kernel's memory, when they come from a tun device (`tun_get_user`,
+//! `alloc_skb_with_frags`). And what the engine may ask for while it sends.
 
 use oxtcp_engine::{Flight, FlightMemory, SeqNum, SeqRange};
 
@@ -33,28 +34,114 @@ impl FlightMemory for SendMemory<'_> {
     }
 }
 
-/// What one sk_buff and the header part of a packet in pages cost.
-const HEAD: u32 = 256 + 512;
 /// A page.
 const PAGE: u32 = 4096;
-/// IP and TCP headers, room before them, and what the kernel keeps behind the data.
-const AROUND: u32 = 40 + 64 + 320;
+/// What the kernel keeps beside a packet's data: the sk_buff, and skb_shared_info behind the head.
+const SK_BUFF: u32 = 256;
+const SHARED_INFO: u32 = 320;
+/// NET_SKB_PAD: room before the headers.
+const PAD: u32 = 64;
+/// The head of a small packet, from a cache of its own (SKB_SMALL_HEAD_CACHE_SIZE).
+const SMALL_HEAD: u32 = 640;
+/// What fits into a head of a page.
+const LINEAR: u32 = PAGE - PAD - SHARED_INFO;
 
-/// `skb->truesize` of a packet that comes from a tun device: in one piece where that fits into a page, else
-/// in pages.
-pub(super) fn truesize(payload: u32) -> u32 {
-    match payload + AROUND {
-        all if all <= PAGE => 256 + all.next_power_of_two(),
-        all => HEAD + (all - AROUND + 40).div_ceil(PAGE) * PAGE,
+/// Unread bytes of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unread {
+    pub(super) seq: SeqNum,
+    pub(super) len: u32,
+    /// `skb->truesize`
+    pub(super) truesize: u32,
+    /// Bytes that could be copied behind the payload.
+    tailroom: u32,
+}
+
+impl Unread {
+    /// `len` bytes of payload from `seq` on, which came in a packet of `packet` bytes, IP header included.
+    pub(super) fn new(seq: SeqNum, len: u32, packet: u32) -> Self {
+        let (truesize, tailroom) = cost(packet);
+        Unread {
+            seq,
+            len,
+            truesize,
+            tailroom,
+        }
+    }
+
+    pub(super) fn end(&self) -> SeqNum {
+        self.seq.add(self.len)
+    }
+
+    /// The bytes, copied to packets of a page each (`tcp_collapse`).
+    pub(super) fn dense(mut self) -> Self {
+        self.truesize = self.len.div_ceil(PAGE - SHARED_INFO) * (SK_BUFF + PAGE);
+        self.tailroom = 0;
+        self
+    }
+
+    /// Copies the bytes of the next packet there, too.
+    pub(super) fn copy(&mut self, next: &Unread) {
+        self.len += next.len;
+        *self = self.dense();
+    }
+
+    /// Copies the bytes of the next packet behind those of this one, if they fit; as `skb_try_coalesce()`. It takes pages
+    /// over, too, but these packets' heads are no pages.
+    pub(super) fn join(&mut self, next: &Unread) -> bool {
+        if self.end() != next.seq || self.tailroom < next.len {
+            return false;
+        }
+        self.tailroom -= next.len;
+        self.len += next.len;
+        true
     }
 }
 
-/// The window that a receive buffer of `bytes` makes when it is empty; as the adapter's `window_of`.
-pub(super) fn window_of(bytes: u32) -> u32 {
-    bytes / 2
+/// The memory that a packet of so many bytes takes, IP header included, and the room behind its data.
+pub(super) fn cost(packet: u32) -> (u32, u32) {
+    if PAD + packet < PAGE {
+        let head = match (PAD + packet).next_multiple_of(64) + SHARED_INFO {
+            small if small <= SMALL_HEAD => SMALL_HEAD,
+            large => large.next_power_of_two(),
+        };
+        let tailroom = head - SHARED_INFO - PAD - packet;
+        return (SK_BUFF + head, tailroom);
+    }
+    // The rest is in pages, eight at a time at most; then there is no room.
+    let mut truesize = SK_BUFF + PAGE;
+    let mut left = packet - LINEAR.min(packet);
+    let mut chunk = 8 * PAGE;
+    while left > 0 {
+        while chunk > PAGE && left.next_multiple_of(PAGE) < chunk {
+            chunk /= 2;
+        }
+        truesize += chunk;
+        left -= left.min(chunk);
+    }
+    (truesize, 0)
 }
 
-/// The receive buffer that makes a window of `bytes`; as the adapter's `buffer_for`.
-pub(super) fn buffer_for(bytes: u32) -> u32 {
-    bytes.saturating_mul(2)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost__as_the_windows_of_scripts_tell() {
+        assert_eq!(cost(40 + 1).0, 896);
+        assert_eq!(cost(40 + 1000), (2304, 624));
+        assert_eq!(cost(40 + 4000), (8448, 0));
+        assert_eq!(cost(40 + 10_000).0, 12_544);
+        assert_eq!(cost(40 + 14_337).0, 16_640);
+        assert_eq!(cost(40 + 65_000).0, 65_792);
+    }
+
+    #[test]
+    fn join__while_there_is_room() {
+        let mut first = Unread::new(SeqNum::new(0), 1000, 1040);
+        assert!(first.join(&Unread::new(SeqNum::new(1000), 600, 640)));
+        assert!(!first.join(&Unread::new(SeqNum::new(1600), 25, 65)));
+        assert!(!first.join(&Unread::new(SeqNum::new(1601), 1, 41)));
+        assert_eq!((first.len, first.truesize), (1600, 2304));
+    }
 }

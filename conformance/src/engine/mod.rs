@@ -62,6 +62,9 @@ pub struct Engine {
     headers: u32,
     offload: bool,
     queue: Queue,
+    /// Of the packet that came last: the payload of each segment that a device has put together.
+    segment_size: u16,
+    drops: Drops,
     /// Closed sockets stay until their connection is done.
     sockets: Vec<Socket>,
     minis: Vec<MiniEntry>,
@@ -72,6 +75,14 @@ pub struct Engine {
     sent: VecDeque<(Micros, Datagram)>,
     blocked: Option<Blocked>,
     finished: Option<(Micros, Outcome)>,
+}
+
+/// Payload that was not kept, by the reason that the engine tells.
+#[derive(Default)]
+struct Drops {
+    beyond_window: u64,
+    zero_window: u64,
+    queue_full: u64,
 }
 
 /// The host has been up for some time when a script begins: clocks are not at zero then.
@@ -91,6 +102,8 @@ impl Engine {
             headers,
             offload: true,
             queue: Queue::Default,
+            segment_size: 0,
+            drops: Drops::default(),
             sockets: Vec::new(),
             minis: Vec::new(),
             files: BTreeMap::new(),
@@ -114,6 +127,12 @@ impl Engine {
             config: &self.sysctls.config,
         };
         step(&cx)
+    }
+
+    /// Whether a program has the socket.
+    fn is_open(&self, id: usize) -> bool {
+        let of = |file: &File| matches!(file, File::Socket(open) if *open == id);
+        self.files.values().any(of)
     }
 
     /// The MSS without options that the device's MTU makes.
@@ -247,8 +266,13 @@ impl Backend for Engine {
         }
     }
 
-    fn counter(&mut self, _name: &str) -> Option<u64> {
-        None
+    fn counter(&mut self, name: &str) -> Option<u64> {
+        match name {
+            "TcpExtBeyondWindow" => Some(self.drops.beyond_window),
+            "TcpExtTCPZeroWindowDrop" => Some(self.drops.zero_window),
+            "TcpExtTCPRcvQDrop" => Some(self.drops.queue_full),
+            _ => None,
+        }
     }
 
     fn info(&mut self, fd: i64, name: &str) -> Option<i64> {

@@ -2,11 +2,11 @@
 
 //! Bytes from the wire to the program (the adapter's `connection.rs` and `receive.rs`).
 
-use oxtcp_engine::connection::{Payload, Rx};
+use oxtcp_engine::connection::{Packet, Payload, Room, Rx, Useless};
 use oxtcp_engine::{Context, Segment, SeqNum};
 
-use super::memory;
-use super::socket::{errno, tcp_state, Unread, RCV_SHUTDOWN};
+use super::memory::{self, Unread};
+use super::socket::{errno, tcp_state, RCV_SHUTDOWN};
 use super::Engine;
 use crate::backend::{Control, ControlData, Outcome, Output};
 use crate::call::Transfer;
@@ -28,12 +28,13 @@ impl Engine {
             now: self.instant(),
             config: &config,
         };
-        let truesize = memory::truesize(segment.payload_len);
-        let room = match segment.payload_len {
-            0 => 0,
-            _ => self.make_room(id, segment),
-        };
+        let bytes = self.headers + segment.header.options.wire_len() as u32 + segment.payload_len;
+        let room = segment.payload_len > 0 && self.make_room(id, segment);
+        let most = self.sysctls.rmem[2];
+        let segment_size = self.segment_size;
         let socket = &mut self.sockets[id];
+        let unread = socket.rx_bytes();
+        let lowat = socket.rcvlowat;
         let ranges = &mut socket.ranges;
         let super::socket::Role::Connection(connection) = &mut socket.role else {
             return;
@@ -42,68 +43,87 @@ impl Engine {
         let rx = Rx {
             reassembly: Some(ranges),
             room,
+            packet: Packet {
+                truesize: memory::cost(bytes).0,
+                // These packets are not in pages alone.
+                head: 0,
+                segment_size,
+            },
+            most,
+            unread,
+            lowat,
         };
         let payload = connection.on_segment(&cx, segment, rx, &mut socket.flight);
         let rcv_nxt = connection.rcv_nxt();
         let start = segment.payload().start;
-        let unread = |skip: u32, len: u32| Unread {
-            seq: start.add(skip),
-            len,
-            truesize,
-        };
         match payload {
             Payload::None => {}
-            Payload::InOrder { skip, len } => socket.queue.push_back(unread(skip, len)),
-            Payload::OutOfOrder { skip, len } => socket.reorder.push(unread(skip, len)),
+            Payload::InOrder { skip, len } => {
+                socket.enqueue(Unread::new(start.add(skip), len, bytes));
+            }
+            Payload::OutOfOrder { skip, len } => {
+                socket.keep_apart(Unread::new(start.add(skip), len, bytes));
+            }
         }
         if rcv_nxt != before {
             self.take_reordered(id, rcv_nxt);
-            self.update_receive_space(id, &cx);
+        }
+        if payload != Payload::None {
+            self.update_receive_memory(id, matches!(payload, Payload::OutOfOrder { .. }));
         }
         self.settle(id, &cx);
     }
 
-    /// How many bytes of a segment may be kept.
-    fn make_room(&mut self, id: usize, segment: &Segment) -> u32 {
+    /// Whether the segment's packet may be kept, as the adapter's `make_room`.
+    fn make_room(&mut self, id: usize, segment: &Segment) -> bool {
+        let most = self.sysctls.rmem[2];
         let socket = &mut self.sockets[id];
-        let full = socket.rmem() > socket.rcvbuf;
+        let (memory, unread) = (socket.memory(most), socket.rx_bytes());
         let Some(connection) = socket.connection() else {
-            return 0;
+            return false;
         };
         let in_order = !segment.payload().start.after(connection.rcv_nxt());
-        if full {
-            if !in_order || socket.reorder.is_empty() {
-                return 0;
+        match connection.make_room(segment, &memory, unread) {
+            Room::Enough => true,
+            Room::Useless(Useless::Old) => false,
+            Room::Useless(Useless::Beyond) => {
+                self.drops.beyond_window += 1;
+                false
             }
-            socket.reorder.clear();
-            socket.ranges.clear();
-            if socket.rmem() > socket.rcvbuf {
-                return 0;
+            Room::Useless(Useless::Closed) => {
+                self.drops.zero_window += 1;
+                false
+            }
+            Room::Over(limit) => {
+                socket.rcvbuf = limit;
+                if socket.memory(most).is_over() {
+                    socket.collapse();
+                }
+                if socket.memory(most).is_over() {
+                    socket.prune(segment.payload().start, most);
+                }
+                let room = !socket.memory(most).is_over();
+                if !room && in_order {
+                    self.drops.queue_full += 1;
+                }
+                room
             }
         }
-        u32::MAX
     }
 
     /// Moves what is in order now to the receive queue.
     fn take_reordered(&mut self, id: usize, rcv_nxt: SeqNum) {
         let socket = &mut self.sockets[id];
         let mut next = match socket.queue.back() {
-            Some(last) => last.seq.add(last.len),
+            Some(last) => last.end(),
             None => rcv_nxt,
         };
-        loop {
-            let first = (0..socket.reorder.len()).reduce(|a, b| {
-                match socket.reorder[b].seq.before(socket.reorder[a].seq) {
-                    true => b,
-                    false => a,
-                }
-            });
-            let Some(first) = first else { break };
-            if !socket.reorder[first].seq.before(rcv_nxt) {
+        while let Some(mut unread) = socket.reorder.first().copied() {
+            if !unread.seq.before(rcv_nxt) {
                 break;
             }
-            let mut unread = socket.reorder.remove(first);
-            let end = unread.seq.add(unread.len);
+            socket.reorder.remove(0);
+            let end = unread.end();
             if !end.after(next) {
                 continue;
             }
@@ -112,17 +132,25 @@ impl Engine {
                 unread.seq = next;
             }
             next = end;
-            socket.queue.push_back(unread);
+            socket.enqueue(unread);
         }
     }
 
-    /// Tells the engine how much the receive buffer takes.
-    pub(super) fn update_receive_space(&mut self, id: usize, cx: &Context<'_>) {
+    /// Tells the engine what the receive queues take; where something is missing, the buffer of a program that has the
+    /// socket may grow.
+    fn update_receive_memory(&mut self, id: usize, hole: bool) {
+        let accepted = self.is_open(id);
+        let most = self.sysctls.rmem[2];
         let socket = &mut self.sockets[id];
-        let space = socket.receive_space();
-        let full = memory::window_of(socket.rcvbuf);
-        if let Some(connection) = socket.connection() {
-            connection.set_recv_space(cx, space, full);
+        let memory = socket.memory(most);
+        let super::socket::Role::Connection(connection) = &mut socket.role else {
+            return;
+        };
+        connection.set_recv_memory(&memory);
+        if hole && accepted {
+            if let Some(limit) = connection.grow_for_hole(&memory, Some(&socket.ranges)) {
+                socket.rcvbuf = limit;
+            }
         }
     }
 
@@ -242,17 +270,14 @@ impl Engine {
         };
         let most = self.sysctls.rmem[2];
         let socket = &mut self.sockets[id];
-        let fixed = socket.rcvbuf_locked;
-        let Some(connection) = socket.connection() else {
+        let (memory, unread) = (socket.memory(most), socket.rx_bytes());
+        let super::socket::Role::Connection(connection) = &mut socket.role else {
             return;
         };
-        if let Some(wanted) = connection.on_consumed(&cx, len, memory::window_of(most)) {
-            let rcvbuf = memory::buffer_for(wanted).min(most);
-            if !fixed && rcvbuf > socket.rcvbuf {
-                socket.rcvbuf = rcvbuf;
-            }
+        let held = Some(&socket.ranges);
+        if let Some(limit) = connection.on_consumed(&cx, len, unread, &memory, held) {
+            socket.rcvbuf = limit;
         }
-        self.update_receive_space(id, &cx);
         self.settle(id, &cx);
     }
 }

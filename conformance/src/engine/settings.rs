@@ -79,7 +79,7 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         // 3 and more are accurate ECN.
         "tcp_ecn" => Rule::Field(|c, v| (v <= 2).then(|| c.ecn = v as u8)),
         "tcp_ecn_fallback" => Rule::Field(|c, v| flag(&mut c.ecn_fallback, v)),
-        "tcp_shrink_window" => Rule::Always(&["0"]),
+        "tcp_shrink_window" => Rule::Field(|c, v| flag(&mut c.shrink_window, v)),
         "tcp_notsent_lowat" => Rule::Lowat,
         "tcp_pacing_ss_ratio" => Rule::Always(&["200"]),
         "tcp_pacing_ca_ratio" => Rule::Always(&["120"]),

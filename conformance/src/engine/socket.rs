@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
-    Connection, Context, Error, Event, Flight, FlightMemory, Instant, SeqNum, SocketOptions, State,
+    Connection, Context, Error, Event, Flight, FlightMemory, Instant, Pruning, RecvMemory, SeqNum,
+    SeqRange, SocketOptions, State,
 };
 
-use super::memory;
+use super::memory::Unread;
 use super::{Engine, Mini, MiniEntry};
 use crate::script::errno_number;
 
@@ -43,14 +44,6 @@ pub(super) enum Role {
     Connection(Connection),
 }
 
-/// Unread bytes of a packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unread {
-    pub(super) seq: SeqNum,
-    pub(super) len: u32,
-    pub(super) truesize: u32,
-}
-
 pub(super) struct Socket {
     pub(super) role: Role,
     pub(super) state: i64,
@@ -80,7 +73,7 @@ pub(super) struct Socket {
     pub(super) error: i32,
     /// Packets in order.
     pub(super) queue: VecDeque<Unread>,
-    /// Packets out of order.
+    /// Packets out of order, sorted.
     pub(super) reorder: Vec<Unread>,
     pub(super) ranges: Reassembly,
     pub(super) flight: Option<Flight>,
@@ -155,18 +148,75 @@ impl Socket {
         kept.map(|unread| unread.truesize).sum()
     }
 
-    /// As the adapter's `receive_space`.
-    pub(super) fn receive_space(&self) -> u32 {
-        memory::window_of(self.rcvbuf)
-            .saturating_sub(self.rx_bytes())
-            .min(self.rcvbuf.saturating_sub(self.rmem()))
+    /// As the adapter's `receive_memory`; `most` is `tcp_rmem[2]`.
+    pub(super) fn memory(&self, most: u32) -> RecvMemory {
+        RecvMemory {
+            used: self.rmem(),
+            limit: self.rcvbuf,
+            most,
+            fixed: self.rcvbuf_locked,
+        }
     }
 
-    /// As the adapter's `receive_limit`.
-    pub(super) fn receive_limit(&self, most: u32) -> u32 {
-        match self.rcvbuf_locked {
-            true => memory::window_of(self.rcvbuf),
-            false => most.max(self.rcvbuf),
+    /// Puts a packet where readers find it.
+    pub(super) fn enqueue(&mut self, unread: Unread) {
+        let joined = self.queue.back_mut().is_some_and(|last| last.join(&unread));
+        if !joined {
+            self.queue.push_back(unread);
+        }
+    }
+
+    /// Keeps a packet out of order.
+    pub(super) fn keep_apart(&mut self, unread: Unread) {
+        let at = self
+            .reorder
+            .iter()
+            .rposition(|other| !other.seq.after(unread.seq));
+        if let Some(at) = at {
+            if self.reorder[at].join(&unread) {
+                return;
+            }
+        }
+        self.reorder.insert(at.map_or(0, |at| at + 1), unread);
+    }
+
+    /// Copies what is to be read to denser packets, where those that hold it are bloated.
+    pub(super) fn collapse(&mut self) {
+        let Some(share) = self.connection().map(|connection| connection.share()) else {
+            return;
+        };
+        let queue = std::mem::take(&mut self.queue);
+        let mut bloated: Option<Unread> = None;
+        for unread in queue {
+            if !share.is_bloated(unread.len, unread.truesize) {
+                self.queue.extend(bloated.take());
+                self.queue.push_back(unread);
+                continue;
+            }
+            match &mut bloated {
+                Some(run) => run.copy(&unread),
+                None => bloated = Some(unread.dense()),
+            }
+        }
+        self.queue.extend(bloated);
+    }
+
+    /// Gives up packets out of order, so that one which begins at `came` can be kept.
+    pub(super) fn prune(&mut self, came: SeqNum, most: u32) {
+        let mut pruning = Pruning::new(came, &self.memory(most));
+        let mut pruned = false;
+        while let Some(last) = self.reorder.last().copied() {
+            if !pruning.next(last.seq, last.truesize, &self.memory(most)) {
+                break;
+            }
+            self.reorder.pop();
+            pruned = true;
+        }
+        if pruned {
+            self.ranges.clear();
+            for unread in &self.reorder {
+                let _ = self.ranges.insert(SeqRange::new(unread.seq, unread.len));
+            }
         }
     }
 

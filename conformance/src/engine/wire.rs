@@ -32,8 +32,10 @@ impl Engine {
                 tos,
                 header,
                 payload,
+                gso_size,
                 ..
             } => {
+                self.segment_size = *gso_size;
                 if let Ok(header) = Header::parse(header) {
                     let segment = Segment {
                         header,
@@ -108,12 +110,13 @@ impl Engine {
             return;
         }
         let advertised_mss = self.advertised_mss(listener);
+        let memory = listener.memory(self.sysctls.rmem[2]);
         let open = |now| RequestOpen {
             iss: iss.unwrap_or_else(|| isn::initial(HASH + u64::from(ports.1), now)),
             ts_offset: isn::timestamp_offset(HASH),
             advertised_mss,
-            recv_space: listener.rcvbuf / 2,
-            recv_limit: listener.receive_limit(self.sysctls.rmem[2]),
+            recv_space: memory.first_window(),
+            recv_limit: memory.largest_window(),
         };
         let made = self.cx(|cx| {
             if !matches!(listen::on_segment(cx, segment), ListenVerdict::Syn) {
@@ -233,7 +236,7 @@ impl Engine {
         (child.local_port, child.remote_port) = ports;
         let open = PassiveOpen {
             path_mss: self.path_mss(),
-            recv_space: child.receive_space(),
+            recv_space: child.memory(self.sysctls.rmem[2]).first_window(),
             options: child.options,
         };
         child.role = Role::Connection(Connection::accept(cx, &request, &open));

@@ -69,6 +69,8 @@ pub struct Config {
     /// A SYN that is sent again does not ask for ECN, as there are hosts and firewalls that do not answer those that do
     /// (RFC 3168 section 6.1.1.1).
     pub ecn_fallback: bool,
+    /// Offer less than before when memory is short; where windows are scaled.
+    pub shrink_window: bool,
     /// Shrink the congestion window after idle time (RFC 5681 section 4.1, RFC 2861).
     pub slow_start_after_idle: bool,
     /// Initial congestion window in segments (RFC 6928).
@@ -111,6 +113,8 @@ impl Default for Config {
             tw_reuse: 2,
             ecn: 2,
             ecn_fallback: true,
+            // RFC 9293 section 3.8.6: "A TCP receiver SHOULD NOT shrink the window".
+            shrink_window: false,
             slow_start_after_idle: true,
             initial_cwnd: 10,
             congestion_control: Algorithm::Cubic,

@@ -57,7 +57,8 @@ pub mod transmit;
 pub mod wire;
 
 pub use connection::{
-    ActiveOpen, Connection, Error, Event, Events, Mode, PassiveOpen, Payload, Rx, State, TimerKind,
+    ActiveOpen, Connection, Error, Event, Events, Mode, Packet, PassiveOpen, Payload, Pruning,
+    RecvMemory, Room, Rx, State, TimerKind, Useless,
 };
 pub use context::{Config, Context, SocketOptions};
 pub use flight::{Flight, FlightMemory, NoFlight};

@@ -9,7 +9,7 @@ use crate::wire::SackBlocks;
 /// The out-of-order ranges of one connection.
 ///
 /// # Invariants
-/// No range is empty, no two touch each other, and all lie within 2^30 of each other. The range that grew
+/// No range is empty, no two touch each other, and all lie within 2^31 of each other. The range that grew
 /// last stands first, which is the order in which RFC 2018 section 4 wants them reported.
 #[derive(Clone, Debug)]
 pub struct Reassembly {
@@ -39,7 +39,7 @@ impl Reassembly {
     /// Notes that `range` has come. False, and nothing noted, when it would be one range too many: the
     /// caller drops the segment. An empty range is nothing, and is true.
     ///
-    /// The caller has cut `range` to the receive window: it lies after RCV.NXT and within 2^30 of it.
+    /// `range` begins in the receive window, after RCV.NXT and within 2^30 of it, and is no longer than a packet can be.
     #[must_use]
     pub fn insert(&mut self, range: SeqRange) -> bool {
         if range.is_empty() {

@@ -131,7 +131,8 @@ fn meet_all(way: Way, stamps: bool, sack: bool) -> u64 {
                             ecn: Ecn::NotEct,
                         };
                         let mut stand = stand.clone();
-                        stand.room = [0, 1, RECV_SPACE, u32::MAX][(met / 4 % 4) as usize];
+                        stand.room = met / 4 % 4 != 0;
+                        stand.unread = (met / 16 % 2) as u32;
                         stand.with_reassembly = met % 7 != 0;
                         stand.put(&segment);
                         stand.expire();
@@ -193,7 +194,7 @@ fn call(stand: &mut Stand, number: u64, rng: &mut Rng) {
         }
         14 => {
             let space = rng.pick(&[0, 1, 1000, RECV_SPACE, 1 << 20, u32::MAX]);
-            stand.call(|conn, cx| conn.set_recv_space(cx, space, space.max(3)));
+            stand.read_of(space, space.max(3));
         }
         15 => {
             let options = SocketOptions {
@@ -397,7 +398,7 @@ fn random_walks() {
                 if stand.conn.state() == State::Closed && rng.chance(300) {
                     break;
                 }
-                stand.room = rng.pick(&[0, 1, 1000, RECV_SPACE, RECV_SPACE]);
+                stand.room = rng.chance(800);
                 match rng.below(10) {
                     0..=5 => {
                         let segment = random_segment(&stand, &mut rng);

@@ -318,11 +318,7 @@ fn window_scale__every_pair_in_a_handshake() {
                     peer.header.ack = SeqNum::new(6);
                     peer.header.flags = if syn_ack { Flags::SYN_ACK } else { Flags::ACK };
                     peer.header.seq = SeqNum::new(if syn_ack { u32::MAX } else { 0 });
-                    let none = Rx {
-                        reassembly: None,
-                        room: 0,
-                    };
-                    let _ = conn.on_segment(&cx, &peer, none, &mut NoFlight);
+                    let _ = conn.on_segment(&cx, &peer, Rx::default(), &mut NoFlight);
                     let agreed = conn.negotiated().expect("a connection");
                     let both = ours < 15 && theirs < 15;
                     let expected = if both { ours } else { 0 };

@@ -122,7 +122,8 @@ fn random_setup(rng: &mut Rng) -> Setup {
         recv_buffer: rng.between(3_000, 300_000) as usize,
         recv_most: if rng.chance(300) { 1 << 20 } else { 0 },
         pressure: if rng.chance(100) {
-            rng.below(100) as u32
+            // A whole packet is refused each time, and the peer's timeouts are few.
+            rng.below(100) as u32 / 3
         } else {
             0
         },
@@ -225,7 +226,7 @@ fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
             0
         },
         corrupt: if rng.chance(200) {
-            rng.below(30) as u32
+            rng.below(100) as u32 / 3
         } else {
             0
         },
@@ -385,7 +386,8 @@ fn loss_of_acknowledgments() {
         // Who hears nothing for long gives the peer up, by right.
         for setup in [&mut scenario.client, &mut scenario.server] {
             setup.options.keepalive = false;
-            setup.config.orphan_retries = 15;
+            setup.config.orphan_retries = 30;
+            setup.config.retries2 = 30;
         }
         scenario.last_ack_may_fail = true;
         scenario

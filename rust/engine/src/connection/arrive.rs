@@ -51,10 +51,10 @@ impl Connection {
 
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
         let place = match link.last_ack.before_eq(segment.end()) {
-            // As in Linux, a segment may end anywhere from Last.ACK.sent on and begin anywhere up to the right edge: that
-            // lets the acknowledgment of a bare segment count that data has overtaken, or that a peer sends which has
-            // filled our window. `receive.rs` takes only what lies in the window.
-            true if segment.seq().before_eq(link.rcv_edge) => Place::Inside,
+            // As in Linux, a segment may end anywhere from Last.ACK.sent on and begin anywhere up to the largest right edge:
+            // that lets the acknowledgment of a bare segment count that data has overtaken, or that a peer sends which has
+            // filled our window. Which payload is taken, `receive.rs` decides.
+            true if segment.seq().before_eq(link.rcv_limit()) => Place::Inside,
             _ => Place::Outside,
         };
         let stale = !flags.rst() && link.is_stale(cx, segment);

@@ -10,6 +10,7 @@
 use super::link::Link;
 use super::timers::Mark;
 use crate::context::Context;
+use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 
@@ -31,8 +32,6 @@ pub(super) struct Autotune {
     /// What the user has read since `read_at`.
     read: u32,
     read_at: u32,
-    /// What has come in order and is not read.
-    unread: u32,
 }
 
 /// Microseconds modulo 2^32 (71 minutes).
@@ -52,18 +51,18 @@ impl Autotune {
             best: window.min(10 * 1460),
             read: 0,
             read_at: micros(cx),
-            unread: 0,
         }
     }
 
     /// A segment with data is about to be taken; `full_sized` says that it is no small one, whose sender may have
-    /// waited before it sent it.
+    /// waited before it sent it, `all_read` that no data waits for the user.
     pub(super) fn on_segment(
         &mut self,
         cx: &Context<'_>,
         link: &Link,
         segment: &Segment,
         full_sized: bool,
+        all_read: bool,
     ) {
         // The time from our acknowledgment to the first data that it let go.
         if let (Some(_), Some(theirs)) = (link.stamps, segment.header.options.timestamps) {
@@ -75,15 +74,14 @@ impl Autotune {
                     (full_sized, same_tick, link.stamp_rtt(cx, segment))
                 {
                     let rtt = rtt.as_micros().min(1 << 28) as u32;
-                    self.sample(rtt, self.unread == 0);
+                    self.sample(rtt, all_read);
                 }
             }
         }
     }
 
     /// In-order data has come, up to RCV.NXT.
-    pub(super) fn on_data(&mut self, cx: &Context<'_>, link: &Link, len: u32) {
-        self.unread = self.unread.saturating_add(len);
+    pub(super) fn on_data(&mut self, cx: &Context<'_>, link: &Link) {
         // A window's worth takes a round trip, or more when the sender does not fill the window.
         if let Some(began) = self.window_at {
             if link.rcv_nxt.before(self.window_end) {
@@ -92,7 +90,7 @@ impl Autotune {
             let micros = began.elapsed(cx.now).as_micros().clamp(1, 1 << 28) as u32;
             self.sample(micros, false);
         }
-        self.window_end = link.rcv_edge;
+        self.window_end = link.rcv_nxt.add(link.offered());
         self.window_at = Some(Mark::new(cx.now));
     }
 
@@ -109,42 +107,53 @@ impl Autotune {
         }
     }
 
-    /// The user has read `bytes`. Once per round trip: the window that the buffer should be able to offer, if the
-    /// user reads more than ever.
-    pub(super) fn on_read(&mut self, cx: &Context<'_>, bytes: u32, ahead: u32) -> Option<u32> {
-        self.unread = self.unread.saturating_sub(bytes);
+    /// The user has read `bytes`, and left `unread`. Once per round trip: the window that the buffer should be able to
+    /// offer, if the user reads more than ever.
+    pub(super) fn on_read(&mut self, cx: &Context<'_>, bytes: u32, unread: u32) -> Option<u64> {
         self.read = self.read.saturating_add(bytes);
-        let rtt = self.rtt_x8 >> 3;
         let now = micros(cx);
-        if self.rtt_x8 == 0 || now.wrapping_sub(self.read_at) < rtt {
+        if self.rtt_x8 == 0 || now.wrapping_sub(self.read_at) < self.rtt() {
             return None;
         }
         // What is not read yet shows that the user is behind.
-        let read = self.read.saturating_sub(self.unread);
+        let read = self.read.saturating_sub(unread);
         self.read = 0;
         self.read_at = now;
         if read <= self.best {
             return None;
         }
         let before = core::mem::replace(&mut self.best, read);
+        Some(self.window_after(before))
+    }
+
+    /// The window that the buffer should be able to offer, for what the user has read so far.
+    pub(super) fn window(&self) -> u64 {
+        self.window_after(self.best)
+    }
+
+    /// Linux's `tcp_rcvbuf_grow`; `before` is what the user had read in the best round trip but this.
+    fn window_after(&self, before: u32) -> u64 {
         // "DRS is always one RTT late."
-        let window = u64::from(read).saturating_mul(2);
+        let window = u64::from(self.best).saturating_mul(2);
+        let rtt = self.rtt();
         let grow = if rtt < LOW_RTT {
             window
                 .saturating_mul(u64::from(rtt))
                 .checked_div(u64::from(LOW_RTT))
         } else {
             // "Slow start: allow the sender to double its rate."
-            let more = u64::from(read.saturating_sub(before));
+            let more = u64::from(self.best.saturating_sub(before));
             window
                 .saturating_mul(2)
                 .saturating_mul(more)
                 .checked_div(u64::from(before))
         };
-        let window = window
-            .saturating_add(grow.unwrap_or(0))
-            .saturating_add(u64::from(ahead));
-        Some(window.min(u64::from(u32::MAX)) as u32)
+        window.saturating_add(grow.unwrap_or(0))
+    }
+
+    /// The buffer makes no larger window than this: what the user reads is measured anew against it.
+    pub(super) fn bound(&mut self, window: u32) {
+        self.best = self.best.min(window);
     }
 
     /// The receiver's round trip in microseconds; 0 before the first sample.
@@ -154,12 +163,10 @@ impl Autotune {
 }
 
 /// How far beyond RCV.NXT out-of-order data has come: room for it comes on top.
-pub(super) fn ahead(link: &Link, sack: &[SeqRange]) -> u32 {
-    let mut ahead = 0;
-    for block in sack.iter() {
-        if !block.is_empty() && block.start.after(link.rcv_nxt) {
-            ahead = u32::max(ahead, link.rcv_nxt.distance_to(block.end()));
-        }
-    }
-    ahead
+pub(super) fn ahead(link: &Link, held: &Reassembly) -> u32 {
+    let ahead = |range: SeqRange| match range.start.after(link.rcv_nxt) {
+        true => link.rcv_nxt.distance_to(range.end()),
+        false => 0,
+    };
+    held.iter().map(ahead).max().unwrap_or(0)
 }

@@ -89,9 +89,11 @@ pub(super) struct Link {
     pub(super) snd_nxt: SeqNum,
     /// RCV.NXT.
     pub(super) rcv_nxt: SeqNum,
-    /// RCV.NXT + RCV.WND: the right edge of the largest window ever offered (RFC 7323 section 2.4: what
-    /// lies before it is to be accepted).
+    /// The right edge of the largest window ever offered (RFC 7323 section 2.4: what lies before it is to be accepted;
+    /// Linux's rcv_mwnd_seq).
     pub(super) rcv_edge: SeqNum,
+    /// RCV.NXT + RCV.WND: the right edge of the window offered last, which is the same one as long as none was taken back.
+    pub(super) rcv_end: SeqNum,
     /// Last.ACK.sent (RFC 7323 section 4.3).
     pub(super) last_ack: SeqNum,
     pub(super) stamps: Option<Stamps>,
@@ -125,13 +127,19 @@ impl Link {
         self.snd_una.distance_to(self.snd_nxt)
     }
 
-    /// RCV.WND.
+    /// RCV.WND (Linux's `tcp_receive_window`).
     pub(super) fn rcv_wnd(&self) -> u32 {
-        if self.rcv_edge.after(self.rcv_nxt) {
-            self.rcv_nxt.distance_to(self.rcv_edge)
-        } else {
-            0
-        }
+        span(self.rcv_nxt, self.rcv_end)
+    }
+
+    /// The window as it was when it was offered last (Linux's rcv_wnd).
+    pub(super) fn offered(&self) -> u32 {
+        span(self.last_ack, self.rcv_end)
+    }
+
+    /// Where a segment may begin at most. A peer may have sent more than was offered, and that may have been taken.
+    pub(super) fn rcv_limit(&self) -> SeqNum {
+        SeqNum::max(self.rcv_edge, self.rcv_nxt)
     }
 
     /// Bytes of payload that fit into a segment with `sack` blocks of SACK.
@@ -217,7 +225,7 @@ impl Link {
     ) -> Transmit {
         let (window, sack) = match rcv {
             Some(rcv) => {
-                let window = rcv.offer(self);
+                let window = rcv.offer(cx, self);
                 (window, rcv.take_sack())
             }
             // Nothing more is to come: what was offered stands.
@@ -288,6 +296,14 @@ impl Link {
             kind,
         };
         Some(self.compose(cx, timers, rcv, body))
+    }
+}
+
+/// The octets from `start` to `end`; 0 where the end comes first.
+fn span(start: SeqNum, end: SeqNum) -> u32 {
+    match end.after(start) {
+        true => start.distance_to(end),
+        false => 0,
     }
 }
 

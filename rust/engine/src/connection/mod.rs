@@ -16,7 +16,8 @@
 //! | `ecn.rs` | congestion that routers mark |
 //! | `refusal.rs` | what the layers below did not take |
 //! | `quick.rs` | TCP_QUICKACK |
-//! | `receive.rs`, `autotune.rs` | what is accepted; windows and delayed acknowledgments; the buffer's size |
+//! | `receive.rs` | what is accepted, delayed acknowledgments |
+//! | `window.rs`, `autotune.rs`, `memory.rs` | the window that is offered; how the buffer grows; what is done when memory is short |
 //! | `pacing.rs` | gaps between bursts |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
@@ -25,14 +26,14 @@
 //!
 //! [`on_segment`], [`poll_transmit`] and [`on_timer`] are given the connection's [`FlightMemory`].
 //!
-//! After every call that changes something ([`on_segment`], [`on_timer`], [`write`], [`set_recv_space`], the
+//! After every call that changes something ([`on_segment`], [`on_timer`], [`write`], [`on_consumed`], the
 //! setters, [`close`]): call [`poll_transmit`] until it returns `None`, take the events, and set one timer to
 //! [`poll_timeout`].
 //!
 //! [`on_segment`]: Connection::on_segment
 //! [`on_timer`]: Connection::on_timer
 //! [`write`]: Connection::write
-//! [`set_recv_space`]: Connection::set_recv_space
+//! [`on_consumed`]: Connection::on_consumed
 //! [`close`]: Connection::close
 //! [`poll_transmit`]: Connection::poll_transmit
 //! [`poll_timeout`]: Connection::poll_timeout
@@ -45,6 +46,7 @@ mod close;
 pub(crate) mod ecn;
 mod event;
 mod link;
+mod memory;
 mod open;
 mod outline;
 mod pacing;
@@ -62,11 +64,13 @@ pub mod state;
 mod timeout;
 mod timers;
 mod undo;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
 pub use event::{Error, Event, Events};
+pub use memory::{Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};
 pub use query::Negotiated;
 pub use quick::QuickAck;
@@ -77,6 +81,7 @@ pub use timers::TimerKind;
 
 use crate::context::{Context, SocketOptions};
 use crate::flight::{FlightMemory, NoFlight};
+use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -376,14 +381,53 @@ impl Connection {
         }
     }
 
-    /// The user has read, or the buffer has changed: `free` bytes of receive buffer can take what comes next in the
-    /// stream; an empty buffer could take `full`. Out-of-order bytes already kept are part of it: they are not to be subtracted. The engine
-    /// counts down by itself as data comes in order. An update of the window may become due (RFC 9293 section
-    /// 3.8.6.2.2).
-    pub fn set_recv_space(&mut self, _cx: &Context<'_>, free: u32, full: u32) {
+    /// A segment with payload has come; `unread` bytes are in the receive queue. Says what is to be done about memory before it
+    /// is given to [`on_segment`](Connection::on_segment).
+    pub fn make_room(&mut self, segment: &Segment, memory: &RecvMemory, unread: u32) -> Room {
+        if self.is_orphan() {
+            return Room::Useless(Useless::Old);
+        }
+        if matches!(self.phase, Phase::SynSent(_)) {
+            // Nothing is in the buffer yet.
+            return Room::Enough;
+        }
+        match self.phase.parts() {
+            Some(Parts {
+                link,
+                rcv: Some(rcv),
+                ..
+            }) => rcv.make_room(link, segment, memory, unread),
+            _ => Room::Useless(Useless::Old),
+        }
+    }
+
+    /// How much of a packet's memory is payload, as the packets of this connection are.
+    pub fn share(&self) -> Share {
+        self.phase
+            .receiver()
+            .map_or(Share(memory::FIRST_SHARE), |rcv| Share(rcv.share()))
+    }
+
+    /// The receive buffer that makes a window of so many bytes, by what packets take.
+    pub fn recv_buffer_for(&self, window: u32) -> u32 {
+        match self.phase.receiver() {
+            Some(rcv) => memory::memory_for(window, rcv.share()),
+            None => RecvMemory::first_buffer(window),
+        }
+    }
+
+    /// The caller has moved packets or joined them: its memory is this now. No segment becomes due.
+    pub fn set_recv_memory(&mut self, memory: &RecvMemory) {
+        if let Some(Parts { rcv: Some(rcv), .. }) = self.phase.parts() {
+            rcv.set_memory(memory);
+        }
+    }
+
+    /// The program has set the buffer's size. An update of the window may become due.
+    pub fn resize_recv_buffer(&mut self, cx: &Context<'_>, memory: &RecvMemory) {
         self.status.clear(Status::IDLE);
         if let Phase::SynSent(open) = &mut self.phase {
-            open.set_space(free);
+            open.set_space(memory.first_window());
         }
         if let Some(Parts {
             link,
@@ -391,23 +435,60 @@ impl Connection {
             ..
         }) = self.phase.parts()
         {
-            rcv.set_space(link, free, full);
+            rcv.set_memory(memory);
+            rcv.on_more_room(cx, link, false);
         }
     }
 
-    /// The user has read `bytes`. About once per round trip, when the user reads faster than ever: the receive window, in
-    /// bytes of payload and at most `limit`, that the buffer should be able to offer from now on. Always more than
-    /// the `full` of [`set_recv_space`](Connection::set_recv_space) so far; the caller enlarges
-    /// its buffer and calls that. `None`: the buffer is large enough.
-    pub fn on_consumed(&mut self, cx: &Context<'_>, bytes: u32, limit: u32) -> Option<u32> {
-        match self.phase.parts() {
-            Some(Parts {
-                link,
-                rcv: Some(rcv),
-                ..
-            }) => rcv.on_read(cx, link, bytes, limit),
-            _ => None,
-        }
+    /// The user has read `bytes`, and `unread` are left in the receive queue; `memory` is what it is now, `held` what has come
+    /// out of order. An update of the window may become due (RFC 9293 section 3.8.6.2.2).
+    ///
+    /// `Some`: the user reads so fast that the buffer is to become so large, which the engine takes as done.
+    #[must_use]
+    pub fn on_consumed(
+        &mut self,
+        cx: &Context<'_>,
+        bytes: u32,
+        unread: u32,
+        memory: &RecvMemory,
+        held: Option<&Reassembly>,
+    ) -> Option<u32> {
+        self.status.clear(Status::IDLE);
+        let Some(Parts {
+            link,
+            rcv: Some(rcv),
+            ..
+        }) = self.phase.parts()
+        else {
+            return None;
+        };
+        let grown = rcv.on_read(cx, link, (bytes, unread), memory, held);
+        rcv.set_memory(&RecvMemory {
+            limit: grown.unwrap_or(memory.limit),
+            ..*memory
+        });
+        rcv.on_more_room(cx, link, true);
+        grown
+    }
+
+    /// A packet out of order has been kept, for a program that has the connection: the size that the buffer is to have, if
+    /// it is to grow, so that the sender can go on while what is missing is repaired.
+    #[must_use]
+    pub fn grow_for_hole(&mut self, memory: &RecvMemory, held: Option<&Reassembly>) -> Option<u32> {
+        let Some(Parts {
+            link,
+            rcv: Some(rcv),
+            ..
+        }) = self.phase.parts()
+        else {
+            return None;
+        };
+        let grown = rcv.on_hole(link, memory, held);
+        rcv.set_memory(&RecvMemory {
+            limit: grown.unwrap_or(memory.limit),
+            ..*memory
+        });
+        grown
     }
 
     /// TCP_NODELAY. Switching it on, or on again, lets waiting data go, corked or not.

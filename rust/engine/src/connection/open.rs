@@ -32,9 +32,10 @@ pub struct ActiveOpen {
     pub advertised_mss: u16,
     /// The largest MSS that the path carries, in bytes, without options.
     pub path_mss: u16,
-    /// Free receive buffer, in bytes.
+    /// The window that the receive buffer makes ([`RecvMemory::first_window`](super::RecvMemory::first_window)), in bytes.
     pub recv_space: u32,
-    /// The largest receive window that there will ever be, in bytes: it chooses our window scale.
+    /// The largest that it will ever make ([`RecvMemory::largest_window`](super::RecvMemory::largest_window)): it chooses our
+    /// window scale.
     pub recv_limit: u32,
     /// The socket's options.
     pub options: SocketOptions,
@@ -45,7 +46,7 @@ pub struct ActiveOpen {
 pub struct PassiveOpen {
     /// The largest MSS that the path carries, in bytes, without options.
     pub path_mss: u16,
-    /// Free receive buffer, in bytes.
+    /// The window that the receive buffer makes ([`RecvMemory::first_window`](super::RecvMemory::first_window)), in bytes.
     pub recv_space: u32,
     /// The socket's options.
     pub options: SocketOptions,
@@ -171,6 +172,7 @@ impl SynSent {
             snd_nxt: self.iss.add(1),
             rcv_nxt,
             rcv_edge: rcv_nxt.add(u32::from(self.window())),
+            rcv_end: rcv_nxt.add(u32::from(self.window())),
             last_ack: rcv_nxt,
             stamps: stamps.map(|theirs| Stamps::new(cx, self.ts_offset, theirs.val)),
             heard: Tick::new(cx.now),
@@ -193,11 +195,8 @@ impl SynSent {
         );
         snd.write(self.queued);
         snd.use_algorithm(options.algorithm(cx.config));
-        Duplex {
-            link,
-            snd,
-            rcv: Receiver::new(cx, rcv_nxt, self.recv_space, self.advertised_mss, peer_mss),
-        }
+        let rcv = Receiver::new(cx, &link, self.recv_space, self.advertised_mss);
+        Duplex { link, snd, rcv }
     }
 }
 
@@ -298,6 +297,7 @@ impl Connection {
             snd_nxt: request.snd_nxt(),
             rcv_nxt: request.rcv_nxt(),
             rcv_edge: request.rcv_nxt().add(request.rcv_wnd()),
+            rcv_end: request.rcv_nxt().add(request.rcv_wnd()),
             last_ack: request.rcv_nxt(),
             stamps: request
                 .ts_recent()
@@ -318,13 +318,7 @@ impl Connection {
         snd.time_syn_ack(cx, &link, request.rtt(cx));
         snd.use_algorithm(open.options.algorithm(cx.config));
         let advertised_mss = request.advertised_mss();
-        let mut rcv = Receiver::new(
-            cx,
-            request.rcv_nxt(),
-            open.recv_space,
-            advertised_mss,
-            request.peer_mss(),
-        );
+        let mut rcv = Receiver::new(cx, &link, open.recv_space, advertised_mss);
         rcv.set_interactive(open.options.interactive);
         let mut connection = Connection::new(
             Phase::SynReceived(SynReceived {

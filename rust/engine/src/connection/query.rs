@@ -313,7 +313,7 @@ impl Connection {
         self.phase.link().map_or(0, |link| link.rcv_wnd())
     }
 
-    /// The receive buffer that the engine counts as free, in bytes.
+    /// The payload for which the receive buffer has room, in bytes.
     pub fn recv_space(&self) -> u32 {
         self.phase.receiver().map_or(0, |rcv| rcv.space())
     }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receiving half: which bytes are accepted, which window is offered, when acknowledgments are sent.
+//! The receiving half: which bytes are accepted, when acknowledgments are sent. The window is `window.rs`'s.
 
-use super::autotune::{self, Autotune};
+use super::autotune::Autotune;
 use super::link::{Link, Owed};
+use super::memory::{self, Packet, Useless};
 use super::timers::{Tick, TimerKind, Timers};
+use super::window::Buffer;
 use crate::context::Context;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
@@ -13,12 +15,22 @@ use crate::time::{Duration, Instant};
 use crate::wire::{Flags, SackBlocks};
 
 /// What the caller has for the payload of one segment.
+#[derive(Debug, Default)]
 pub struct Rx<'a> {
     /// The connection's out-of-order ranges. Always the same one, until it is empty; `None` drops what is
     /// out of order.
     pub reassembly: Option<&'a mut Reassembly>,
-    /// Bytes of payload that the caller can store now.
-    pub room: u32,
+    /// Whether the packet has been charged to the buffer and may be kept: see
+    /// [`make_room`](super::Connection::make_room).
+    pub room: bool,
+    /// What it is besides the segment.
+    pub packet: Packet,
+    /// What a buffer may grow to (`tcp_rmem[2]`).
+    pub most: u32,
+    /// Bytes in the receive queue.
+    pub unread: u32,
+    /// The user waits for so many (`SO_RCVLOWAT`).
+    pub lowat: u32,
 }
 
 /// Which bytes of a segment's payload the caller is to keep.
@@ -49,10 +61,7 @@ pub enum Payload {
 /// The receiving half of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiver {
-    /// Bytes of the stream, from RCV.NXT on, for which there is buffer.
-    space: u32,
-    /// What `space` is when the buffer is empty.
-    full: u32,
+    pub(super) buffer: Buffer,
     /// The SACK blocks for the next acknowledgments, then empty ones. As many as fit beside timestamps.
     sack: [SeqRange; 3],
     /// Where the peer's FIN stands, when it came before data that it follows; before RCV.NXT: it has not come, or is out of reach
@@ -70,13 +79,43 @@ pub(super) struct Receiver {
     ato: u16,
     /// So many more segments are acknowledged at once (the peer's slow start).
     quick: u8,
-    /// The user answers what it receives: an acknowledgment that waits will travel with the answer.
-    interactive: bool,
-    /// Segments with PSH, smaller than the MSS, since the last acknowledgment; 2 means "several".
+    /// Segments that a peer with Nagle's algorithm may wait behind, since the last acknowledgment; 2 means "several".
     pushed: u8,
-    tune: Autotune,
+    pub(super) facts: Facts,
+    /// Of 256 bytes of the buffer, so many are payload (Linux's scaling_ratio).
+    pub(super) share: u8,
+    pub(super) tune: Autotune,
+}
+
+/// Some facts in one byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts(u8);
+
+impl Facts {
+    /// The user answers what it receives: an acknowledgment that waits will travel with the answer.
+    const INTERACTIVE: Facts = Facts(1);
     /// The first block of `sack` is a D-SACK, which is sent once (RFC 2883 section 4).
-    dsack: bool,
+    const DSACK: Facts = Facts(2);
+    /// What came in order was refused for want of memory: the next segment says that the window is closed (Linux's
+    /// ICSK_ACK_NOMEM).
+    pub(super) const NO_MEMORY: Facts = Facts(4);
+
+    fn has(self, fact: Facts) -> bool {
+        self.0 & fact.0 != 0
+    }
+
+    fn set(&mut self, fact: Facts, on: bool) {
+        match on {
+            true => self.0 |= fact.0,
+            false => self.0 &= !fact.0,
+        }
+    }
+
+    pub(super) fn take(&mut self, fact: Facts) -> bool {
+        let had = self.has(fact);
+        self.set(fact, false);
+        had
+    }
 }
 
 /// Linux's TCP_ATO_MIN and TCP_DELACK_MIN: the shortest delay of an acknowledgment, in milliseconds.
@@ -88,6 +127,9 @@ pub(super) const QUICK_ACKS: u8 = 16;
 /// What Linux takes for a mark, and for what seems to be sent again (`tcp_data_ecn_check`).
 const ECN_QUICK_ACKS: u8 = 2;
 
+/// Smaller segments say nothing about how much memory the peer's take (Linux's `tcp_event_data_recv`).
+const LEAST_TELLING: u32 = 128;
+
 /// Whether the segment brought the FIN in order.
 #[must_use]
 pub(super) enum FinStatus {
@@ -98,29 +140,23 @@ pub(super) enum FinStatus {
 }
 
 impl Receiver {
-    pub(super) fn new(
-        cx: &Context<'_>,
-        first: SeqNum,
-        space: u32,
-        advertised_mss: u16,
-        peer_mss: u16,
-    ) -> Self {
+    /// A buffer that makes a window of `space`, of which `link` says how much has been offered.
+    pub(super) fn new(cx: &Context<'_>, link: &Link, space: u32, advertised_mss: u16) -> Self {
         Receiver {
-            space,
-            full: space,
+            buffer: Buffer::new(space, link.offered(), advertised_mss),
             sack: [SeqRange::default(); 3],
-            fin: first.sub(1),
+            fin: link.rcv_nxt.sub(1),
             data_at: Tick::new(cx.now),
             advertised_mss,
             // Linux's tcp_initialize_rcv_mss: small at first, so that nothing is delayed by mistake.
-            rcv_mss: advertised_mss.min(peer_mss).clamp(88, 536),
+            rcv_mss: advertised_mss.min(link.peer_mss).clamp(88, 536),
             last_len: 0,
             ato: 0,
             quick: QUICK_ACKS,
-            interactive: false,
             pushed: 0,
+            facts: Facts(0),
+            share: memory::FIRST_SHARE,
             tune: Autotune::new(cx, space),
-            dsack: false,
         }
     }
 
@@ -145,14 +181,15 @@ impl Receiver {
             return (Payload::None, FinStatus::NotYet);
         }
         if fin {
-            self.note_fin(link, payload.end());
+            self.note_fin(link, segment, rx.unread);
         }
         let before = link.rcv_nxt;
         let taken = if payload.is_empty() {
             Payload::None
         } else {
             let full_sized = payload.len >= u32::from(self.rcv_mss);
-            self.tune.on_segment(cx, link, segment, full_sized);
+            self.tune
+                .on_segment(cx, link, segment, full_sized, rx.unread == 0);
             self.take(cx, link, segment, &mut rx)
         };
         // RFC 3168 section 6.1.5: marks on what lies outside of the window mean nothing.
@@ -161,8 +198,7 @@ impl Receiver {
             self.hurry(ECN_QUICK_ACKS);
         }
         if matches!(taken, Payload::InOrder { .. }) {
-            let len = before.distance_to(link.rcv_nxt);
-            self.tune.on_data(cx, link, len);
+            self.tune.on_data(cx, link);
         }
         if self.fin == link.rcv_nxt {
             // Linux's tcp_fin: the connection is interactive from here on, the acknowledgment is one of those that wait.
@@ -181,29 +217,59 @@ impl Receiver {
             return (taken, FinStatus::InOrder(delay.filter(|_| !now)));
         }
         match taken {
+            // The peer is not to go on.
+            Payload::None if self.facts.has(Facts::NO_MEMORY) => link.owed.insert(Owed::ACK),
             // Duplicate, beyond the window, or refused: RFC 5681 section 4.2, an immediate ACK.
             Payload::None | Payload::OutOfOrder { .. } => {
                 self.hurry(QUICK_ACKS);
                 link.owed.insert(Owed::ACK);
             }
             Payload::InOrder { len, .. } => {
-                let filled = before.distance_to(link.rcv_nxt) != len;
+                let came = before.distance_to(link.rcv_nxt);
                 let hole = rx.reassembly.as_ref().is_some_and(|r| !r.is_empty());
-                self.acknowledge(cx, link, timers, rto, segment, filled || hole);
+                let waits = rx.unread.saturating_add(came) < rx.lowat;
+                self.acknowledge(cx, link, timers, rto, waits, came != len || hole);
             }
         }
         (taken, FinStatus::NotYet)
     }
 
-    /// Remembers where the stream ends.
-    fn note_fin(&mut self, link: &Link, at: SeqNum) {
+    /// Remembers where the stream ends. As in Linux, the FIN may stand one beyond what payload may fill.
+    fn note_fin(&mut self, link: &Link, segment: &Segment, unread: u32) {
+        let at = segment.payload().end();
         let known = self.fin.after_eq(link.rcv_nxt);
-        if !known && at.after_eq(link.rcv_nxt) && at.before_eq(link.rcv_edge) {
+        let inside =
+            at.before_eq(link.rcv_limit()) || self.refuses(link, segment, unread).is_none();
+        if !known && at.after_eq(link.rcv_nxt) && inside {
             self.fin = at;
         }
     }
 
-    /// Takes what is new and inside of the window.
+    /// Whether nothing of the payload may be kept, however much memory there is: it is old, or not in the window (Linux's
+    /// `tcp_sequence` and `tcp_data_queue`). A segment that begins in the window may go beyond it up to the largest right edge,
+    /// and anywhere where no data waits for the user: nothing but a single packet comes of it.
+    pub(super) fn refuses(&self, link: &Link, segment: &Segment, unread: u32) -> Option<Useless> {
+        let payload = segment.payload();
+        if payload.end().before_eq(link.rcv_nxt) {
+            return Some(Useless::Old);
+        }
+        if payload.end().after(link.rcv_limit()) && unread != 0 {
+            return Some(Useless::Beyond);
+        }
+        let from = SeqNum::max(payload.start, link.rcv_nxt);
+        let window = link.rcv_wnd();
+        if link.rcv_nxt.distance_to(from) < window {
+            return None;
+        }
+        if from != link.rcv_nxt {
+            return Some(Useless::Beyond);
+        }
+        // What was offered once, only memory can refuse. Linux refuses it as long as it has said that the window is
+        // closed, so that a lack of memory that is over costs another timeout.
+        (!from.before(link.rcv_edge)).then_some(Useless::Closed)
+    }
+
+    /// Takes what is new.
     fn take(
         &mut self,
         cx: &Context<'_>,
@@ -212,21 +278,26 @@ impl Receiver {
         rx: &mut Rx<'_>,
     ) -> Payload {
         let payload = segment.payload();
-        if payload.end().before_eq(link.rcv_nxt) {
-            self.note_duplicate(cx, link, payload, rx);
-            return Payload::None;
-        }
         let from = SeqNum::max(payload.start, link.rcv_nxt);
         let skip = payload.start.distance_to(from);
-        let mut end = SeqNum::min(payload.end(), link.rcv_edge);
+        let old = SeqRange::new(payload.start, skip.min(payload.len));
+        let refused = self.refuses(link, segment, rx.unread).is_some();
+        if (refused || !rx.room) && !old.is_empty() {
+            self.note_duplicate(cx, link, old, rx);
+        }
+        if refused {
+            return Payload::None;
+        }
+        let mut end = payload.end();
         if self.fin.after_eq(link.rcv_nxt) {
             end = SeqNum::min(end, self.fin);
         }
         if from.after_eq(end) {
             return Payload::None;
         }
-        let len = from.distance_to(end).min(rx.room);
-        if len == 0 {
+        let len = from.distance_to(end);
+        if !rx.room {
+            self.facts.set(Facts::NO_MEMORY, from == link.rcv_nxt);
             return Payload::None;
         }
         if from != link.rcv_nxt {
@@ -242,23 +313,42 @@ impl Receiver {
                 return Payload::None;
             }
             self.update_sack(link, rx, None);
+            self.measure(segment, &rx.packet);
+            if link.sack {
+                // "For non sack flows, do not grow window to force DUPACK and trigger fast retransmit."
+                self.open(rx, segment.payload_len, false);
+            }
+            self.buffer.take(rx.packet.truesize);
             return Payload::OutOfOrder { skip, len };
         }
         let mut next = from.add(len);
-        let (mut report, mut held) = (None, false);
+        let mut report = (!old.is_empty()).then_some(old);
+        let mut held = false;
         if let Some(reassembly) = rx.reassembly.as_deref_mut() {
             held = !reassembly.is_empty();
-            report = first_overlap(reassembly, SeqRange::new(from, len));
+            report = report.or(first_overlap(reassembly, SeqRange::new(from, len)));
             next = reassembly.advance(next);
         }
         // Also where the caller has thrown away what was reported.
-        if held || self.sack_len() != 0 {
+        if held || report.is_some() || self.sack_len() != 0 {
             let report = report.filter(|_| cx.config.dsack);
             self.update_sack(link, rx, report);
         }
-        self.space = self.space.saturating_sub(link.rcv_nxt.distance_to(next));
+        self.measure(segment, &rx.packet);
+        if segment.payload_len >= LEAST_TELLING {
+            self.open(rx, segment.payload_len, true);
+        }
+        self.buffer.take(rx.packet.truesize);
         link.rcv_nxt = next;
         Payload::InOrder { skip, len }
+    }
+
+    /// A packet has been kept: the window may open with it.
+    fn open(&mut self, rx: &Rx<'_>, len: u32, joined: bool) {
+        let mss = (self.rcv_mss, self.advertised_mss);
+        if self.buffer.open(rx, len, self.share, mss, joined) {
+            self.quick |= 1;
+        }
     }
 
     /// RFC 2883: tells the peer what it has sent in vain.
@@ -277,7 +367,7 @@ impl Receiver {
         if !link.sack {
             return;
         }
-        self.dsack = duplicate.is_some();
+        self.facts.set(Facts::DSACK, duplicate.is_some());
         let mut blocks = SackBlocks::default();
         match &rx.reassembly {
             Some(reassembly) => blocks = reassembly.sack_blocks(duplicate),
@@ -299,12 +389,17 @@ impl Receiver {
         for block in self.sack.iter().filter(|block| !block.is_empty()) {
             blocks.push(*block);
         }
-        if self.dsack {
-            self.dsack = false;
+        if self.facts.take(Facts::DSACK) {
             let [_, second, third] = self.sack;
             self.sack = [second, third, SeqRange::default()];
         }
         blocks
+    }
+
+    /// Octets that are kept out of order, as far as they are reported.
+    pub(super) fn held(&self, link: &Link) -> u32 {
+        let ahead = self.sack.iter().filter(|b| b.start.after(link.rcv_nxt));
+        ahead.fold(0, |sum, block| sum.saturating_add(block.len))
     }
 
     /// How many SACK blocks the next segment carries.
@@ -313,17 +408,16 @@ impl Receiver {
     }
 
     /// Decides when in-order data is acknowledged (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2, and Linux's
-    /// `tcp_event_data_recv`, `__tcp_ack_snd_check`).
+    /// `tcp_event_data_recv`, `__tcp_ack_snd_check`). `waits`: the user needs more before it reads.
     fn acknowledge(
         &mut self,
         cx: &Context<'_>,
         link: &mut Link,
         timers: &mut Timers,
         rto: Duration,
-        segment: &Segment,
+        waits: bool,
         hole: bool,
     ) {
-        self.measure(segment);
         let idle = self
             .data_at
             .elapsed(cx.now)
@@ -343,10 +437,11 @@ impl Receiver {
             self.quick = QUICK_ACKS;
         }
         // RFC 9293: "an ACK SHOULD be generated for at least every second full-sized segment"; counted in
-        // bytes, because one segment here can be many on the wire.
+        // bytes, because one segment here can be many on the wire. Where the user is behind, its reading
+        // will make the window go on, and that is the time.
         let unacked = link.last_ack.distance_to(link.rcv_nxt);
-        let second = unacked > u32::from(self.rcv_mss);
-        let quick = self.quick > 0 && !self.interactive;
+        let second = unacked > u32::from(self.rcv_mss) && (waits || self.window_advances(cx, link));
+        let quick = self.quick > 0 && !self.facts.has(Facts::INTERACTIVE);
         if second || quick || hole {
             self.quick = self.quick.saturating_sub(1);
             link.owed.insert(Owed::ACK);
@@ -360,25 +455,49 @@ impl Receiver {
     /// `tcp_enter_quickack_mode`).
     pub(super) fn hurry(&mut self, quick: u8) {
         self.quick = self.quick.max(quick);
-        self.interactive = false;
+        self.set_interactive(false);
         self.ato = ATO_MIN;
     }
 
-    /// Linux's `tcp_measure_rcv_mss`.
-    fn measure(&mut self, segment: &Segment) {
-        let len = segment.payload_len.min(u32::from(self.advertised_mss)) as u16;
+    /// The buffer fills up: the peer is not to be hurried.
+    pub(super) fn be_patient(&mut self) {
+        self.quick = 0;
+    }
+
+    /// What the packet tells of the peer's segments, and of what they cost (Linux's `tcp_measure_rcv_mss`).
+    fn measure(&mut self, segment: &Segment, packet: &Packet) {
+        let last = core::mem::take(&mut self.last_len);
+        let len = match packet.segment_size {
+            0 => segment.payload_len.min(u32::from(u16::MAX)) as u16,
+            size => size,
+        };
         if len >= self.rcv_mss {
-            self.rcv_mss = len.max(1);
-        } else {
-            // A peer that sends the same smaller size again and again has lowered its MSS.
-            if len == self.last_len && len >= 536 && !segment.has(Flags::PSH) {
-                self.rcv_mss = len;
+            if len != self.rcv_mss && packet.truesize != 0 {
+                let share = memory::share_of(segment.payload_len, packet.truesize);
+                if share != self.share {
+                    self.share = share;
+                    self.tune.bound(self.buffer.full(self.share));
+                }
             }
+            self.rcv_mss = len.min(self.advertised_mss).max(1);
             if segment.has(Flags::PSH) {
-                self.pushed = self.pushed.saturating_add(1).min(2);
+                // Likely the end of what the peer's user has written.
+                self.pushed = self.pushed.max(1);
+            }
+            return;
+        }
+        // A peer that sends the same smaller size again and again has lowered its MSS.
+        let ends = [Flags::PSH, Flags::FIN, Flags::URG]
+            .iter()
+            .any(|flag| segment.has(*flag));
+        if len >= 536 || (len >= 88 && !ends) {
+            self.last_len = len;
+            if len == last {
+                self.rcv_mss = len;
+                return;
             }
         }
-        self.last_len = len;
+        self.pushed = self.pushed.saturating_add(1).min(2);
     }
 
     /// The delayed acknowledgment's time has come.
@@ -391,9 +510,8 @@ impl Receiver {
         if link.last_ack == link.rcv_nxt {
             return;
         }
-        if self.interactive {
+        if self.facts.take(Facts::INTERACTIVE) {
             // The answer did not come: do not count on it.
-            self.interactive = false;
             self.ato = ATO_MIN;
         } else {
             let rto = rto.as_millis().min(u64::from(u16::MAX)) as u16;
@@ -407,49 +525,19 @@ impl Receiver {
         if self.ato != 0
             && self.data_at.elapsed(cx.now) < Duration::from_millis(u64::from(self.ato))
         {
-            self.interactive = true;
+            self.facts.set(Facts::INTERACTIVE, true);
         }
         self.pushed = 0;
     }
 
-    /// The user has read, or the buffer has changed: there is room for `space` bytes from RCV.NXT on, of `full` in all.
-    pub(super) fn set_space(&mut self, link: &mut Link, space: u32, full: u32) {
-        let grown = space > self.space || full < self.full;
-        self.space = space;
-        self.full = full.max(space);
-        if !grown {
-            return;
-        }
-        let (now, new) = (link.rcv_wnd(), self.window(link));
-        let mss = u32::from(self.advertised_mss);
-        // Linux's rule: an update is worth a segment when it doubles the window; or when it lets a
-        // peer go on that waits for room for a full segment.
-        let worth = new >= now.saturating_mul(2) || (now < mss && new >= mss);
-        // Linux's tcp_cleanup_rbuf: the user has read all, and the peer, with Nagle's algorithm, may
-        // be waiting for the acknowledgment of a small segment.
-        let unacked = link.last_ack.distance_to(link.rcv_nxt);
-        let waiting = unacked != 0
-            && (unacked > u32::from(self.rcv_mss)
-                || (space >= self.full
-                    && (self.pushed > 1 || (self.pushed == 1 && !self.interactive))));
-        if waiting {
-            link.owed.insert(Owed::ACK);
-        } else if new > now && worth {
-            link.owed.insert(Owed::WINDOW);
-        }
+    /// The peer, with Nagle's algorithm, may be waiting for the acknowledgment of a small segment.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.pushed > 1 || (self.pushed == 1 && !self.facts.has(Facts::INTERACTIVE))
     }
 
-    /// The user has read `bytes`: the window that the buffer should be able to offer, if that is more than it is now.
-    pub(super) fn on_read(
-        &mut self,
-        cx: &Context<'_>,
-        link: &Link,
-        bytes: u32,
-        limit: u32,
-    ) -> Option<u32> {
-        let ahead = autotune::ahead(link, &self.sack);
-        let window = self.tune.on_read(cx, bytes, ahead)?.min(limit);
-        (window > self.full).then_some(window)
+    /// A segment that carries an acknowledgment is sent.
+    pub(super) fn note_sent(&mut self) {
+        self.pushed = 0;
     }
 
     /// The receiver's measurement of the round trip.
@@ -457,64 +545,20 @@ impl Receiver {
         Duration::from_micros(u64::from(self.tune.rtt()))
     }
 
-    /// The window to offer, in bytes: never less than what is offered already, and not a little more
-    /// (RFC 9293 section 3.8.6.2.2).
-    fn window(&self, link: &Link) -> u32 {
-        let now = link.rcv_wnd();
-        let grain = (self.full / 2).min(u32::from(self.advertised_mss)).max(1);
-        // One unit of the scale is kept back, for rounding up later.
-        let unit = link.rcv_scale.unit().wrapping_sub(1);
-        // More cannot be named, and so is not worth an update.
-        let most = self.space.min(link.rcv_scale.widen(u16::MAX));
-        let space = match most > unit.saturating_mul(4) {
-            true => most.saturating_sub(unit),
-            false => most,
-        };
-        if space >= now.saturating_add(grain) {
-            space
-        } else {
-            now
-        }
-    }
-
-    /// The window field for a segment that is sent now; moves the right edge.
-    ///
-    /// The field counts in units of the scale. A window that grows is rounded down. One that stays, because
-    /// RCV.NXT came closer, is rounded up as long as there is room, so that the edge does not move back;
-    /// without room it is rounded down, which RFC 7323 section 2.4 foresees: what was offered once is still accepted.
-    pub(super) fn offer(&mut self, link: &mut Link) -> u16 {
-        let unit = link.rcv_scale.unit();
-        let down = |bytes: u32| bytes & !unit.wrapping_sub(1);
-        let now = link.rcv_wnd();
-        let new = self.window(link);
-        let mut offered = down(new);
-        if offered < now {
-            let up = down(now.saturating_add(unit.wrapping_sub(1)));
-            if up <= self.space.max(now) {
-                offered = up;
-            }
-        }
-        self.pushed = 0;
-        let field = link.rcv_scale.narrow(offered);
-        let edge = link.rcv_nxt.add(link.rcv_scale.widen(field));
-        link.rcv_edge = SeqNum::max(link.rcv_edge, edge);
-        field
-    }
-
     /// The user answers what it receives, or not.
     pub(super) fn set_interactive(&mut self, on: bool) {
-        self.interactive = on;
+        self.facts.set(Facts::INTERACTIVE, on);
     }
 
     pub(super) fn is_interactive(&self) -> bool {
-        self.interactive
+        self.facts.has(Facts::INTERACTIVE)
     }
 
     /// The acknowledgment that is held back goes as soon as the user has read all: at once, perhaps.
     pub(super) fn release_ack(&mut self, link: &mut Link) {
         self.pushed = self.pushed.max(1);
         let unacked = link.last_ack.distance_to(link.rcv_nxt);
-        if unacked > u32::from(self.rcv_mss) || self.space >= self.full {
+        if unacked > u32::from(self.rcv_mss) || self.buffer.is_empty() {
             link.owed.insert(Owed::ACK);
         }
     }
@@ -524,9 +568,14 @@ impl Receiver {
         self.data_at.elapsed(now)
     }
 
-    /// Bytes for which there is buffer.
+    /// Payload for which there is buffer.
     pub(super) fn space(&self) -> u32 {
-        self.space
+        self.buffer.space(self.share)
+    }
+
+    /// The share of the buffer that is payload, of 256.
+    pub(super) fn share(&self) -> u8 {
+        self.share
     }
 
     /// The estimate of the peer's segment size.

@@ -11,8 +11,9 @@ use super::stand::leads;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::wire::{Flags, Header};
 use oxtcp_engine::{
-    BurstLimit, Connection, Context, Duration, Event, Flight, FlightMemory, Payload, Refusal, Rx,
-    Segment, SeqNum, SeqRange, State, Transmit, TransmitKind,
+    BurstLimit, Connection, Context, Duration, Event, Flight, FlightMemory, Packet, Payload,
+    Pruning, RecvMemory, Refusal, Room, Rx, Segment, SeqNum, SeqRange, State, Transmit,
+    TransmitKind,
 };
 
 /// Memory for what is in flight, there or not.
@@ -57,14 +58,18 @@ pub struct Driver {
     kept: Vec<SeqRange>,
     /// The number of the next byte of the peer's stream; known with the connection.
     next: Option<SeqNum>,
-    /// Bytes that the program has not read, and the buffer for them.
+    /// Bytes that the program has not read.
     queue: u32,
-    pub buffer: u32,
+    /// The buffer's memory, of which payload takes half, and whether the program has set it.
+    limit: u32,
+    fixed: bool,
+    /// A packet was refused, and no segment has told the peer.
+    short: bool,
     /// Bytes handed over, ever, and written.
     pub received: u64,
     pub written: u64,
     with_reassembly: bool,
-    /// There is memory for so many bytes of the next segment.
+    /// There is memory for segments with so many bytes.
     room: u32,
     burst: u32,
     held: bool,
@@ -84,6 +89,14 @@ pub struct Driver {
 
 /// Written and not acknowledged, at most: the send buffer.
 const SEND_BUFFER: u32 = 1 << 20;
+
+/// What a receive buffer grows to, in bytes of memory.
+const MOST: u32 = 2 << 20;
+
+/// What so many bytes of payload take.
+fn memory_for(payload: u32) -> u32 {
+    payload.saturating_mul(2)
+}
 
 impl Driver {
     pub fn new(conn: Connection, buffer: u32) -> Self {
@@ -106,7 +119,9 @@ impl Driver {
             reassembly: Reassembly::new(),
             kept: Vec::new(),
             queue: 0,
-            buffer,
+            limit: memory_for(buffer),
+            fixed: false,
+            short: false,
             received: 0,
             written: 0,
             with_reassembly: true,
@@ -135,17 +150,20 @@ impl Driver {
         let header = &segment.header;
         let syn_sent = self.conn.state() == State::SynSent;
         self.note_peer_window(segment);
-        // As the adapter does it: what is in order takes the place of what is not.
-        let in_order = !segment.payload().start.after(self.conn.rcv_nxt());
-        if self.free() == 0 && in_order && segment.payload_len > 0 && !self.kept.is_empty() {
-            self.renege();
-        }
-        let room = self.free().min(self.room);
+        let (unread, used) = (self.queue, self.memory().used);
+        let room = segment.payload_len > 0 && self.make_room(segment);
         // Memory that there is stays until it is empty.
         let with_reassembly = self.with_reassembly || !self.reassembly.is_empty();
         let rx = Rx {
             reassembly: with_reassembly.then_some(&mut self.reassembly),
             room,
+            packet: Packet {
+                truesize: memory_for(segment.payload_len),
+                ..Packet::default()
+            },
+            most: MOST,
+            unread,
+            lowat: 1,
         };
         let verdict = self.conn.on_segment(cx, segment, rx, &mut self.shelf);
         let start = segment.payload().start;
@@ -159,13 +177,18 @@ impl Driver {
             Payload::None => (0, 0),
             Payload::InOrder { skip, len } | Payload::OutOfOrder { skip, len } => (skip, len),
         };
-        assert!(len <= room, "{verdict:?} with room {room}: {segment:?}");
+        assert!(len == 0 || room, "{verdict:?} without room, of {segment:?}");
         let end = skip
             .checked_add(len)
             .filter(|end| *end <= segment.payload_len);
         assert!(end.is_some(), "{verdict:?} of {segment:?}");
         let range = SeqRange::new(start.add(skip), len);
-        let offered = |range: SeqRange| self.our_edge.is_none_or(|e| range.end().before_eq(e));
+        // It begins in the window, and goes beyond it where nothing waits to be read.
+        let offered = |range: SeqRange| {
+            self.our_edge.is_none_or(|edge| {
+                range.start.before(edge) && (unread == 0 || range.end().before_eq(edge))
+            })
+        };
         match verdict {
             Payload::None => {}
             Payload::InOrder { .. } => {
@@ -182,7 +205,77 @@ impl Driver {
         }
         self.take_kept();
         self.check_next();
+        let memory = self.memory();
+        // A single packet may go beyond.
+        let most = memory.limit.saturating_add(memory_for(segment.payload_len));
+        assert!(memory.used <= most.max(used), "{memory:?}");
+        self.conn.set_recv_memory(&memory);
+        if matches!(verdict, Payload::OutOfOrder { .. }) {
+            let grown = self.conn.grow_for_hole(&memory, Some(&self.reassembly));
+            self.grow(grown);
+        }
         (skip, len)
+    }
+
+    /// As the adapter does it: whether the packet may be kept.
+    fn make_room(&mut self, segment: &Segment) -> bool {
+        let memory = self.memory();
+        let room = match self.conn.make_room(segment, &memory, self.queue) {
+            Room::Useless(_) => return false,
+            Room::Enough => true,
+            Room::Over(limit) => {
+                assert!(limit >= memory.limit);
+                self.grow((limit > memory.limit).then_some(limit));
+                if self.memory().is_over() {
+                    self.prune(segment.payload().start);
+                }
+                !self.memory().is_over()
+            }
+        };
+        let room = room && segment.payload_len <= self.room;
+        self.short |= !room;
+        room
+    }
+
+    fn memory(&self) -> RecvMemory {
+        let kept: u32 = self.kept.iter().map(|range| range.len).sum();
+        RecvMemory {
+            used: memory_for(self.queue.saturating_add(kept)),
+            limit: self.limit,
+            most: MOST,
+            fixed: self.fixed,
+        }
+    }
+
+    /// What the engine wants of the buffer.
+    fn grow(&mut self, limit: Option<u32>) {
+        if let Some(limit) = limit {
+            assert!(!self.fixed && limit > self.limit && limit <= MOST);
+            self.limit = limit;
+        }
+    }
+
+    /// Memory is short, and a packet that begins at `came` is to be kept.
+    fn prune(&mut self, came: SeqNum) {
+        let mut pruning = Pruning::new(came, &self.memory());
+        let last = |kept: &[SeqRange]| {
+            (0..kept.len()).reduce(|a, b| match kept[b].start.after(kept[a].start) {
+                true => b,
+                false => a,
+            })
+        };
+        while let Some(at) = last(&self.kept) {
+            let range = self.kept[at];
+            if !pruning.next(range.start, memory_for(range.len), &self.memory()) {
+                break;
+            }
+            self.kept.swap_remove(at);
+            self.reneged = true;
+        }
+        self.reassembly.clear();
+        for range in &self.kept {
+            assert!(self.reassembly.insert(*range));
+        }
     }
 
     fn hand_over(&mut self, end: SeqNum) {
@@ -289,8 +382,9 @@ impl Driver {
                 self.conn.set_options(cx, op::options(which, value))
             }
             Op::Buffer { len, .. } => {
-                self.buffer = u32::from(len);
-                self.tell_space(cx);
+                self.limit = memory_for(u32::from(len));
+                self.fixed = true;
+                self.conn.resize_recv_buffer(cx, &self.memory());
             }
             // By routing, or by an ICMP error.
             Op::PathMss { mss, .. } if mss % 2 == 0 => self.conn.set_path_mss(cx, mss),
@@ -344,10 +438,8 @@ impl Driver {
         self.held = false;
         self.refuse = None;
         self.conn.set_cork(false);
-        if self.buffer < 5_000 {
-            self.buffer = 5_000;
-        }
-        self.tell_space(cx);
+        self.limit = self.limit.max(memory_for(5_000));
+        self.conn.resize_recv_buffer(cx, &self.memory());
     }
 
     fn write(&mut self, cx: &Context<'_>, len: u32) {
@@ -365,27 +457,17 @@ impl Driver {
     pub fn read(&mut self, cx: &Context<'_>, len: u32) {
         let len = len.min(self.queue);
         self.queue -= len;
-        if let Some(larger) = self.conn.on_consumed(cx, len, 1 << 20) {
-            assert!(larger <= 1 << 20);
-            self.buffer = self.buffer.max(larger);
-        }
-        self.tell_space(cx);
-    }
-
-    fn tell_space(&mut self, cx: &Context<'_>) {
-        let free = self.buffer.saturating_sub(self.queue);
-        self.conn.set_recv_space(cx, free, self.buffer);
+        let memory = self.memory();
+        let held = Some(&self.reassembly);
+        let grown = self.conn.on_consumed(cx, len, self.queue, &memory, held);
+        self.grow(grown);
     }
 
     fn renege(&mut self) {
         self.reneged = true;
         self.reassembly.clear();
         self.kept.clear();
-    }
-
-    fn free(&self) -> u32 {
-        let kept: u32 = self.reassembly.iter().map(|range| range.len).sum();
-        self.buffer.saturating_sub(self.queue).saturating_sub(kept)
+        self.conn.set_recv_memory(&self.memory());
     }
 
     pub fn set_burst(&mut self, limit: u16) {
@@ -426,6 +508,10 @@ impl Driver {
             }
         }
         self.events();
+        if self.short {
+            self.watch.may_shrink();
+            self.short = !sent.iter().any(|sent| sent.header.flags.ack());
+        }
         self.check(cx);
         sent
     }

@@ -15,8 +15,9 @@ use oxtcp_engine::request::{Request, RequestOpen, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::wire::{Ecn, Flags, Header};
 use oxtcp_engine::{
-    ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Error, Event, Instant,
-    PassiveOpen, Payload, Rx, Segment, SeqNum, SocketOptions, State, Transmit, TransmitKind,
+    ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Error, Event, Instant, Packet,
+    PassiveOpen, Payload, Pruning, RecvMemory, Room, Rx, Segment, SeqNum, SeqRange, SocketOptions,
+    State, Transmit, TransmitKind,
 };
 use std::collections::VecDeque;
 
@@ -179,7 +180,7 @@ impl Host {
             advertised_mss: self.setup.mss,
             path_mss: self.setup.path_mss,
             recv_space: self.setup.recv_buffer as u32,
-            recv_limit: self.setup.recv_buffer.max(self.setup.recv_most) as u32,
+            recv_limit: (self.setup.recv_buffer.max(2 * self.setup.recv_most)) as u32,
             options: self.options(),
         };
         let conn = Connection::connect(&cx, &open);
@@ -257,7 +258,7 @@ impl Host {
                         ts_offset: self.setup.ts_offset,
                         advertised_mss: self.setup.mss,
                         recv_space: self.setup.recv_buffer as u32,
-                        recv_limit: self.setup.recv_buffer.max(self.setup.recv_most) as u32,
+                        recv_limit: (self.setup.recv_buffer.max(2 * self.setup.recv_most)) as u32,
                     };
                     let request = Request::new(&cx, &segment, &open);
                     self.emit(&request.syn_ack(&cx), &[], out, now);
@@ -341,7 +342,6 @@ impl Host {
     }
 
     fn socket_segment(&mut self, cx: &Context<'_>, segment: &Segment, payload: &[u8]) {
-        let recv_buffer = self.setup.recv_buffer;
         let with_reassembly = self.setup.reassembly;
         let trace = self.trace;
         let name = self.name;
@@ -352,24 +352,55 @@ impl Host {
             socket.reassembly.clear();
             socket.kept.clear();
         }
-        let kept: u32 = socket.reassembly.iter().map(|range| range.len).sum();
-        let room = recv_buffer.saturating_sub(socket.queue.len()) as u32;
-        let mut room = room.saturating_sub(kept);
-        if self.rng.chance(self.setup.pressure) {
-            room = self.rng.below(u64::from(room) + 1).min(3_000) as u32;
+        let pressed = self.rng.chance(self.setup.pressure);
+        let mut memory = memory_of(&self.setup, socket);
+        let unread = socket.queue.len() as u32;
+        let mut room = false;
+        if segment.payload_len > 0 {
+            match socket.conn.make_room(segment, &memory, unread) {
+                Room::Enough => room = true,
+                Room::Useless(_) => {}
+                Room::Over(limit) => {
+                    assert!(limit >= memory.limit && (limit == memory.limit || !memory.fixed));
+                    self.setup.recv_buffer = (limit / 2) as usize;
+                    memory.limit = limit;
+                    if memory.is_over() {
+                        socket.prune(segment.payload().start, &self.setup);
+                        memory = memory_of(&self.setup, socket);
+                    }
+                    room = !memory.is_over();
+                }
+            }
+            room &= !pressed;
+            if !room {
+                socket.watch.may_shrink();
+            }
         }
+        let truesize = memory_for(&self.setup, segment.payload_len as usize);
         let verdict = socket.conn.on_segment(
             cx,
             segment,
             Rx {
                 reassembly: with_reassembly.then_some(&mut socket.reassembly),
                 room,
+                packet: Packet {
+                    truesize,
+                    head: 0,
+                    // Longer ones are what a device has put together.
+                    segment_size: match segment.payload_len > u32::from(self.setup.mss) {
+                        true => self.setup.mss,
+                        false => 0,
+                    },
+                },
+                most: memory.most,
+                unread,
+                lowat: 1,
             },
             &mut socket.flight,
         );
         if trace {
             eprintln!(
-                "{:>10} {name} << {:?} seq {} ack {} len {} win {} {:?} -> {verdict:?} {:?}",
+                "{:>10} {name} << {:?} seq {} ack {} len {} win {} {:?} -> {verdict:?} {:?}, room {room}",
                 cx.now.as_micros(),
                 segment.header.flags,
                 segment.header.seq.get(),
@@ -390,10 +421,7 @@ impl Host {
                 if segment.header.flags.syn() {
                     socket.next.get_or_insert(start);
                 }
-                assert!(
-                    len > 0 && len <= room,
-                    "{name}: {verdict:?} with room {room}"
-                );
+                assert!(len > 0 && room, "{name}: {verdict:?} with room {room}");
                 let bytes = &payload[skip as usize..(skip + len) as usize];
                 let next = socket.next.expect("bytes before the connection knows any");
                 assert_eq!(start.add(skip), next, "{name}: not next in the stream");
@@ -402,26 +430,27 @@ impl Host {
             }
             Payload::OutOfOrder { skip, len } => {
                 assert!(with_reassembly);
-                assert!(
-                    len > 0 && len <= room,
-                    "{name}: {verdict:?} with room {room}"
-                );
+                assert!(len > 0 && room, "{name}: {verdict:?} with room {room}");
                 let bytes = &payload[skip as usize..(skip + len) as usize];
                 socket.kept.push((start.add(skip), bytes.to_vec()));
             }
         }
         socket.take_kept();
         socket.check_next(name);
-        if self.setup.payload_share < 1000 {
-            let free = recv_buffer.saturating_sub(socket.queue.len());
-            let free = free * self.setup.payload_share / 1000;
-            let full = self.setup.recv_buffer * self.setup.payload_share / 1000;
-            socket.conn.set_recv_space(cx, free as u32, full as u32);
+        let mut memory = memory_of(&self.setup, socket);
+        if matches!(verdict, Payload::OutOfOrder { .. }) {
+            let held = Some(&socket.reassembly);
+            if let Some(limit) = socket.conn.grow_for_hole(&memory, held) {
+                assert!(limit > memory.limit && limit <= memory.most);
+                self.setup.recv_buffer = (limit / 2) as usize;
+                memory.limit = limit;
+            }
         }
+        socket.conn.set_recv_memory(&memory);
+        // A single packet may go beyond.
         assert!(
-            socket.queue.len() <= recv_buffer,
-            "{name}: {} bytes for a buffer of {recv_buffer}",
-            socket.queue.len()
+            memory.used <= memory.limit + memory_for(&self.setup, 70_000),
+            "{name}: {memory:?}"
         );
     }
 
@@ -557,19 +586,16 @@ impl Host {
             );
             app.read += len as u64;
             app.next_read = cx.now + app.plan.read_every;
-            if self.setup.recv_most != 0 {
-                let most = self.setup.recv_most as u32;
-                if let Some(larger) = socket.conn.on_consumed(cx, len as u32, most) {
-                    let share = self.setup.payload_share;
-                    assert!(larger <= most);
-                    assert!(larger as usize >= self.setup.recv_buffer * share / 1000);
-                    self.setup.recv_buffer = larger as usize * 1000 / share + 1;
-                }
+            let memory = memory_of(&self.setup, socket);
+            let unread = socket.queue.len() as u32;
+            let held = Some(&socket.reassembly);
+            let grown = socket
+                .conn
+                .on_consumed(cx, len as u32, unread, &memory, held);
+            if let Some(limit) = grown {
+                assert!(!memory.fixed && limit > memory.limit && limit <= memory.most);
+                self.setup.recv_buffer = (limit / 2) as usize;
             }
-            let free = self.setup.recv_buffer - socket.queue.len();
-            let free = free * self.setup.payload_share / 1000;
-            let full = self.setup.recv_buffer * self.setup.payload_share / 1000;
-            socket.conn.set_recv_space(cx, free as u32, full as u32);
             moved = true;
         }
         if socket.fin && socket.queue.is_empty() && !app.end_of_file {
@@ -763,6 +789,30 @@ impl Host {
 }
 
 impl Socket {
+    /// Memory is short, and a packet that begins at `came` is to be kept.
+    fn prune(&mut self, came: SeqNum, setup: &Setup) {
+        let mut pruning = Pruning::new(came, &memory_of(setup, self));
+        loop {
+            let last =
+                (0..self.kept.len()).reduce(|a, b| match self.kept[b].0.after(self.kept[a].0) {
+                    true => b,
+                    false => a,
+                });
+            let Some(last) = last else { break };
+            let (start, bytes) = &self.kept[last];
+            let truesize = memory_for(setup, bytes.len());
+            if !pruning.next(*start, truesize, &memory_of(setup, self)) {
+                break;
+            }
+            self.kept.swap_remove(last);
+        }
+        self.reassembly.clear();
+        for (start, bytes) in &self.kept {
+            let range = SeqRange::new(*start, bytes.len() as u32);
+            assert!(self.reassembly.insert(range));
+        }
+    }
+
     /// Moves kept bytes that have become the next ones.
     fn take_kept(&mut self) {
         let Some(mut next) = self.next else { return };
@@ -863,4 +913,20 @@ pub fn earliest(times: impl IntoIterator<Item = Option<Instant>>) -> Option<Inst
 /// Seconds, for messages.
 pub fn seconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e6
+}
+
+/// What `len` bytes of payload take: twice as much, or more.
+fn memory_for(setup: &Setup, len: usize) -> u32 {
+    (2 * len * 1000 / setup.payload_share) as u32
+}
+
+/// The socket's receive memory.
+fn memory_of(setup: &Setup, socket: &Socket) -> RecvMemory {
+    let kept: usize = socket.kept.iter().map(|(_, bytes)| bytes.len()).sum();
+    RecvMemory {
+        used: memory_for(setup, socket.queue.len() + kept),
+        limit: 2 * setup.recv_buffer as u32,
+        most: 2 * setup.recv_most as u32,
+        fixed: setup.recv_most == 0,
+    }
 }

@@ -7,6 +7,7 @@ use oxtcp_engine::{Connection, Flight, Instant, Mode, SeqNum, State, TimerKind};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
+    may_shrink: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,11 @@ pub fn acknowledgment_timer(conn: &Connection) -> Option<TimerKind> {
 }
 
 impl Watch {
+    /// Memory was refused: the window may be taken back.
+    pub fn may_shrink(&mut self) {
+        self.may_shrink = true;
+    }
+
     pub fn check(&mut self, name: &str, conn: &Connection, flight: Option<&Flight>, now: Instant) {
         self.check_numbers_and_timers(name, conn, now);
         if conn.state() != State::Closed {
@@ -75,10 +81,11 @@ impl Watch {
                     seen.rcv_nxt.before_eq(conn.rcv_nxt()),
                     "{name}: RCV.NXT went back: {conn:?}"
                 );
-                // RFC 9293 section 3.8.6: "a receiver SHOULD NOT shrink the window". Here: never.
+                // RFC 9293 section 3.8.6: "a receiver SHOULD NOT shrink the window".
                 let ends = !conn.can_receive();
+                let refused = core::mem::take(&mut self.may_shrink);
                 assert!(
-                    ends || seen.edge.before_eq(edge),
+                    ends || refused || seen.edge.before_eq(edge),
                     "{name}: the window shrank: {conn:?}"
                 );
             }

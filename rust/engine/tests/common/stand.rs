@@ -8,8 +8,9 @@ use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::request::{Request, RequestOpen};
 use oxtcp_engine::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
 use oxtcp_engine::{
-    ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Instant, PassiveOpen, Payload,
-    Rx, Segment, SeqNum, SocketOptions, State, TimerKind, Transmit, TransmitKind,
+    ActiveOpen, BurstLimit, Config, Connection, Context, Duration, Instant, Packet, PassiveOpen,
+    Payload, RecvMemory, Rx, Segment, SeqNum, SocketOptions, State, TimerKind, Transmit,
+    TransmitKind,
 };
 
 /// Our and the peer's initial sequence numbers. Both wrap within the first kilobytes.
@@ -89,7 +90,10 @@ pub struct Stand {
     pub flight: Memory,
     pub config: Config,
     pub now: Instant,
-    pub room: u32,
+    /// Whether packets may be kept.
+    pub room: bool,
+    /// Bytes that have come in order and are not read.
+    pub unread: u32,
     pub with_reassembly: bool,
     /// With timestamps.
     pub stamps: bool,
@@ -105,6 +109,8 @@ struct Seen {
     snd_una: SeqNum,
     snd_nxt: SeqNum,
     rcv_nxt: SeqNum,
+    /// The right edge of the largest window.
+    edge: SeqNum,
 }
 
 impl Stand {
@@ -156,6 +162,7 @@ impl Stand {
             snd_una: conn.snd_una(),
             snd_nxt: conn.snd_nxt(),
             rcv_nxt: conn.rcv_nxt(),
+            edge: conn.rcv_nxt().add(conn.rcv_wnd()),
         };
         let mut stand = Stand {
             conn,
@@ -163,7 +170,8 @@ impl Stand {
             flight: Memory::default(),
             config,
             now,
-            room: RECV_SPACE,
+            room: true,
+            unread: 0,
             with_reassembly: true,
             stamps,
             request: half_open,
@@ -247,6 +255,22 @@ impl Stand {
         }
     }
 
+    /// The user reads, until the buffer, which makes a window of `full` bytes, has room for `free` more.
+    pub fn read_of(&mut self, free: u32, full: u32) -> Vec<Transmit> {
+        let unread = full.saturating_sub(free);
+        self.unread = unread;
+        let memory = RecvMemory {
+            used: unread.saturating_mul(2),
+            limit: full.saturating_mul(2),
+            most: full.saturating_mul(2),
+            fixed: true,
+        };
+        self.call(|conn, cx| {
+            let grown = conn.on_consumed(cx, 0, unread, &memory, None);
+            assert_eq!(grown, None);
+        })
+    }
+
     pub fn syn(flags: Flags, stamps: bool) -> Segment {
         Segment {
             header: Header {
@@ -307,37 +331,54 @@ impl Stand {
         let rx = Rx {
             reassembly: self.with_reassembly.then_some(&mut self.reassembly),
             room: self.room,
+            packet: Packet {
+                // The share stays what it is.
+                truesize: 2 * segment.payload_len,
+                ..Packet::default()
+            },
+            unread: self.unread,
+            ..Rx::default()
         };
         let start = segment.payload().start;
         let nxt = self.conn.rcv_nxt();
-        // What was ever offered; before the handshake, what the SYN offered.
-        let offered = match self.seen.state {
-            State::SynSent => RECV_SPACE,
-            _ => self.conn.rcv_wnd(),
+        // Before the handshake, what the SYN offered.
+        let opening = self.seen.state == State::SynSent;
+        let (offered, edge) = match opening {
+            true => (RECV_SPACE, SeqNum::new(0)),
+            false => (self.conn.rcv_wnd(), self.seen.edge),
         };
         let verdict = self.conn.on_segment(&cx, segment, rx, &mut self.flight);
+        if let Payload::InOrder { skip, len } | Payload::OutOfOrder { skip, len } = verdict {
+            assert!(self.room && len > 0, "{segment:?} {verdict:?}");
+            assert!(skip
+                .checked_add(len)
+                .is_some_and(|end| end <= segment.payload_len));
+            // It begins in the window, and goes beyond it only where there is nothing to read.
+            if !opening {
+                let begin = nxt.distance_to(start.add(skip));
+                assert!(
+                    begin < offered || (begin == 0 && nxt.before(edge)),
+                    "{begin} on, for a window of {offered}"
+                );
+                let end = start.add(skip).add(len);
+                assert!(
+                    self.unread == 0 || end.before_eq(edge),
+                    "{end:?} for an edge of {edge:?}"
+                );
+            }
+        }
         match verdict {
             Payload::None => {}
             Payload::InOrder { skip, len } => {
-                assert!(len > 0 && len <= self.room, "{segment:?} {verdict:?}");
-                assert!(skip
-                    .checked_add(len)
-                    .is_some_and(|end| end <= segment.payload_len));
-                assert!(len <= offered, "{len} bytes for a window of {offered}");
-                if self.seen.state != State::SynSent {
+                if !opening {
                     assert_eq!(start.add(skip), nxt, "{segment:?} {verdict:?}");
                 }
                 assert!(self.conn.rcv_nxt().after_eq(start.add(skip).add(len)));
+                self.unread = self.unread.saturating_add(len);
             }
-            Payload::OutOfOrder { skip, len } => {
+            Payload::OutOfOrder { skip, .. } => {
                 assert!(self.with_reassembly);
-                assert!(len > 0 && len <= self.room, "{segment:?} {verdict:?}");
-                assert!(skip
-                    .checked_add(len)
-                    .is_some_and(|end| end <= segment.payload_len));
                 assert!(start.add(skip).after(nxt), "{segment:?} {verdict:?}");
-                let end = nxt.distance_to(start.add(skip).add(len));
-                assert!(end <= offered, "{end} bytes on, for a window of {offered}");
             }
         }
         let answers = self.settle();
@@ -472,11 +513,13 @@ impl Stand {
     fn check(&mut self) {
         let conn = &self.conn;
         let state = conn.state();
+        let end = conn.rcv_nxt().add(conn.rcv_wnd());
         let Seen {
             state: before,
             snd_una,
             snd_nxt,
             rcv_nxt,
+            edge,
         } = self.seen;
         assert!(leads(before, state, 3), "{before:?} -> {state:?}");
         let dead = state == State::Closed;
@@ -556,6 +599,11 @@ impl Stand {
             snd_una: conn.snd_una(),
             snd_nxt: conn.snd_nxt(),
             rcv_nxt: conn.rcv_nxt(),
+            edge: match before {
+                // What the SYN offered may have been taken back already.
+                State::SynSent => SeqNum::max(end, conn.rcv_nxt().add(RECV_SPACE)),
+                _ => SeqNum::max(edge, end),
+            },
         };
     }
 }

@@ -596,10 +596,7 @@ fn sender__without_memory() {
             ISS.add(1).add(ack),
             0,
         );
-        let rx = crate::connection::Rx {
-            reassembly: None,
-            room: 0,
-        };
+        let rx = crate::connection::Rx::default();
         let _ = peer.conn.on_segment(&cx, &segment, rx, &mut flight);
         cwnds.push(peer.conn.cwnd());
         assert_eq!(peer.conn.mode(), Mode::Open);

@@ -17,6 +17,7 @@ mod refusing;
 mod sending;
 mod timing;
 mod tuning;
+mod window;
 mod windows;
 
 use super::Connection;

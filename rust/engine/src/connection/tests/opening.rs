@@ -435,8 +435,8 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     assert_eq!(conn.state(), State::SynReceived);
     assert!(conn.timer_of(TimerKind::Retransmit).is_some());
     let rx = Rx {
-        reassembly: None,
-        room: 10_000,
+        room: true,
+        ..Rx::default()
     };
     let taken = conn.on_segment(&cx, &ack, rx, &mut NoFlight);
     assert_eq!(taken, Payload::InOrder { skip: 0, len: 500 });

@@ -5,7 +5,9 @@
 //! Our data begins at [`ISS`] + 1, the peer's at [`IRS`] + 1; tests name both by offset: `at 0` is the first byte of
 //! data.
 
-use crate::connection::{ActiveOpen, Connection, Event, Events, Payload, Rx, State};
+use crate::connection::{
+    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State,
+};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, NoFlight};
 use crate::reassembly::Reassembly;
@@ -51,7 +53,15 @@ pub struct Peer {
     pub flight: Option<Flight>,
     /// Message boundaries, as offsets of our data.
     pub boundaries: Vec<u32>,
-    pub room: u32,
+    /// Whether packets may be kept.
+    pub room: bool,
+    pub memory: RecvMemory,
+    /// Bytes in the receive queue.
+    pub unread: u32,
+    pub lowat: u32,
+    /// What a packet takes; by default, twice its payload.
+    pub truesize: fn(u32) -> u32,
+    pub segment_size: u16,
     pub limit: BurstLimit,
     /// The rate that data is held to.
     pub pace: Option<u64>,
@@ -122,7 +132,17 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         reassembly: Some(Reassembly::new()),
         flight: None,
         boundaries: Vec::new(),
-        room: u32::MAX,
+        room: true,
+        memory: RecvMemory {
+            used: 0,
+            limit: 100_000,
+            most: 8_000_000,
+            fixed: true,
+        },
+        unread: 0,
+        lowat: 1,
+        truesize: |payload| 2 * payload,
+        segment_size: 0,
         limit: BurstLimit(0),
         pace: None,
         window: 60_000,
@@ -311,11 +331,32 @@ impl Peer {
             now: self.now,
             config: &self.config,
         };
+        let truesize = (self.truesize)(segment.payload_len);
         let rx = Rx {
             reassembly: self.reassembly.as_mut(),
             room: self.room,
+            packet: Packet {
+                truesize,
+                head: 0,
+                segment_size: self.segment_size,
+            },
+            most: self.memory.most,
+            unread: self.unread,
+            lowat: self.lowat,
         };
-        self.conn.on_segment(&cx, &segment, rx, &mut self.flight)
+        let before = self.conn.rcv_nxt();
+        let receiving = self.conn.can_receive();
+        let taken = self.conn.on_segment(&cx, &segment, rx, &mut self.flight);
+        match taken {
+            Payload::None => {}
+            Payload::InOrder { .. } => {
+                let fin = u32::from(receiving && !self.conn.can_receive());
+                self.unread += before.distance_to(self.conn.rcv_nxt()) - fin;
+                self.memory.used += truesize;
+            }
+            Payload::OutOfOrder { .. } => self.memory.used += truesize,
+        }
+        taken
     }
 
     /// A segment of data: `len` bytes at offset `at` of the peer's, acknowledging ours up to `ack`.
@@ -379,13 +420,37 @@ impl Peer {
         self.read_of(free, 50_000);
     }
 
-    /// `free` bytes of a receive buffer of `full`.
+    /// The user reads, until the buffer, which makes a window of `full` bytes, has room for `free` more.
     pub fn read_of(&mut self, free: u32, full: u32) {
         let cx = Context {
             now: self.now,
             config: &self.config,
         };
-        self.conn.set_recv_space(&cx, free, full);
+        self.memory.limit = 2 * full;
+        self.memory.used = 2 * full.saturating_sub(free);
+        self.unread = full.saturating_sub(free);
+        let grown =
+            self.conn
+                .on_consumed(&cx, 0, self.unread, &self.memory, self.reassembly.as_ref());
+        assert_eq!(grown, None);
+    }
+
+    /// The user reads so many bytes; the buffer may grow.
+    pub fn consume(&mut self, bytes: u32) {
+        self.unread -= bytes;
+        self.memory.used -= 2 * bytes;
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        let held = self.reassembly.as_ref();
+        let grown = self
+            .conn
+            .on_consumed(&cx, bytes, self.unread, &self.memory, held);
+        if let Some(limit) = grown {
+            assert!(limit > self.memory.limit && limit <= self.memory.most);
+            self.memory.limit = limit;
+        }
     }
 
     pub fn shutdown(&mut self) {

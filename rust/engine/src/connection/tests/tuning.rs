@@ -18,7 +18,9 @@ fn transfer(stamps: bool, rtt: u64, share: u32, rounds: usize) -> std::vec::Vec<
         ..Offer::default()
     };
     let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
-    let (mut at, mut unread, mut buffer) = (0u32, 0u32, 50_000u32);
+    peer.memory.fixed = false;
+    peer.memory.most = 2 * LIMIT;
+    let mut at = 0u32;
     let mut windows = std::vec::Vec::new();
     for _ in 0..rounds {
         // The sender's clock: it echoes what we sent a round trip ago.
@@ -38,18 +40,7 @@ fn transfer(stamps: bool, rtt: u64, share: u32, rounds: usize) -> std::vec::Vec<
             let _ = peer.give(segment);
             let came = peer.rcv() - before;
             at += came;
-            unread += came;
-            let read = (came * share / 100).min(unread);
-            unread -= read;
-            let cx = crate::context::Context {
-                now: peer.now,
-                config: &peer.config,
-            };
-            if let Some(space) = peer.conn.on_consumed(&cx, read, LIMIT) {
-                assert!(space > buffer && space <= LIMIT);
-                buffer = space;
-            }
-            peer.read_of(buffer.saturating_sub(unread), buffer);
+            peer.consume((came * share / 100).min(peer.unread));
             let _ = peer.sent();
         }
         windows.push(peer.conn.rcv_wnd());
@@ -90,10 +81,11 @@ fn on_consumed__where_nothing_comes() {
             continue;
         }
         let mut peer = in_state(state);
-        let cx = crate::context::Context {
-            now: peer.now,
-            config: &peer.config,
-        };
-        assert_eq!(peer.conn.on_consumed(&cx, 1000, LIMIT), None);
+        peer.memory.fixed = false;
+        let limit = peer.memory.limit;
+        peer.unread = 1000;
+        peer.memory.used = 2000;
+        peer.consume(1000);
+        assert_eq!(peer.memory.limit, limit);
     }
 }
