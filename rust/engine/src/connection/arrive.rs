@@ -6,11 +6,11 @@ use super::ack::AckVerdict;
 use super::ecn;
 use super::event::{Error, Event};
 use super::link::{Link, Owed};
-use super::phase::{Parts, Phase};
+use super::phase::{Duplex, Parts, Phase};
 use super::receive::FinStatus;
 use super::state::{Input, State};
 use super::timers::{Tick, TimerKind};
-use super::{Connection, Payload, Rx};
+use super::{Connection, Payload, Rx, Status};
 use crate::context::Context;
 use crate::flight::FlightMemory;
 use crate::rtt::INITIAL_RTO;
@@ -161,10 +161,9 @@ impl Connection {
     /// The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the SYN that we know, and
     /// brings the ACK, which is what is returned.
     fn without_crossing_syn(&self, segment: &Segment) -> Option<Segment> {
-        let Phase::SynReceived(s) = &self.phase else {
+        let Phase::SynReceived(Duplex { link, .. }) = &self.phase else {
             return None;
         };
-        let link = &s.duplex.link;
         let flags = segment.header.flags;
         if !flags.contains(Flags::SYN_ACK)
             || flags.rst()
@@ -184,10 +183,9 @@ impl Connection {
 
     /// SYN-RECEIVED: the ACK of our SYN, or not. Says whether to go on.
     fn on_syn_acked(&mut self, cx: &Context<'_>, segment: &Segment) -> bool {
-        let Phase::SynReceived(s) = &mut self.phase else {
+        let Phase::SynReceived(Duplex { link, snd, .. }) = &mut self.phase else {
             return true;
         };
-        let link = &mut s.duplex.link;
         if segment.header.ack != link.snd_nxt {
             // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>."
             self.owe_stray_reset(segment.header.ack);
@@ -195,9 +193,11 @@ impl Connection {
         }
         let rtt = link.stamp_rtt(cx, segment);
         link.snd_una = link.snd_nxt;
-        s.duplex.snd.start(cx, link, rtt);
-        s.duplex.snd.take_window(link, segment);
-        let finished = s.finished;
+        snd.start(cx, link, rtt);
+        snd.take_window(link, segment);
+        let finished = self.status.has(Status::FINISHED);
+        self.status.clear(Status::SYN_ACK);
+        self.status.clear(Status::FINISHED);
         self.timers.clear(TimerKind::Retransmit);
         self.phase.advance(Input::AckOfSyn);
         self.events.insert(Event::Established);
@@ -221,18 +221,18 @@ impl Connection {
     /// A SYN that the peer sends again because it lacks our SYN-ACK.
     fn repeats_syn(&self, segment: &Segment) -> bool {
         match &self.phase {
-            Phase::SynReceived(s) => {
+            Phase::SynReceived(duplex) => {
                 segment.has(Flags::SYN)
                     && !segment.has(Flags::ACK)
-                    && segment.seq().add(1) == s.duplex.link.rcv_nxt
+                    && segment.seq().add(1) == duplex.link.rcv_nxt
             }
             _ => false,
         }
     }
 
     fn owe_syn_ack(&mut self) {
-        if let Phase::SynReceived(s) = &mut self.phase {
-            s.syn_ack_owed = true;
+        if matches!(self.phase, Phase::SynReceived(_)) {
+            self.status.set(Status::SYN_ACK);
         }
     }
 

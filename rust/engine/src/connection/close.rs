@@ -20,7 +20,7 @@ impl Connection {
         self.status.clear(Status::IDLE);
         match &mut self.phase {
             Phase::SynSent(_) => self.die(None),
-            Phase::SynReceived(s) => s.finished = true,
+            Phase::SynReceived(_) => self.status.set(Status::FINISHED),
             _ => {
                 // Nothing happens where the table has no such transition: a FIN is queued already.
                 let _ = self.phase.advance(Input::Finish);

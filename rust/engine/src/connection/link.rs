@@ -103,6 +103,8 @@ pub(super) struct Link {
     pub(super) challenged: Tick,
     /// The MSS that the peer announced.
     pub(super) peer_mss: u16,
+    /// The largest MSS that the peer may use: what we announced.
+    pub(super) advertised_mss: u16,
     /// The MSS to send, before options: the least of the peer's, the path's and the user's.
     pub(super) mss: u16,
     pub(super) snd_scale: WindowScale,

@@ -124,6 +124,10 @@ impl Status {
     const HELD: Status = Status(4);
     /// A reset is owed for a stray acknowledgment.
     const STRAY: Status = Status(8);
+    /// In SYN-RECEIVED: the SYN-ACK is to be sent (simultaneous open, or its retransmission).
+    const SYN_ACK: Status = Status(16);
+    /// In SYN-RECEIVED: the user is done already, a FIN follows as soon as the connection is established.
+    const FINISHED: Status = Status(32);
 
     fn has(self, other: Status) -> bool {
         self.0 & other.0 != 0
@@ -235,10 +239,9 @@ impl Connection {
                 return None;
             }
             Phase::SynSent(open) => return open.poll(cx, &mut self.timers),
-            Phase::SynReceived(s) => {
-                if let Some(syn_ack) = s.poll(cx, &mut self.timers) {
-                    return Some(syn_ack);
-                }
+            Phase::SynReceived(duplex) if self.status.has(Status::SYN_ACK) => {
+                self.status.clear(Status::SYN_ACK);
+                return Some(open::syn_ack(cx, duplex, &mut self.timers));
             }
             _ => {}
         }

@@ -5,13 +5,13 @@
 use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
 use super::link::{Link, Owed, Stamps};
-use super::phase::{Duplex, Phase, SynReceived};
+use super::phase::{Duplex, Phase};
 use super::quick::hold_handshake;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::state::{Input, State};
 use super::timers::{Tick, TimerKind, Timers};
-use super::{Connection, Payload, Rx};
+use super::{Connection, Payload, Rx, Status};
 use crate::context::{Context, SocketOptions};
 use crate::request::{first_window, Request};
 use crate::rtt::INITIAL_RTO;
@@ -178,6 +178,7 @@ impl SynSent {
             heard: Tick::new(cx.now),
             challenged: Link::never_challenged(cx),
             peer_mss,
+            advertised_mss: self.advertised_mss,
             mss: send_mss(peer_mss, self.path_mss, options),
             snd_scale,
             rcv_scale,
@@ -195,45 +196,39 @@ impl SynSent {
         );
         snd.write(self.queued);
         snd.use_algorithm(options.algorithm(cx.config));
-        let rcv = Receiver::new(cx, &link, self.recv_space, self.advertised_mss);
+        let rcv = Receiver::new(cx, &link, self.recv_space);
         Duplex { link, snd, rcv }
     }
 }
 
-impl SynReceived {
-    /// The SYN-ACK, if it is to be sent now.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, timers: &mut Timers) -> Option<Transmit> {
-        if !self.syn_ack_owed {
-            return None;
-        }
-        self.syn_ack_owed = false;
-        let link = &mut self.duplex.link;
-        link.owed = Owed::NONE;
-        timers.set(
-            TimerKind::Retransmit,
-            cx.now + syn_ack_timeout(cx, self.duplex.snd.retransmits()),
-        );
-        let scaled = link.snd_scale.get() != 0 || link.rcv_scale.get() != 0;
-        Some(Transmit {
-            header: Header {
-                seq: link.snd_una,
-                ack: link.rcv_nxt,
-                flags: ecn::answer(Flags::SYN_ACK, link.ecn.agreed()),
-                window: link.rcv_wnd().min(u32::from(u16::MAX)) as u16,
-                options: Options {
-                    mss: Some(self.advertised_mss),
-                    window_scale: scaled.then_some(link.rcv_scale),
-                    sack_permitted: link.sack,
-                    timestamps: link.echo(cx),
-                    ..Options::default()
-                },
-                ..Header::default()
+/// The SYN-ACK, which is to be sent now.
+pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers) -> Transmit {
+    let Duplex { link, snd, .. } = duplex;
+    link.owed = Owed::NONE;
+    timers.set(
+        TimerKind::Retransmit,
+        cx.now + syn_ack_timeout(cx, snd.retransmits()),
+    );
+    let scaled = link.snd_scale.get() != 0 || link.rcv_scale.get() != 0;
+    Transmit {
+        header: Header {
+            seq: link.snd_una,
+            ack: link.rcv_nxt,
+            flags: ecn::answer(Flags::SYN_ACK, link.ecn.agreed()),
+            window: link.rcv_wnd().min(u32::from(u16::MAX)) as u16,
+            options: Options {
+                mss: Some(link.advertised_mss),
+                window_scale: scaled.then_some(link.rcv_scale),
+                sack_permitted: link.sack,
+                timestamps: link.echo(cx),
+                ..Options::default()
             },
-            payload: SeqRange::new(link.snd_una.add(1), 0),
-            mss: link.mss,
-            ecn: Ecn::NotEct,
-            kind: TransmitKind::SynAck,
-        })
+            ..Header::default()
+        },
+        payload: SeqRange::new(link.snd_una.add(1), 0),
+        mss: link.mss,
+        ecn: Ecn::NotEct,
+        kind: TransmitKind::SynAck,
     }
 }
 
@@ -305,6 +300,7 @@ impl Connection {
             heard: Tick::new(cx.now),
             challenged: Link::never_challenged(cx),
             peer_mss: request.peer_mss(),
+            advertised_mss: request.advertised_mss(),
             mss: send_mss(request.peer_mss(), open.path_mss, &open.options),
             snd_scale,
             rcv_scale,
@@ -317,18 +313,10 @@ impl Connection {
         let mut snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
         snd.time_syn_ack(cx, &link, request.rtt(cx));
         snd.use_algorithm(open.options.algorithm(cx.config));
-        let advertised_mss = request.advertised_mss();
-        let mut rcv = Receiver::new(cx, &link, open.recv_space, advertised_mss);
+        let mut rcv = Receiver::new(cx, &link, open.recv_space);
         rcv.set_interactive(open.options.interactive);
-        let mut connection = Connection::new(
-            Phase::SynReceived(SynReceived {
-                duplex: Duplex { link, snd, rcv },
-                syn_ack_owed: false,
-                finished: false,
-                advertised_mss,
-            }),
-            open.options,
-        );
+        let mut connection =
+            Connection::new(Phase::SynReceived(Duplex { link, snd, rcv }), open.options);
         connection
             .timers
             .set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0));
@@ -391,12 +379,8 @@ impl Connection {
                 self.on_text(cx, segment, rx)
             }
             Some(State::SynReceived) => {
-                self.phase = Phase::SynReceived(SynReceived {
-                    duplex,
-                    syn_ack_owed: true,
-                    finished: false,
-                    advertised_mss: open.advertised_mss,
-                });
+                self.phase = Phase::SynReceived(duplex);
+                self.status.set(Status::SYN_ACK);
                 Payload::None
             }
             _ => Payload::None,
@@ -412,7 +396,7 @@ impl Connection {
         };
         let (resent, waited) = match &self.phase {
             Phase::SynSent(open) => (open.resent, None),
-            Phase::SynReceived(s) => (s.duplex.snd.retransmits(), Some(s.duplex.snd.waited(cx))),
+            Phase::SynReceived(Duplex { snd, .. }) => (snd.retransmits(), Some(snd.waited(cx))),
             _ => return,
         };
         let limit = match &self.phase {
@@ -436,9 +420,9 @@ impl Connection {
                 open.syn_owed = true;
                 syn_timeout(cx, resent)
             }
-            Phase::SynReceived(s) => {
-                s.duplex.snd.count_retransmit();
-                s.syn_ack_owed = true;
+            Phase::SynReceived(duplex) => {
+                duplex.snd.count_retransmit();
+                self.status.set(Status::SYN_ACK);
                 syn_ack_timeout(cx, resent)
             }
             _ => return,

@@ -19,7 +19,7 @@ use crate::seq::SeqNum;
 pub(super) enum Phase {
     Closed(Closed),
     SynSent(SynSent),
-    SynReceived(SynReceived),
+    SynReceived(Duplex),
     Established(Duplex),
     FinWait1(Duplex),
     FinWait2(Inbound),
@@ -39,18 +39,6 @@ pub(super) struct Closed {
     pub(super) reset_owed: bool,
     /// If timestamps were agreed on: what was added to the clock, and TS.Recent.
     pub(super) stamps: Option<(u32, u32)>,
-}
-
-/// Both SYNs are known, ours is not acknowledged.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SynReceived {
-    pub(super) duplex: Duplex,
-    /// The SYN-ACK is to be sent (simultaneous open, or its retransmission).
-    pub(super) syn_ack_owed: bool,
-    /// The user is done already: FIN follows as soon as the connection is established.
-    pub(super) finished: bool,
-    /// The MSS we announce: the SYN-ACK carries it.
-    pub(super) advertised_mss: u16,
 }
 
 /// Both directions are open, or the outgoing one ends with a FIN that is not yet acknowledged.
@@ -112,9 +100,9 @@ impl Phase {
         let fin = self.fin();
         let (link, snd, rcv) = match self {
             Phase::Closed(_) | Phase::SynSent(_) => return None,
-            Phase::SynReceived(SynReceived { duplex: d, .. })
-            | Phase::Established(d)
-            | Phase::FinWait1(d) => (&mut d.link, Some(&mut d.snd), Some(&mut d.rcv)),
+            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => {
+                (&mut d.link, Some(&mut d.snd), Some(&mut d.rcv))
+            }
             Phase::FinWait2(i) => (&mut i.link, None, Some(&mut i.rcv)),
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {
                 (&mut o.link, Some(&mut o.snd), None)
@@ -132,9 +120,7 @@ impl Phase {
     pub(super) fn link(&self) -> Option<&Link> {
         match self {
             Phase::Closed(_) | Phase::SynSent(_) => None,
-            Phase::SynReceived(SynReceived { duplex: d, .. })
-            | Phase::Established(d)
-            | Phase::FinWait1(d) => Some(&d.link),
+            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.link),
             Phase::FinWait2(i) => Some(&i.link),
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(&o.link),
             Phase::TimeWait(link) => Some(link),
@@ -143,9 +129,7 @@ impl Phase {
 
     pub(super) fn sender(&self) -> Option<&Sender> {
         match self {
-            Phase::SynReceived(SynReceived { duplex: d, .. })
-            | Phase::Established(d)
-            | Phase::FinWait1(d) => Some(&d.snd),
+            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.snd),
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(&o.snd),
             Phase::Closed(_) | Phase::SynSent(_) | Phase::FinWait2(_) | Phase::TimeWait(_) => None,
         }
@@ -153,9 +137,7 @@ impl Phase {
 
     pub(super) fn receiver(&self) -> Option<&Receiver> {
         match self {
-            Phase::SynReceived(SynReceived { duplex: d, .. })
-            | Phase::Established(d)
-            | Phase::FinWait1(d) => Some(&d.rcv),
+            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.rcv),
             Phase::FinWait2(i) => Some(&i.rcv),
             Phase::Closed(_)
             | Phase::SynSent(_)
@@ -173,7 +155,7 @@ impl Phase {
         let next = self.state().next(input)?;
         let old = mem::replace(self, Phase::Closed(self.numbers()));
         *self = match (next, old) {
-            (State::Established, Phase::SynReceived(s)) => Phase::Established(s.duplex),
+            (State::Established, Phase::SynReceived(d)) => Phase::Established(d),
             (State::FinWait1, Phase::Established(d)) => Phase::FinWait1(d),
             (State::FinWait2, Phase::FinWait1(Duplex { link, rcv, .. })) => {
                 Phase::FinWait2(Inbound { link, rcv })

@@ -73,7 +73,7 @@ impl Connection {
     pub fn first_unacked_byte(&self) -> SeqNum {
         match &self.phase {
             Phase::SynSent(open) => open.iss().add(1),
-            Phase::SynReceived(s) => s.duplex.link.snd_una.add(1),
+            Phase::SynReceived(duplex) => duplex.link.snd_una.add(1),
             // `min`: without our FIN.
             _ => SeqNum::min(self.snd_una(), self.write_seq()),
         }
@@ -98,7 +98,7 @@ impl Connection {
     pub fn can_send(&self) -> bool {
         match &self.phase {
             Phase::SynSent(_) | Phase::Established(_) | Phase::CloseWait(_) => true,
-            Phase::SynReceived(s) => !s.finished,
+            Phase::SynReceived(_) => !self.status.has(Status::FINISHED),
             _ => false,
         }
     }
@@ -252,9 +252,9 @@ impl Connection {
         self.phase.receiver().map_or(0, |rcv| rcv.rcv_mss())
     }
 
-    /// The MSS that we announced; 0 where nothing more comes.
+    /// The MSS that we announced; 0 where there is no connection.
     pub fn advertised_mss(&self) -> u16 {
-        self.phase.receiver().map_or(0, |rcv| rcv.advertised_mss())
+        self.phase.link().map_or(0, |link| link.advertised_mss)
     }
 
     /// Timeouts since the peer last acknowledged something new.

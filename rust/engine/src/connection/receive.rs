@@ -69,18 +69,14 @@ pub(super) struct Receiver {
     fin: SeqNum,
     /// When data last came.
     data_at: Tick,
-    /// The largest MSS that the peer may use: what we announced.
-    advertised_mss: u16,
     /// An estimate of the segment size that the peer does use.
     rcv_mss: u16,
     /// The size of the last segment.
     last_len: u16,
-    /// How long an acknowledgment is held back, in milliseconds; 0 before any data.
-    ato: u16,
+    /// How long an acknowledgment is held back, in milliseconds; 0 before any data, [`ATO_MAX`] at most.
+    ato: u8,
     /// So many more segments are acknowledged at once (the peer's slow start).
     quick: u8,
-    /// Segments that a peer with Nagle's algorithm may wait behind, since the last acknowledgment; 2 means "several".
-    pushed: u8,
     pub(super) facts: Facts,
     /// Of 256 bytes of the buffer, so many are payload (Linux's scaling_ratio).
     pub(super) share: u8,
@@ -99,6 +95,10 @@ impl Facts {
     /// What came in order was refused for want of memory: the next segment says that the window is closed (Linux's
     /// ICSK_ACK_NOMEM).
     pub(super) const NO_MEMORY: Facts = Facts(4);
+    /// Since the last acknowledgment a segment has come behind which a peer with Nagle's algorithm may wait,
+    const PUSHED: Facts = Facts(8);
+    /// and another one.
+    const PUSHED_TWICE: Facts = Facts(16);
 
     fn has(self, fact: Facts) -> bool {
         self.0 & fact.0 != 0
@@ -119,9 +119,9 @@ impl Facts {
 }
 
 /// Linux's TCP_ATO_MIN and TCP_DELACK_MIN: the shortest delay of an acknowledgment, in milliseconds.
-const ATO_MIN: u16 = 40;
+const ATO_MIN: u8 = 40;
 /// Linux's TCP_DELACK_MAX. RFC 9293 section 3.8.6.3 allows 500.
-const ATO_MAX: u16 = 200;
+const ATO_MAX: u8 = 200;
 /// Linux's TCP_MAX_QUICKACKS.
 pub(super) const QUICK_ACKS: u8 = 16;
 /// What Linux takes for a mark, and for what seems to be sent again (`tcp_data_ecn_check`).
@@ -141,19 +141,17 @@ pub(super) enum FinStatus {
 
 impl Receiver {
     /// A buffer that makes a window of `space`, of which `link` says how much has been offered.
-    pub(super) fn new(cx: &Context<'_>, link: &Link, space: u32, advertised_mss: u16) -> Self {
+    pub(super) fn new(cx: &Context<'_>, link: &Link, space: u32) -> Self {
         Receiver {
-            buffer: Buffer::new(space, link.offered(), advertised_mss),
+            buffer: Buffer::new(space, link.offered(), link.advertised_mss),
             sack: [SeqRange::default(); 3],
             fin: link.rcv_nxt.sub(1),
             data_at: Tick::new(cx.now),
-            advertised_mss,
             // Linux's tcp_initialize_rcv_mss: small at first, so that nothing is delayed by mistake.
-            rcv_mss: advertised_mss.min(link.peer_mss).clamp(88, 536),
+            rcv_mss: link.advertised_mss.min(link.peer_mss).clamp(88, 536),
             last_len: 0,
             ato: 0,
             quick: QUICK_ACKS,
-            pushed: 0,
             facts: Facts(0),
             share: memory::FIRST_SHARE,
             tune: Autotune::new(cx, space),
@@ -204,7 +202,7 @@ impl Receiver {
             // Linux's tcp_fin: the connection is interactive from here on, the acknowledgment is one of those that wait.
             let shut = link.rcv_wnd() == 0;
             let second = link.last_ack.distance_to(link.rcv_nxt) > u32::from(self.rcv_mss);
-            let delay = match self.ato.min(ATO_MAX) {
+            let delay = match self.ato {
                 0 => None,
                 millis => Some(Duration::from_millis(u64::from(millis))),
             };
@@ -313,10 +311,10 @@ impl Receiver {
                 return Payload::None;
             }
             self.update_sack(link, rx, None);
-            self.measure(segment, &rx.packet);
+            self.measure(link, segment, &rx.packet);
             if link.sack {
                 // "For non sack flows, do not grow window to force DUPACK and trigger fast retransmit."
-                self.open(rx, segment.payload_len, false);
+                self.open(link, rx, segment.payload_len, false);
             }
             self.buffer.take(rx.packet.truesize);
             return Payload::OutOfOrder { skip, len };
@@ -334,9 +332,9 @@ impl Receiver {
             let report = report.filter(|_| cx.config.dsack);
             self.update_sack(link, rx, report);
         }
-        self.measure(segment, &rx.packet);
+        self.measure(link, segment, &rx.packet);
         if segment.payload_len >= LEAST_TELLING {
-            self.open(rx, segment.payload_len, true);
+            self.open(link, rx, segment.payload_len, true);
         }
         self.buffer.take(rx.packet.truesize);
         link.rcv_nxt = next;
@@ -344,8 +342,8 @@ impl Receiver {
     }
 
     /// A packet has been kept: the window may open with it.
-    fn open(&mut self, rx: &Rx<'_>, len: u32, joined: bool) {
-        let mss = (self.rcv_mss, self.advertised_mss);
+    fn open(&mut self, link: &Link, rx: &Rx<'_>, len: u32, joined: bool) {
+        let mss = (self.rcv_mss, link.advertised_mss);
         if self.buffer.open(rx, len, self.share, mss, joined) {
             self.quick |= 1;
         }
@@ -418,20 +416,17 @@ impl Receiver {
         waits: bool,
         hole: bool,
     ) {
-        let idle = self
-            .data_at
-            .elapsed(cx.now)
-            .as_millis()
-            .min(u64::from(u16::MAX)) as u16;
+        let idle = self.data_at.elapsed(cx.now).as_millis();
         self.data_at = Tick::new(cx.now);
-        let rto = rto.as_millis().min(u64::from(u16::MAX)) as u16;
-        if self.ato == 0 {
+        let rto = rto.as_millis();
+        let ato = u64::from(self.ato);
+        if ato == 0 {
             self.ato = ATO_MIN;
-        } else if idle <= ATO_MIN >> 1 {
+        } else if idle <= u64::from(ATO_MIN >> 1) {
             // The fastest case: half the time between segments.
             self.ato = (self.ato >> 1).saturating_add(ATO_MIN >> 1);
-        } else if idle < self.ato {
-            self.ato = (self.ato >> 1).saturating_add(idle).min(rto);
+        } else if idle < ato {
+            self.set_ato((ato >> 1).saturating_add(idle), rto);
         } else if idle > rto {
             // The peer has been silent, and starts slowly again.
             self.quick = QUICK_ACKS;
@@ -446,7 +441,7 @@ impl Receiver {
             self.quick = self.quick.saturating_sub(1);
             link.owed.insert(Owed::ACK);
         } else if timers.get(TimerKind::DelayedAck).is_none() {
-            let delay = Duration::from_millis(u64::from(self.ato.clamp(ATO_MIN, ATO_MAX)));
+            let delay = Duration::from_millis(u64::from(self.ato.max(ATO_MIN)));
             timers.set(TimerKind::DelayedAck, cx.now + delay);
         }
     }
@@ -465,7 +460,7 @@ impl Receiver {
     }
 
     /// What the packet tells of the peer's segments, and of what they cost (Linux's `tcp_measure_rcv_mss`).
-    fn measure(&mut self, segment: &Segment, packet: &Packet) {
+    fn measure(&mut self, link: &Link, segment: &Segment, packet: &Packet) {
         let last = core::mem::take(&mut self.last_len);
         let len = match packet.segment_size {
             0 => segment.payload_len.min(u32::from(u16::MAX)) as u16,
@@ -479,10 +474,10 @@ impl Receiver {
                     self.tune.bound(self.buffer.full(self.share));
                 }
             }
-            self.rcv_mss = len.min(self.advertised_mss).max(1);
+            self.rcv_mss = len.min(link.advertised_mss).max(1);
             if segment.has(Flags::PSH) {
                 // Likely the end of what the peer's user has written.
-                self.pushed = self.pushed.max(1);
+                self.facts.set(Facts::PUSHED, true);
             }
             return;
         }
@@ -497,7 +492,10 @@ impl Receiver {
                 return;
             }
         }
-        self.pushed = self.pushed.saturating_add(1).min(2);
+        if self.facts.has(Facts::PUSHED) {
+            self.facts.set(Facts::PUSHED_TWICE, true);
+        }
+        self.facts.set(Facts::PUSHED, true);
     }
 
     /// The delayed acknowledgment's time has come.
@@ -514,8 +512,7 @@ impl Receiver {
             // The answer did not come: do not count on it.
             self.ato = ATO_MIN;
         } else {
-            let rto = rto.as_millis().min(u64::from(u16::MAX)) as u16;
-            self.ato = self.ato.saturating_mul(2).min(rto);
+            self.set_ato(u64::from(self.ato).saturating_mul(2), rto.as_millis());
         }
         link.owed.insert(Owed::ACK);
     }
@@ -527,17 +524,24 @@ impl Receiver {
         {
             self.facts.set(Facts::INTERACTIVE, true);
         }
-        self.pushed = 0;
+        self.note_sent();
     }
 
     /// The peer, with Nagle's algorithm, may be waiting for the acknowledgment of a small segment.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.pushed > 1 || (self.pushed == 1 && !self.facts.has(Facts::INTERACTIVE))
+        let interactive = self.facts.has(Facts::INTERACTIVE);
+        self.facts.has(Facts::PUSHED_TWICE) || (self.facts.has(Facts::PUSHED) && !interactive)
     }
 
     /// A segment that carries an acknowledgment is sent.
     pub(super) fn note_sent(&mut self) {
-        self.pushed = 0;
+        self.facts.set(Facts::PUSHED, false);
+        self.facts.set(Facts::PUSHED_TWICE, false);
+    }
+
+    /// Linux bounds it by both, too.
+    fn set_ato(&mut self, millis: u64, rto: u64) {
+        self.ato = millis.min(rto).min(u64::from(ATO_MAX)) as u8;
     }
 
     /// The receiver's measurement of the round trip.
@@ -556,7 +560,7 @@ impl Receiver {
 
     /// The acknowledgment that is held back goes as soon as the user has read all: at once, perhaps.
     pub(super) fn release_ack(&mut self, link: &mut Link) {
-        self.pushed = self.pushed.max(1);
+        self.facts.set(Facts::PUSHED, true);
         let unacked = link.last_ack.distance_to(link.rcv_nxt);
         if unacked > u32::from(self.rcv_mss) || self.buffer.is_empty() {
             link.owed.insert(Owed::ACK);
@@ -581,11 +585,6 @@ impl Receiver {
     /// The estimate of the peer's segment size.
     pub(super) fn rcv_mss(&self) -> u16 {
         self.rcv_mss
-    }
-
-    /// The MSS that we announced.
-    pub(super) fn advertised_mss(&self) -> u16 {
-        self.advertised_mss
     }
 }
 

@@ -261,7 +261,7 @@ impl Receiver {
         self.be_patient();
         let limit = memory.used.min(memory.may_become()).max(memory.limit);
         if memory.used > limit {
-            self.buffer.clamp(self.share, self.advertised_mss());
+            self.buffer.clamp(self.share, link.advertised_mss);
         }
         Room::Over(limit)
     }
