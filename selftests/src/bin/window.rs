@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The receive buffer: what it holds, when it grows, and what happens when it is full.
+
+use std::process::ExitCode;
+
+use oxtcp_selftests::connection::{connected_with, listening_at, Connected};
+use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::payload::Stream;
+use oxtcp_selftests::{cases, connected, thread, transfer, wait, Pair, Sock, Stack, Suite};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("window");
+    cases!(suite.pairs:
+        buffer__holds_many_small_segments, buffer__set_small_holds_small_segments,
+        buffer__grows_for_a_fast_reader, buffer__that_was_set_stays,
+        buffer__full_and_read_in_pieces, buffer__made_larger_opens_the_window,
+        reorder__small_buffer, reorder__a_reader_that_sleeps, shrink_window__loses_nothing,
+        lowat__a_nearly_full_buffer_is_readable,
+    );
+    cases!(suite.stacks: shrink_window__is_off);
+    suite.run()
+}
+
+fn rcvbuf(sock: &Sock) -> i32 {
+    sock.get(libc::SOL_SOCKET, libc::SO_RCVBUF)
+        .expect("SO_RCVBUF")
+}
+
+/// Sends `count` bytes, each in a segment of its own as far as the sender can help it.
+fn send_one_by_one(sock: &Sock, seed: u64, count: usize) {
+    sock.set(libc::SOL_TCP, libc::TCP_NODELAY, 1)
+        .expect("TCP_NODELAY");
+    let mut stream = Stream::new(seed);
+    for _ in 0..count {
+        sock.send_all(&stream.take(1));
+    }
+}
+
+/// A segment with a byte takes hundreds of them in memory, unless it is joined to the others.
+fn buffer__holds_many_small_segments(pair: Pair) {
+    let ends = connected(pair);
+    let count = 5000;
+    send_one_by_one(&ends.client, 31, count);
+    wait::until("all has come", || ends.server.readable() == count);
+    Stream::new(31).check(&ends.server.recv_exact(count));
+    ends.check_alive();
+}
+
+fn buffer__set_small_holds_small_segments(pair: Pair) {
+    let ends = connected_with(pair, |listener, _| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384)
+            .expect("SO_RCVBUF");
+    });
+    let count = 4000;
+    send_one_by_one(&ends.client, 32, count);
+    wait::until("all has come", || ends.server.readable() == count);
+    Stream::new(32).check(&ends.server.recv_exact(count));
+    ends.check_alive();
+}
+
+/// A link with a round trip of 40 ms.
+fn far(link: &Veth, what: &str) {
+    for (namespace, device) in [(&link.a, "va"), (&link.b, "vb")] {
+        namespace.run(|| ns::sh_or_skip(&format!("tc qdisc add dev {device} root netem {what}")));
+    }
+}
+
+fn over(link: &Veth, pair: Pair, prepare: impl FnOnce(&Sock)) -> Connected {
+    let address = Veth::address_b(pair.ip(), 5001);
+    let (listener, _) = link.b.run(|| listening_at(pair.server, &address, 1));
+    prepare(&listener);
+    let client = Sock::open(pair.client);
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    Connected { client, server }
+}
+
+/// The size of the server's buffer after a transfer over a path of 40 ms.
+fn after_transfer(pair: Pair, prepare: impl FnOnce(&Sock)) -> (i32, i32) {
+    let link = Veth::make();
+    far(&link, "delay 20ms limit 10000");
+    let ends = over(&link, pair, prepare);
+    let before = rcvbuf(&ends.server);
+    let total = 4 << 20;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 33, total));
+    transfer::receive(&ends.server, 33, total);
+    sender.join();
+    (before, rcvbuf(&ends.server))
+}
+
+/// Dynamic right-sizing: the default buffer would let 64 KB go in a round trip.
+fn buffer__grows_for_a_fast_reader(pair: Pair) {
+    let (before, after) = after_transfer(pair, |_| {});
+    assert!(after > 2 * before, "{before} before, {after} after");
+}
+
+fn buffer__that_was_set_stays(pair: Pair) {
+    let (before, after) = after_transfer(pair, |listener| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 100_000)
+            .expect("SO_RCVBUF");
+    });
+    assert_eq!((before, after), (200_000, 200_000));
+}
+
+/// What does not fit comes again, and nothing is lost or comes twice.
+fn buffer__full_and_read_in_pieces(pair: Pair) {
+    let ends = connected_with(pair, |listener, _| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096)
+            .expect("SO_RCVBUF");
+    });
+    let total = 300_000;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 35, total));
+    let mut got = Stream::new(35);
+    let mut part = [0; 777];
+    loop {
+        match ends.server.recv(&mut part, 0).expect("recv") {
+            0 => break,
+            count => got.check(&part[..count]),
+        }
+    }
+    assert_eq!(got.position() as usize, total);
+    sender.join();
+}
+
+/// SO_RCVBUF made larger lets a sender go on that is stuck, at the latest with its next probe.
+fn buffer__made_larger_opens_the_window(pair: Pair) {
+    let ends = connected_with(pair, |listener, _| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4096)
+            .expect("SO_RCVBUF");
+    });
+    let total = 100_000;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 36, total));
+    wait::until("some has come", || ends.server.readable() > 1000);
+    ends.server
+        .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 1 << 20)
+        .expect("SO_RCVBUF");
+    transfer::receive(&ends.server, 36, total);
+    sender.join();
+}
+
+/// Segments out of order in a buffer that they fill: some are given up, and come again.
+fn reorder__small_buffer(pair: Pair) {
+    let link = Veth::make();
+    far(&link, "delay 2ms reorder 30% loss 2%");
+    let ends = over(&link, pair, |listener| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 16_384)
+            .expect("SO_RCVBUF");
+    });
+    let total = 300_000;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 37, total));
+    transfer::receive(&ends.server, 37, total);
+    sender.join();
+}
+
+fn reorder__a_reader_that_sleeps(pair: Pair) {
+    let link = Veth::make();
+    far(&link, "delay 2ms 1ms loss 3%");
+    let ends = over(&link, pair, |listener| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 32_768)
+            .expect("SO_RCVBUF");
+    });
+    let total = 200_000;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 38, total));
+    let mut got = Stream::new(38);
+    while (got.position() as usize) < total {
+        // As much as comes before the window is closed, or all there is.
+        let left = total - got.position() as usize;
+        wait::until("some has come", || ends.server.readable() >= left.min(8000));
+        let count = ends.server.readable();
+        got.check(&ends.server.recv_exact(count));
+    }
+    assert_eq!(ends.server.recv(&mut [0; 4], 0).expect("the end"), 0);
+    sender.join();
+}
+
+/// RFC 9293 section 3.8.6: "A TCP receiver SHOULD NOT shrink the window".
+fn shrink_window__is_off(stack: Stack) {
+    let path = ns::find_sysctl(stack, "tcp_shrink_window").expect("the setting");
+    assert_eq!(ns::sysctl(&path).expect("read"), "0");
+}
+
+/// A window that is taken back costs a peer some segments twice, and no bytes.
+fn shrink_window__loses_nothing(pair: Pair) {
+    let _home = ns::isolate();
+    let path = ns::find_sysctl(pair.server, "tcp_shrink_window").expect("the setting");
+    ns::set_sysctl(&path, "1");
+    let ends = connected_with(pair, |_, _| {});
+    let total = 1 << 20;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 39, total));
+    wait::until("much has come", || ends.server.readable() > 40_000);
+    let mut got = Stream::new(39);
+    let mut part = [0; 5000];
+    loop {
+        match ends.server.recv(&mut part, 0).expect("recv") {
+            0 => break,
+            count => got.check(&part[..count]),
+        }
+    }
+    assert_eq!(got.position() as usize, total);
+    sender.join();
+}
+
+/// SO_RCVLOWAT asks for more than the buffer can take: what there is must do (`tcp_rmem_pressure()`).
+fn lowat__a_nearly_full_buffer_is_readable(pair: Pair) {
+    let ends = connected_with(pair, |listener, _| {
+        listener
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUF, 8192)
+            .expect("SO_RCVBUF");
+    });
+    ends.server
+        .set(libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1 << 20)
+        .expect("SO_RCVLOWAT");
+    let total = 200_000;
+    let client = ends.client.try_clone();
+    let sender = thread::spawn(move || transfer::send(&client, 40, total));
+    ends.server.poll_wait(libc::POLLIN);
+    assert!(ends.server.readable() > 0);
+    transfer::receive(&ends.server, 40, total);
+    sender.join();
+}
