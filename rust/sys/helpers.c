@@ -120,6 +120,22 @@ void oxtcp_helper_sk_data_ready(struct sock *sk)
 	READ_ONCE(sk->sk_data_ready)(sk);
 }
 
+struct hlist_node *oxtcp_helper_sk_bind_node(struct sock *sk)
+{
+	return &sk->sk_bind_node;
+}
+
+struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node)
+{
+	return container_of(node, struct sock, sk_bind_node);
+}
+
+/* Nobody but a protocol looks at it. */
+struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk)
+{
+	return &sk->sk_send_head;
+}
+
 /*
  * Wakes writers if there is room, as sk_stream_write_space() does, which is
  * not exported. Also for those who have no lock: RCU keeps the struct socket,

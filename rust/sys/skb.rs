@@ -482,6 +482,7 @@ impl<S> Drop for SkBuff<S> {
 ///
 /// Null, or the first of a chain of packets that the list alone owns: `next` of each is the one behind it, null for
 /// the last; `prev` is the one before it, for the first the last. Their control blocks are [`Unread`]s.
+#[repr(transparent)]
 pub(super) struct PacketList(*mut bindings::sk_buff);
 
 impl PacketList {

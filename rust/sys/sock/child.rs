@@ -67,7 +67,7 @@ impl<P: Protocol> Drop for Child<P> {
 ///
 /// # Invariants
 ///
-/// From `head` to `tail` the sockets are linked by `next`, which belongs to the queue. For each the queue is what a
+/// From `head` to `tail` the sockets are linked by [`Sock::next`], which belongs to the queue. For each the queue is what a
 /// [`Child`] is.
 pub(crate) struct SockQueue<P: Protocol> {
     head: Option<NonNull<Sock<P>>>,
@@ -97,9 +97,9 @@ impl<P: Protocol> SockQueue<P> {
         // SAFETY: `Child` says that the socket is in no queue, so `next` is ours now; the tail
         // is in this queue.
         unsafe {
-            *raw.as_ref().next.get() = None;
+            raw.as_ref().set_next(None);
             match self.tail {
-                Some(tail) => *tail.as_ref().next.get() = Some(raw),
+                Some(tail) => tail.as_ref().set_next(Some(raw)),
                 None => self.head = Some(raw),
             }
         }
@@ -111,7 +111,7 @@ impl<P: Protocol> SockQueue<P> {
     pub(crate) fn pop(&mut self) -> Option<Child<P>> {
         let head = self.head?;
         // SAFETY: In the queue.
-        self.head = unsafe { *head.as_ref().next.get() };
+        self.head = unsafe { head.as_ref().next() };
         if self.head.is_none() {
             self.tail = None;
         }

@@ -62,22 +62,44 @@ pub(crate) use state::{Flag, SkState};
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
 /// * It holds its namespace, which has a `P::PerNet`; it is counted in `sockets_allocated`, and the drop of `P`'s
 ///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
-/// * `state`, `apart` and the flags of `entry` are protected by the socket lock.
-/// * Each packet in `apart` is charged to the socket.
+/// * `state`, `sk_send_head` and the flags of `entry` are protected by the socket lock.
+/// * `sk_send_head`, which is the protocol's, is a [`PacketList`] of packets that came out of order, each of them charged to the
+///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
 ///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
-/// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
-/// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
+/// * Its `sk_bind_node` is a [`Links`]: that is for the kernel's tables of bound sockets, in which ours are not.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
     inet: Opaque<bindings::inet_sock>,
     pub(super) entry: Entry,
-    next: UnsafeCell<Option<NonNull<Sock<P>>>>,
-    small_queue: Opaque<bindings::llist_node>,
     shared: P::Shared,
     state: UnsafeCell<P::State>,
-    /// Packets that came out of order.
-    apart: UnsafeCell<PacketList>,
+}
+
+/// What a socket has in the two words of `sk_bind_node`.
+///
+/// # Invariants
+///
+/// * `next` belongs to the [`SockQueue`] that holds the socket, if one does.
+/// * `small_queue` belongs to the list of `small_queue.rs` that the socket is in, if it is.
+#[repr(C)]
+struct Links {
+    next: *mut bindings::sock,
+    small_queue: bindings::llist_node,
+}
+
+const _: () = {
+    assert!(size_of::<Links>() == size_of::<bindings::hlist_node>());
+    assert!(align_of::<Links>() == align_of::<bindings::hlist_node>());
+};
+
+impl Links {
+    const NONE: Self = Self {
+        next: core::ptr::null_mut(),
+        small_queue: bindings::llist_node {
+            next: core::ptr::null_mut(),
+        },
+    };
 }
 
 // SAFETY: Sockets are shared between CPUs; what is not `Sync` is under the lock, see the invariants.
@@ -234,11 +256,11 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             bindings::oxtcp_helper_sock_lock_init(sk);
             (&raw mut (*at).entry).write(Entry::new(true));
-            (&raw mut (*at).next).write(UnsafeCell::new(None));
-            (&raw mut (*at).small_queue).write(Opaque::zeroed());
+            // INVARIANT: In no queue and in no list.
+            Self::links_of(sk).write(Links::NONE);
             (*sk).sk_tsq_flags = 0;
             (*sk).sk_write_space = Some(small_queue::write_space::<P>);
-            (&raw mut (*at).apart).write(UnsafeCell::new(PacketList::new()));
+            Self::apart_of(sk).write(PacketList::new());
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
             (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
             bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
@@ -265,7 +287,7 @@ impl<P: Protocol> Sock<P> {
         let this: *mut Self = sk.cast();
         // SAFETY: Promised by the caller. The packets' charges go back to the socket, which is there still.
         unsafe {
-            core::ptr::drop_in_place(&raw mut (*this).apart);
+            core::ptr::drop_in_place(Self::apart_of(sk));
             core::ptr::drop_in_place(&raw mut (*this).shared);
             core::ptr::drop_in_place(&raw mut (*this).state);
         }
@@ -316,7 +338,49 @@ impl<P: Protocol> Sock<P> {
 
     /// The socket's node in the lists of `small_queue.rs`.
     pub(super) fn small_queue(&self) -> *mut bindings::llist_node {
-        self.small_queue.get()
+        // SAFETY: The socket is valid; nothing is read or written here.
+        unsafe { &raw mut (*Self::links_of(self.as_ptr())).small_queue }
+    }
+
+    /// Where the socket's [`Links`] are.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a valid socket.
+    unsafe fn links_of(sk: *mut bindings::sock) -> *mut Links {
+        // SAFETY: Promised by the caller.
+        unsafe { bindings::oxtcp_helper_sk_bind_node(sk) }.cast()
+    }
+
+    /// Where the packets are that came out of order.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a valid socket.
+    unsafe fn apart_of(sk: *mut bindings::sock) -> *mut PacketList {
+        // SAFETY: Promised by the caller. A `PacketList` is the pointer that `sk_send_head` is.
+        unsafe { bindings::oxtcp_helper_sk_send_head(sk) }.cast()
+    }
+
+    /// The socket behind this one in its [`SockQueue`].
+    ///
+    /// # Safety
+    ///
+    /// The socket is in a queue that is the caller's.
+    unsafe fn next(&self) -> Option<NonNull<Self>> {
+        // SAFETY: Valid; the link is the queue's.
+        NonNull::new(unsafe { (*Self::links_of(self.as_ptr())).next }.cast())
+    }
+
+    /// Sets [`next`](Self::next).
+    ///
+    /// # Safety
+    ///
+    /// The socket is in a queue that is the caller's, or about to be; what is set is in the same queue.
+    unsafe fn set_next(&self, next: Option<NonNull<Self>>) {
+        let next = next.map_or(core::ptr::null_mut(), NonNull::as_ptr).cast();
+        // SAFETY: Valid; the link is the queue's.
+        unsafe { (*Self::links_of(self.as_ptr())).next = next };
     }
 
     /// The socket that a node belongs to.
@@ -327,8 +391,8 @@ impl<P: Protocol> Sock<P> {
     pub(super) unsafe fn of_small_queue(node: *mut bindings::llist_node) -> NonNull<Self> {
         // SAFETY: Promised by the caller: the node lies in a socket, and so is not null.
         unsafe {
-            let at = node.byte_sub(core::mem::offset_of!(Self, small_queue));
-            NonNull::new_unchecked(at.cast())
+            let links = node.byte_sub(core::mem::offset_of!(Links, small_queue));
+            NonNull::new_unchecked(bindings::oxtcp_helper_sk_of_bind_node(links.cast()).cast())
         }
     }
 }

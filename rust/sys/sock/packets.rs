@@ -146,8 +146,8 @@ impl<'a, P: Protocol> Locked<'a, P> {
     }
 
     fn apart(&mut self) -> &mut PacketList {
-        // SAFETY: Locked by the invariant; the borrow of `self` ends before the lock can be let go.
-        unsafe { &mut *self.sock().apart.get() }
+        // SAFETY: Valid, and locked by the invariant; the borrow of `self` ends before the lock can be let go.
+        unsafe { &mut *Sock::<P>::apart_of(self.sk()) }
     }
 }
 
