@@ -29,7 +29,7 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
         return;
     }
     let unread = sk.purge();
-    sk.state().rx_bytes = 0;
+    connection::set_rx_bytes(sk, 0);
     let linger = sk.sock().flag(Flag::Linger);
     let abort = linger && sk.sock().lingertime() == 0;
     connection::with(sk, |connection, cx| {
@@ -137,7 +137,7 @@ fn release(sk: &mut Sk<'_>) {
         sk.forget_local_port();
     }
     let shared = sock.shared();
-    shared.tx_bytes.store(0, kernel::sync::atomic::Relaxed);
+    shared.tx.set_bytes(0);
     shared.figures.clear();
     if sock.state() != SkState::CLOSE {
         sk.set_state(SkState::CLOSE);
@@ -188,8 +188,7 @@ pub(crate) fn disconnect(sk: &mut Owner<'_>) {
         release(sk);
     }
     sk.purge();
-    sk.state().rx_bytes = 0;
-    connection::publish_rx(sk);
+    connection::set_rx_bytes(sk, 0);
     sk.clear_remote();
     route::reset_route(sk);
     if !sk.is_address_bound() {

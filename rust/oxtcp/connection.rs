@@ -47,6 +47,7 @@ pub(crate) fn segment(
     };
     let most = receive_memory(sk.sock()).most;
     let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
+    let unread = rx_bytes(sk);
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
         return;
@@ -60,7 +61,7 @@ pub(crate) fn segment(
             room: packet.is_ok(),
             packet: facts,
             most,
-            unread: state.rx_bytes,
+            unread,
             lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
         },
         &mut state.flight,
@@ -105,8 +106,8 @@ pub(crate) fn segment(
 /// the engine decides.
 fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Charged<'a>, SkBuff> {
     let memory = receive_memory(sk.sock());
+    let unread = rx_bytes(sk);
     let state = sk.state();
-    let unread = state.rx_bytes;
     let Some(connection) = state.connection() else {
         return Err(skb);
     };
@@ -177,9 +178,8 @@ fn prune(sk: &mut Sk<'_>, came: SeqNum) {
 /// Puts a packet's unread bytes where readers find them.
 fn enqueue<'a>(sk: &mut Sk<'a>, skb: Charged<'a>, len: u32) {
     sk.queue(skb);
-    let state = sk.state();
-    state.rx_bytes = state.rx_bytes.saturating_add(len);
-    publish_rx(sk);
+    let bytes = rx_bytes(sk).saturating_add(len);
+    set_rx_bytes(sk, bytes);
 }
 
 /// Moves what is in order now from the out-of-order packets to the receive queue.
@@ -467,7 +467,7 @@ fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let unacked = connection
         .first_unacked_byte()
         .distance_to(connection.write_seq());
-    shared.tx_bytes.store(unacked as i32, Relaxed);
+    shared.tx.set_bytes(unacked);
     shared.figures.store(cx, connection);
     publish_unsent(sk);
 }
@@ -480,20 +480,20 @@ pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
     };
     let unsent = match &sk.state().role {
         Role::Connection(connection) => Unsent::of(connection.send_queue_not_sent(), lowat),
-        _ => 0,
+        _ => Unsent::NONE,
     };
-    let before = sk.sock().shared().unsent.load(Relaxed);
-    if before != unsent {
-        sk.sock().shared().unsent.store(unsent, Relaxed);
-        if before & !unsent != 0 {
-            sk.wake_writers();
-        }
+    if sk.sock().shared().tx.set_unsent(unsent) {
+        sk.wake_writers();
     }
 }
 
-/// Copies the receive queue's length for poll().
-pub(crate) fn publish_rx(sk: &mut Sk<'_>) {
-    let bytes = sk.state().rx_bytes.min(i32::MAX as u32) as i32;
+/// Bytes in the receive queue.
+pub(crate) fn rx_bytes(sk: &Sk<'_>) -> u32 {
+    sk.sock().shared().rx_bytes.load(Relaxed)
+}
+
+/// Sets [`rx_bytes`].
+pub(crate) fn set_rx_bytes(sk: &mut Sk<'_>, bytes: u32) {
     sk.sock().shared().rx_bytes.store(bytes, Relaxed);
 }
 

@@ -38,13 +38,26 @@ pub(crate) struct Figures {
 /// The copies. Written under the socket lock, one word after the other: a reader may see some of now and
 /// some of before.
 pub(crate) struct Published {
-    /// Kind and, above it, retransmissions.
+    /// Kind, retransmissions and the retransmission timeout in ticks, see [`Word`].
     timer: Atomic<i32>,
     /// When the timer goes off, in ticks of the monotonic clock.
     expires: Atomic<i32>,
-    rto_ticks: Atomic<i32>,
     cwnd: Atomic<i32>,
     ssthresh: Atomic<i32>,
+}
+
+/// Three small numbers in one word: 4 bits, 8 bits, and the rest, which is enough for any timeout there is.
+struct Word;
+
+impl Word {
+    const RETRANSMITS: u32 = 4;
+    const RTO: u32 = 12;
+    const RTO_MOST: u64 = (1 << (31 - Self::RTO)) - 1;
+
+    fn of(kind: i32, retransmits: u8, rto: u64) -> i32 {
+        let rto = rto.min(Self::RTO_MOST) as i32;
+        kind | (i32::from(retransmits) << Self::RETRANSMITS) | (rto << Self::RTO)
+    }
 }
 
 impl Published {
@@ -53,7 +66,6 @@ impl Published {
         Self {
             timer: zero(),
             expires: zero(),
-            rto_ticks: zero(),
             cwnd: Atomic::new(10),
             ssthresh: Atomic::new(-1),
         }
@@ -72,11 +84,10 @@ impl Published {
         };
         let mss = NonZeroU32::from(NonZeroU16::new(connection.mss()).unwrap_or(NonZeroU16::MIN));
         let ssthresh = connection.ssthresh();
+        let rto = connection.rto(cx.config).as_micros() / TICK;
         self.timer
-            .store(kind | i32::from(connection.retransmits()) << 8, Relaxed);
+            .store(Word::of(kind, connection.retransmits(), rto), Relaxed);
         self.expires.store(ticks(at), Relaxed);
-        self.rto_ticks
-            .store(ticks(connection.rto(cx.config).as_micros()), Relaxed);
         self.cwnd.store((connection.cwnd() / mss) as i32, Relaxed);
         let threshold = if ssthresh > i32::MAX as u32 {
             -1
@@ -88,7 +99,8 @@ impl Published {
 
     /// There is no timer any more.
     pub(crate) fn clear(&self) {
-        self.timer.store(0, Relaxed);
+        let rto = self.timer.load(Relaxed) >> Word::RTO;
+        self.timer.store(rto << Word::RTO, Relaxed);
     }
 
     /// The figures, and the timer as it is at this time.
@@ -96,15 +108,15 @@ impl Published {
         let now = (crate::sys::time::now_micros() / TICK) as i32;
         let timer = self.timer.load(Relaxed);
         let left = self.expires.load(Relaxed).wrapping_sub(now).max(0);
-        let kind = (timer & 0xff) as u8;
+        let kind = (timer & 0xf) as u8;
         (
             Timer {
                 kind,
                 ticks: if kind == 0 { 0 } else { left as u32 },
-                retransmits: (timer >> 8 & 0xff) as u8,
+                retransmits: ((timer >> Word::RETRANSMITS) & 0xff) as u8,
             },
             Figures {
-                rto_ticks: self.rto_ticks.load(Relaxed),
+                rto_ticks: timer >> Word::RTO,
                 cwnd: self.cwnd.load(Relaxed),
                 ssthresh: self.ssthresh.load(Relaxed),
             },

@@ -2,7 +2,7 @@
 
 //! poll() and its kin: what could be done without waiting. No lock is held, as in tcp_poll().
 
-use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::listener;
 use crate::protocol::{Shared, Socket};
@@ -16,32 +16,74 @@ const ERR: u32 = 0x0008;
 const HUP: u32 = 0x0010;
 const RDHUP: u32 = 0x2000;
 
-/// What [`Shared::unsent`](crate::protocol::Shared::unsent) says: a copy for those who have no lock.
-pub(crate) struct Unsent;
+/// Whether more may be written as far as TCP_NOTSENT_LOWAT goes, in two bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unsent(u32);
 
 impl Unsent {
+    /// Nothing waits.
+    pub(crate) const NONE: Self = Self(0);
     /// So much waits that a writer is to wait.
-    const FULL: i32 = 1;
+    const FULL: u32 = 1;
     /// So much waits that who waits already is not woken, and poll() does not tell of room.
-    const NOT_WORTH_WAKING: i32 = 2;
+    const NOT_WORTH_WAKING: u32 = 2;
 
     /// For `bytes` that were never sent, of which `lowat` are too many (`tcp_stream_memory_free()`: to wake a writer there must be
     /// room for as much again).
-    pub(crate) fn of(bytes: u32, lowat: u32) -> i32 {
+    pub(crate) fn of(bytes: u32, lowat: u32) -> Self {
         let full = match bytes >= lowat {
             true => Unsent::FULL,
             false => 0,
         };
         match bytes.saturating_mul(2) >= lowat {
-            true => full | Unsent::NOT_WORTH_WAKING,
-            false => full,
+            true => Self(full | Unsent::NOT_WORTH_WAKING),
+            false => Self(full),
         }
+    }
+}
+
+/// Copies of how much there is to send, in one word: bytes not acknowledged, and below them an [`Unsent`]. Written under the
+/// socket lock.
+pub(crate) struct SendQueue(Atomic<u32>);
+
+impl SendQueue {
+    const SHIFT: u32 = 2;
+    /// No send buffer holds more ([`connection::MAX_SEND_BUFFER`]), but for a byte.
+    const MOST: u32 = u32::MAX >> Self::SHIFT;
+
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Bytes not acknowledged.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.load(Relaxed) >> Self::SHIFT
+    }
+
+    fn unsent(&self) -> Unsent {
+        Unsent(self.0.load(Relaxed) & !(u32::MAX << Self::SHIFT))
+    }
+
+    /// Sets [`bytes`](Self::bytes).
+    pub(crate) fn set_bytes(&self, bytes: u32) {
+        let bytes = bytes.min(Self::MOST) << Self::SHIFT;
+        self.0.store(bytes | self.unsent().0, Relaxed);
+    }
+
+    /// Sets what TCP_NOTSENT_LOWAT allows. Says whether that is more than before.
+    pub(crate) fn set_unsent(&self, unsent: Unsent) -> bool {
+        let before = self.unsent();
+        if before != unsent {
+            let bytes = self.0.load(Relaxed) & (u32::MAX << Self::SHIFT);
+            self.0.store(bytes | unsent.0, Relaxed);
+        }
+        before.0 & !unsent.0 != 0
     }
 }
 
 /// The rule of TCP_NOTSENT_LOWAT. The send buffer's size is looked at by the socket layer.
 pub(crate) fn has_send_room(shared: &Shared, wake: bool) -> bool {
-    let unsent = shared.unsent.load(Relaxed);
+    let Unsent(unsent) = shared.tx.unsent();
     match wake {
         true => unsent & Unsent::NOT_WORTH_WAKING == 0,
         false => unsent & Unsent::FULL == 0,
@@ -63,7 +105,7 @@ pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
         mask |= IN | RDHUP;
     }
     if state != SkState::SYN_SENT && state != SkState::SYN_RECV {
-        let readable = usize::try_from(sk.shared().rx_bytes.load(Relaxed)).unwrap_or(0);
+        let readable = sk.shared().rx_bytes.load(Relaxed) as usize;
         // A buffer that is nearly full gets no fuller: what there is must do (tcp_rmem_pressure()).
         let rcvbuf = sk.rcvbuf();
         let pressed = readable > 0 && sk.rmem() > rcvbuf.saturating_sub(rcvbuf >> 3);

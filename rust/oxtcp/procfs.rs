@@ -149,14 +149,10 @@ impl Row {
     fn of_socket(sock: &Socket) -> Self {
         let state = sock.state();
         let shared = sock.shared();
-        let count = |word: i32| u32::try_from(word).unwrap_or(0);
         let (tx, rx) = if state == SkState::LISTEN {
             (0, listener::waiting(sock))
         } else {
-            (
-                count(shared.tx_bytes.load(Relaxed)),
-                count(shared.rx_bytes.load(Relaxed)),
-            )
+            (shared.tx.bytes(), shared.rx_bytes.load(Relaxed))
         };
         let (timer, mut figures) = shared.figures.load();
         if state == SkState::LISTEN {

@@ -13,6 +13,7 @@ use crate::figures::Published;
 use crate::half_open::{HalfOpens, Mini};
 use crate::listener::AcceptQueue;
 use crate::namespace::Namespace;
+use crate::poll::SendQueue;
 use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
 use crate::sys::errno::eprotonosupport;
@@ -45,14 +46,13 @@ pub(crate) struct Shared {
     pub(crate) accept: SpinLockBh<Option<KBox<AcceptQueue>>>,
     /// Half-open connections of a listener.
     pub(crate) half_open: HalfOpens,
-    /// Copies for poll() and `/proc`, written under the socket lock: bytes to read,
-    pub(crate) rx_bytes: Atomic<i32>,
-    /// bytes not acknowledged,
-    pub(crate) tx_bytes: Atomic<i32>,
-    /// whether more may be written as far as TCP_NOTSENT_LOWAT goes ([`poll::Unsent`]),
-    pub(crate) unsent: Atomic<i32>,
+    /// Bytes in the receive queue. Written under the socket lock, as what follows; read also without, by poll() and
+    /// `/proc`.
+    pub(crate) rx_bytes: Atomic<u32>,
     /// The last ICMP "too big" that the timer has not yet looked after ([`icmp::TooBig`]), or 0.
     pub(crate) too_big: Atomic<i64>,
+    /// Copies: what is not acknowledged and what was never sent,
+    pub(crate) tx: SendQueue,
     /// and the rest.
     pub(crate) figures: Published,
 }
@@ -70,8 +70,6 @@ pub(crate) struct State {
     pub(crate) port: Option<PortRef>,
     /// Options set before there was a connection, and for those that a listener will make.
     pub(crate) options: SocketOptions,
-    /// Bytes in the receive queue.
-    pub(crate) rx_bytes: u32,
     /// What the last ICMP error about the connection said.
     pub(crate) unreachable: Unreachable,
     /// Counted among the namespace's orphans.
@@ -213,9 +211,8 @@ impl Protocol for Tcp {
             accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
             half_open: HalfOpens::new(),
             rx_bytes: Atomic::new(0),
-            tx_bytes: Atomic::new(0),
-            unsent: Atomic::new(0),
             too_big: Atomic::new(0),
+            tx: SendQueue::new(),
             figures: Published::new(),
         })
     }
@@ -228,7 +225,6 @@ impl Protocol for Tcp {
             flight: FlightBox(None),
             port: None,
             options: SocketOptions::default(),
-            rx_bytes: 0,
             unreachable: Unreachable::Host,
             orphan: false,
             notsent_lowat: 0,

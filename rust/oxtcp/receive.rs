@@ -56,7 +56,7 @@ pub(crate) fn receive(
 /// long as there is something finds it.
 fn bytes_left(sk: &mut Owner<'_>) -> i32 {
     let end = u32::from(sk.sock().flag(Flag::Done));
-    i32::try_from(sk.state().rx_bytes.saturating_add(end)).unwrap_or(i32::MAX)
+    i32::try_from(connection::rx_bytes(sk).saturating_add(end)).unwrap_or(i32::MAX)
 }
 
 fn receive_all(
@@ -75,7 +75,7 @@ fn receive_all(
     let mut taken: usize = 0;
     while copied < len {
         let skip = if peek { copied } else { 0 };
-        let available = (sk.state().rx_bytes as usize).saturating_sub(skip);
+        let available = (connection::rx_bytes(sk) as usize).saturating_sub(skip);
         if available > 0 {
             let want = available.min(len.saturating_sub(copied));
             let got = if discard {
@@ -108,7 +108,7 @@ fn receive_all(
         }
         made_room(sk, &mut taken);
         let waited = sk.wait(&mut timeo, false, |sk| {
-            sk.state().rx_bytes as usize > skip || is_over(sk)
+            connection::rx_bytes(sk) as usize > skip || is_over(sk)
         });
         if let Err(error) = waited {
             if copied == 0 {
@@ -154,9 +154,8 @@ fn is_over(sk: &Sk<'_>) -> bool {
 /// Takes `len` bytes off the receive queue.
 fn take(sk: &mut Owner<'_>, len: usize) {
     sk.consume(len);
-    let state = sk.state();
-    state.rx_bytes = state.rx_bytes.saturating_sub(len as u32);
-    connection::publish_rx(sk);
+    let left = connection::rx_bytes(sk).saturating_sub(len as u32);
+    connection::set_rx_bytes(sk, left);
 }
 
 /// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace.
@@ -168,8 +167,9 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     let memory = connection::receive_memory(sk.sock());
     let config = output::namespace(sk.sock()).config();
     let cx = context(&config);
+    let unread = connection::rx_bytes(sk);
     let state = sk.state();
-    let (unread, held) = (state.rx_bytes, state.reorder.as_deref());
+    let held = state.reorder.as_deref();
     let Role::Connection(connection) = &mut state.role else {
         return;
     };
@@ -189,7 +189,7 @@ pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
     let bytes = match command {
         SIOCINQ => match state {
             SkState::SYN_SENT | SkState::SYN_RECV => 0,
-            _ => sk.state().rx_bytes,
+            _ => connection::rx_bytes(sk),
         },
         SIOCOUTQ => sk.state().connection().map_or(0, |c| c.send_queue()),
         SIOCOUTQNSD => sk

@@ -43,16 +43,13 @@ struct Piece {
 ///
 /// * `slots.len()` is 0 or a power of two; the pieces are in the `count` slots from `head` on, modulo that, and the
 ///   other slots are empty.
-/// * Each piece begins where the one before it ends; `start` lies in the first one, or is its start when there
-///   is none; `len` bytes from `start` on are there.
+/// * Each piece begins where the one before it ends, and none is empty.
 pub(crate) struct SendBuffer {
     slots: KVVec<Option<Piece>>,
     head: u32,
     count: u32,
     /// The piece, counted from the first, that the last burst ended in: where the next one is looked for first.
     cursor: u32,
-    start: SeqNum,
-    len: u32,
     /// Bytes of the last chunk, as far as it has not been sent: see [`room_in_chunk`](Self::room_in_chunk).
     chunk: u16,
     /// Pieces of it.
@@ -69,8 +66,6 @@ impl SendBuffer {
             head: 0,
             count: 0,
             cursor: 0,
-            start: SeqNum::new(0),
-            len: 0,
             chunk: 0,
             chunk_pieces: 0,
             bounded: false,
@@ -121,10 +116,6 @@ impl SendBuffer {
             }
             None => 0,
         };
-        if self.len == 0 {
-            self.start = seq;
-        }
-        self.len = self.len.saturating_add(len);
         self.chunk = u32::from(self.chunk)
             .saturating_add(len)
             .min(u32::from(u16::MAX)) as u16;
@@ -162,17 +153,19 @@ impl SendBuffer {
 
     /// Lets go of all bytes before `seq`; returns what they cost, their number included.
     pub(crate) fn release(&mut self, seq: SeqNum) -> u32 {
-        if self.len == 0 || !self.start.before(seq) {
-            return 0;
-        }
-        let released = self.start.distance_to(seq).min(self.len);
-        self.start = self.start.add(released);
-        self.len = self.len.saturating_sub(released);
-        let mut gone: u32 = 0;
-        while self
-            .first()
-            .is_some_and(|first| first.end().before_eq(self.start))
-        {
+        let (mut released, mut gone): (u32, u32) = (0, 0);
+        while let Some(first) = self.first_mut() {
+            if !first.start.before(seq) {
+                break;
+            }
+            let here = first.start.distance_to(seq).min(first.bytes.len());
+            released = released.saturating_add(here);
+            if here < first.bytes.len() {
+                // INVARIANT: It ends where it did, and something is left of it.
+                first.bytes.skip(here);
+                first.start = seq;
+                break;
+            }
             self.pop();
             gone = gone.saturating_add(1);
         }
@@ -187,7 +180,7 @@ impl SendBuffer {
 
     /// Lets go of everything; returns what it cost.
     pub(crate) fn clear(&mut self) -> u32 {
-        let cost = self.len.saturating_add(self.count.saturating_mul(UPKEEP));
+        let cost = self.len().saturating_add(self.count.saturating_mul(UPKEEP));
         *self = Self::new();
         cost
     }
@@ -224,7 +217,7 @@ impl SendBuffer {
 
     /// The piece that `seq` is in, counted from the first.
     fn find(&self, seq: SeqNum) -> Option<u32> {
-        if seq.before(self.start) || self.start.distance_to(seq) >= self.len {
+        if seq.before(self.get(0)?.start) {
             return None;
         }
         let has = |index: u32| {
@@ -262,8 +255,21 @@ impl SendBuffer {
         self.slots.get(self.slot(index))?.as_ref()
     }
 
-    fn first(&self) -> Option<&Piece> {
-        self.get(0)
+    fn first_mut(&mut self) -> Option<&mut Piece> {
+        if self.count == 0 {
+            return None;
+        }
+        let at = self.slot(0);
+        self.slots.get_mut(at)?.as_mut()
+    }
+
+    /// Bytes in the buffer.
+    fn len(&self) -> u32 {
+        let last = self.count.checked_sub(1).and_then(|index| self.get(index));
+        match (self.get(0), last) {
+            (Some(first), Some(last)) => first.start.distance_to(last.end()),
+            _ => 0,
+        }
     }
 
     fn last_mut(&mut self) -> Option<&mut Piece> {

@@ -56,6 +56,14 @@ impl PageFragment {
         }
     }
 
+    /// Lets go of the first `bytes` of them, or of all.
+    pub(crate) fn skip(&mut self, bytes: u32) {
+        let bytes = bytes.min(self.len);
+        // INVARIANT: The end stays where it is, and the beginning does not pass it.
+        self.offset = self.offset.wrapping_add(bytes);
+        self.len = self.len.wrapping_sub(bytes);
+    }
+
     pub(super) fn page(&self) -> *mut bindings::page {
         self.page.as_ptr()
     }
