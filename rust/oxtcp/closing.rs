@@ -5,7 +5,7 @@
 use oxtcp_engine::FlightMemory;
 
 use crate::namespace::Namespace;
-use crate::protocol::{Owner, Role, Sk, Tcp};
+use crate::protocol::{Idle, Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
 use crate::sys::errno::econnreset;
 use crate::sys::route;
@@ -125,7 +125,7 @@ fn release(sk: &mut Sk<'_>) {
     sk.stop_timer();
     sk.purge_apart();
     let state = sk.state();
-    state.role = Role::Idle;
+    state.role = Role::Idle(Idle::new(state.options()));
     state.reorder = None;
     state.flight.release();
     let unsent = state.send.clear();

@@ -12,7 +12,7 @@ use crate::half_open::Mini;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::BindAddr;
-use crate::protocol::{Owner, Role, Sk};
+use crate::protocol::{Idle, Owner, Role, Sk};
 use crate::sys::errno::{eaddrnotavail, eisconn, enetunreach};
 use crate::sys::netfilter::Family;
 use crate::sys::proto::PeerAddress;
@@ -65,7 +65,7 @@ fn bind_addr(sk: &Sk<'_>, ip: [u8; 16]) -> BindAddr {
 /// EISCONN, EADDRNOTAVAIL (no port is free, or the pair of ends is in use), ENETUNREACH, EHOSTUNREACH
 /// and the like by routing, EINVAL for a link-local address without an interface.
 pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
-    if !matches!(sk.state().role, Role::Idle) {
+    if !matches!(sk.state().role, Role::Idle(_)) {
         return Err(eisconn());
     }
     let had_port = sk.state().port.is_some();
@@ -76,7 +76,8 @@ pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         if sk.sock().state() != SkState::CLOSE {
             sk.set_state(SkState::CLOSE);
         }
-        sk.state().role = Role::Idle;
+        let options = sk.state().options();
+        sk.state().role = Role::Idle(Idle::new(options));
         sk.clear_remote();
         route::reset_route(sk);
         if !had_port {

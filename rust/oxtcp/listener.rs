@@ -18,7 +18,7 @@ use crate::input::Arrival;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
-use crate::protocol::{CallOptions, Owner, Role, Sk, Socket, Tcp};
+use crate::protocol::{CallOptions, Idle, Owner, Role, Sk, Socket, Tcp};
 use crate::sys::errno::eaddrinuse;
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
@@ -81,13 +81,13 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
         return Err(EINVAL);
     }
     match (sock.state(), &sk.state().role) {
-        (SkState::LISTEN, Role::Listener) => {
+        (SkState::LISTEN, Role::Listener(_)) => {
             if let Some(accept) = &mut *sock.shared().accept.lock() {
                 accept.backlog = backlog;
             }
             return Ok(());
         }
-        (SkState::CLOSE, Role::Idle) => {}
+        (SkState::CLOSE, Role::Idle(_)) => {}
         _ => return Err(EINVAL),
     }
     let bound_here = sk.state().port.is_none();
@@ -104,7 +104,7 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
 fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
     let sock = sk.sock();
     let state = sk.state();
-    let options = state.options;
+    let options = state.options();
     let port = state.port.as_ref().ok_or(EINVAL)?;
     port.start_listen()?;
     let number = port.port();
@@ -125,7 +125,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
     };
     *sock.shared().accept.lock() = Some(accept);
     sk.set_state(SkState::LISTEN);
-    sk.state().role = Role::Listener;
+    sk.state().role = Role::Listener(options);
     let local = Endpoint {
         ip: sk.bound_ip(),
         port: number,
@@ -144,7 +144,8 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
     let namespace = output::namespace(sock);
     namespace.table.remove(sk);
     sk.set_state(SkState::CLOSE);
-    sk.state().role = Role::Idle;
+    let options = sk.state().options();
+    sk.state().role = Role::Idle(Idle::new(options));
     if let Some(port) = &sk.state().port {
         port.stop_listen();
     }
@@ -303,7 +304,7 @@ pub(crate) fn complete(
             let _ = sk.bind_scope(path_oif(listener, &key, 0));
         }
         sk.state().port = Some(port);
-        sk.state().options = options;
+        sk.state().role = Role::Idle(Idle::new(options));
         sk.state().set_calls(calls);
         let family = sk.wire_family();
         let route = route::route_socket(sk);
@@ -322,7 +323,7 @@ pub(crate) fn complete(
         match guard.replace_with(&namespace.table, sk) {
             Ok(_) => listener.shared().half_open.leave(life),
             Err(_) => {
-                sk.state().role = Role::Idle;
+                sk.state().role = Role::Idle(Idle::new(options));
                 sk.set_state(SkState::CLOSE);
                 sk.disown(child);
                 closing::discard(sk);
@@ -366,7 +367,7 @@ pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
     let keepalive = sk.sock().flag(Flag::KeepOpen);
     SocketOptions {
         keepalive,
-        ..sk.state().options
+        ..sk.state().options()
     }
 }
 

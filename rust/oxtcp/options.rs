@@ -18,7 +18,7 @@ use crate::output;
 use crate::protocol::{Owner, Role};
 use crate::sys::bindings;
 use crate::sys::errno::enoprotoopt;
-use crate::sys::sock::SkState;
+use crate::sys::sock::Flag;
 use crate::sys::user::{OptionAnswer, OptionValue};
 
 /// Seconds that a keepalive time or interval may have at most (`MAX_TCP_KEEPIDLE`).
@@ -101,7 +101,10 @@ pub(crate) fn allows_ip_option(level: u32, name: u32) -> bool {
 /// A SOL_SOCKET option has been set: what depends on it follows.
 pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
     match name {
-        bindings::SO_KEEPALIVE => apply(sk),
+        bindings::SO_KEEPALIVE => {
+            let options = sk.state().options();
+            apply(sk, options);
+        }
         bindings::SO_REUSEADDR => {
             let reuse = sk.sock().reuse();
             if let Some(port) = &sk.state().port {
@@ -156,8 +159,11 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         let mut text = [0; CONGESTION_NAME];
         let len = value.name(&mut text)?;
         let algorithm = text.get(..len).and_then(Algorithm::from_name);
-        sk.state().options.congestion_control = Some(algorithm.ok_or(ENOENT)?);
-        apply(sk);
+        let options = SocketOptions {
+            congestion_control: Some(algorithm.ok_or(ENOENT)?),
+            ..sk.state().options()
+        };
+        apply(sk, options);
         return Ok(());
     }
     let value = match name {
@@ -190,9 +196,14 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
                 odd if odd & 1 != 0 => QuickAck::On,
                 _ => QuickAck::Once,
             };
-            sk.state().options.interactive = quick == QuickAck::Off;
-            if !tell_listener(sk) {
+            if sk.state().connection().is_some() {
                 connection::with(sk, |connection, cx| connection.set_quick_ack(cx, quick));
+            } else {
+                let options = SocketOptions {
+                    interactive: quick == QuickAck::Off,
+                    ..sk.state().options()
+                };
+                apply(sk, options);
             }
             return Ok(());
         }
@@ -207,7 +218,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         }
         _ => return Err(enoprotoopt()),
     };
-    let options = &mut sk.state().options;
+    let mut options = sk.state().options();
     let within = |most: i32| (1..=most).contains(&value).then_some(value).ok_or(EINVAL);
     match name {
         bindings::TCP_NODELAY => options.nodelay = value != 0,
@@ -240,7 +251,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
             options.user_timeout = NonZeroU32::new(milliseconds);
         }
     }
-    apply(sk);
+    apply(sk, options);
     if name == bindings::TCP_NODELAY && value != 0 {
         connection::with(sk, |connection, _| connection.set_nodelay(true));
     }
@@ -251,7 +262,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
 pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();
-    let options: SocketOptions = state.options;
+    let options = state.options();
     if name == bindings::TCP_CONGESTION {
         let running = state
             .connection()
@@ -304,23 +315,32 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
 }
 
 /// Brings the options to the connection, or to those that the listener will make.
-fn apply(sk: &mut Owner<'_>) {
-    if tell_listener(sk) {
-        return;
+fn apply(sk: &mut Owner<'_>, options: SocketOptions) {
+    match &mut sk.state().role {
+        Role::Idle(idle) => idle.options = options,
+        Role::Listener(kept) => {
+            *kept = options;
+            tell_listener(sk);
+        }
+        Role::Connection(_) => {
+            let keepalive = sk.sock().flag(Flag::KeepOpen);
+            let options = SocketOptions {
+                keepalive,
+                ..options
+            };
+            connection::with(sk, |connection, cx| connection.set_options(cx, options));
+        }
     }
-    let options = crate::listener::options_of(sk);
-    connection::with(sk, |connection, cx| connection.set_options(cx, options));
 }
 
-/// What is set on a listener is its connections' from then on. Whether it is one.
-fn tell_listener(sk: &mut Owner<'_>) -> bool {
-    if sk.sock().state() != SkState::LISTEN {
-        return false;
+/// What is set on a listener is its connections' from then on.
+fn tell_listener(sk: &mut Owner<'_>) {
+    if !matches!(sk.state().role, Role::Listener(_)) {
+        return;
     }
     let options = crate::listener::options_of(sk);
     let calls = sk.state().calls();
     if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
         accept.set_options(options, calls);
     }
-    true
 }

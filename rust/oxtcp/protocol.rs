@@ -68,8 +68,6 @@ pub(crate) struct State {
     pub(crate) flight: FlightBox,
     /// The hold on the local port.
     pub(crate) port: Option<PortRef>,
-    /// Options set before there was a connection, and for those that a listener will make.
-    pub(crate) options: SocketOptions,
     /// What the last ICMP error about the connection said.
     pub(crate) unreachable: Unreachable,
     /// Counted among the namespace's orphans.
@@ -104,9 +102,22 @@ pub(crate) enum Unreachable {
 #[expect(clippy::large_enum_variant)]
 pub(crate) enum Role {
     /// New, bound, or done.
-    Idle,
-    Listener,
+    Idle(Idle),
+    /// With the options that its connections begin with.
+    Listener(SocketOptions),
     Connection(Connection),
+}
+
+/// A socket without a connection.
+pub(crate) struct Idle {
+    /// What the next one begins with.
+    pub(crate) options: SocketOptions,
+}
+
+impl Idle {
+    pub(crate) fn new(options: SocketOptions) -> Self {
+        Self { options }
+    }
 }
 
 /// Memory for a connection's data in flight, made when the engine asks for it. Any context.
@@ -160,6 +171,15 @@ impl FlightMemory for SendMemory<'_> {
 }
 
 impl State {
+    /// The options that the program has set, SO_KEEPALIVE perhaps not among them.
+    pub(crate) fn options(&self) -> SocketOptions {
+        match &self.role {
+            Role::Idle(idle) => idle.options,
+            Role::Listener(options) => *options,
+            Role::Connection(connection) => *connection.options(),
+        }
+    }
+
     /// The options that only the calls on the socket look at.
     pub(crate) fn calls(&self) -> CallOptions {
         CallOptions {
@@ -219,12 +239,11 @@ impl Protocol for Tcp {
 
     fn new_state() -> State {
         State {
-            role: Role::Idle,
+            role: Role::Idle(Idle::new(SocketOptions::default())),
             send: SendBuffer::new(),
             reorder: None,
             flight: FlightBox(None),
             port: None,
-            options: SocketOptions::default(),
             unreachable: Unreachable::Host,
             orphan: false,
             notsent_lowat: 0,
