@@ -188,7 +188,7 @@ impl Connection {
         };
         if segment.header.ack != link.snd_nxt {
             // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>."
-            self.owe_stray_reset(segment.header.ack);
+            self.reset_sender(segment.header.ack);
             return false;
         }
         let rtt = link.stamp_rtt(cx, segment);
@@ -272,9 +272,11 @@ impl Connection {
             }
             return Payload::None;
         };
-        // RFC 1122 section 4.2.2.13: data for a user who has closed. "Send a RST to show that data was lost".
+        // RFC 1122 section 4.2.2.13: data for a user who has closed. "Send a RST to show that data was lost". As in Linux, and
+        // as from CLOSED, it has the number that the segment acknowledges, which is the one that the peer expects.
         if orphan && segment.payload_len != 0 && segment.payload().end().after(link.rcv_nxt) {
-            self.reset(None);
+            self.die(None);
+            self.reset_sender(segment.header.ack);
             return Payload::None;
         }
         let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, rto, segment, rx);

@@ -2,8 +2,11 @@
 
 //! Closing, aborting, and the end of a connection (RFC 9293 sections 3.6 and 3.10.4 to 3.10.5).
 
+use core::mem;
+
 use super::event::{Error, Event};
 use super::link::Owed;
+use super::pacing::Pacer;
 use super::phase::{Parts, Phase};
 use super::state::{Input, State};
 use super::timers::TimerKind;
@@ -111,7 +114,7 @@ impl Connection {
         }
         self.phase.advance(Input::Die);
         self.timers.clear_all();
-        self.status.clear(Status::STRAY);
+        self.status.clear(Status::RESET);
         if error.is_some() {
             self.error = error;
             self.events.insert(Event::Error);
@@ -121,10 +124,11 @@ impl Connection {
 
     /// The reset that is owed to the peer, or to the sender of an impossible acknowledgment.
     pub(super) fn poll_reset(&mut self, cx: &Context<'_>) -> Option<Transmit> {
-        if self.status.has(Status::STRAY) {
-            self.status.clear(Status::STRAY);
+        if self.status.has(Status::RESET) {
+            self.status.clear(Status::RESET);
             // <SEQ=SEG.ACK><CTL=RST>
-            return Some(reset(self.stray, SeqNum::new(0), Flags::RST, None));
+            let number = mem::replace(&mut self.pacer, Pacer::NONE).number();
+            return Some(reset(number, SeqNum::new(0), Flags::RST, None));
         }
         match &mut self.phase {
             Phase::Closed(closed) if closed.reset_owed => {

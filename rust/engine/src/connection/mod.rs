@@ -100,10 +100,8 @@ pub struct Connection {
     phase: Phase,
     timers: Timers,
     options: SocketOptions,
-    /// An acknowledgment of something never sent came before the connection was established: its sender is
-    /// answered with a reset of this number, if [`Status::STRAY`] says so.
-    stray: SeqNum,
     events: Events,
+    /// Or the number of the reset that [`Status::RESET`] owes: in states that send no data.
     pacer: Pacer,
     error: Option<Error>,
     /// An ICMP error that did not end the connection; it explains a timeout.
@@ -122,8 +120,9 @@ impl Status {
     const IDLE: Status = Status(2);
     /// Data has had to wait for its time, and there has been some ever since.
     const HELD: Status = Status(4);
-    /// A reset is owed for a stray acknowledgment.
-    const STRAY: Status = Status(8);
+    /// The sender of a segment is answered with a reset of the number that it acknowledges: because we never sent that, before
+    /// the connection was established, or because nobody is left to hear of its data.
+    const RESET: Status = Status(8);
     /// In SYN-RECEIVED: the SYN-ACK is to be sent (simultaneous open, or its retransmission).
     const SYN_ACK: Status = Status(16);
     /// In SYN-RECEIVED: the user is done already, a FIN follows as soon as the connection is established.
@@ -143,24 +142,23 @@ impl Status {
 }
 
 impl Connection {
+    /// Owes the answer `<SEQ=SEG.ACK><CTL=RST>`.
+    fn reset_sender(&mut self, ack: SeqNum) {
+        self.status.set(Status::RESET);
+        self.pacer = Pacer::of_number(ack);
+    }
+
     fn new(phase: Phase, options: SocketOptions) -> Self {
         Connection {
             phase,
             timers: Timers::new(),
             options,
-            stray: SeqNum::new(0),
             events: Events::NONE,
             pacer: Pacer::NONE,
             error: None,
             soft_error: None,
             status: Status(0),
         }
-    }
-
-    /// See [`Connection::stray`].
-    fn owe_stray_reset(&mut self, number: SeqNum) {
-        self.stray = number;
-        self.status.set(Status::STRAY);
     }
 
     // The network's side.

@@ -339,7 +339,7 @@ impl Connection {
         let acks = flags.ack() && segment.header.ack == open.iss.add(1);
         if flags.ack() && !acks {
             if !flags.rst() {
-                self.owe_stray_reset(segment.header.ack);
+                self.reset_sender(segment.header.ack);
             }
             return Payload::None;
         }

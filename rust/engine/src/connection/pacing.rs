@@ -6,11 +6,14 @@
 //! As with Linux's own pacing (`tcp_pacing_check`), data waits in the engine until it may go, and the connection's deadline says
 //! when. A repetition that the retransmission timer asks for does not wait, nor does anything without data.
 
+use core::num::NonZeroU32;
+
 use super::send::Force;
 use super::timers::{Mark, TimerKind};
 use super::{Connection, Mode, Status};
 use crate::context::Context;
 use crate::flight::FlightMemory;
+use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, Transmit};
 
@@ -36,6 +39,16 @@ pub(super) struct Pacer(Option<Mark>);
 
 impl Pacer {
     pub(super) const NONE: Pacer = Pacer(None);
+
+    /// In place of a mark, a sequence number: the word is also used where nothing is paced.
+    pub(super) fn of_number(number: SeqNum) -> Self {
+        Pacer(NonZeroU32::new(number.get()).map(Mark::from_micros))
+    }
+
+    /// What [`of_number`](Self::of_number) was given.
+    pub(super) fn number(self) -> SeqNum {
+        SeqNum::new(self.0.map_or(0, Mark::get))
+    }
 
     /// How long what is to be sent has to wait. `idle` is the time since the last sending: a mark of long ago means nothing.
     fn wait(self, now: Instant, idle: Duration) -> Option<Duration> {
@@ -104,6 +117,10 @@ impl Connection {
     ) -> Option<Transmit> {
         if self.status.has(Status::IDLE) {
             return None;
+        }
+        if self.status.has(Status::RESET) {
+            // The reset comes before all else.
+            return self.poll_with(cx, None, flight);
         }
         let rate = self.pacing_rate().min(bound);
         let idle = self.phase.sender().map_or(LONGEST, |snd| snd.idle(cx));

@@ -847,7 +847,11 @@ impl Sender {
     }
 
     /// The persist timer expired: send what fits, or a probe.
-    pub(super) fn on_persist(&mut self, link: &mut Link) {
+    pub(super) fn on_persist(&mut self, cx: &Context<'_>, link: &mut Link) {
+        if self.persisted == 0 {
+            // A user's timeout counts from here, as Linux's (icsk_probes_tstamp).
+            self.waiting_since = Tick::new(cx.now);
+        }
         self.persisted = self.persisted.saturating_add(1);
         link.probes = link.probes.saturating_add(1);
         if self.usable(link) > 0 {

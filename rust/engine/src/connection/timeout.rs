@@ -147,7 +147,7 @@ impl Connection {
             self.give_up();
             return;
         }
-        snd.on_persist(link);
+        snd.on_persist(cx, link);
         snd.arm_persist(cx, &mut self.timers);
     }
 

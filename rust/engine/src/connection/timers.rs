@@ -198,6 +198,11 @@ impl Mark {
         Mark(NonZeroU32::MIN | now.as_micros() as u32)
     }
 
+    /// The mark of these microseconds.
+    pub(super) const fn from_micros(micros: NonZeroU32) -> Self {
+        Mark(micros)
+    }
+
     /// The microseconds.
     pub(super) fn get(self) -> u32 {
         self.0.get()
