@@ -21,7 +21,10 @@ pub struct RtoLimits {
 ///
 /// Karn's rule (RFC 6298 section 3) is the caller's: a sample comes from a segment that was sent once, or from
 /// a timestamp echo ([`timestamp_rtt`]).
+///
+/// Packed, so that the two bytes behind it are of use to whoever holds one: a connection is counted in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(Rust, packed(2))]
 pub struct RttEstimator {
     /// Eight times SRTT in microseconds; 0 before the first sample.
     srtt_x8: u32,

@@ -3,7 +3,7 @@
 //! What every synchronized connection holds: the numbers that both sides agree on, what they have
 //! negotiated, and which segments without data are owed.
 
-use core::num::NonZeroU32;
+use core::num::NonZeroU16;
 
 use super::ecn::EcnState;
 use super::receive::Receiver;
@@ -15,15 +15,16 @@ use crate::time::{Duration, Instant};
 use crate::transmit::{Transmit, TransmitKind};
 use crate::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
 
-/// The state of RFC 7323's timestamps on one connection.
+/// The state of RFC 7323's timestamps on one connection. Packed: ten bytes stand beside the ten of [`Link`]'s small fields.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(2))]
 pub(super) struct Stamps {
     /// Added to our clock.
     pub(super) offset: u32,
     /// TS.Recent.
     pub(super) recent: u32,
-    /// When TS.Recent was taken, in seconds.
-    recent_at: NonZeroU32,
+    /// When TS.Recent was taken, in hours modulo seven years.
+    recent_at: NonZeroU16,
 }
 
 impl Stamps {
@@ -32,14 +33,19 @@ impl Stamps {
         Stamps {
             offset,
             recent,
-            recent_at: seconds(cx),
+            recent_at: hours(cx),
         }
+    }
+
+    /// How many hours ago TS.Recent was taken.
+    fn age(self, cx: &Context<'_>) -> u16 {
+        hours(cx).get().wrapping_sub(self.recent_at.get())
     }
 }
 
-/// Now, in seconds; never zero, so that `Option` costs nothing.
-fn seconds(cx: &Context<'_>) -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(cx.now.as_secs32())
+/// Now, in hours; never zero, so that `Option` costs nothing.
+fn hours(cx: &Context<'_>) -> NonZeroU16 {
+    NonZeroU16::new((cx.now.as_secs32() / 3600) as u16).unwrap_or(NonZeroU16::MAX)
 }
 
 /// Segments without data that are to be sent.
@@ -117,8 +123,8 @@ pub(super) struct Link {
     pub(super) probes: u8,
 }
 
-/// 24 days: the age at which TS.Recent is no longer valid (RFC 7323 section 5.5).
-const STAMP_LIFE: u32 = 24 * 24 * 3600;
+/// 24 days in hours: the age at which TS.Recent is no longer valid (RFC 7323 section 5.5).
+const STAMP_LIFE: u16 = 24 * 24;
 
 /// Bytes that the timestamp option takes in every segment.
 const STAMP_LEN: u16 = 12;
@@ -175,8 +181,7 @@ impl Link {
     pub(super) fn is_stale(&self, cx: &Context<'_>, segment: &Segment) -> bool {
         match (self.stamps, segment.header.options.timestamps) {
             (Some(stamps), Some(theirs)) => {
-                is_older(theirs.val, stamps.recent)
-                    && seconds(cx).get().wrapping_sub(stamps.recent_at.get()) < STAMP_LIFE
+                is_older(theirs.val, stamps.recent) && stamps.age(cx) < STAMP_LIFE
             }
             _ => false,
         }
@@ -189,7 +194,7 @@ impl Link {
         {
             if segment.seq().before_eq(last_ack) {
                 stamps.recent = theirs.val;
-                stamps.recent_at = seconds(cx);
+                stamps.recent_at = hours(cx);
             }
         }
     }
