@@ -194,9 +194,15 @@ fmt: ## formats the Rust code, with the kernel's settings
 	@$(SETUP_tree)
 	@find rust tools selftests conformance -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --config-path .rustfmt.toml
 
-fmt-check: ## says what is not formatted
+fmt-check: ## says what is not formatted, and whether Documentation/rfc.md is as the sources have it
 	@$(SETUP_tree)
+	@$(RUN) scripts/rfc-table --check
 	@find rust tools selftests conformance -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --check --config-path .rustfmt.toml
+
+PHONY += rfc
+rfc: ## Documentation/rfc.md anew, from the engine's comments: which rule of which RFC stands where, its tests, the deviations
+	@$(SETUP_tree)
+	@$(RUN) scripts/rfc-table
 
 PHONY += clippy
 clippy: ## clippy: the kernel's lints on the module, cargo's on the engine, the tools and the self-tests
