@@ -87,10 +87,16 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             // After the linear ones: the last SYN goes out after 67 s, and the open fails after 131 s.
+            //
+            // Deviation: RFC 9293 section 3.8.3 (MUST-23) has SYNs repeated for three minutes at least. Linux's figure: programs
+            // expect to hear of a dead host after two.
             syn_retries: 6,
             // Linux 6.5: an early SYN's loss is most often a lost packet.
             syn_linear_timeouts: 4,
             // 63 s.
+            //
+            // Deviation: RFC 9293 section 3.8.3 (MUST-23) speaks of this SYN as well. Linux's figure: half-open connections cost
+            // memory, and whoever makes them by the thousand nothing.
             synack_retries: 5,
             // RFC 1122: at least 3.
             retries1: 3,

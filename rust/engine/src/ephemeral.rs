@@ -3,8 +3,10 @@
 //!
 //! RFC 6056's algorithm 4: the search begins at a keyed hash of both addresses and the remote port, plus a counter,
 //! so that who sees the ports of one destination cannot tell those of another, and a port does not come again
-//! soon. The keyed hash and the counters are the caller's. As in Linux, the ports with the lower end's
-//! parity come first, and the others, which bind(2) prefers, after them.
+//! soon. The keyed hash and the counters are the caller's.
+//!
+//! Deviation: RFC 6056 section 3.3.4 tries one port after the other. As in Linux the ports with the lower end's parity come first, and
+//! the others after them: bind(2) prefers those, so that the two seldom meet.
 
 /// The ports of a range, each once, in the order in which they are tried.
 ///

@@ -9,8 +9,8 @@ use crate::time::Instant;
 
 /// ISN = M + F(addresses, ports, secret) (RFC 6528 section 3).
 ///
-/// M ticks every 64 ns, as Linux has it, and not every 4 us: it comes round in 274 s, still more than twice the
-/// MSL of RFC 9293, and a port pair that is used again within a second gets a number that the old
+/// Deviation: RFC 9293 section 3.4.1 and RFC 6528 have M tick every 4 us. As in Linux it ticks every 64 ns: it comes round in 274 s,
+/// still more than twice the MSL of RFC 9293, and a port pair that is used again within a second gets a number that the old
 /// connection can have reached only above 15 MB/s.
 #[inline]
 pub const fn initial(hash: u64, now: Instant) -> SeqNum {

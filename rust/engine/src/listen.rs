@@ -35,8 +35,10 @@ pub fn on_segment(_cx: &Context<'_>, segment: &Segment) -> ListenVerdict {
             None => ListenVerdict::Ignore,
         };
     }
-    // "Third, check for a SYN". One that ends the connection in the same breath is a scan, not a peer;
-    // Linux drops it too.
+    // "Third, check for a SYN".
+    //
+    // Deviation: RFC 9293 section 3.10.7.2 takes one with a FIN, too. One that ends the connection in the same breath is a scan, not a
+    // peer; Linux drops it as well.
     if flags.syn() && !flags.fin() {
         return ListenVerdict::Syn;
     }

@@ -26,6 +26,9 @@ impl Default for Reassembly {
 impl Reassembly {
     /// A window that loses every other segment for long has more gaps than this; then further
     /// segments are refused and come again by retransmission.
+    ///
+    /// Deviation: RFC 9293 section 3.10.7.4 (SHLD-31) has all that is out of order held. The memory for it is to be bounded whatever the
+    /// peer sends.
     pub const MAX_RANGES: usize = 32;
 
     /// Nothing has come.

@@ -157,8 +157,10 @@ impl Request {
 
     /// A request from `syn`, for which [`crate::listen::on_segment`] said
     /// [`Syn`](crate::listen::ListenVerdict::Syn) (RFC 9293 section 3.10.7.2). The caller sends
-    /// [`Request::syn_ack`]. Data in the SYN is not taken; the peer sends it again (RFC 9293 section 3.4
-    /// leaves the choice).
+    /// [`Request::syn_ack`].
+    ///
+    /// Deviation: RFC 9293 section 3.10.7.2 keeps what a SYN brings of data for later. As in Linux without fast open the peer sends it
+    /// again: nothing is kept for somebody who has not shown that the address is his.
     pub fn new(cx: &Context<'_>, syn: &Segment, open: &RequestOpen) -> Self {
         let offered = &syn.header.options;
         let mut agreed = 0;
@@ -232,8 +234,9 @@ impl Request {
         // RFC 7323 section 5.3: PAWS is not for RST.
         let stale = !flags.rst() && self.is_stale(segment);
 
-        // The SYN once more. It lies before the window, and would get an ACK by the rule below; what the
-        // peer lacks is the SYN-ACK.
+        // The SYN once more.
+        //
+        // Deviation: RFC 9293 section 3.10.7.4 answers it with an ACK, as it lies before the window. What the peer lacks is the SYN-ACK.
         if segment.seq() == self.irs && flags.syn() && !flags.rst() && !flags.ack() && !stale {
             return match self.replied.permits(cx, segment) {
                 true => {
@@ -245,7 +248,8 @@ impl Request {
         }
 
         // "If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>".
-        // As in Linux this comes before the check of the sequence number: an ACK of something that we
+        //
+        // Deviation: RFC 9293 section 3.10.7.4 looks at the sequence number first. As in Linux not here: an ACK of something that we
         // never sent comes from an old connection, whatever its sequence number.
         if flags.ack() && !flags.rst() && segment.header.ack != self.snd_nxt() {
             return match reply::closed(segment) {
@@ -275,6 +279,8 @@ impl Request {
 
         // Fourth, SYN (RFC 5961 section 4.2): the peer is asked. If it has started anew, it answers with a
         // RST, and its next SYN makes a new request.
+        //
+        // Deviation: RFC 9293 section 3.10.7.4 forgets the request. Whoever guesses a number in the window could end handshakes so.
         if flags.syn() {
             return self.challenge(cx, segment);
         }
@@ -407,8 +413,10 @@ impl Request {
         }
     }
 
-    /// Whether the segment begins at RCV.NXT or has a number inside of the window (RFC 9293 section 3.10.7.4, first check;
-    /// a bare segment at the end of the window passes, as in Linux).
+    /// Whether the segment begins at RCV.NXT or has a number inside of the window (RFC 9293 section 3.10.7.4, first check).
+    ///
+    /// Deviation: RFC 9293 section 3.10.7.4 does not accept a bare segment at the right edge. As in Linux it passes: a peer that has
+    /// filled the window acknowledges from there.
     fn is_acceptable(&self, segment: &Segment) -> bool {
         let (next, end) = (self.rcv_nxt(), self.rcv_nxt().add(self.rcv_wnd()));
         segment.seq() == next

@@ -72,7 +72,10 @@ pub enum TimeWaitVerdict {
 }
 
 impl TimeWait {
-    /// Linux's TCP_TIMEWAIT_LEN. RFC 9293 section 3.4.2 has twice an MSL of two minutes, and nobody follows.
+    /// Linux's TCP_TIMEWAIT_LEN.
+    ///
+    /// Deviation: RFC 9293 section 3.6.1 (MUST-13) has twice the MSL, which it takes to be two minutes in its section 3.4.2. No
+    /// segment lives that long in today's networks, and a busy client would run out of ports.
     pub const LENGTH: Duration = Duration::from_secs(60);
 
     /// Linux's `tcp_tw_reuse_delay`: RFC 6191 section 2 asks for a tick of the slowest timestamp clock, which is a second.
@@ -118,7 +121,10 @@ impl TimeWait {
         }
         let flags = segment.header.flags;
         if flags.rst() {
-            // RFC 5961 section 3.2: the exact number only. RFC 1337: better not even then.
+            // RFC 5961 section 3.2: the exact number only.
+            //
+            // Deviation: RFC 1337 (F1) has every RST ignored. As in Linux only if `rfc1337` is set: by RFC 9293 section 3.10.7.4
+            // it ends TIME-WAIT, and a peer that has started anew gets its ports back.
             return if segment.seq() == self.rcv_nxt && !cx.config.rfc1337 {
                 TimeWaitVerdict::Kill
             } else {
@@ -184,7 +190,10 @@ impl TimeWait {
             };
         }
         // Fourth, SYN: within the window it is none of this connection's, nor one of a new connection, as this one is not
-        // over. As Linux has it, that ends here. An older one is the peer's first, come late.
+        // over. An older one is the peer's first, come late.
+        //
+        // Deviation: RFC 5961 section 4.2 challenges the peer. As Linux has it, that ends here: there is no user who would lose anything,
+        // and the peer, if it has started anew, gets through with its next SYN.
         if flags.syn() {
             return if segment.seq().before(self.rcv_nxt) {
                 self.limited_ack(cx, segment)
@@ -254,6 +263,9 @@ impl TimeWait {
     /// The initial sequence number with which an active open may take over the ports, or None when it may not (RFC
     /// 6191, Linux's `tcp_twsk_unique`). What protects the new connection is timestamps: without them the answer is
     /// never. Nor while the peer may still send, in FIN-WAIT-2.
+    ///
+    /// Deviation: RFC 9293 section 3.10.1 refuses an OPEN as long as there is a connection in TIME-WAIT, and its section 3.6.1 lets only
+    /// the peer's SYN reopen it. With timestamps that rise the peer can tell old segments from new whoever opens.
     ///
     /// An open from a port that the program bound has no other port to go to: it may at once. One that can choose
     /// may only if `tw_reuse` is not 0, and after [`TimeWait::REUSE_DELAY`], so that its timestamps are newer. Whether the

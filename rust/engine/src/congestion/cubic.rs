@@ -16,8 +16,10 @@ const ALPHA: (u64, u64) = (9, 17);
 const C: (u64, u64) = (2, 5);
 /// Beyond so much time from the plateau (1024 s) the curve is far above any window: 0.4 * 1024^3 segments.
 const FAR: u64 = 1 << 20;
-/// Before any loss is known the window grows by a twentieth per round trip at least: the curve would be too careful
-/// while nobody knows what the path carries (Linux).
+/// Before any loss is known the window grows by a twentieth per round trip at least.
+///
+/// Deviation: RFC 9438 section 4.10 follows the curve alone when HyStart has ended slow start. Linux, and so we, are bolder: the curve
+/// would be too careful while nobody knows what the path carries.
 const UNKNOWN_GROWTH: u64 = 20;
 
 /// The window as a cubic function of the time since the last congestion, whatever the round trip.
@@ -94,6 +96,9 @@ impl CongestionControl for Cubic {
     }
 
     /// RFC 9438 sections 4.6 and 4.7.
+    ///
+    /// Deviation: RFC 9438 section 4.6 takes seven tenths of what is in flight. Linux, and so we, of cwnd, which the RFC allows to those
+    /// whose cwnd does not grow unused ([`super::Usage`]): a sender that has just paused has little in flight, and is not punished for it.
     fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
         let known = !matches!(self.phase, Phase::Avoidance(_, Origin::Guess));
         let cwnd = u64::from(window.cwnd);
@@ -124,9 +129,10 @@ impl CongestionControl for Cubic {
         *self = Cubic::default();
     }
 
-    // `on_undo` is the common one. RFC 9438 section 4.9 would restore W_max, K and the rest; as in Linux a new epoch begins
-    // instead, with its plateau at the window that is restored: it grows no slower than the old one would have at its
-    // plateau, where the loss was believed to be.
+    // `on_undo` is the common one.
+    //
+    // Deviation: RFC 9438 section 4.9 suggests to restore W_max, K and the rest. As in Linux a new epoch begins instead, with its plateau
+    // at the window that is restored: it grows no slower than the old one would have at its plateau, where the loss was believed to be.
 
     /// RFC 9438 section 5.8: time in which nothing was sent is no time for the curve.
     fn on_idle(&mut self, _now: Instant, idle: Duration) {
@@ -146,7 +152,10 @@ impl Cubic {
             Phase::Fresh | Phase::Probing(_) | Phase::Reduced => self.begin(window, now, mss),
         };
         let cwnd = u64::from(window.cwnd.max(1));
-        // Where the window should be a round trip from now. Linux takes the smallest round trip, not the smoothed one.
+        // Where the window should be a round trip from now.
+        //
+        // Deviation: RFC 9438 section 4.2 means the smoothed round trip. Linux takes the smallest: a queue that this connection has filled
+        // does not make it ask for more.
         let ahead = ack.min_rtt.unwrap_or(Duration::ZERO).as_micros();
         let (target, plateau) = self.target(epoch.plateau, now, units(ahead), mss);
         epoch.plateau = plateau;

@@ -2,8 +2,11 @@
 //! HyStart: leaves slow start before the bottleneck's queue overflows (Ha and Rhee, "Taming the elephants", 2011).
 //!
 //! It watches each round of acknowledgments for two signs that the path is full: the acknowledgments that come close to one another
-//! take as long as half a round trip, and the round trip grows. Figures and rules are those of Linux's CUBIC; RFC 9406
-//! describes a relative that looks at the round trip only.
+//! take as long as half a round trip, and the round trip grows. Figures and rules are those of Linux's CUBIC.
+//!
+//! Deviation: RFC 9406 section 4.2 looks at the round trip only, and goes on more slowly for some rounds to see whether it was right
+//! (RFC 9438 section 4.10 prefers that to the way here, which it calls hybrid slow start). Linux leaves slow start at the first sign;
+//! who shares a path with it is to do neither better nor worse.
 
 use super::{Ack, Window};
 use crate::seq::SeqNum;

@@ -50,9 +50,11 @@ impl Window {
         self.ssthresh = self.ssthresh.max(quarters);
     }
 
-    /// Slow start: grows by what was acknowledged, up to ssthresh (RFC 5681 equation 2). Returns what is left for congestion
-    /// avoidance. As in Linux there is no bound per acknowledgment (RFC 3465's L): with GRO one stands for up to 64 KB,
-    /// and a bound of two segments would make slow start linear. Counting bytes alone takes ACK division its profit.
+    /// Slow start: grows by what was acknowledged, up to ssthresh (RFC 5681 section 3.1, equation 2). Returns what is left for
+    /// congestion avoidance. Counting bytes alone takes ACK division its profit.
+    ///
+    /// Deviation: RFC 5681 section 3.1 lets one acknowledgment add a segment, RFC 3465 section 2.3 two. As in Linux there is no bound:
+    /// with GRO one acknowledgment stands for up to 64 KB, and slow start would be linear.
     fn slow_start(&mut self, acked: u32) -> u32 {
         let before = self.cwnd;
         self.cwnd = before

@@ -4,6 +4,9 @@
 //! As Linux has it (`tcp_cwnd_validate`): the window grows only while it keeps the sender from sending, in slow start while half
 //! of it is used; and when it has not been filled for as long as a retransmission timeout it comes down, halfway to
 //! what is used. RFC 7661's pipeACK is [`Usage::most`].
+//!
+//! Deviation: RFC 7661 section 4 leaves a window that is not used alone for minutes, and cuts it when congestion shows. Linux still does
+//! what RFC 2861 says, after one retransmission timeout: it costs a program that pauses a few round trips, and fills no queue.
 
 use super::Window;
 use crate::seq::SeqNum;
@@ -100,9 +103,11 @@ impl Usage {
         self.begin(now);
     }
 
-    /// The sender was idle for `idle`: the window is halved for every timeout of it, down to `restart` bytes (RFC 5681
-    /// section 4.1 has it fall at once; RFC 2861 and Linux's `tcp_cwnd_restart` let it decay). ssthresh remembers
+    /// The sender was idle for `idle`: the window is halved for every timeout of it, down to `restart` bytes. ssthresh remembers
     /// three quarters of what it was.
+    ///
+    /// Deviation: RFC 5681 section 4.1 has it fall to the restart window after one timeout. RFC 2861 and Linux's `tcp_cwnd_restart` let
+    /// it decay: what the path carried a second ago it most likely carries still.
     pub fn restart(
         &mut self,
         window: &mut Window,

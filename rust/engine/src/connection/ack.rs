@@ -177,8 +177,11 @@ impl Sender {
         }
     }
 
-    /// RFC 9293 section 3.10.7.4, and Linux's `tcp_may_update_window`, which also takes a window that grows with
-    /// nothing else changed: old segments do not look like that. Says whether it changed.
+    /// RFC 9293 section 3.10.7.4. Says whether the window changed.
+    ///
+    /// Deviation: RFC 9293 section 3.10.7.4 takes the window of any segment with the same or newer numbers. As in Linux
+    /// (`tcp_may_update_window`) one with the same numbers has to open it, or to shut it: of two segments that came in the wrong order
+    /// the wider window is the later one, as windows do not shrink.
     pub(super) fn take_window(&mut self, link: &Link, segment: &Segment) -> bool {
         let offered = match segment.has(Flags::SYN) {
             true => u32::from(segment.header.window),

@@ -51,9 +51,11 @@ impl Connection {
 
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
         let place = match link.last_ack.before_eq(segment.end()) {
-            // As in Linux, a segment may end anywhere from Last.ACK.sent on and begin anywhere up to the largest right edge:
-            // that lets the acknowledgment of a bare segment count that data has overtaken, or that a peer sends which has
-            // filled our window. Which payload is taken, `receive.rs` decides.
+            // `receive.rs` takes only what lies in the window.
+            //
+            // Deviation: RFC 9293 section 3.10.7.4 wants a number of the segment's in the window, and none where the window is shut. As
+            // in Linux it may end anywhere from Last.ACK.sent on and begin anywhere up to the largest right edge: that lets the acknowledgment
+            // of a bare segment count that data has overtaken, or that a peer sends which has filled our window.
             true if segment.seq().before_eq(link.rcv_limit()) => Place::Inside,
             _ => Place::Outside,
         };
@@ -90,6 +92,11 @@ impl Connection {
             }
             return Payload::None;
         }
+
+        // Third, nothing.
+        //
+        // Deviation: RFC 9293 section 3.10.7.4 compares security and compartment. Nobody sets them on the Internet, and the RFC's
+        // appendix A.1.2 lets them be ignored.
 
         // Fourth, SYN (RFC 5961 section 4.2).
         if flags.syn() {
@@ -137,7 +144,8 @@ impl Connection {
             }
         };
         if verdict != AckVerdict::Invalid {
-            // Not from a segment that only guesses: a timestamp of the far future would shut the true peer out.
+            // Deviation: RFC 7323 section 5.3 (R3) takes TS.Recent before it looks at the acknowledgment. Not from a segment that only
+            // guesses: a timestamp of the far future would shut the true peer out.
             link.take_stamp(cx, segment);
             link.heard = Tick::new(cx.now);
             if !old {
@@ -153,6 +161,11 @@ impl Connection {
                 self.on_fin_acked(cx);
             }
         }
+
+        // Sixth, nothing.
+        //
+        // Deviation: RFC 9293 section 3.8.5 (MUST-30) has every TCP support urgent data. This one does not yet: URG and its pointer are
+        // ignored, and what is urgent stays in the stream, where RFC 6093 section 6 would have programs read it anyway.
 
         // Seventh and eighth, the text and the FIN.
         self.on_text(cx, segment, rx)
@@ -209,6 +222,9 @@ impl Connection {
     }
 
     /// A RST with the number of the peer's FIN: what macOS sends (Linux's `tcp_reset_check`).
+    ///
+    /// Deviation: RFC 5961 section 3.2 drops it, as the number lies before the window. It is as hard to guess as the one that counts, and
+    /// dropped it leaves a connection that only timeouts end.
     fn resets_after_fin(&self, segment: &Segment) -> bool {
         match &self.phase {
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {

@@ -57,6 +57,9 @@ impl Sender {
 
     /// Whether a segment smaller than the MSS may go: Nagle's algorithm in Minshall's variant (RFC 9293 section
     /// 3.7.4, Linux's `tcp_nagle_check`), TCP_CORK and MSG_MORE.
+    ///
+    /// Deviation: RFC 9293 section 3.7.4 holds a small segment back while anything is unacknowledged. In the variant, which the
+    /// RFC's appendix A.3 names, while a small one is: the end of a large write does not wait for a delayed acknowledgment.
     pub(super) fn tail_may_go(&self, link: &Link, fin: bool, options: &SocketOptions) -> bool {
         if fin || self.force != Force::No {
             return true;

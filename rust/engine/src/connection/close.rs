@@ -65,6 +65,9 @@ impl Connection {
 
     /// Our FIN is acknowledged: without a user, the peer's is not awaited forever, but for 3.5 times the retransmission
     /// timeout at least (Linux's `tcp_fin_time`).
+    ///
+    /// Deviation: RFC 9293 section 3.10.8 knows no timeout in FIN-WAIT-2. With a user there is none here; without one nobody could end
+    /// a connection whose peer never closes, and as in Linux time does, or at once a reset if the user has asked for that.
     pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>, rto: Duration) {
         if !self.is_orphan() {
             return;
@@ -135,6 +138,8 @@ impl Connection {
                 closed.reset_owed = false;
                 // <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>
                 // RFC 7323 section 3.2: "it is RECOMMENDED that RST segments contain TSopt".
+                //
+                // Deviation: RFC 9293 section 3.10.5 has no ACK in it. With one, as Linux sends it, a peer in SYN-SENT believes it, too.
                 let timestamps = closed.stamps.map(|(offset, recent)| Timestamps {
                     val: cx.now.timestamp_ms(offset),
                     ecr: recent,

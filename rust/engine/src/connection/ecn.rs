@@ -158,6 +158,9 @@ impl Sender {
 
     /// Segments of ours were marked, as an acknowledgment says, and nothing is known to be lost: the window comes down, once for
     /// what is in flight (RFC 3168 section 6.1.2, Linux's `tcp_enter_cwr`).
+    ///
+    /// Deviation: RFC 3168 section 6.1.2 goes down to one segment, and then waits a retransmission timeout before the next. As in Linux
+    /// marks bring the window down to two (ssthresh's least): a router that marks even those drops in the end, and the timeout comes.
     pub(super) fn on_echo(
         &mut self,
         cx: &Context<'_>,

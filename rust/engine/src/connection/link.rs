@@ -163,6 +163,10 @@ impl Link {
 
     /// Owes an ACK in answer to an invalid segment, unless the last such answer is too recent
     /// (RFC 5961 section 7).
+    ///
+    /// Deviation: RFC 5961 section 7 suggests one limit for all connections, ten in five seconds. Who shares such a limit can find out
+    /// about the connections of others (CVE-2016-5696): here each has its own, one in half a second. RFC 9293 section 3.10.7.4 would
+    /// have every unacceptable segment answered; two hosts that find each other's unacceptable would not end.
     pub(super) fn challenge(&mut self, cx: &Context<'_>, why: Owed) {
         let limit = cx.config.invalid_ratelimit;
         if !limit.is_zero() && self.challenged.elapsed(cx.now) < limit {
@@ -178,6 +182,9 @@ impl Link {
     }
 
     /// PAWS (RFC 7323 section 5.3): whether the segment's timestamp is older than one already seen.
+    ///
+    /// Deviation: RFC 7323 section 3.2 drops a segment without a timestamp where they were agreed on. As in Linux it is taken: there are
+    /// middleboxes that remove the option, and a connection that stands still for good is worse than one without PAWS.
     pub(super) fn is_stale(&self, cx: &Context<'_>, segment: &Segment) -> bool {
         match (self.stamps, segment.header.options.timestamps) {
             (Some(stamps), Some(theirs)) => {
@@ -279,6 +286,9 @@ impl Link {
         let owed = self.owed;
         // Probes first: they acknowledge as well. Both are an old number without data, to which every TCP
         // answers (as in Linux; RFC 9293 section 3.8.4, SEG.SEQ = SND.NXT-1).
+        //
+        // Deviation: RFC 9293 section 3.8.6.1 probes a window with an octet of data. As in Linux with none: nothing has to be kept for
+        // sending again, and nothing has to be taken back when the peer refuses it.
         let (seq, kind) = if owed.contains(Owed::PROBE) {
             self.owed.remove(Owed::PROBE);
             (self.snd_una.sub(1), TransmitKind::Probe)

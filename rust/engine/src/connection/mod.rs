@@ -305,6 +305,10 @@ impl Connection {
 
     /// An ICMP "too big" that quotes `seq` of ours has made the path's MSS `mss`, bytes without options. When it is genuine, what is in
     /// flight and larger is sent again at once, in smaller segments (RFC 1191 section 6.5, RFC 5927 section 7.2).
+    ///
+    /// Deviation: RFC 5927 section 7.2 believes an error about segments of a size that has got through before only when they have timed
+    /// out. As in Linux the number that it quotes is enough: a path that has become narrower would stand still for a timeout, and the
+    /// routing table has a least MTU against those that guess the number.
     pub fn on_too_big(
         &mut self,
         cx: &Context<'_>,
@@ -343,6 +347,10 @@ impl Connection {
     /// An ICMP error says that the peer cannot be reached; it quotes `seq` of ours. In SYN-SENT and SYN-RECEIVED a
     /// `hard` one ends the connection with [`Error::Unreachable`]. Otherwise it is remembered, and is the error of
     /// a timeout that follows (RFC 1122 section 4.2.3.9, RFC 5461).
+    ///
+    /// Deviation: RFC 9293 section 3.9.2.2 (SHLD-26), like RFC 1122, ends a connection in any state for a hard error. As in Linux, and as
+    /// RFC 5927 section 5.2 advises, an established one goes on: it has shown that the peer can be reached, and such an error is easily
+    /// forged.
     pub fn on_unreachable(&mut self, _cx: &Context<'_>, seq: SeqNum, hard: bool) {
         if !self.icmp_sequence_in_flight(seq) {
             return;

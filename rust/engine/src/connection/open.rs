@@ -233,6 +233,9 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
 }
 
 /// The MSS to send with: RFC 9293 section 3.7.1, and the user's TCP_MAXSEG.
+///
+/// Deviation: RFC 9293 section 3.7.1 (MUST-15) takes 1220 for a peer over IPv6 that names none. Linux, and so we, take 536 for both:
+/// every TCP names one, and the smaller is safe.
 pub(super) fn send_mss(peer: u16, path: u16, options: &SocketOptions) -> u16 {
     let user = options.max_seg.map_or(u16::MAX, |mss| mss.get());
     Mss::new(peer.min(path).min(user)).get()
@@ -240,6 +243,9 @@ pub(super) fn send_mss(peer: u16, path: u16, options: &SocketOptions) -> u16 {
 
 /// How long to wait for the answer to a SYN that has been sent `resent` times again: RFC 6298 section 2.1 and
 /// 5.5, but without doubling for the first few, as in Linux (`tcp_syn_linear_timeouts`).
+///
+/// Deviation: RFC 6298 rule 5.5 doubles with every timeout. The first SYNs of a connection are lost by chance more often than
+/// by congestion, are small, and somebody waits.
 fn syn_timeout(cx: &Context<'_>, resent: u8) -> Duration {
     let doublings = resent.saturating_sub(cx.config.syn_linear_timeouts);
     INITIAL_RTO.backed_off(doublings).min(cx.config.rto_max)
@@ -379,6 +385,8 @@ impl Connection {
                 self.on_text(cx, segment, rx)
             }
             Some(State::SynReceived) => {
+                // Deviation: RFC 9293 section 3.10.7.3 queues the text of a SYN that crosses ours. As in Linux the peer sends it
+                // again: there is nobody who sends any.
                 self.phase = Phase::SynReceived(duplex);
                 self.status.set(Status::SYN_ACK);
                 Payload::None

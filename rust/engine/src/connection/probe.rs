@@ -48,6 +48,10 @@ impl Sender {
     }
 
     /// TLP_calc_PTO() (RFC 8985 section 7.2).
+    ///
+    /// Deviation: RFC 8985 section 7.2 adds nothing to the two round trips where more than one segment is in flight. As in Linux it
+    /// is 2 ms, the shortest time that a coarse clock can wait: on a path of microseconds the probe would overtake the
+    /// acknowledgments.
     fn probe_timeout(&self, cx: &Context<'_>, link: &Link) -> Duration {
         let Some(srtt) = self.rtt.srtt() else {
             return INITIAL_RTO;
@@ -61,6 +65,12 @@ impl Sender {
     }
 
     /// The peer has acknowledged something (RFC 6298 rules 5.2 and 5.3): the timer begins anew, if anything is left.
+    ///
+    /// Deviation: RFC 6298 rule 5.3 lets the timeout begin with the acknowledgment. As in Linux (`tcp_rearm_rto`) it is counted from
+    /// when the oldest in flight was sent, where the timer was a probe's or that for reordering: that long it has been waited already.
+    ///
+    /// Deviation: RFC 6582 section 3.2 step 3 has only the first partial acknowledgment of a recovery do so. As in Linux every one
+    /// does, the "slow but steady" of the RFC's section 4: a timeout in a recovery that makes progress sends again what has arrived.
     pub(super) fn restart_timer(
         &self,
         cx: &Context<'_>,

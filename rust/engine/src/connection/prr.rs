@@ -10,7 +10,10 @@ pub(crate) struct Prr {
     delivered: u32,
     /// prr_out: what has been sent since then.
     out: u32,
-    /// RecoverFS. As in Linux it is cwnd at the beginning and not the flight, which limited transmit has made larger.
+    /// RecoverFS.
+    ///
+    /// Deviation: RFC 9937 section 6 counts what is in flight when the recovery begins, less what the peer has reported before. As in
+    /// Linux it is cwnd: what limited transmit has added does not slow the first segments down.
     flight: u32,
 }
 

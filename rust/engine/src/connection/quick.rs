@@ -64,6 +64,9 @@ impl Connection {
 
 /// The last acknowledgment of the handshake, of a user that answers: "Save one ACK. Data will be ready after several ticks"
 /// (Linux's tcp_rcv_synsent_state_process).
+///
+/// Deviation: RFC 9293 section 3.10.7.3 forms the ACK and sends it. The user has said by TCP_QUICKACK that data will follow, which
+/// carries it.
 pub(super) fn hold_handshake(
     cx: &Context<'_>,
     link: &mut Link,

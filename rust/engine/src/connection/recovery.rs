@@ -129,7 +129,12 @@ impl Recovery {
         self.undo.is_some()
     }
 
-    /// Octets in the network.
+    /// Octets in the network. What was reported, or is stood for by a duplicate acknowledgment, is not: so the first of them, which do
+    /// not yet tell of a loss, each let a new segment go (limited transmit, RFC 3042 section 2).
+    ///
+    /// Deviation: RFC 3042 section 2 stops at two segments beyond cwnd. As in Linux they go on until something counts as lost, which on
+    /// a path that reorders is after more than two: the acknowledgments keep the window moving, and no more is in the network than
+    /// cwnd allows.
     pub(super) fn pipe(&self, records: &Records) -> u32 {
         records.pipe().saturating_sub(self.duplicates)
     }
@@ -331,6 +336,9 @@ impl Sender {
             let threshold = size.saturating_mul(u32::from(self.reordering.degree));
             let lost = match self.mode {
                 // RFC 6582 section 3.2 step 3: a partial acknowledgment tells of the next loss.
+                //
+                // Deviation: RFC 6582 section 3.2 step 3 sends it again at once. Here PRR (RFC 9937) says when there is room for it, as
+                // for all that is sent in a recovery: a window that shall come down by half does not, if each loss goes out beside it.
                 Mode::Recovery => told.advanced,
                 Mode::Loss => false,
                 _ => flight.recovery.duplicates >= threshold,
@@ -534,6 +542,9 @@ impl Sender {
                     .on_timeout(&mut self.window, &congestion, first);
                 let recovery = &mut flight.recovery;
                 // What was sent just now may still arrive.
+                //
+                // Deviation: RFC 5681 section 3.1 makes cwnd one segment. As in Linux it is one segment more than what `lose_all` leaves in
+                // the network: below that, an acknowledgment of the copy could let nothing more be repaired.
                 let pipe = recovery.pipe(&flight.records);
                 self.window.cwnd = pipe.saturating_add(u32::from(congestion.mss));
                 recovery.high = link.snd_nxt;
@@ -541,6 +552,9 @@ impl Sender {
                 recovery.probe_due = false;
                 recovery.plan = Plan::Repair;
                 // RFC 5682 section 2.1 step 1: not when another recovery was under way.
+                //
+                // Deviation: RFC 5682 section 2.1 step 1 leaves F-RTO where the same segment times out again. Linux, and so we, go on:
+                // where a path is silent for long, originals arrive after several timeouts as after one.
                 recovery.frto = before < Mode::Recovery || self.retransmits != 0;
             }
             None => {
@@ -656,6 +670,12 @@ const RENEGING_DELAY: Duration = Duration::from_millis(10);
 
 /// A timeout: all that the peer has not reported is lost, but what was sent too recently to have arrived. If the oldest
 /// octet was reported, the peer has thrown it away, and no report is believed (RFC 2018 section 8).
+///
+/// Deviation: RFC 2018 section 8 forgets the reports at every timeout, since the peer may have thrown the data away. As in Linux, and as
+/// RFC 6675 section 5.1 lets those do that notice it otherwise, only then: what has arrived need not go again.
+///
+/// Deviation: RFC 8985 section 6.3 counts what is older than RACK.rtt and the reordering window as lost. As in Linux the window is left
+/// out: it has long passed for all but what was sent last.
 fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
     let Flight { records, recovery } = flight;
     let reneged = records

@@ -113,8 +113,10 @@ impl Sender {
         syn_resent: u8,
     ) -> Self {
         let mss = link.payload_mss(0);
-        // RFC 5681 section 3.1: a lost SYN makes the initial window one segment. Linux, and so we,
-        // allow for one spurious timeout.
+        // RFC 5681 section 3.1: a lost SYN makes the initial window one segment.
+        //
+        // Deviation: RFC 5681 section 3.1 means the first SYN that is lost. Linux, and so we, the second: one timeout after a second
+        // may well have been spurious.
         let segments = match syn_resent {
             0 | 1 => u32::from(cx.config.initial_cwnd),
             _ => 1,
@@ -265,6 +267,9 @@ impl Sender {
 
     /// Transmissions closer than this, in microseconds, count as one: a fraction of the round trip that is small beside the
     /// reordering window, which is a quarter of it.
+    ///
+    /// Deviation: RFC 8985 section 5.2 keeps the time of every segment. A connection has room for a bounded number of records, and the
+    /// error is one that the reordering window hides.
     pub(super) fn grain(&self) -> u32 {
         self.srtt_micros() >> 5
     }
@@ -761,6 +766,9 @@ impl Sender {
     }
 
     /// How long the persist timer runs, with its back-off.
+    ///
+    /// Deviation: RFC 9293 section 3.8.6.2.1 has 0.1 to 1 s for the override timer, which lets go what the avoidance of silly windows
+    /// holds back. As in Linux it is this one, which the RFC suggests, and so waits a retransmission timeout, the next time twice that.
     pub(super) fn persist_delay(&self, cx: &Context<'_>) -> Duration {
         let limits = limits(cx.config);
         let base = self.rtt.base_rto(limits).max(cx.config.rto_min);
@@ -839,7 +847,10 @@ impl Sender {
             }
             None => self.outline.on_sent_again(end, len),
         }
-        // RFC 6298 rule 5.1; a copy of the oldest segment gets a full timeout of its own, as in Linux.
+        // RFC 6298 rule 5.1.
+        //
+        // Deviation: RFC 6298 rule 5.1 leaves a timer that runs alone. As in Linux a copy of the oldest segment gets a full timeout of
+        // its own: it is the copy that an acknowledgment is now waited for.
         let first = start == link.snd_una && timers.acknowledgment() != Some(TimerKind::Reorder);
         if first || timers.acknowledgment().is_none() {
             self.arm(cx, timers, options);

@@ -255,6 +255,9 @@ const PATIENCE_STEP: Duration = Duration::from_millis(200);
 
 /// How long `retries` retransmissions take: as Linux, and so as its documentation says, computed from a first one after
 /// 200 ms and not from the path's own timeout, so that no path is given up after seconds.
+///
+/// Deviation: RFC 9293 section 3.9.1.1 gives up after five minutes where the user names no timeout. Linux's `tcp_retries2` makes a
+/// quarter of an hour of it, in which a router can start anew; RFC 9293 section 3.8.3 asks for 100 seconds at least.
 fn patience(config: &Config, retries: u8) -> Duration {
     let mut total = Duration::ZERO;
     let mut step = PATIENCE_STEP;

@@ -68,6 +68,10 @@ impl Sender {
     }
 
     /// Restores the window (RFC 4015 section 3.2). `found` says that nothing is lost, either.
+    ///
+    /// Deviation: RFC 4015 section 3.2 has cwnd rise to what is in flight and an initial window at most, and the timeout become more
+    /// conservative. As in Linux cwnd is what it was: the path has carried as much, and the round trip of what came late, if it can be
+    /// measured, makes the timeout longer anyway.
     fn undo(&mut self, flight: &mut Flight, found: bool) {
         if found {
             flight.records.find_all();

@@ -6,6 +6,9 @@
 //! or when something seems lost, it asks for a [`Flight`], and gives it back when all is acknowledged. Without it,
 //! because there is no memory, a loss is repaired by the retransmission timer alone, which is slow and correct. So is taking it away
 //! at any time.
+//!
+//! Deviation: RFC 5681 section 3.2 wants fast retransmit of every sender. Not of one whose host is out of memory: it would have to keep
+//! two kilobytes for each connection that never loses anything.
 
 mod records;
 #[cfg(test)]

@@ -22,7 +22,9 @@ const TIMESTAMPS_PADDED: usize = 12;
 pub struct Mss(u16);
 
 impl Mss {
-    /// Linux's TCP_MIN_SND_MSS: 40 bytes of options and 8 of payload. A peer that names less would have
+    /// Linux's TCP_MIN_SND_MSS: 40 bytes of options and 8 of payload.
+    ///
+    /// Deviation: RFC 9293 section 3.7.1 (MUST-16) never sends more than the peer names. One that names less than this would have
     /// us send a header for every few bytes (CVE-2019-11479).
     pub const MIN: Mss = Mss(48);
     /// What a peer over IPv4 that names none can take (RFC 9293 section 3.7.1).
@@ -204,8 +206,11 @@ pub struct Options {
 
 impl Options {
     /// Reads the part of a header after its first 20 bytes. It cannot fail: an option with an impossible
-    /// length ends the reading (RFC 9293 MUST-7, as Linux does it), one with a wrong length for
+    /// length ends the reading (RFC 9293 MUST-7), one with a wrong length for
     /// its kind is skipped; of an option that comes twice the last one counts.
+    ///
+    /// Deviation: RFC 9293 MUST-7 suggests a reset and a line in the log. As in Linux neither: a middlebox that spoils an option is not to
+    /// end connections, nor whoever likes to fill a log.
     pub fn parse(bytes: &[u8]) -> Options {
         let mut options = Options::default();
         // The usual segment of an established connection, as nearly every TCP writes it.
