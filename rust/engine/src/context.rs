@@ -30,7 +30,10 @@ pub struct Config {
     /// Times a SYN-ACK is sent again before the half-open connection is dropped.
     pub synack_retries: u8,
     /// Retransmissions of a segment after which the caller should have the route looked at again
-    /// (RFC 1122 section 4.2.3.5, R1).
+    /// (RFC 1122 section 4.2.3.5, R1); no connection is given up before so many.
+    ///
+    /// Deviation: RFC 9293 section 3.8.3 (b) has IP advised of it. The adapter does not do so yet; the kernel finds dead gateways without
+    /// that, by neighbour discovery.
     pub retries1: u8,
     /// Retransmissions after which the connection is given up, counted as the time that so many
     /// retransmissions with exponential backoff from `rto_min` would take (R2).

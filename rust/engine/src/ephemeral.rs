@@ -86,6 +86,7 @@ mod tests {
         PortWalk::new(low, high, offset).collect()
     }
 
+    /// RFC 6056 section 3.3.4, with the parities apart.
     #[test]
     fn walk__low_parity_first_then_the_rest() {
         assert_eq!(walk(10, 15, 0), [10, 12, 14, 11, 13, 15]);
@@ -150,6 +151,7 @@ mod tests {
         assert_eq!(walk.find(|port| !seen.contains(port)).unwrap() % 2, 1);
     }
 
+    /// RFC 6056 section 3.3.5: how many connections were made is not to be seen.
     #[test]
     fn advance__noise_is_a_lower_bound() {
         let mut walk = PortWalk::new(40_000, 40_099, 0);

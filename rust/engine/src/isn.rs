@@ -29,6 +29,7 @@ pub const fn timestamp_offset(hash: u64) -> u32 {
 mod tests {
     use super::*;
 
+    /// RFC 6528 section 3: M + F(); RFC 9293 section 3.4.1 has a tick of 4 us.
     #[test]
     fn initial__ticks_every_64_ns() {
         let hash = 0x0123_4567_89ab_cdef;
@@ -38,6 +39,7 @@ mod tests {
         assert_eq!(initial(hash, Instant::default()).get(), 0x89ab_cdef);
     }
 
+    /// RFC 7323 section 5.4: a random offset for each connection.
     #[test]
     fn timestamp_offset__shares_nothing_with_the_isn() {
         assert_eq!(timestamp_offset(0x0123_4567_89ab_cdef), 0x0123_4567);

@@ -53,6 +53,7 @@ mod tests {
     use crate::time::Instant;
     use crate::wire::{Ecn, Flags, Header};
 
+    /// RFC 9293 section 3.10.7.2.
     #[test]
     fn on_segment__every_combination_of_flags() {
         let config = Config::default();

@@ -199,6 +199,7 @@ mod tests {
         assert!(reassembly.is_empty());
     }
 
+    /// RFC 9293 section 3.10.7.4 (SHLD-31) would keep it.
     #[test]
     fn insert__refuses_one_range_too_many_but_takes_what_merges() {
         let mut reassembly = Reassembly::new();
@@ -227,6 +228,7 @@ mod tests {
         assert!(reassembly.is_empty());
     }
 
+    /// RFC 2018 section 4, RFC 2883 section 4.
     #[test]
     fn sack_blocks__the_duplicate_first_then_the_most_recent() {
         let mut reassembly = Reassembly::new();

@@ -100,6 +100,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.10.7.1.
     #[test]
     fn closed__table() {
         let syn_fin = Flags::SYN.union(Flags::FIN);
@@ -149,6 +150,7 @@ mod tests {
         }
     }
 
+    /// RFC 5961 section 7.
     #[test]
     fn permits__one_per_interval_also_across_the_wrap_of_the_ticks() {
         let config = Config::default();

@@ -568,6 +568,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.10.7.4, SYN-RECEIVED; RFC 5961 sections 3.2 and 4.2.
     #[test]
     fn on_segment__table() {
         let push = Flags::ACK.union(Flags::PSH);
@@ -629,6 +630,7 @@ mod tests {
         }
     }
 
+    /// RFC 7323 section 5.3; what is older, RFC 7323 section 5.2 says, modulo 2^32.
     #[test]
     fn on_segment__paws() {
         let config = Config::default();
@@ -719,6 +721,7 @@ mod tests {
         assert_eq!(shut.syn_ack(&cx(&config)).header.options, mss_only);
     }
 
+    /// RFC 9293 section 3.10.7.2, of whose SYN the data is not kept.
     #[test]
     fn new__a_hostile_syn() {
         let config = Config::default();
@@ -801,6 +804,7 @@ mod tests {
         assert_eq!(request.resent(), 31);
     }
 
+    /// RFC 6298 section 5, for a minute; RFC 9293 section 3.8.3 has three.
     #[test]
     fn on_timer__1_2_4_8_16_32_seconds() {
         let config = Config::default();

@@ -181,6 +181,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    /// RFC 6298 section 2; RFC 6298 rules 2.1, 5.5 and 5.7.
     #[test]
     fn rto__one_second_before_the_first_sample_three_after_a_lost_syn() {
         let mut rtt = RttEstimator::new();
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!(rtt.rto(LIMITS), ms(300));
     }
 
+    /// RFC 6298 rules 2.2 and 2.3; each sample has the full weight (RFC 7323 section 4.2).
     #[test]
     fn sample__follows_rfc_6298() {
         let mut rtt = RttEstimator::new();
@@ -208,6 +210,7 @@ mod tests {
         assert_eq!(rtt.min_rtt(), Some(ms(400)));
     }
 
+    /// RFC 6298 rule 2.4 would have a second.
     #[test]
     fn sample__a_steady_path_comes_down_to_srtt_and_the_minimum() {
         let mut rtt = RttEstimator::new();
@@ -234,6 +237,7 @@ mod tests {
         assert_eq!(rtt.rto(LIMITS), LIMITS.max);
     }
 
+    /// RFC 7323 section 4.1.
     #[test]
     fn timestamp_rtt__forgets_what_is_not_ours() {
         assert_eq!(timestamp_rtt(100, 60), Some(ms(40)));

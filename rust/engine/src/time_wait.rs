@@ -423,6 +423,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.10.7.4, TIME-WAIT; RFC 6191 section 2 for a SYN.
     #[test]
     fn on_segment__table() {
         let syn_fin = Flags::SYN.union(Flags::FIN);
@@ -476,6 +477,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.10.7.4, FIN-WAIT-2, but for a SYN (RFC 5961 section 4.2).
     #[test]
     fn on_segment__before_the_fin_table() {
         let syn_fin = Flags::SYN.union(Flags::FIN);
@@ -580,6 +582,7 @@ mod tests {
         assert_eq!(verdict(&mut waiting, &at(&config, 600), &probe), "ack");
     }
 
+    /// RFC 1337 (F1).
     #[test]
     fn on_segment__rfc1337_ignores_rst() {
         let config = Config {
@@ -604,6 +607,7 @@ mod tests {
         assert_eq!(verdict(&mut time_wait, &at(&config, 600), &old), "ack");
     }
 
+    /// RFC 9293 section 3.10.1 would never; RFC 6191 section 2 for how long the timestamps need.
     #[test]
     fn reuse__table() {
         let iss = SeqNum::new(SND).add(65537);

@@ -121,6 +121,7 @@ fn follow(segments: u32, rtt_ms: u64, mss: u16, seconds: u64, tolerance: f64) {
     }
 }
 
+/// RFC 9438 section 4.2, RFC 9438 section 5 for the constants, on both sides of the plateau (RFC 9438 sections 4.4 and 4.5).
 #[test]
 fn cubic__follows_its_curve() {
     for (segments, rtt, seconds) in [

@@ -145,6 +145,7 @@ fn meet_all(way: Way, stamps: bool, sack: bool) -> u64 {
     met
 }
 
+/// RFC 9293 section 3.10.7.
 #[test]
 fn every_segment_to_every_state() {
     let mut met = 0;

@@ -215,6 +215,7 @@ fn reassembly__every_order_of_few_octets() {
 }
 
 /// Every scale and every window at which it changes.
+/// RFC 7323 section 2, RFC 7323 section 2.3.
 #[test]
 fn window_scale__every_scale_at_its_edges() {
     for shift in 0..=14u8 {

@@ -240,7 +240,7 @@ fn client_reboots__and_connects_from_the_same_port() {
     }
 }
 
-/// RFC 1122 section 4.2.2.13, RFC 6191: a SYN reopens a connection in TIME-WAIT, by its timestamp or by its number.
+/// RFC 1122 section 4.2.2.13, RFC 6191 section 2: a SYN reopens a connection in TIME-WAIT, by its timestamp or by its number.
 #[test]
 fn time_wait__is_reopened_by_a_newer_syn() {
     let back = 0u32.wrapping_sub(100_000);

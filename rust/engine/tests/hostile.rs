@@ -202,7 +202,7 @@ fn duplicate_acks__the_third_retransmits() {
     assert!(stand.conn.ssthresh() <= flight * 7 / 10 + u32::from(MSS));
 }
 
-/// An MSS of one byte would have us send a header per byte (CVE-2019-11479).
+/// An MSS of one byte would have us send a header per byte (CVE-2019-11479), by RFC 9293 section 3.7.1.
 #[test]
 fn mss__of_one_byte() {
     for mss in [None, Some(1), Some(47)] {

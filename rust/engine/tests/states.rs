@@ -97,7 +97,7 @@ fn check(way: Way, rows: &[Row]) {
     }
 }
 
-/// Section 3.10.7.3.
+/// RFC 9293 section 3.10.7.3.
 #[test]
 fn syn_sent() {
     // The peer's numbers are not known: SEG.SEQ counts from nowhere.
@@ -336,7 +336,7 @@ fn closed() {
     }
 }
 
-/// Sections 3.10.4 and 3.10.5, and what `close(2)` adds.
+/// RFC 9293 sections 3.10.4 and 3.10.5, and what `close(2)` adds.
 #[test]
 fn calls() {
     // Way, state after shutdown and what is sent, the same for close, and for close with unread data or abort.

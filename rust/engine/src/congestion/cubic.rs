@@ -302,6 +302,7 @@ mod tests {
         assert_eq!(units(u64::MAX), units(u64::MAX % 4_194_304_000_000));
     }
 
+    /// RFC 9438 section 4.6.
     #[test]
     fn on_congestion__keeps_seven_tenths_in_whole_segments() {
         for (before, after) in [(10, 7), (20, 14), (100, 70), (3, 2), (2, 2), (1, 2)] {
@@ -315,6 +316,7 @@ mod tests {
         }
     }
 
+    /// RFC 9438 section 4.7.
     #[test]
     fn on_congestion__fast_convergence() {
         let mut cubic = Cubic::default();
@@ -333,6 +335,7 @@ mod tests {
         assert_eq!(cubic.w_max, 80 * MSS);
     }
 
+    /// RFC 9438 section 4.8.
     #[test]
     fn on_timeout__one_segment_and_ssthresh_once() {
         let mut cubic = Cubic::default();
@@ -354,7 +357,7 @@ mod tests {
         assert!(matches!(cubic.phase, Phase::Probing(_)));
     }
 
-    /// Not knowing what the path carries, the window grows by a twentieth per round trip.
+    /// Not knowing what the path carries, the window grows by a twentieth per round trip; by the curve alone in RFC 9438 section 4.10.
     #[test]
     fn on_ack__without_a_loss_a_twentieth() {
         let mut cubic = Cubic::default();
@@ -370,6 +373,28 @@ mod tests {
         window.cwnd = 50 * MSS;
         cubic.on_congestion(&mut window, &loss(50 * MSS));
         assert_eq!(cubic.w_max, 50 * MSS);
+    }
+
+    /// RFC 9438 section 4.9 would restore the old curve; a new one begins, at its plateau.
+    #[test]
+    fn on_undo__begins_a_new_epoch_at_the_window_before() {
+        let mut cubic = Cubic::default();
+        let before = Window {
+            cwnd: 100 * MSS,
+            ssthresh: 80 * MSS,
+        };
+        let mut window = before;
+        cubic.on_congestion(&mut window, &loss(100 * MSS));
+        window.cwnd = window.ssthresh;
+        cubic.on_undo(&mut window, &before);
+        assert_eq!(window, before);
+        cubic.on_ack(&mut window, &ack(MSS));
+        assert_eq!(cubic.w_max, 100 * MSS);
+        let Phase::Avoidance(epoch, Origin::Congestion) = cubic.phase else {
+            panic!("{:?}", cubic.phase);
+        };
+        assert_eq!(epoch.plateau, units(0));
+        assert!(window.cwnd >= before.cwnd);
     }
 
     /// The times wrap after 48 days; a loss longer ago than any path remembers is still long ago.
@@ -395,6 +420,7 @@ mod tests {
         }
     }
 
+    /// RFC 9438 section 5.8.
     #[test]
     fn on_idle__moves_the_curve() {
         let lossy = || {

@@ -157,6 +157,7 @@ mod tests {
         })
     }
 
+    /// RFC 9406 section 4.2 does not look at this.
     #[test]
     fn is_full__a_train_of_half_a_round_trip() {
         // 1 ms apart: after 50.5 ms, with the millisecond for bursts.

@@ -56,6 +56,7 @@ mod tests {
     use super::super::MAX_CWND;
     use super::*;
 
+    /// RFC 5681 section 3.1, equation 2, but for its bound.
     #[test]
     fn on_ack__slow_start_doubles_per_round_trip() {
         for per_ack in [MSS, 2 * MSS, 10 * MSS] {
@@ -68,6 +69,7 @@ mod tests {
         }
     }
 
+    /// RFC 5681 section 3.1.
     #[test]
     fn on_ack__avoidance_adds_a_segment_per_round_trip() {
         for per_ack in [1, 999, MSS, 2 * MSS, 10 * MSS] {
@@ -166,6 +168,7 @@ mod tests {
         assert_eq!(window.cwnd, 50 * MSS);
     }
 
+    /// RFC 5681 section 3.1.
     #[test]
     fn on_timeout__one_segment_and_ssthresh_once() {
         let mut window = Window {

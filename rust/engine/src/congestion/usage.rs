@@ -192,6 +192,7 @@ mod tests {
         assert!(!usage.is_limited(&window(10, 10)));
     }
 
+    /// RFC 2861 section 3, where RFC 7661 section 4 waits for minutes.
     #[test]
     fn validate__comes_down_halfway_to_what_is_used() {
         let mut usage = Usage::new(Instant::default(), SeqNum::new(0));
@@ -221,6 +222,7 @@ mod tests {
         }
     }
 
+    /// RFC 2861 section 3, where RFC 5681 section 4.1 falls at once.
     #[test]
     fn restart__halves_per_timeout() {
         let second = Duration::from_secs(1);

@@ -220,6 +220,7 @@ mod tests {
         });
     }
 
+    /// RFC 8985 section 6: what is behind by the round trip and the window is lost, and nothing else.
     #[test]
     fn detect__waits_for_the_window() {
         let (mut rack, mut records) = (Rack::NONE, ten());
@@ -284,7 +285,7 @@ mod tests {
         assert_eq!((rack.at, rack.rtt), (60_000, 50_000));
     }
 
-    /// Sent and acknowledged within one microsecond, which a mark counts as the next.
+    /// Sent and acknowledged within one microsecond, which a mark counts as the next. RFC 8985 section 5.3: RACK.xmit_ts and RACK.rtt.
     #[test]
     fn on_delivered__in_no_time() {
         let (mut rack, mut records) = (Rack::NONE, Records::new(s(0)));

@@ -183,6 +183,7 @@ mod tests {
     use super::*;
     use std::string::String;
 
+    /// RFC 9293 section 3.3.2, figure 5.
     #[test]
     fn the_table_has_no_two_rows_for_one_input() {
         for (i, a) in TRANSITIONS.iter().enumerate() {
@@ -193,6 +194,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.3.2.
     #[test]
     fn every_state_is_reached_from_closed_and_leads_back_to_it() {
         for state in State::ALL {

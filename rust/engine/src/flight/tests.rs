@@ -67,6 +67,7 @@ fn check(records: &Records) {
     assert!(records.len() <= Records::CAPACITY);
 }
 
+/// RFC 8985 section 5.2 has a time for every segment.
 #[test]
 fn push__what_is_sent_together_is_one_record() {
     let mut records = Records::new(s(0));

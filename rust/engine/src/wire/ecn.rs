@@ -40,6 +40,7 @@ impl Ecn {
 mod tests {
     use super::*;
 
+    /// RFC 3168 section 5; the other six bits of the octet are not its.
     #[test]
     fn from_bits__looks_at_two_bits() {
         for octet in 0..=255u8 {

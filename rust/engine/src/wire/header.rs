@@ -168,6 +168,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.1.
     #[test]
     fn emit__is_what_parse_reads() {
         let mut out = [0xee; MAX_HEADER_LEN];
@@ -220,6 +221,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2.
     #[test]
     fn parse__syn_only_options_are_dropped_elsewhere() {
         let mut out = [0; MAX_HEADER_LEN];

@@ -450,6 +450,7 @@ mod tests {
         );
     }
 
+    /// RFC 2018 section 3.
     #[test]
     fn emit__three_blocks_fit_beside_timestamps_and_four_without() {
         let four = sack(&[(1, 2), (3, 4), (5, 6), (7, 8)]);
@@ -482,6 +483,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 MUST-6: an option that nobody knows is skipped.
     #[test]
     fn parse__reads_what_others_write() {
         // Windows: MSS, NOP, WS, NOP, NOP, SACK-permitted.
@@ -494,6 +496,7 @@ mod tests {
         assert_eq!(unknown.mss, Some(100));
     }
 
+    /// RFC 9293 MUST-7: an impossible length, zero too, ends the reading. RFC 7323 section 2.3: a shift beyond 14 counts as 14.
     #[test]
     fn parse__malformed() {
         let none = Options::default();

@@ -77,7 +77,7 @@ fn rst__with_the_number_of_the_fin() {
     }
 }
 
-/// RFC 5961 section 4.2: a SYN never resets, wherever it stands.
+/// RFC 5961 section 4.2: a SYN never resets, wherever it stands; RFC 5961 section 7: it is not answered each time.
 #[test]
 fn syn__in_every_state() {
     for state in SYNCHRONIZED {
@@ -281,6 +281,7 @@ fn fin__bare_in_a_closed_window_is_taken() {
     assert_eq!(peer.conn.state(), State::CloseWait);
 }
 
+/// RFC 7323 section 5.3, RFC 7323 section 4.3 for TS.Recent.
 #[test]
 fn paws__old_timestamps_are_dropped_and_rst_is_exempt() {
     let offer = Offer {
@@ -341,4 +342,19 @@ fn sequence_numbers_wrap() {
     }
     assert_eq!(peer.conn.state(), State::Established);
     assert_eq!(peer.conn.total_retransmits(), 0);
+}
+
+/// RFC 7323 section 3.2 would drop it. RST needs none there either.
+#[test]
+fn paws__a_segment_without_a_timestamp_is_taken() {
+    let offer = Offer {
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Default::default(), Default::default(), offer);
+    peer.stamps = None;
+    assert_ne!(peer.data(0, 10, 0, Flags::NONE), Payload::None);
+    assert_eq!(peer.rcv(), 10);
+    // What is echoed stays.
+    assert_eq!(peer.next().header.options.timestamps.unwrap().ecr, 5000);
 }

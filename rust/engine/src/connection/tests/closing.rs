@@ -140,6 +140,7 @@ fn abort__the_reset_has_timestamps() {
     assert_eq!(peer.next().header.options.timestamps, None);
 }
 
+/// RFC 9293 section 3.10.5.
 #[test]
 fn abort__resets_where_there_is_somebody_to_tell() {
     for state in State::ALL {
@@ -190,6 +191,7 @@ fn orphan__new_data_is_answered_with_a_reset() {
     assert_eq!(peer.conn.state(), State::FinWait1);
 }
 
+/// RFC 9293 section 3.10.8 has no such timeout.
 #[test]
 fn orphan__fin_wait_2_ends() {
     let table = [
@@ -384,6 +386,7 @@ fn fin__waits_for_the_window() {
     assert_eq!(peer.conn.state(), State::FinWait2);
 }
 
+/// RFC 9293 section 3.6.1, with a minute for twice the MSL.
 #[test]
 fn time_wait__answers_and_begins_anew() {
     let mut peer = in_state(State::TimeWait);

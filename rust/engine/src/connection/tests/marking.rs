@@ -73,6 +73,8 @@ fn assert_marks_data(peer: &mut Peer, agreed: bool, case: &str) {
     assert_eq!((data.ecn, told(&data)), (expected, Flags::NONE), "{case}");
 }
 
+/// RFC 3168 sections 6.1.1 and 6.1.1.1: a SYN that is sent again does not ask, unless the fallback is off. Marked is ECT(0), never ECT(1)
+/// (RFC 8311 section 3).
 #[test]
 fn negotiation__active() {
     for ecn in 0..=2 {
@@ -483,7 +485,7 @@ fn sender__ignores() {
     assert_eq!(sent(&mut peer), [(5000, Flags::NONE, Ecn::Ect0)]);
 }
 
-/// Only new data is ECT (RFC 3168 sections 6.1.4 to 6.1.6).
+/// Only new data is ECT (RFC 3168 sections 5.2, 6.1.4 to 6.1.6).
 #[test]
 fn sender__what_is_not_data() {
     let mut peer = connected_with(SocketOptions {

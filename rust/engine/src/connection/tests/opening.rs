@@ -142,6 +142,7 @@ fn syn_sent__table() {
     }
 }
 
+/// RFC 7323 section 2.2 for the scale, RFC 7323 section 3 for timestamps, RFC 2018 section 2 for SACK.
 #[test]
 fn syn_sent__options_are_agreed_only_when_both_offer() {
     for (ours, theirs) in [(true, true), (true, false), (false, true)] {
@@ -179,6 +180,7 @@ fn syn_sent__options_are_agreed_only_when_both_offer() {
     }
 }
 
+/// RFC 9293 section 3.7.1, of IPv4.
 #[test]
 fn syn_sent__without_an_mss_option_536() {
     let mut peer = in_state(State::SynSent);
@@ -209,7 +211,8 @@ fn syn_sent__max_seg_bounds_both_directions() {
     assert_eq!(peer.conn.mss(), 400);
 }
 
-/// tcp_syn_retries and tcp_syn_linear_timeouts as ip-sysctl.rst has them: 67 s to the last SYN, 131 s in all.
+/// tcp_syn_retries and tcp_syn_linear_timeouts as ip-sysctl.rst has them: 67 s to the last SYN, 131 s in all. RFC 9293
+/// section 3.8.3 has three minutes, RFC 6298 rule 5.5 doubles from the first on.
 #[test]
 fn syn_sent__retries() {
     let mut peer = syn_sent();

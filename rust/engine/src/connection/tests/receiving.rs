@@ -71,7 +71,7 @@ fn payload__without_reassembly_only_in_order() {
     assert_eq!(peer.data(0, 100, 0, Flags::NONE), in_order(0, 100));
 }
 
-/// RFC 2018 section 4: most recent first; RFC 2883: a duplicate is reported once.
+/// RFC 2018 section 4: most recent first; RFC 2883 section 4: a duplicate is reported once.
 #[test]
 fn sack__blocks() {
     let mut peer = with_sack();
@@ -171,6 +171,7 @@ fn drain_quick_acks(peer: &mut Peer) {
     }
 }
 
+/// RFC 9293 section 3.8.6.3.
 #[test]
 fn ack__every_second_full_segment() {
     let mut peer = established();
@@ -201,6 +202,7 @@ fn ack__every_second_full_segment() {
     assert_eq!(peer.sent().len(), 1);
 }
 
+/// RFC 9293 section 3.8.6.3 has half a second at most.
 #[test]
 fn ack__a_lone_segment_waits_40_to_200_ms() {
     let mut peer = established();

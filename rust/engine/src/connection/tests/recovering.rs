@@ -136,7 +136,7 @@ fn rack__finds_a_lost_copy() {
     assert_eq!(peer.conn.mode(), Mode::Open);
 }
 
-/// RFC 8985 section 7: a lost tail is repaired after two round trips, not by a timeout.
+/// RFC 8985 sections 7.1 and 7.2: a lost tail is repaired after two round trips, not by a timeout; there is one probe.
 #[test]
 fn probe__finds_a_lost_tail() {
     let mut peer = connected(true, false);
@@ -381,7 +381,8 @@ fn rack__a_report_of_half_an_hour_ago_tells_nothing() {
     }
 }
 
-/// RFC 3522: the acknowledgment echoes a timestamp older than the copy, so the original arrived.
+/// RFC 3522 section 3.2: the acknowledgment echoes a timestamp older than the copy, so the original arrived. RFC 4015 section 3.2: the
+/// window is restored.
 #[test]
 fn eifel__an_early_copy_is_undone_by_the_timestamp() {
     for sack in [true, false] {
@@ -558,4 +559,26 @@ fn memory__exists_while_it_is_needed() {
     report(&mut peer, 5, &[]);
     peer.quiet();
     assert!(peer.flight.is_none());
+}
+
+/// RFC 8985 section 6.3: a timeout gives up what was sent a round trip ago, and not what was sent just now.
+#[test]
+fn timeout__leaves_what_was_sent_just_now() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    // All but the first two have arrived: the round trip is known.
+    report(&mut peer, 0, &[(2, 10)]);
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    let _ = peer.sent();
+    assert_eq!(peer.conn.timer().unwrap().0, TimerKind::Retransmit);
+    let at = peer.conn.timer_of(TimerKind::Retransmit).unwrap();
+    peer.now = at - crate::time::Duration::from_millis(50);
+    peer.write(1000);
+    assert_eq!(segments(&mut peer), [(Data, 10, 1)]);
+    let _ = peer.expire();
+    assert_eq!(peer.conn.mode(), Mode::Loss);
+    // The copies are lost; the new segment is on its way still.
+    assert_eq!(peer.flight.as_ref().unwrap().lost(), 2000);
+    assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
 }

@@ -65,6 +65,7 @@ fn segments__go_out_in_bursts_of_whole_segments() {
 }
 
 /// Minshall's variant: one small segment in flight, however many full ones.
+/// RFC 9293 section 3.7.4, in the variant of its appendix A.3.
 #[test]
 fn nagle() {
     let mut peer = established();
@@ -163,6 +164,7 @@ fn more__holds_until_an_acknowledgment_or_for_200_ms() {
     assert_eq!(peer.sent_short(), [(Data, 1600, 100)]);
 }
 
+/// RFC 9293 section 3.9.1.2 asks for PSH with the last of what is written.
 #[test]
 fn psh__ends_every_burst_of_several_segments() {
     let mut peer = with(nodelay());
@@ -303,6 +305,7 @@ fn slow_start__grows_by_what_is_acknowledged_and_only_when_used() {
     assert_eq!(peer.conn.cwnd(), 20_000);
 }
 
+/// RFC 5681 section 4.1, in steps.
 #[test]
 fn idle__the_window_decays() {
     for keep in [false, true] {
@@ -350,7 +353,7 @@ fn loss__cubic_keeps_seven_tenths() {
     assert_eq!(peer.conn.ssthresh(), 7000);
 }
 
-/// RFC 5681 section 3.2, RFC 3042, RFC 6582.
+/// RFC 5681 section 3.2, RFC 3042 section 2, RFC 6582 section 3.2.
 #[test]
 fn fast_retransmit() {
     let mut peer = established_with(reno(), nodelay(), Offer::default());
@@ -465,7 +468,7 @@ fn fast_retransmit__not_by_d_sack() {
     }
 }
 
-/// RFC 6298 section 5: back to the oldest, one segment, slow start; acknowledgments beyond are believed.
+/// RFC 6298 section 5, RFC 5681 section 3.1: back to the oldest, one segment, slow start; acknowledgments beyond are believed.
 #[test]
 fn timeout__goes_back() {
     let mut peer = established_with(reno(), nodelay(), Offer::default());
@@ -563,7 +566,9 @@ fn path_mss__falls() {
     assert_eq!(peer.conn.snd_nxt(), nxt);
 }
 
-/// An ICMP error says so: what was too big goes again at once, smaller, and the window stays as it is. A forged one does nothing.
+/// An ICMP error says so: what was too big goes again at once, smaller, and the window stays as it is (RFC 1191 section 6.5), without
+/// waiting for a timeout to confirm it (RFC 5927 section 7.2). A forged one, of a number not in flight, does nothing (RFC 5927
+/// section 4.1).
 #[test]
 fn too_big__is_sent_again_at_once() {
     for memory in [true, false] {

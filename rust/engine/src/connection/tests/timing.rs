@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::connection::{Error, Event, State, TimerKind};
-use crate::context::{Config, SocketOptions};
+use crate::context::{Config, Context, SocketOptions};
 use crate::flight::NoFlight;
 use crate::time::Duration;
 use crate::transmit::TransmitKind;
@@ -16,6 +16,7 @@ fn with(options: SocketOptions) -> Peer {
     established_with(Config::default(), options, Offer::default())
 }
 
+/// RFC 6298 rules 5.1 and 5.4 to 5.6: the timer starts with the sending, and sends the oldest segment again; rule 5.5: it doubles.
 #[test]
 fn rto__doubles_up_to_its_bound() {
     let mut peer = established();
@@ -31,7 +32,8 @@ fn rto__doubles_up_to_its_bound() {
     assert_eq!(waited[11], 120_000);
 }
 
-/// tcp_retries2: 15 retransmissions, 924.6 s by the calculation of ip-sysctl.rst.
+/// tcp_retries2: 15 retransmissions, 924.6 s by the calculation of ip-sysctl.rst. RFC 1122 section 4.2.3.5 (R2) and RFC 9293 section 3.8.3
+/// have 100 s at least, RFC 9293 section 3.9.1.1 five minutes.
 #[test]
 fn rto__a_silent_peer_is_given_up() {
     let mut peer = established();
@@ -50,7 +52,7 @@ fn rto__a_silent_peer_is_given_up() {
     assert_eq!(peer.conn.take_error(), None);
 }
 
-/// A timer runs whenever something is owed.
+/// A timer runs whenever something is owed, and begins anew with progress (RFC 6298 rules 5.2 and 5.3).
 #[test]
 fn rto__restarts_with_progress() {
     let mut peer = established();
@@ -65,7 +67,7 @@ fn rto__restarts_with_progress() {
     assert_eq!(peer.conn.timer_of(TimerKind::Retransmit), None);
 }
 
-/// Karn: what was sent twice measures nothing; the timeout stays doubled until something does.
+/// Karn (RFC 6298 section 3): what was sent twice measures nothing; the timeout stays doubled until something does.
 #[test]
 fn rtt__karn() {
     let mut peer = established();
@@ -113,6 +115,7 @@ fn rtt__by_timestamps_after_a_retransmission() {
     assert!(peer.conn.rto(&peer.config) < Duration::from_millis(420));
 }
 
+/// RFC 5482 section 3: so long may data stay unacknowledged, whatever the peer answers meanwhile.
 #[test]
 fn user_timeout__ends_a_connection_in_time() {
     let options = SocketOptions {
@@ -291,5 +294,28 @@ fn on_timer__too_early_does_nothing() {
         assert_eq!(conn.state(), state);
         peer.conn = conn;
         peer.quiet();
+    }
+}
+
+/// RFC 1122 section 4.2.3.9: what ICMP says is remembered as the reason of a timeout. RFC 9293 section 3.9.2.2 would have a hard error
+/// end the connection.
+#[test]
+fn unreachable__does_not_end_an_established_connection() {
+    for hard in [false, true] {
+        let mut peer = established();
+        peer.write(1000);
+        let _ = peer.sent();
+        let cx = Context {
+            now: peer.now,
+            config: &peer.config,
+        };
+        peer.conn.on_unreachable(&cx, ISS.add(1), hard);
+        assert_eq!(peer.conn.state(), State::Established);
+        assert_eq!(peer.conn.error(), None);
+        while peer.conn.state() != State::Closed {
+            peer.expire();
+            let _ = peer.sent();
+        }
+        assert_eq!(peer.conn.error(), Some(Error::Unreachable));
     }
 }

@@ -6,6 +6,7 @@ use super::script::*;
 use crate::congestion::Algorithm;
 use crate::context::{Config, Context, SocketOptions};
 use crate::transmit::BurstLimit;
+use crate::wire::Flags;
 
 fn bursts(config: Config) -> Peer {
     let mut peer = established_with(config, SocketOptions::default(), Offer::default());
@@ -40,7 +41,7 @@ fn app_limited__slow_start_comes_to_twice_what_is_used() {
     }
 }
 
-/// With as much to send as fits, every acknowledgment lets it grow.
+/// With as much to send as fits, every acknowledgment lets it grow, by all that it acknowledges (RFC 5681 section 3.1, without a bound).
 #[test]
 fn slow_start__doubles_per_round() {
     let mut peer = bursts(Config::default());
@@ -93,6 +94,7 @@ fn app_limited__a_window_without_use_comes_down() {
     }
 }
 
+/// RFC 6928 section 2.
 #[test]
 fn initial__is_of_ten_segments() {
     let peer = bursts(Config::default());
@@ -147,4 +149,19 @@ fn algorithm__of_the_socket_or_of_the_namespace() {
     // Another option says nothing about it.
     peer.conn.set_options(&cx, SocketOptions::default());
     assert_eq!(peer.conn.algorithm(), Some(Algorithm::NewReno));
+}
+
+/// RFC 5681 section 3.1: one segment after a lost SYN; here after the second.
+#[test]
+fn initial__after_lost_syns() {
+    for (lost, cwnd) in [(0, 5360), (1, 5360), (2, 536), (3, 536)] {
+        let mut peer = syn_sent();
+        let _ = peer.next();
+        for _ in 0..lost {
+            let _ = peer.expire();
+            let _ = peer.next();
+        }
+        let _ = peer.give(seg(Flags::SYN_ACK, IRS, ISS.add(1), 0));
+        assert_eq!(peer.conn.cwnd(), cwnd, "{lost} lost");
+    }
 }
