@@ -319,7 +319,7 @@ fn mtu__lowered_in_mid_stream(pair: Pair) {
 }
 
 /// A router on the way takes less than both ends: its ICMP errors are heeded, by the route that the socket's mark has chosen
-/// (RFC 1191, RFC 8201).
+/// (RFC 1191 section 4, RFC 8201 section 4).
 fn mtu__narrow_path(pair: Pair) {
     const NARROW: usize = 1300;
     const MARK: i32 = 7;

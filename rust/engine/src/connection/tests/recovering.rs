@@ -96,7 +96,7 @@ fn rack__three_reports_do_not_wait() {
     peer.write(3000);
     peer.advance(100);
     for (behind, next) in [(2, 10), (3, 11)] {
-        // Limited transmit (RFC 3042).
+        // Limited transmit (RFC 3042 section 2).
         report(&mut peer, 0, &[(1, behind)]);
         assert_eq!(segments(&mut peer), [(Data, next, 1)]);
     }

@@ -16,7 +16,7 @@ fn with(options: SocketOptions) -> Peer {
     established_with(Config::default(), options, Offer::default())
 }
 
-/// RFC 6298 rules 5.1 and 5.4 to 5.6: the timer starts with the sending, and sends the oldest segment again; rule 5.5: it doubles.
+/// RFC 6298 rules 5.1, 5.4, 5.5 and 5.6: the timer starts with the sending, and sends the oldest segment again; the timeout doubles.
 #[test]
 fn rto__doubles_up_to_its_bound() {
     let mut peer = established();
