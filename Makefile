@@ -200,7 +200,7 @@ fmt-check: ## says what is not formatted, and whether Documentation/rfc.md is as
 	@find rust tools selftests conformance -name target -prune -o -name '*.rs' -print0 | xargs -0 -r $(RUN) rustfmt --check --config-path .rustfmt.toml
 
 PHONY += rfc
-rfc: ## Documentation/rfc.md anew, from the engine's comments: which rule of which RFC stands where, its tests, the deviations
+rfc: ## Documentation/rfc.md anew, from the comments: which rule of which RFC stands where, its tests, the deviations
 	@$(SETUP_tree)
 	@$(RUN) scripts/rfc-table
 
