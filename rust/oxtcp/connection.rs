@@ -137,7 +137,16 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
             state.reorder = KBox::new(Reassembly::new(), GFP_ATOMIC).ok();
         }
     }
-    skb.charge(sk)
+    match skb.charge(sk) {
+        // It is the system's memory that is short (tcp_mem). What fills the hole goes before all that waits for it: else those that
+        // hold packets out of order would keep each other from ever getting on. An empty queue always has room for one.
+        Err(skb) if in_order && sk.first_apart().is_some() => {
+            sk.purge_apart();
+            sk.state().reorder = None;
+            skb.charge(sk)
+        }
+        result => result,
+    }
 }
 
 /// Copies what is to be read to denser packets, where those that hold it take too much memory.
