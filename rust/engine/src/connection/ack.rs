@@ -126,7 +126,7 @@ impl Sender {
         }
         let in_flight = link.in_flight() != 0;
         let advanced = ack.after(link.snd_una);
-        let reports = link.sack && !segment.header.options.sack.is_empty();
+        let reports = link.sack() && !segment.header.options.sack.is_empty();
         let duplicate = in_flight && !old && !advanced && !window_changed && segment.seq_len() == 0;
         // As in Linux, not where nothing is in flight.
         let ece = in_flight && !old && link.ecn.hears(segment);
@@ -185,7 +185,7 @@ impl Sender {
     pub(super) fn take_window(&mut self, link: &Link, segment: &Segment) -> bool {
         let offered = match segment.has(Flags::SYN) {
             true => u32::from(segment.header.window),
-            false => link.snd_scale.widen(segment.header.window),
+            false => link.snd_scale().widen(segment.header.window),
         };
         let newer = segment.header.ack.after(link.snd_una)
             || segment.seq().after(self.wl1)
@@ -267,7 +267,7 @@ impl Sender {
         let size = self.segment_size(link, 0).max(1);
         let pipe = flight.recovery.pipe(&flight.records);
         let floor = flight.records.start();
-        let reported = match link.sack && flight.recovery.reported.after(floor) {
+        let reported = match link.sack() && flight.recovery.reported.after(floor) {
             true => flight.recovery.reported,
             false => floor,
         };
@@ -278,12 +278,12 @@ impl Sender {
         if told.advanced {
             self.take_acknowledged(cx, link, flight, &mut told, ack);
             self.advance(cx, link, ack);
-            if !link.sack {
+            if !link.sack() {
                 self.settle_duplicates(link, flight, &mut told, acked, size);
             }
         }
         // RFC 8985 section 6.2 step 3: an original below what had arrived before it.
-        if let (Some(low), true) = (told.lowest, link.sack) {
+        if let (Some(low), true) = (told.lowest, link.sack()) {
             if low.before(reported) && (self.mode != Mode::Loss || flight.recovery.undo.is_some()) {
                 self.reordering.on_seen(low.distance_to(reported), size);
             }
@@ -382,7 +382,7 @@ impl Sender {
         segment: &Segment,
         told: &mut Delivery,
     ) -> Option<SeqRange> {
-        if !link.sack {
+        if !link.sack() {
             return None;
         }
         let ack = segment.header.ack;
@@ -442,7 +442,7 @@ impl Sender {
                 continue;
             }
             told.note(&run, recovery.high, grain, false);
-            if link.sack && !is_original(cx, link, &run, told.echo) {
+            if link.sack() && !is_original(cx, link, &run, told.echo) {
                 recovery.rack.on_delivered(&run, now, min_rtt);
             }
         }

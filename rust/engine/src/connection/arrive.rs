@@ -133,7 +133,7 @@ impl Connection {
             None if segment
                 .header
                 .ack
-                .before(link.snd_una.sub(link.snd_scale.widen(u16::MAX))) =>
+                .before(link.snd_una.sub(link.snd_scale().widen(u16::MAX))) =>
             {
                 link.challenge(cx, Owed::CHALLENGE);
                 AckVerdict::Invalid
@@ -190,7 +190,7 @@ impl Connection {
         ecn::strip_setup(&mut segment.header.flags);
         segment.header.seq = link.rcv_nxt;
         // The window of a SYN is not scaled (RFC 7323 section 2.2), that of what it now looks like is.
-        segment.header.window = link.snd_scale.narrow(u32::from(segment.header.window));
+        segment.header.window = link.snd_scale().narrow(u32::from(segment.header.window));
         Some(segment)
     }
 
@@ -347,7 +347,7 @@ impl Connection {
 /// Where all that we have sent is acknowledged: whether the acknowledgment is of something never sent, or older than any
 /// window (RFC 5961 section 5.2).
 fn is_impossible(link: &Link, ack: SeqNum) -> bool {
-    let oldest = link.snd_una.sub(link.snd_scale.widen(u16::MAX));
+    let oldest = link.snd_una.sub(link.snd_scale().widen(u16::MAX));
     ack.after(link.snd_nxt) || ack.before(oldest)
 }
 

@@ -84,12 +84,17 @@ impl EcnState {
     const SEEN: u8 = 2;
     /// A mark has come and the peer has not yet confirmed: ECE goes with everything (TCP_ECN_DEMAND_CWR).
     const ECHO: u8 = 4;
+    /// SACK was negotiated. It is no matter of ECN's, but has room here.
+    const SACK: u8 = 8;
 
-    pub(super) const fn new(agreed: bool) -> Self {
-        EcnState(match agreed {
-            true => EcnState::AGREED,
-            false => 0,
-        })
+    pub(super) const fn new(agreed: bool, sack: bool) -> Self {
+        let agreed = if agreed { EcnState::AGREED } else { 0 };
+        let sack = if sack { EcnState::SACK } else { 0 };
+        EcnState(agreed | sack)
+    }
+
+    pub(super) const fn has_sack(self) -> bool {
+        self.0 & EcnState::SACK != 0
     }
 
     pub(super) const fn agreed(self) -> bool {

@@ -86,6 +86,16 @@ impl Owed {
     }
 }
 
+/// The scales of both windows in one byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scales(u8);
+
+impl Scales {
+    pub(super) const fn new(snd: WindowScale, rcv: WindowScale) -> Self {
+        Scales((snd.get() << 4) | rcv.get())
+    }
+}
+
 /// What both directions share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
@@ -113,10 +123,8 @@ pub(super) struct Link {
     pub(super) advertised_mss: u16,
     /// The MSS to send, before options: the least of the peer's, the path's and the user's.
     pub(super) mss: u16,
-    pub(super) snd_scale: WindowScale,
-    pub(super) rcv_scale: WindowScale,
-    /// SACK was negotiated.
-    pub(super) sack: bool,
+    pub(super) scales: Scales,
+    /// And whether SACK was negotiated: see [`sack`](Link::sack).
     pub(super) ecn: EcnState,
     pub(super) owed: Owed,
     /// Unanswered probes, keepalive's or zero-window.
@@ -133,6 +141,21 @@ impl Link {
     /// SND.NXT - SND.UNA.
     pub(super) fn in_flight(&self) -> u32 {
         self.snd_una.distance_to(self.snd_nxt)
+    }
+
+    /// The scale of the window that the peer offers.
+    pub(super) const fn snd_scale(&self) -> WindowScale {
+        WindowScale::new(self.scales.0 >> 4)
+    }
+
+    /// The scale of the window that we offer.
+    pub(super) const fn rcv_scale(&self) -> WindowScale {
+        WindowScale::new(self.scales.0 & 15)
+    }
+
+    /// SACK was negotiated.
+    pub(super) const fn sack(&self) -> bool {
+        self.ecn.has_sack()
     }
 
     /// RCV.WND (Linux's `tcp_receive_window`).
@@ -243,7 +266,10 @@ impl Link {
                 (window, rcv.take_sack())
             }
             // Nothing more is to come: what was offered stands.
-            None => (self.rcv_scale.narrow(self.rcv_wnd()), SackBlocks::default()),
+            None => (
+                self.rcv_scale().narrow(self.rcv_wnd()),
+                SackBlocks::default(),
+            ),
         };
         self.owed.remove(Owed::ANY_ACK);
         timers.clear(TimerKind::DelayedAck);

@@ -4,7 +4,7 @@
 
 use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
-use super::link::{Link, Owed, Stamps};
+use super::link::{Link, Owed, Scales, Stamps};
 use super::phase::{Duplex, Phase};
 use super::quick::hold_handshake;
 use super::receive::Receiver;
@@ -180,10 +180,8 @@ impl SynSent {
             peer_mss,
             advertised_mss: self.advertised_mss,
             mss: send_mss(peer_mss, self.path_mss, options),
-            snd_scale,
-            rcv_scale,
-            sack: theirs.sack_permitted && self.offers.sack,
-            ecn: EcnState::new(ecn),
+            scales: Scales::new(snd_scale, rcv_scale),
+            ecn: EcnState::new(ecn, theirs.sack_permitted && self.offers.sack),
             owed: Owed::NONE,
             probes: 0,
         };
@@ -209,7 +207,7 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
         TimerKind::Retransmit,
         cx.now + syn_ack_timeout(cx, snd.retransmits()),
     );
-    let scaled = link.snd_scale.get() != 0 || link.rcv_scale.get() != 0;
+    let scaled = link.snd_scale().get() != 0 || link.rcv_scale().get() != 0;
     Transmit {
         header: Header {
             seq: link.snd_una,
@@ -218,8 +216,8 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
             window: link.rcv_wnd().min(u32::from(u16::MAX)) as u16,
             options: Options {
                 mss: Some(link.advertised_mss),
-                window_scale: scaled.then_some(link.rcv_scale),
-                sack_permitted: link.sack,
+                window_scale: scaled.then_some(link.rcv_scale()),
+                sack_permitted: link.sack(),
                 timestamps: link.echo(cx),
                 ..Options::default()
             },
@@ -308,10 +306,8 @@ impl Connection {
             peer_mss: request.peer_mss(),
             advertised_mss: request.advertised_mss(),
             mss: send_mss(request.peer_mss(), open.path_mss, &open.options),
-            snd_scale,
-            rcv_scale,
-            sack: request.sack_permitted(),
-            ecn: EcnState::new(request.ecn_agreed()),
+            scales: Scales::new(snd_scale, rcv_scale),
+            ecn: EcnState::new(request.ecn_agreed(), request.sack_permitted()),
             owed: Owed::NONE,
             probes: 0,
         };

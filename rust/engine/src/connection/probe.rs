@@ -44,7 +44,7 @@ impl Sender {
     /// Whether the tail may be probed: RFC 8985 section 7.2, "the connection supports SACK, is not in loss recovery, and
     /// has no probe in flight".
     fn may_probe(&self, link: &Link, probe: Option<Probe>) -> bool {
-        link.sack && matches!(self.mode, Mode::Open | Mode::Cwr) && probe.is_none()
+        link.sack() && matches!(self.mode, Mode::Open | Mode::Cwr) && probe.is_none()
     }
 
     /// TLP_calc_PTO() (RFC 8985 section 7.2).

@@ -322,9 +322,9 @@ impl Connection {
     pub fn negotiated(&self) -> Option<Negotiated> {
         let link = self.phase.link()?;
         Some(Negotiated {
-            snd_scale: link.snd_scale,
-            rcv_scale: link.rcv_scale,
-            sack: link.sack,
+            snd_scale: link.snd_scale(),
+            rcv_scale: link.rcv_scale(),
+            sack: link.sack(),
             timestamps: link.stamps.is_some(),
             peer_mss: link.peer_mss,
         })
@@ -363,7 +363,7 @@ fn kept(link: &Link) -> TimeWaitOpen {
         snd_nxt: link.snd_nxt,
         rcv_nxt: link.rcv_nxt,
         rcv_wnd: link.rcv_wnd(),
-        rcv_scale: link.rcv_scale,
+        rcv_scale: link.rcv_scale(),
         ts_recent: link.stamps.map(|stamps| stamps.recent),
         ts_offset: link.stamps.map_or(0, |stamps| stamps.offset),
     }

@@ -312,7 +312,7 @@ impl Receiver {
             }
             self.update_sack(link, rx, None);
             self.measure(link, segment, &rx.packet);
-            if link.sack {
+            if link.sack() {
                 // "For non sack flows, do not grow window to force DUPACK and trigger fast retransmit."
                 self.open(link, rx, segment.payload_len, false);
             }
@@ -357,12 +357,12 @@ impl Receiver {
         range: SeqRange,
         rx: &Rx<'_>,
     ) {
-        let report = link.sack && cx.config.dsack && range.is_plausible();
+        let report = link.sack() && cx.config.dsack && range.is_plausible();
         self.update_sack(link, rx, report.then_some(range));
     }
 
     fn update_sack(&mut self, link: &Link, rx: &Rx<'_>, duplicate: Option<SeqRange>) {
-        if !link.sack {
+        if !link.sack() {
             return;
         }
         self.facts.set(Facts::DSACK, duplicate.is_some());

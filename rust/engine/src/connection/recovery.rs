@@ -294,7 +294,7 @@ impl Sender {
 
     /// Where the peer has no SACK, a duplicate acknowledgment stands for a segment that has arrived (RFC 5681 section 3.2).
     fn count_duplicates(&mut self, link: &Link, flight: &mut Flight, told: &mut Delivery) {
-        if link.sack || !told.duplicate {
+        if link.sack() || !told.duplicate {
             return;
         }
         let size = self.segment_size(link, 0);
@@ -331,7 +331,7 @@ impl Sender {
         if flight.records.is_empty() {
             return false;
         }
-        if !link.sack {
+        if !link.sack() {
             let size = self.segment_size(link, 0);
             let threshold = size.saturating_mul(u32::from(self.reordering.degree));
             let lost = match self.mode {
@@ -652,7 +652,7 @@ impl Sender {
             self.undo_at_the_end(link, flight, told);
             return;
         }
-        if !link.sack {
+        if !link.sack() {
             if link.snd_nxt.after(flight.recovery.high) && told.duplicate {
                 // The new data of step 2b has arrived.
                 let size = self.segment_size(link, 0);
@@ -687,7 +687,7 @@ fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
     recovery.duplicates = 0;
     for index in 0..records.len() {
         let Some(run) = records.get(index) else { break };
-        let recent = link.sack && !recovery.rack.is_due(run.record.at, micros(cx));
+        let recent = link.sack() && !recovery.rack.is_due(run.record.at, micros(cx));
         let spared = index != 0 && !reneged && recent;
         if !run.record.marks.has(Marks::SACKED) && !spared {
             records.lose(index);

@@ -32,7 +32,7 @@ impl Recovery {
     fn was_delayed(&self, link: &Link, told: &Delivery) -> bool {
         match self.first_copy {
             Some(first) => told.echo.is_some_and(|echo| is_older(echo, first)),
-            None => link.sack || link.snd_una.before(self.high),
+            None => link.sack() || link.snd_una.before(self.high),
         }
     }
 
@@ -165,7 +165,7 @@ impl Sender {
         if keeps_mode(link, flight) {
             return true;
         }
-        if proven || link.sack {
+        if proven || link.sack() {
             self.mode = Mode::Open;
         }
         true
@@ -175,7 +175,7 @@ impl Sender {
 /// Whether the mode outlives the repair, see [`Sender::undo_at_the_end`].
 fn keeps_mode(link: &Link, flight: &mut Flight) -> bool {
     let Flight { records, recovery } = flight;
-    if link.sack || link.snd_una != recovery.high {
+    if link.sack() || link.snd_una != recovery.high {
         return false;
     }
     if !any_copy(records) {

@@ -193,7 +193,7 @@ impl Receiver {
         let found = self.buffer.select(
             self.share,
             self.rcv_mss(),
-            link.rcv_scale,
+            link.rcv_scale(),
             shrink,
             link.offered(),
         );
@@ -219,7 +219,7 @@ impl Receiver {
             link.rcv_end = link.rcv_nxt;
             return 0;
         }
-        let (now, unit) = (link.rcv_wnd(), link.rcv_scale.unit());
+        let (now, unit) = (link.rcv_wnd(), link.rcv_scale().unit());
         let mut window = self.select(cx, link);
         if !may_shrink(cx, link) {
             // What is kept out of order lies in the window and takes memory, and so counts twice. Linux lets the window become
@@ -233,8 +233,8 @@ impl Receiver {
                 window = align(now, unit);
             }
         }
-        let field = link.rcv_scale.narrow(window);
-        link.rcv_end = link.rcv_nxt.add(link.rcv_scale.widen(field));
+        let field = link.rcv_scale().narrow(window);
+        link.rcv_end = link.rcv_nxt.add(link.rcv_scale().widen(field));
         link.rcv_edge = SeqNum::max(link.rcv_edge, link.rcv_end);
         field
     }
@@ -333,7 +333,7 @@ impl Receiver {
         let new = self.select(cx, link);
         let mss = u32::from(self.rcv_mss());
         // More cannot be named, and so is no news.
-        let new = new.min(link.rcv_scale.widen(u16::MAX));
+        let new = new.min(link.rcv_scale().widen(u16::MAX));
         if new > now && (new >= now.saturating_mul(2) || (now < mss && new >= mss)) {
             link.owed.insert(Owed::WINDOW);
         }
@@ -342,5 +342,5 @@ impl Receiver {
 
 /// Linux's tcp_shrink_window counts where windows are scaled alone.
 fn may_shrink(cx: &Context<'_>, link: &Link) -> bool {
-    cx.config.shrink_window && link.rcv_scale.get() != 0
+    cx.config.shrink_window && link.rcv_scale().get() != 0
 }
