@@ -338,6 +338,19 @@ impl Request {
         ))
     }
 
+    /// For how many milliseconds a timeout has been repaired, at least: the SYN-ACK was sent again after that, and the
+    /// time since is not kept.
+    pub fn timeout_time(&self) -> u32 {
+        // 1 + 2 + 4 ... seconds, the first of which the repair did not take.
+        let mut total = Duration::ZERO;
+        let mut step = INITIAL_RTO;
+        for _ in 1..self.resent() {
+            step = step.backed_off(1).min(Request::MAX_TIMEOUT);
+            total = total + step;
+        }
+        total.as_millis().min(u64::from(u32::MAX)) as u32
+    }
+
     /// Our initial sequence number.
     pub const fn iss(&self) -> SeqNum {
         self.iss

@@ -33,6 +33,21 @@ pub struct Transmit {
     pub kind: TransmitKind,
 }
 
+impl Transmit {
+    /// How many segments it becomes on the wire.
+    pub fn segments(&self) -> u32 {
+        segments(self.payload.len, u32::from(self.mss)).max(1)
+    }
+}
+
+/// How many segments of `size` bytes it takes for `bytes`. The compiler does not see that `div_ceil` cannot overflow.
+pub(crate) fn segments(bytes: u32, size: u32) -> u32 {
+    let size = size.max(1);
+    let whole = bytes.checked_div(size).unwrap_or(0);
+    let rest = bytes.checked_rem(size).unwrap_or(0);
+    whole.saturating_add(u32::from(rest != 0))
+}
+
 /// Why a segment is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransmitKind {

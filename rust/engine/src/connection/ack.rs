@@ -14,6 +14,7 @@ use crate::flight::{Flight, FlightMemory, Marks, Run};
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
+use crate::transmit::segments;
 use crate::wire::{Flags, SackBlocks};
 
 /// Which acknowledgments are worth going on with (RFC 9293 section 3.10.7.4, fifth; RFC 5961 section 5).
@@ -202,6 +203,13 @@ impl Sender {
 
     /// Progress: the peer has acknowledged up to `ack`.
     fn advance(&mut self, cx: &Context<'_>, link: &mut Link, ack: SeqNum) {
+        // Without the FIN: it is no octet.
+        let (from, to) = (link.snd_una, SeqNum::min(ack, self.write_seq));
+        let octets = match from.before(to) {
+            true => from.distance_to(to),
+            false => 0,
+        };
+        link.tally.on_acked(cx.now, octets);
         link.snd_una = ack;
         self.on_progress();
         self.waiting_since = Tick::new(cx.now);
@@ -223,6 +231,10 @@ impl Sender {
         let told_before = link.snd_una;
         let acked = told_before.distance_to(ack);
         let (at, arrived) = self.outline.on_ack(link, ack);
+        if ece {
+            let size = self.segment_size(link, 0);
+            link.tally.on_marked(segments(arrived, size));
+        }
         let rtt = match at {
             Some(at) => Some(at.elapsed(cx.now)),
             // Karn; but a timestamp tells (RFC 7323 section 4).
@@ -289,7 +301,7 @@ impl Sender {
             }
         }
         let rtt = self.measure(cx, link, segment, &told);
-        self.take_needless(link, flight, needless);
+        self.take_needless(link, flight, needless, size);
         if let Some(probe) = flight.recovery.probe {
             self.on_probe_acked(cx, link, flight, probe, needless, &told, ack);
         }
@@ -300,6 +312,9 @@ impl Sender {
             set = self.judge(cx, link, timers, flight, &mut told);
         } else {
             self.forget_undo(link, flight);
+        }
+        if told.ece {
+            link.tally.on_marked(segments(told.delivered, size));
         }
         if told.old {
             return;
@@ -389,7 +404,7 @@ impl Sender {
         let blocks = &segment.header.options.sack;
         let needless = duplicate(blocks, ack)
             // Something that the network has doubled.
-            .filter(|_| self.resent_total != 0);
+            .filter(|_| link.tally.resent() != 0);
         let (now, grain, min_rtt) = (micros(cx), self.grain(), self.min_rtt_micros());
         let Flight { records, recovery } = flight;
         let flying = SeqRange::between(records.start(), records.end());
@@ -498,12 +513,19 @@ impl Sender {
 
     /// A needless copy: reordering may reach further than was thought (RFC 8985 section 6.2 step 4). A probe's copy was sent by the
     /// clock and tells nothing of that.
-    fn take_needless(&mut self, link: &Link, flight: &mut Flight, needless: Option<SeqRange>) {
+    fn take_needless(
+        &mut self,
+        link: &mut Link,
+        flight: &mut Flight,
+        needless: Option<SeqRange>,
+        size: u32,
+    ) {
         let recovery = &mut flight.recovery;
         let Some(block) = needless else { return };
+        link.tally.on_dsack(segments(block.len, size));
         recovery.on_duplicate(block);
         let of_probe = recovery.probe.is_some_and(|probe| probe.end == block.end());
-        if self.reordering.seen && !of_probe {
+        if self.reordering.seen() && !of_probe {
             let round_over = recovery
                 .dsack_round
                 .is_none_or(|round| link.snd_una.after_eq(round));

@@ -9,6 +9,7 @@ use super::link::{Link, Owed};
 use super::phase::{Duplex, Parts, Phase};
 use super::receive::FinStatus;
 use super::state::{Input, State};
+use super::tally::Limit;
 use super::timers::{Tick, TimerKind};
 use super::{Connection, Payload, Rx, Status};
 use crate::context::Context;
@@ -48,6 +49,8 @@ impl Connection {
         let Some(Parts { link, .. }) = self.phase.parts() else {
             return Payload::None;
         };
+        let segments = rx.packet.segments(segment.payload_len);
+        link.tally.on_arrival(segments, segment.payload_len);
 
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
         let place = match link.last_ack.before_eq(segment.end()) {
@@ -207,6 +210,7 @@ impl Connection {
         let rtt = link.stamp_rtt(cx, segment);
         link.snd_una = link.snd_nxt;
         snd.start(cx, link, rtt);
+        link.tally.on_acked(cx.now, 0);
         snd.take_window(link, segment);
         let finished = self.status.has(Status::FINISHED);
         self.status.clear(Status::SYN_ACK);
@@ -295,7 +299,13 @@ impl Connection {
             self.reset_sender(segment.header.ack);
             return Payload::None;
         }
+        let segments = rx.packet.segments(segment.payload_len);
+        let before = link.rcv_nxt;
         let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, rto, segment, rx);
+        link.tally.on_received(before.distance_to(link.rcv_nxt));
+        if matches!(payload, Payload::OutOfOrder { .. }) {
+            link.tally.on_out_of_order(segments);
+        }
         if matches!(payload, Payload::InOrder { .. }) {
             self.events.insert(Event::Readable);
         }
@@ -321,6 +331,10 @@ impl Connection {
 
     /// The peer has acknowledged our FIN.
     fn on_fin_acked(&mut self, cx: &Context<'_>) {
+        if let Some(Parts { link, .. }) = self.phase.parts() {
+            link.tally.on_fin_acked();
+            link.tally.set_limit(cx.now, Limit::Idle);
+        }
         self.timers.clear_acknowledgment();
         let rto = self
             .phase

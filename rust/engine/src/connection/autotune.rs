@@ -156,6 +156,11 @@ impl Autotune {
         self.best = self.best.min(window);
     }
 
+    /// What the user read in the best round trip so far.
+    pub(super) fn best(&self) -> u32 {
+        self.best
+    }
+
     /// The receiver's round trip in microseconds; 0 before the first sample.
     pub(super) fn rtt(&self) -> u32 {
         self.rtt_x8 >> 3

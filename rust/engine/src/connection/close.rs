@@ -140,16 +140,13 @@ impl Connection {
                 // RFC 7323 section 3.2: "it is RECOMMENDED that RST segments contain TSopt".
                 //
                 // Deviation: RFC 9293 section 3.10.5 has no ACK in it. With one, as Linux sends it, a peer in SYN-SENT believes it, too.
-                let timestamps = closed.stamps.map(|(offset, recent)| Timestamps {
-                    val: cx.now.timestamp_ms(offset),
-                    ecr: recent,
-                });
-                Some(reset(
-                    closed.snd_nxt,
-                    closed.rcv_nxt,
-                    Flags::RST_ACK,
-                    timestamps,
-                ))
+                let (seq, ack) = (closed.snd_nxt, closed.rcv_nxt);
+                let Some(ended) = &mut closed.ended else {
+                    return Some(reset(seq, ack, Flags::RST_ACK, None));
+                };
+                let reset = reset(seq, ack, Flags::RST_ACK, ended.link.echo(cx));
+                ended.link.tally.on_sent(&reset, false);
+                Some(reset)
             }
             _ => None,
         }

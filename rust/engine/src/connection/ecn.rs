@@ -101,7 +101,7 @@ impl EcnState {
         self.0 & EcnState::AGREED != 0
     }
 
-    const fn has_seen(self) -> bool {
+    pub(super) const fn has_seen(self) -> bool {
         self.0 & EcnState::SEEN != 0
     }
 

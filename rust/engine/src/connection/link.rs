@@ -7,6 +7,7 @@ use core::num::NonZeroU16;
 
 use super::ecn::EcnState;
 use super::receive::Receiver;
+use super::tally::Tally;
 use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
 use crate::segment::Segment;
@@ -129,6 +130,7 @@ pub(super) struct Link {
     pub(super) owed: Owed,
     /// Unanswered probes, keepalive's or zero-window.
     pub(super) probes: u8,
+    pub(super) tally: Tally,
 }
 
 /// 24 days in hours: the age at which TS.Recent is no longer valid (RFC 7323 section 5.5).
@@ -338,7 +340,9 @@ impl Link {
             mss,
             kind,
         };
-        Some(self.compose(cx, timers, rcv, body))
+        let segment = self.compose(cx, timers, rcv, body);
+        self.tally.on_sent(&segment, false);
+        Some(segment)
     }
 }
 

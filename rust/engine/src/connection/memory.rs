@@ -6,6 +6,7 @@
 //! that it hands in.
 
 use crate::seq::SeqNum;
+use crate::transmit::segments;
 
 /// The share of a buffer that is payload before a packet has shown what it costs: 128 of 256 (Linux's
 /// TCP_DEFAULT_SCALING_RATIO).
@@ -73,6 +74,16 @@ pub struct Packet {
     pub head: u32,
     /// The payload of each of the segments that it was made of (`gso_size`); 0 for one segment.
     pub segment_size: u16,
+}
+
+impl Packet {
+    /// How many segments on the wire it was made of, with `payload` bytes in all.
+    pub(super) fn segments(&self, payload: u32) -> u32 {
+        match self.segment_size {
+            0 => 1,
+            size => segments(payload, u32::from(size)).max(1),
+        }
+    }
 }
 
 /// What the caller does before it gives a segment with payload to [`on_segment`](super::Connection::on_segment).

@@ -19,6 +19,7 @@
 //! | `receive.rs` | what is accepted, delayed acknowledgments |
 //! | `window.rs`, `autotune.rs`, `memory.rs` | the window that is offered; how the buffer grows; what is done when memory is short |
 //! | `pacing.rs` | gaps between bursts |
+//! | `tally.rs`, `query.rs`, `info.rs` | what is counted; reading a connection; TCP_INFO |
 //! | `timers.rs`, `timeout.rs` | the one deadline, and what happens then |
 //! | `close.rs` | FIN, reset, and the end |
 //!
@@ -45,6 +46,7 @@ mod boundary;
 mod close;
 pub(crate) mod ecn;
 mod event;
+mod info;
 mod link;
 mod memory;
 mod open;
@@ -61,6 +63,7 @@ pub(crate) mod recovery;
 mod refusal;
 mod send;
 pub mod state;
+mod tally;
 mod timeout;
 mod timers;
 mod undo;
@@ -70,6 +73,7 @@ mod window;
 mod tests;
 
 pub use event::{Error, Event, Events};
+pub use info::Info;
 pub use memory::{Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};
 pub use query::Negotiated;
@@ -88,6 +92,7 @@ use crate::time::Instant;
 use crate::transmit::{BurstLimit, Transmit};
 use pacing::Pacer;
 use phase::{Parts, Phase};
+use tally::Limit;
 use timers::Timers;
 
 /// A TCP connection.
@@ -127,6 +132,8 @@ impl Status {
     const SYN_ACK: Status = Status(16);
     /// In SYN-RECEIVED: the user is done already, a FIN follows as soon as the connection is established.
     const FINISHED: Status = Status(32);
+    /// The user waits for room in the send buffer.
+    const SHORT: Status = Status(64);
 
     fn has(self, other: Status) -> bool {
         self.0 & other.0 != 0
@@ -232,8 +239,11 @@ impl Connection {
             return Some(reset);
         }
         match &mut self.phase {
-            Phase::Closed(_) => {
+            Phase::Closed(closed) => {
                 flight.release();
+                if let Some(ended) = &mut closed.ended {
+                    ended.link.tally.set_limit(cx.now, Limit::Idle);
+                }
                 return None;
             }
             Phase::SynSent(open) => return open.poll(cx, &mut self.timers),
@@ -259,6 +269,8 @@ impl Connection {
                 if data.is_some() {
                     return data;
                 }
+                let short = self.status.has(Status::SHORT);
+                snd.note_limit(cx, link, flight.get().as_deref(), fin, short);
             }
             // All of ours is acknowledged.
             (None, _) => flight.release(),
@@ -498,6 +510,19 @@ impl Connection {
             ..*memory
         });
         grown
+    }
+
+    /// Whether the user waits for room in the send buffer (SOCK_NOSPACE). For the figures alone: it counts as what limits
+    /// the connection when all that is written has been sent.
+    pub fn set_short_of_room(&mut self, cx: &Context<'_>, short: bool) {
+        if short {
+            self.status.set(Status::SHORT);
+        } else if self.status.has(Status::SHORT) {
+            self.status.clear(Status::SHORT);
+            if let Some(Parts { link, .. }) = self.phase.parts() {
+                link.tally.on_room(cx.now);
+            }
+        }
     }
 
     /// TCP_NODELAY. Switching it on, or on again, lets waiting data go, corked or not.

@@ -10,7 +10,8 @@ use super::quick::hold_handshake;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::state::{Input, State};
-use super::timers::{Tick, TimerKind, Timers};
+use super::tally::Tally;
+use super::timers::{Mark, Tick, TimerKind, Timers};
 use super::{Connection, Payload, Rx, Status};
 use crate::context::{Context, SocketOptions};
 use crate::request::{first_window, Request};
@@ -60,7 +61,9 @@ pub(super) struct SynSent {
     recv_space: u32,
     /// Bytes that the user has written already.
     queued: u32,
-    sent_at: Instant,
+    sent_at: Mark,
+    /// When the timer first expired.
+    timed_out: Tick,
     advertised_mss: u16,
     path_mss: u16,
     rcv_scale: WindowScale,
@@ -113,6 +116,29 @@ impl SynSent {
         self.offers.ecn && (self.resent == 0 || !cx.config.ecn_fallback)
     }
 
+    pub(super) fn advertised_mss(&self) -> u16 {
+        self.advertised_mss
+    }
+
+    /// How long the SYN waits for its answer now, and how often that was doubled.
+    pub(super) fn timeout(&self, cx: &Context<'_>) -> (Duration, u8) {
+        let doublings = self.resent.saturating_sub(cx.config.syn_linear_timeouts);
+        (syn_timeout(cx, self.resent), doublings)
+    }
+
+    /// SYNs sent.
+    pub(super) fn sent(&self) -> u32 {
+        u32::from(self.resent).saturating_add(u32::from(!self.syn_owed))
+    }
+
+    /// Milliseconds since the timer first expired; 0 if it did not.
+    pub(super) fn timeout_time(&self, now: Instant) -> u32 {
+        match self.resent {
+            0 => 0,
+            _ => self.timed_out.elapsed(now).as_millis() as u32,
+        }
+    }
+
     fn window(&self) -> u16 {
         first_window(self.recv_space, self.advertised_mss, self.rcv_scale)
     }
@@ -123,7 +149,7 @@ impl SynSent {
             return None;
         }
         self.syn_owed = false;
-        self.sent_at = cx.now;
+        self.sent_at = Mark::new(cx.now);
         timers.set(TimerKind::Retransmit, cx.now + syn_timeout(cx, self.resent));
         Some(Transmit {
             header: Header {
@@ -184,6 +210,7 @@ impl SynSent {
             ecn: EcnState::new(ecn, theirs.sack_permitted && self.offers.sack),
             owed: Owed::NONE,
             probes: 0,
+            tally: Tally::active(cx.now, self.resent, self.timeout_time(cx.now)),
         };
         let mut snd = Sender::new(
             cx,
@@ -208,7 +235,7 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
         cx.now + syn_ack_timeout(cx, snd.retransmits()),
     );
     let scaled = link.snd_scale().get() != 0 || link.rcv_scale().get() != 0;
-    Transmit {
+    let syn_ack = Transmit {
         header: Header {
             seq: link.snd_una,
             ack: link.rcv_nxt,
@@ -227,7 +254,9 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
         mss: link.mss,
         ecn: Ecn::NotEct,
         kind: TransmitKind::SynAck,
-    }
+    };
+    link.tally.on_sent(&syn_ack, false);
+    syn_ack
 }
 
 /// The MSS to send with: RFC 9293 section 3.7.1, and the user's TCP_MAXSEG.
@@ -266,7 +295,8 @@ impl Connection {
                 ts_offset: open.ts_offset,
                 recv_space: open.recv_space,
                 queued: 0,
-                sent_at: cx.now,
+                sent_at: Mark::new(cx.now),
+                timed_out: Tick::new(cx.now),
                 advertised_mss: Mss::new(open.advertised_mss.min(user)).get(),
                 path_mss: open.path_mss,
                 rcv_scale: match cx.config.window_scaling {
@@ -310,6 +340,7 @@ impl Connection {
             ecn: EcnState::new(request.ecn_agreed(), request.sack_permitted()),
             owed: Owed::NONE,
             probes: 0,
+            tally: Tally::passive(request.resent(), request.timeout_time()),
         };
         // The window comes with the ACK that is fed next.
         let mut snd = Sender::new(cx, &link, 0, request.irs(), request.resent());
@@ -364,13 +395,14 @@ impl Connection {
         match self.phase.state().next(input) {
             Some(State::Established) => {
                 duplex.link.snd_una = duplex.link.snd_nxt;
+                duplex.link.tally.on_syn_acked(cx.now);
                 match self.options.interactive {
                     true => hold_handshake(cx, &mut duplex.link, &mut duplex.rcv, &mut self.timers),
                     false => duplex.link.owed.insert(Owed::ACK),
                 }
                 // Karn: not after a second SYN, unless the timestamps tell.
                 let rtt = match open.resent {
-                    0 => Some(cx.now.since(open.sent_at)),
+                    0 => Some(open.sent_at.elapsed(cx.now)),
                     _ => duplex.link.stamp_rtt(cx, segment),
                 };
                 duplex.snd.start(cx, &duplex.link, rtt);
@@ -420,12 +452,17 @@ impl Connection {
         let resent = resent.saturating_add(1);
         let timeout = match &mut self.phase {
             Phase::SynSent(open) => {
+                if open.resent == 0 {
+                    open.timed_out = Tick::new(cx.now);
+                }
                 open.resent = resent;
                 open.syn_owed = true;
                 syn_timeout(cx, resent)
             }
-            Phase::SynReceived(duplex) => {
-                duplex.snd.count_retransmit();
+            Phase::SynReceived(Duplex { link, snd, .. }) => {
+                snd.count_retransmit();
+                link.tally.on_timeout(cx.now);
+                link.tally.on_syn_again();
                 self.status.set(Status::SYN_ACK);
                 syn_ack_timeout(cx, resent)
             }

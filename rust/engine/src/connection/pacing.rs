@@ -11,6 +11,7 @@ use core::num::NonZeroU32;
 use super::send::Force;
 use super::timers::{Mark, TimerKind};
 use super::{Connection, Mode, Status};
+use crate::congestion::Window;
 use crate::context::Context;
 use crate::flight::FlightMemory;
 use crate::seq::SeqNum;
@@ -88,22 +89,26 @@ impl Pacer {
     }
 }
 
+/// See [`Connection::pacing_rate`].
+pub(super) fn spread(window: Window, unacked: u32, srtt: Duration) -> u64 {
+    let ratio = match window.cwnd < window.ssthresh / 2 {
+        true => SLOW_START,
+        false => AVOIDANCE,
+    };
+    let bytes = u64::from(window.cwnd.max(unacked));
+    // Below 2^32 * 2 * 10^6: no overflow.
+    let scaled = bytes.saturating_mul(ratio).saturating_mul(1_000_000 / 100);
+    scaled.checked_div(srtt.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Connection {
     /// The rate that spreads the window over a round trip, with a margin so that it can grow, in bytes per second
     /// (Linux's `sk_pacing_rate`). `u64::MAX` before the first measurement.
     pub fn pacing_rate(&self) -> u64 {
-        let (Some(snd), Some(srtt)) = (self.phase.sender(), self.srtt()) else {
-            return u64::MAX;
-        };
-        let window = snd.window();
-        let ratio = match window.cwnd < window.ssthresh / 2 {
-            true => SLOW_START,
-            false => AVOIDANCE,
-        };
-        let bytes = u64::from(window.cwnd.max(self.unacked()));
-        // Below 2^32 * 2 * 10^6: no overflow.
-        let scaled = bytes.saturating_mul(ratio).saturating_mul(1_000_000 / 100);
-        scaled.checked_div(srtt.as_micros()).unwrap_or(u64::MAX)
+        match (self.phase.sender(), self.srtt()) {
+            (Some(snd), Some(srtt)) => spread(snd.window(), self.unacked(), srtt),
+            _ => u64::MAX,
+        }
     }
 
     /// As [`poll_transmit`](Connection::poll_transmit), but data leaves at no more than `bound` bytes per second, nor than

@@ -7,6 +7,7 @@
 
 use core::mem;
 
+use super::info::{ReceiverEnd, SenderEnd};
 use super::link::Link;
 use super::open::SynSent;
 use super::receive::Receiver;
@@ -26,7 +27,7 @@ pub(super) enum Phase {
     CloseWait(Outbound),
     Closing(Outbound),
     LastAck(Outbound),
-    TimeWait(Link),
+    TimeWait(Ended),
 }
 
 /// The numbers with which a connection ended: a reset that is still to be sent is made of them.
@@ -37,8 +38,16 @@ pub(super) struct Closed {
     pub(super) rcv_nxt: SeqNum,
     pub(super) write_seq: SeqNum,
     pub(super) reset_owed: bool,
-    /// If timestamps were agreed on: what was added to the clock, and TS.Recent.
-    pub(super) stamps: Option<(u32, u32)>,
+    /// What was left of the connection, unless it ended in SYN-SENT.
+    pub(super) ended: Option<Ended>,
+}
+
+/// Both directions are over; the halves are there for [`Info`](super::Info) alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) link: Link,
+    pub(super) sent: SenderEnd,
+    pub(super) received: ReceiverEnd,
 }
 
 /// Both directions are open, or the outgoing one ends with a FIN that is not yet acknowledged.
@@ -54,6 +63,7 @@ pub(super) struct Duplex {
 pub(super) struct Outbound {
     pub(super) link: Link,
     pub(super) snd: Sender,
+    pub(super) received: ReceiverEnd,
 }
 
 /// Only the incoming direction is left.
@@ -61,6 +71,7 @@ pub(super) struct Outbound {
 pub(super) struct Inbound {
     pub(super) link: Link,
     pub(super) rcv: Receiver,
+    pub(super) sent: SenderEnd,
 }
 
 /// A synchronized connection, taken apart.
@@ -70,6 +81,24 @@ pub(super) struct Parts<'a> {
     pub(super) rcv: Option<&'a mut Receiver>,
     /// Whether a FIN of ours follows the last byte of data.
     pub(super) fin: bool,
+}
+
+impl Duplex {
+    fn without_sender(self) -> Inbound {
+        Inbound {
+            link: self.link,
+            rcv: self.rcv,
+            sent: self.snd.end(),
+        }
+    }
+
+    fn without_receiver(self) -> Outbound {
+        Outbound {
+            link: self.link,
+            snd: self.snd,
+            received: self.rcv.end(),
+        }
+    }
 }
 
 impl Phase {
@@ -107,7 +136,7 @@ impl Phase {
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {
                 (&mut o.link, Some(&mut o.snd), None)
             }
-            Phase::TimeWait(link) => (link, None, None),
+            Phase::TimeWait(ended) => (&mut ended.link, None, None),
         };
         Some(Parts {
             link,
@@ -123,7 +152,46 @@ impl Phase {
             Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.link),
             Phase::FinWait2(i) => Some(&i.link),
             Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(&o.link),
-            Phase::TimeWait(link) => Some(link),
+            Phase::TimeWait(ended) => Some(&ended.link),
+        }
+    }
+
+    /// As [`link`](Phase::link), and after the end what it was.
+    pub(super) fn last_link(&self) -> Option<&Link> {
+        match self {
+            Phase::Closed(closed) => closed.ended.as_ref().map(|ended| &ended.link),
+            _ => self.link(),
+        }
+    }
+
+    /// What there is of the sending half for [`Info`](super::Info), or was.
+    pub(super) fn sender_end(&self) -> Option<SenderEnd> {
+        match self {
+            Phase::Closed(closed) => closed.ended.map(|ended| ended.sent),
+            Phase::TimeWait(ended) => Some(ended.sent),
+            Phase::FinWait2(i) => Some(i.sent),
+            _ => self.sender().map(Sender::end),
+        }
+    }
+
+    /// The same of the receiving half.
+    pub(super) fn receiver_end(&self) -> Option<ReceiverEnd> {
+        match self {
+            Phase::Closed(closed) => closed.ended.map(|ended| ended.received),
+            Phase::TimeWait(ended) => Some(ended.received),
+            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(o.received),
+            _ => self.receiver().map(Receiver::end),
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        match (self.last_link(), self.sender_end(), self.receiver_end()) {
+            (Some(&link), Some(sent), Some(received)) => Some(Ended {
+                link,
+                sent,
+                received,
+            }),
+            _ => None,
         }
     }
 
@@ -157,18 +225,33 @@ impl Phase {
         *self = match (next, old) {
             (State::Established, Phase::SynReceived(d)) => Phase::Established(d),
             (State::FinWait1, Phase::Established(d)) => Phase::FinWait1(d),
-            (State::FinWait2, Phase::FinWait1(Duplex { link, rcv, .. })) => {
-                Phase::FinWait2(Inbound { link, rcv })
-            }
-            (State::CloseWait, Phase::Established(Duplex { link, snd, .. })) => {
-                Phase::CloseWait(Outbound { link, snd })
-            }
-            (State::Closing, Phase::FinWait1(Duplex { link, snd, .. })) => {
-                Phase::Closing(Outbound { link, snd })
-            }
+            (State::FinWait2, Phase::FinWait1(d)) => Phase::FinWait2(d.without_sender()),
+            (State::CloseWait, Phase::Established(d)) => Phase::CloseWait(d.without_receiver()),
+            (State::Closing, Phase::FinWait1(d)) => Phase::Closing(d.without_receiver()),
             (State::LastAck, Phase::CloseWait(o)) => Phase::LastAck(o),
-            (State::TimeWait, Phase::FinWait2(Inbound { link, .. }))
-            | (State::TimeWait, Phase::Closing(Outbound { link, .. })) => Phase::TimeWait(link),
+            (State::TimeWait, Phase::FinWait2(Inbound { link, rcv, sent })) => {
+                let received = rcv.end();
+                Phase::TimeWait(Ended {
+                    link,
+                    sent,
+                    received,
+                })
+            }
+            (
+                State::TimeWait,
+                Phase::Closing(Outbound {
+                    link,
+                    snd,
+                    received,
+                }),
+            ) => {
+                let sent = snd.end();
+                Phase::TimeWait(Ended {
+                    link,
+                    sent,
+                    received,
+                })
+            }
             (State::Closed, _) => return Some(State::Closed),
             // Not in the table (a test walks it); stay.
             (_, old) => old,
@@ -202,13 +285,7 @@ impl Phase {
             rcv_nxt,
             write_seq: self.write_seq(),
             reset_owed: false,
-            stamps: match self {
-                Phase::Closed(closed) => closed.stamps,
-                _ => self
-                    .link()
-                    .and_then(|link| link.stamps)
-                    .map(|stamps| (stamps.offset, stamps.recent)),
-            },
+            ended: self.ended(),
         }
     }
 }

@@ -269,13 +269,13 @@ impl Connection {
     pub fn total_retransmits(&self) -> u32 {
         match &self.phase {
             Phase::SynSent(open) => u32::from(open.resent()),
-            phase => phase.sender().map_or(0, |snd| snd.resent_total()),
+            phase => phase.last_link().map_or(0, |link| link.tally.resent()),
         }
     }
 
     /// Unanswered keepalive or zero-window probes.
     pub fn probes(&self) -> u8 {
-        self.phase.link().map_or(0, |link| link.probes)
+        self.phase.last_link().map_or(0, |link| link.probes)
     }
 
     /// What loss recovery is at (`tcpi_ca_state`).
@@ -339,7 +339,7 @@ impl Connection {
     /// polled.
     pub fn time_wait(&self, cx: &Context<'_>) -> Option<TimeWait> {
         match &self.phase {
-            Phase::TimeWait(link) => Some(TimeWait::new(cx, &kept(link))),
+            Phase::TimeWait(ended) => Some(TimeWait::new(cx, &kept(&ended.link))),
             _ => None,
         }
     }

@@ -27,8 +27,8 @@ pub(crate) struct Rack {
 pub(super) struct Reordering {
     /// The largest distance seen, in segments (Linux's `reordering`).
     pub(super) degree: u16,
-    /// RACK.reordering_seen.
-    pub(super) seen: bool,
+    /// How often: RACK.reordering_seen, if ever.
+    pub(super) count: u32,
     /// RACK.reo_wnd_mult.
     steps: u8,
     /// RACK.reo_wnd_persist.
@@ -46,7 +46,7 @@ impl Reordering {
     pub(super) const fn new() -> Self {
         Reordering {
             degree: Reordering::DEGREE,
-            seen: false,
+            count: 0,
             steps: 1,
             persist: 0,
         }
@@ -54,15 +54,20 @@ impl Reordering {
 
     /// Data `distance` octets below what had arrived before arrived for the first time (RFC 8985 section 6.2 step 3).
     pub(super) fn on_seen(&mut self, distance: u32, size: u32) {
-        self.seen = true;
+        self.count = self.count.saturating_add(1);
         let degree = distance.div_ceil(size.max(1)).min(Reordering::MAX_DEGREE) as u16;
         self.degree = self.degree.max(degree);
     }
 
     /// More duplicates came than there can have been holes (Linux's `tcp_check_reno_reordering`).
     pub(super) fn on_surplus(&mut self, octets: u32, size: u32) {
-        self.seen = true;
+        self.count = self.count.saturating_add(1);
         self.degree = octets.div_ceil(size.max(1)).min(Reordering::MAX_DEGREE) as u16;
+    }
+
+    /// RACK.reordering_seen.
+    pub(super) fn seen(&self) -> bool {
+        self.count != 0
     }
 
     /// A timeout although so much was reported: what was believed of reordering was too much.
@@ -312,7 +317,7 @@ mod tests {
         reordering.on_recovered();
         assert_eq!(reordering.window(40_000, 100_000), 10_000);
         reordering.on_seen(7001, 1000);
-        assert_eq!((reordering.degree, reordering.seen), (8, true));
+        assert_eq!((reordering.degree, reordering.seen()), (8, true));
         reordering.on_seen(u32::MAX, 1);
         assert_eq!(reordering.degree, 300);
         reordering.on_timeout();

@@ -3,6 +3,7 @@
 //! The receiving half: which bytes are accepted, when acknowledgments are sent. The window is `window.rs`'s.
 
 use super::autotune::Autotune;
+use super::info::ReceiverEnd;
 use super::link::{Link, Owed};
 use super::memory::{self, Packet, Useless};
 use super::timers::{Tick, TimerKind, Timers};
@@ -564,6 +565,18 @@ impl Receiver {
         let unacked = link.last_ack.distance_to(link.rcv_nxt);
         if unacked > u32::from(self.rcv_mss) || self.buffer.is_empty() {
             link.owed.insert(Owed::ACK);
+        }
+    }
+
+    /// What is kept of it for [`Info`](super::Info).
+    pub(super) fn end(&self) -> ReceiverEnd {
+        ReceiverEnd {
+            threshold: self.buffer.threshold(),
+            space: self.tune.best(),
+            rtt: self.tune.rtt(),
+            data_at: self.data_at,
+            rcv_mss: self.rcv_mss,
+            ato: self.ato,
         }
     }
 

@@ -368,7 +368,7 @@ impl Sender {
     pub(super) fn detect(&mut self, cx: &Context<'_>, link: &Link, flight: &mut Flight) -> Found {
         let Flight { records, recovery } = flight;
         let size = self.segment_size(link, 0).max(1);
-        let impatient = !self.reordering.seen
+        let impatient = !self.reordering.seen()
             && (self.mode >= Mode::Recovery
                 || reported_segments(records, size) >= u32::from(self.reordering.degree));
         let window = match impatient {
@@ -518,9 +518,11 @@ impl Sender {
     pub(super) fn on_timeout(
         &mut self,
         cx: &Context<'_>,
-        link: &Link,
+        link: &mut Link,
         memory: &mut dyn FlightMemory,
     ) {
+        link.tally.on_timeout(cx.now);
+        let link = &*link;
         let congestion = self.congestion(cx, link, link.in_flight(), Cause::Loss);
         match self.flight(cx, link, memory, true) {
             Some(flight) => {

@@ -50,6 +50,10 @@ impl Connection {
             // A SYN: its timer runs.
             return;
         };
+        if why != Refusal::Congested && segment.kind != TransmitKind::LossProbe {
+            let again = segment.kind == TransmitKind::Retransmission;
+            link.tally.take_back(segment, sent, again);
+        }
         let timers = &mut self.timers;
         let delay = (why == Refusal::Dropped).then_some(RESOURCE_PROBE_INTERVAL);
         if let Some(snd) = snd {

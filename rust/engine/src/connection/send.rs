@@ -2,6 +2,7 @@
 
 //! The sending half: what may be sent now, and what the peer's acknowledgments change.
 
+use super::info::SenderEnd;
 use super::link::{Body, Link, Owed};
 use super::outline::{Noted, Outline};
 use super::rack::Reordering;
@@ -44,8 +45,6 @@ pub(super) struct Sender {
     sent_at: Tick,
     /// Since when the peer owes something: the last progress, or the sending after which nothing was acknowledged.
     pub(super) waiting_since: Tick,
-    /// Segments sent again, ever.
-    pub(super) resent_total: u32,
     /// Timeouts since the last progress.
     pub(super) retransmits: u8,
     /// Expiries of the persist timer since the window was last open.
@@ -141,7 +140,6 @@ impl Sender {
             reduced: link.snd_una,
             sent_at: Tick::new(cx.now),
             waiting_since: Tick::new(cx.now),
-            resent_total: u32::from(syn_resent),
             retransmits: 0,
             persisted: 0,
             more: More::No,
@@ -239,8 +237,16 @@ impl Sender {
         self.retransmits
     }
 
-    pub(super) fn resent_total(&self) -> u32 {
-        self.resent_total
+    /// What is kept of it for [`Info`](super::Info).
+    pub(super) fn end(&self) -> SenderEnd {
+        SenderEnd {
+            rtt: self.rtt,
+            window: self.window,
+            reorderings: self.reordering.count,
+            sent_at: self.sent_at,
+            wnd: self.wnd,
+            degree: self.reordering.degree,
+        }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -363,7 +369,6 @@ impl Sender {
     pub(super) fn count_retransmit(&mut self) {
         self.outline.forget_times();
         self.retransmits = self.retransmits.saturating_add(1);
-        self.resent_total = self.resent_total.saturating_add(1);
     }
 
     /// Payload bytes per segment now. Half of the largest window at most, so that a peer with a small buffer is not
@@ -444,6 +449,7 @@ impl Sender {
             false => flight,
         };
         let end = burst.start.add(burst.len).add(u32::from(burst.fin));
+        let again = matches!(burst.why, Why::Again | Why::ProbeAgain);
         let mut flags = Flags::ACK;
         if burst.fin {
             flags.insert(Flags::FIN);
@@ -461,8 +467,8 @@ impl Sender {
             (Why::New, 0) => TransmitKind::Fin,
             (Why::New, _) => TransmitKind::Data,
         };
-        if matches!(burst.why, Why::Again | Why::ProbeAgain) {
-            self.on_sent_again(cx, link, flight, timers, options, burst.start, end, size);
+        if again {
+            self.on_sent_again(cx, link, flight, timers, options, burst.start, end);
         } else {
             if link.in_flight() == 0 {
                 self.controller.on_idle(cx.now, self.idle(cx));
@@ -486,6 +492,7 @@ impl Sender {
         if matches!(burst.why, Why::New | Why::ProbeNew) && burst.len != 0 {
             self.mark_new(link, &mut segment);
         }
+        link.tally.on_sent(&segment, again);
         Some(segment)
     }
 
@@ -829,12 +836,9 @@ impl Sender {
         options: &SocketOptions,
         start: SeqNum,
         end: SeqNum,
-        size: u32,
     ) {
         let end = SeqNum::min(end, link.snd_nxt);
         let len = start.distance_to(end);
-        let segments = len.div_ceil(size.max(1)).max(1);
-        self.resent_total = self.resent_total.saturating_add(segments);
         if self.force == Force::Timer {
             self.force = Force::No;
         }
@@ -874,7 +878,7 @@ impl Sender {
 }
 
 /// The bounds of the retransmission timeout.
-fn limits(config: &Config) -> RtoLimits {
+pub(super) fn limits(config: &Config) -> RtoLimits {
     RtoLimits {
         min: config.rto_min,
         max: config.rto_max,

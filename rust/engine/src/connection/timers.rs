@@ -235,6 +235,11 @@ impl Tick {
         Tick(Tick::new(now).0.wrapping_sub(ago.as_millis() as u32))
     }
 
+    /// The milliseconds.
+    pub(super) const fn get(self) -> u32 {
+        self.0
+    }
+
     /// How long ago this was.
     pub(super) fn elapsed(self, now: Instant) -> Duration {
         Duration::from_millis(u64::from(Tick::new(now).0.wrapping_sub(self.0)))

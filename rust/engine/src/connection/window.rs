@@ -66,6 +66,11 @@ impl Buffer {
         self.free = self.free.saturating_sub(truesize);
     }
 
+    /// The window is not larger (Linux's rcv_ssthresh).
+    pub(super) fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.free == self.limit
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What is true of a connection whenever nothing moves, whatever has happened to it.
 
-use oxtcp_engine::{Connection, Flight, Instant, Mode, SeqNum, State, TimerKind};
+use oxtcp_engine::{Config, Connection, Context, Flight, Instant, Mode, SeqNum, State, TimerKind};
 
 /// What may only move forward.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +42,7 @@ impl Watch {
         if conn.state() != State::Closed {
             check_flight(name, conn, flight);
         }
+        check_info(name, conn, flight, now);
     }
 
     /// What was sent last did not leave, and counts as not sent: SND.NXT may be where it was before.
@@ -106,6 +107,34 @@ impl Watch {
         });
         check_timers(name, conn, now);
     }
+}
+
+/// What TCP_INFO tells adds up.
+fn check_info(name: &str, conn: &Connection, flight: Option<&Flight>, now: Instant) {
+    let config = Config::default();
+    let cx = Context {
+        now,
+        config: &config,
+    };
+    let info = conn.info(&cx, flight);
+    // The SYN and the FIN are no bytes.
+    assert!(info.bytes_acked <= info.bytes_sent + 2, "{name}: {info:?}");
+    assert!(info.bytes_retrans <= info.bytes_sent, "{name}: {info:?}");
+    assert!(
+        info.data_segs_out <= info.segs_out || conn.state() == State::SynReceived,
+        "{name}: {info:?}"
+    );
+    assert!(info.data_segs_in <= info.segs_in, "{name}: {info:?}");
+    assert!(info.rcv_ooopack <= info.data_segs_in, "{name}: {info:?}");
+    assert!(info.delivered <= info.data_segs_out + 1, "{name}: {info:?}");
+    assert!(
+        info.rwnd_limited + info.sndbuf_limited <= info.busy_time,
+        "{name}: {info:?}"
+    );
+    assert!(
+        info.total_rto_recoveries <= info.total_rto && info.sacked <= info.unacked,
+        "{name}: {info:?}"
+    );
 }
 
 /// Whoever owes or is owed something has a timer, and none is overdue.

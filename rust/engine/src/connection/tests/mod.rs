@@ -8,6 +8,7 @@ mod script;
 mod arriving;
 mod bounding;
 mod closing;
+mod informing;
 mod marking;
 mod opening;
 mod pacing;
@@ -26,6 +27,6 @@ use super::Connection;
 fn size__of_a_connection() {
     let size = core::mem::size_of::<Connection>();
     std::println!("Connection: {size} bytes");
-    // With 336 the whole socket stays within 1600 bytes.
-    assert!(size <= 336, "{size}");
+    // With 384 the whole socket has 1600 bytes.
+    assert!(size <= 384, "{size}");
 }

@@ -453,6 +453,14 @@ impl Peer {
         }
     }
 
+    pub fn short(&mut self, short: bool) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+        };
+        self.conn.set_short_of_room(&cx, short);
+    }
+
     pub fn shutdown(&mut self) {
         let cx = Context {
             now: self.now,
