@@ -124,8 +124,18 @@ fn release(sk: &mut Sk<'_>) {
     output::namespace(sock).table.remove(sk);
     sk.stop_timer();
     sk.purge_apart();
+    let config = output::namespace(sock).config();
+    let cx = crate::namespace::context(&config);
     let state = sk.state();
-    state.role = Role::Idle(Idle::new(state.options()));
+    let past = match &state.role {
+        Role::Connection(connection) => Some((connection.info(&cx, state.flight()), cx.now)),
+        Role::Idle(idle) => idle.past,
+        Role::Listener(_) => None,
+    };
+    state.role = Role::Idle(Idle {
+        options: state.options(),
+        past,
+    });
     state.reorder = None;
     state.flight.release();
     let unsent = state.send.clear();
@@ -186,6 +196,10 @@ pub(crate) fn disconnect(sk: &mut Owner<'_>) {
     }
     if old != SkState::CLOSE && sk.sock().state() != SkState::CLOSE {
         release(sk);
+    }
+    // As new: nothing is told of what was.
+    if let Role::Idle(idle) = &mut sk.state().role {
+        idle.past = None;
     }
     sk.purge();
     connection::set_rx_bytes(sk, 0);

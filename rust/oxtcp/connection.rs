@@ -283,6 +283,7 @@ pub(crate) fn timer(sk: &mut Sk<'_>) {
 /// Does what the engine wants done after any call into it.
 pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
     release_acknowledged(sk);
+    note_room(sk, cx);
     output::transmit(sk, cx);
     let Some(connection) = sk.state().connection() else {
         return;
@@ -300,6 +301,7 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if events.contains(Event::Writable) {
         grow_send_buffer(sk);
         sk.wake_writers();
+        note_room(sk, cx);
     }
     if events.contains(Event::Readable) {
         sk.wake_readers();
@@ -337,6 +339,14 @@ fn release_acknowledged(sk: &mut Sk<'_>) {
     let released = state.send.release(connection.first_unacked_byte());
     if released > 0 {
         sk.uncharge_sent(released);
+    }
+}
+
+/// Tells the engine whether the program waits for room.
+fn note_room(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let short = sk.is_short_of_room();
+    if let Some(connection) = sk.state().connection() {
+        connection.set_short_of_room(cx, short);
     }
 }
 

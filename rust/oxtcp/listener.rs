@@ -56,6 +56,14 @@ impl AcceptQueue {
     }
 }
 
+/// How many connections wait for accept(), and how many may. Any context.
+pub(crate) fn queue(sock: &Socket) -> (u32, u32) {
+    let accept = sock.shared().accept.lock();
+    accept
+        .as_ref()
+        .map_or((0, 0), |accept| (accept.queue.len(), accept.backlog))
+}
+
 /// How many connections wait for accept(). Any context.
 pub(crate) fn waiting(sock: &Socket) -> u32 {
     let accept = sock.shared().accept.lock();

@@ -34,6 +34,7 @@ mod connection;
 mod figures;
 mod half_open;
 mod icmp;
+mod info;
 mod input;
 mod listener;
 mod namespace;

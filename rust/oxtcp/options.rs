@@ -14,6 +14,7 @@ use oxtcp_engine::context::Linger2;
 use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
 use crate::connection;
+use crate::info;
 use crate::output;
 use crate::protocol::{Owner, Role};
 use crate::sys::bindings;
@@ -260,6 +261,9 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
 
 /// getsockopt() at SOL_TCP.
 pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
+    if name == bindings::TCP_INFO {
+        return info::tell(sk, answer);
+    }
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();
     let options = state.options();

@@ -6,8 +6,9 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 
+use oxtcp_engine::connection::Info;
 use oxtcp_engine::reassembly::Reassembly;
-use oxtcp_engine::{Connection, Flight, FlightMemory, SeqNum, SeqRange, SocketOptions};
+use oxtcp_engine::{Connection, Flight, FlightMemory, Instant, SeqNum, SeqRange, SocketOptions};
 
 use crate::figures::Published;
 use crate::half_open::{HalfOpens, Mini};
@@ -99,7 +100,6 @@ pub(crate) enum Unreachable {
 }
 
 /// What a socket is at a time.
-#[expect(clippy::large_enum_variant)]
 pub(crate) enum Role {
     /// New, bound, or done.
     Idle(Idle),
@@ -112,11 +112,16 @@ pub(crate) enum Role {
 pub(crate) struct Idle {
     /// What the next one begins with.
     pub(crate) options: SocketOptions,
+    /// What the last one had to tell of itself at its end, and when that was.
+    pub(crate) past: Option<(Info, Instant)>,
 }
 
 impl Idle {
     pub(crate) fn new(options: SocketOptions) -> Self {
-        Self { options }
+        Self {
+            options,
+            past: None,
+        }
     }
 }
 
@@ -178,6 +183,11 @@ impl State {
             Role::Listener(options) => *options,
             Role::Connection(connection) => *connection.options(),
         }
+    }
+
+    /// What the engine keeps of data in flight, if there is any.
+    pub(crate) fn flight(&self) -> Option<&Flight> {
+        self.flight.0.as_deref()
     }
 
     /// The options that only the calls on the socket look at.

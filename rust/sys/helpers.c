@@ -136,6 +136,11 @@ struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk)
 	return &sk->sk_send_head;
 }
 
+bool oxtcp_helper_sk_no_space(struct sock *sk)
+{
+	return sk->sk_socket && test_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+}
+
 /*
  * Wakes writers if there is room, as sk_stream_write_space() does, which is
  * not exported. Also for those who have no lock: RCU keeps the struct socket,

@@ -294,6 +294,15 @@ pub(crate) fn pacing<P: Protocol>(sk: &Locked<'_, P>, rate: u64) -> (Pacing, u64
     (pacing, rate)
 }
 
+/// SO_MAX_PACING_RATE in bytes per second; `u64::MAX`: no bound.
+pub(crate) fn max_pacing_rate<P: Protocol>(sk: &Locked<'_, P>) -> u64 {
+    // SAFETY: Valid; a word, which setsockopt() writes without the lock (WRITE_ONCE()).
+    match unsafe { (&raw const (*sk.as_ptr()).sk_max_pacing_rate).read_volatile() } {
+        usize::MAX => u64::MAX,
+        rate => rate as u64,
+    }
+}
+
 /// The most segments that one packet of the socket may carry.
 pub(crate) fn burst_segments<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     // SAFETY: Valid and locked.

@@ -105,6 +105,12 @@ impl<P: Protocol> Locked<'_, P> {
         unsafe { bindings::oxtcp_helper_sk_stream_memory_free(self.sk()) }
     }
 
+    /// Whether the program has found no room to send since there last was some (SOCK_NOSPACE).
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        // SAFETY: Valid, and locked, so that the `struct socket` stays.
+        unsafe { bindings::oxtcp_helper_sk_no_space(self.sk()) }
+    }
+
     /// Whether the socket has much to send and the protocol's sockets together more memory than they may.
     pub(crate) fn exceeds_memory(&self) -> bool {
         // SAFETY: Valid and locked.
