@@ -2,75 +2,99 @@
 
 //! TCP_INFO and SO_MEMINFO, from what the engine tells.
 
-use oxtcp_engine::{Connection, Flight, Instant};
+use oxtcp_engine::connection::Info;
+use oxtcp_engine::{Context, Instant};
 
 use super::settings::Sysctls;
 use super::socket::{Role, Socket};
 
-/// Linux's value of ssthresh before any loss (TCP_INFINITE_SSTHRESH).
-const INFINITE_SSTHRESH: i64 = 0x7fff_ffff;
-
 /// A field by the name that scripts use; `None` where nothing tells it.
 pub(super) fn field(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str) -> Option<i64> {
-    let connection = match &socket.role {
-        Role::Connection(connection) => Some(connection),
-        _ => None,
+    let memory = match name {
+        "SK_MEMINFO_RCVBUF" => socket.rcvbuf,
+        "SK_MEMINFO_SNDBUF" => socket.sndbuf,
+        "SK_MEMINFO_RMEM_ALLOC" => socket.rmem(),
+        _ => return of_info(socket, sysctls, now, name.strip_prefix("tcpi_")?),
     };
-    match name {
-        "tcpi_state" => Some(socket.state),
-        "SK_MEMINFO_RCVBUF" => Some(i64::from(socket.rcvbuf)),
-        "SK_MEMINFO_SNDBUF" => Some(i64::from(socket.sndbuf)),
-        "SK_MEMINFO_RMEM_ALLOC" => Some(i64::from(socket.rmem())),
-        "tcpi_last_data_recv" => Some(connection?.last_data_recv(now).as_millis() as i64),
-        _ => of_connection(connection?, socket.flight.as_ref(), sysctls, name),
-    }
+    Some(i64::from(memory))
 }
 
-fn of_connection(
-    connection: &Connection,
-    flight: Option<&Flight>,
-    sysctls: &Sysctls,
-    name: &str,
-) -> Option<i64> {
-    let mss = i64::from(connection.mss().max(1));
-    let segments = |bytes: u32| i64::from(bytes) / mss;
-    let up = |bytes: u32| (i64::from(bytes) + mss - 1) / mss;
-    let negotiated = connection.negotiated();
-    let micros = |of: oxtcp_engine::Duration| of.as_micros() as i64;
-    Some(match name {
-        "tcpi_snd_cwnd" => segments(connection.cwnd()),
-        "tcpi_snd_ssthresh" => match connection.ssthresh() {
-            u32::MAX => INFINITE_SSTHRESH,
-            bytes => segments(bytes),
+fn of_info(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str) -> Option<i64> {
+    let cx = Context {
+        now,
+        config: &sysctls.config,
+    };
+    let info = match &socket.role {
+        Role::Connection(connection) => connection.info(&cx, socket.flight.as_ref()),
+        Role::Idle => socket.past(now),
+        Role::Listener { backlog, queue } => Info {
+            unacked: queue.len() as u32,
+            sacked: *backlog,
+            ..Info::NONE
         },
-        "tcpi_unacked" => up(connection.unacked()),
-        "tcpi_sacked" => up(flight.map_or(0, Flight::reported)),
-        "tcpi_lost" => up(flight.map_or(0, Flight::lost)),
-        "tcpi_retrans" => up(flight.map_or(0, Flight::sent_again)),
-        "tcpi_reordering" => i64::from(connection.reordering()),
-        "tcpi_ca_state" => connection.mode() as i64,
-        "tcpi_rtt" => micros(connection.srtt()?),
-        "tcpi_rttvar" => micros(connection.rttvar()),
-        "tcpi_min_rtt" => micros(connection.min_rtt()?),
-        "tcpi_rto" => micros(connection.rto(&sysctls.config)),
-        "tcpi_snd_mss" => mss,
-        "tcpi_rcv_mss" => i64::from(connection.rcv_mss()),
-        "tcpi_advmss" => i64::from(connection.advertised_mss()),
-        "tcpi_retransmits" => i64::from(connection.retransmits()),
-        "tcpi_total_retrans" => i64::from(connection.total_retransmits()),
-        "tcpi_probes" => i64::from(connection.probes()),
-        "tcpi_notsent_bytes" => i64::from(connection.not_sent()),
-        "tcpi_snd_wnd" => i64::from(connection.snd_wnd()),
-        "tcpi_rcv_wnd" => i64::from(connection.rcv_wnd()),
-        "tcpi_snd_wscale" => i64::from(negotiated?.snd_scale.get()),
-        "tcpi_rcv_wscale" => i64::from(negotiated?.rcv_scale.get()),
-        "tcpi_options" => {
-            let negotiated = negotiated?;
-            let scaled = negotiated.snd_scale.get() != 0 || negotiated.rcv_scale.get() != 0;
-            i64::from(negotiated.timestamps)
-                + i64::from(negotiated.sack) * 2
-                + i64::from(scaled) * 4
-        }
-        _ => return None,
-    })
+    };
+    let options = i64::from(info.timestamps)
+        + i64::from(info.sack) * 2
+        + i64::from(info.wscale) * 4
+        + i64::from(info.ecn) * 8
+        + i64::from(info.ecn_seen) * 16;
+    let small = |value: u32| Some(i64::from(value));
+    let large = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));
+    match name {
+        "state" => Some(socket.state),
+        "ca_state" => Some(info.ca_state as i64),
+        "retransmits" => small(info.retransmits.into()),
+        "probes" => small(info.probes.into()),
+        "backoff" => small(info.backoff.into()),
+        "options" => Some(options),
+        "snd_wscale" => small(info.snd_wscale.into()),
+        "rcv_wscale" => small(info.rcv_wscale.into()),
+        "rto" => small(info.rto),
+        "ato" => small(info.ato),
+        "snd_mss" => small(info.snd_mss),
+        "rcv_mss" => small(info.rcv_mss),
+        "unacked" => small(info.unacked),
+        "sacked" => small(info.sacked),
+        "lost" => small(info.lost),
+        "retrans" => small(info.retrans),
+        "last_data_sent" => small(info.last_data_sent),
+        "last_data_recv" => small(info.last_data_recv),
+        "last_ack_recv" => small(info.last_ack_recv),
+        "rcv_ssthresh" => small(info.rcv_ssthresh),
+        "rtt" => small(info.rtt),
+        "rttvar" => small(info.rttvar),
+        "snd_ssthresh" => small(info.snd_ssthresh),
+        "snd_cwnd" => small(info.snd_cwnd),
+        "advmss" => small(info.advmss),
+        "reordering" => small(info.reordering),
+        "rcv_rtt" => small(info.rcv_rtt),
+        "rcv_space" => small(info.rcv_space),
+        "total_retrans" => small(info.total_retrans),
+        "pacing_rate" => large(info.pacing_rate),
+        "bytes_acked" => large(info.bytes_acked),
+        "bytes_received" => large(info.bytes_received),
+        "segs_out" => small(info.segs_out),
+        "segs_in" => small(info.segs_in),
+        "notsent_bytes" => small(info.notsent_bytes),
+        "min_rtt" => small(info.min_rtt),
+        "data_segs_in" => small(info.data_segs_in),
+        "data_segs_out" => small(info.data_segs_out),
+        "busy_time" => large(info.busy_time),
+        "rwnd_limited" => large(info.rwnd_limited),
+        "sndbuf_limited" => large(info.sndbuf_limited),
+        "delivered" => small(info.delivered),
+        "delivered_ce" => small(info.delivered_ce),
+        "ecn_mode" => Some(i64::from(info.ecn)),
+        "bytes_sent" => large(info.bytes_sent),
+        "bytes_retrans" => large(info.bytes_retrans),
+        "dsack_dups" => small(info.dsack_dups),
+        "reord_seen" => small(info.reord_seen),
+        "rcv_ooopack" => small(info.rcv_ooopack),
+        "snd_wnd" => small(info.snd_wnd),
+        "rcv_wnd" => small(info.rcv_wnd),
+        "total_rto" => small(info.total_rto.into()),
+        "total_rto_recoveries" => small(info.total_rto_recoveries.into()),
+        "total_rto_time" => small(info.total_rto_time),
+        _ => None,
+    }
 }

@@ -76,6 +76,7 @@ impl Engine {
             if room == 0 && !self.has_send_room(id) {
                 self.push(id);
                 if !self.has_send_room(id) {
+                    self.sockets[id].no_space = true;
                     if nonblock {
                         return Some(Err(errno("EAGAIN")));
                     }

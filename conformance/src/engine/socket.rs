@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use oxtcp_engine::connection::Info;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
@@ -87,6 +88,10 @@ pub(super) struct Socket {
     pub(super) send_start: Option<SeqNum>,
     /// Where messages end in it (MSG_EOR).
     pub(super) boundaries: Vec<SeqNum>,
+    /// The program has found no room in the send buffer (SOCK_NOSPACE).
+    pub(super) no_space: bool,
+    /// What there was to tell of the last connection, and when it ended.
+    pub(super) past: Option<(Info, Instant)>,
 }
 
 impl Socket {
@@ -122,7 +127,15 @@ impl Socket {
             page_left: 0,
             send_start: None,
             boundaries: Vec::new(),
+            no_space: false,
+            past: None,
         }
+    }
+
+    /// What TCP_INFO tells without a connection.
+    pub(super) fn past(&self, now: Instant) -> Info {
+        self.past
+            .map_or(Info::NONE, |(info, at)| info.after(now.since(at)))
     }
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
@@ -284,6 +297,11 @@ impl Engine {
     /// As the adapter's `settle`.
     pub(super) fn settle(&mut self, id: usize, cx: &Context<'_>) {
         self.release_acknowledged(id);
+        let socket = &mut self.sockets[id];
+        let no_space = socket.no_space;
+        if let Some(connection) = socket.connection() {
+            connection.set_short_of_room(cx, no_space);
+        }
         self.transmit(id, cx);
         let most = self.sysctls.wmem[2];
         let socket = &mut self.sockets[id];
@@ -309,7 +327,15 @@ impl Engine {
             if !socket.sndbuf_locked {
                 socket.sndbuf = socket.sndbuf.max(wanted);
             }
+            if self.is_writeable(id) {
+                let socket = &mut self.sockets[id];
+                socket.no_space = false;
+                if let Some(connection) = socket.connection() {
+                    connection.set_short_of_room(cx, false);
+                }
+            }
         }
+        let socket = &mut self.sockets[id];
         if events.contains(Event::PeerClosed) {
             socket.shutdown |= RCV_SHUTDOWN;
             socket.done = true;
@@ -345,7 +371,17 @@ impl Engine {
 
     /// Frees what a connection had; what was received stays for readers.
     pub(super) fn release(&mut self, id: usize) {
+        let now = self.instant();
+        let config = self.sysctls.config.clone();
         let socket = &mut self.sockets[id];
+        let cx = Context {
+            now,
+            config: &config,
+        };
+        if let Role::Connection(connection) = &socket.role {
+            socket.past = Some((connection.info(&cx, None), now));
+        }
+        socket.no_space = false;
         socket.role = Role::Idle;
         socket.state = tcp_state::CLOSE;
         socket.reorder.clear();

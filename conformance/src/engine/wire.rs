@@ -9,7 +9,7 @@ use oxtcp_engine::request::{Request, RequestOpen, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{
-    isn, reply, BurstLimit, Connection, Context, Segment, SeqNum, SeqRange, Transmit,
+    isn, reply, BurstLimit, Connection, Context, Refusal, Segment, SeqNum, SeqRange, Transmit,
 };
 
 use super::memory::SendMemory;
@@ -296,6 +296,10 @@ impl Engine {
             let Some(transmit) = connection.poll_transmit(cx, limit, &mut memory) else {
                 return;
             };
+            if self.queue == Queue::Full {
+                connection.on_refusal(cx, &transmit, 0, Refusal::Dropped, &mut socket.flight);
+                return;
+            }
             let most = match self.offload {
                 true => u32::from(transmit.mss.max(1)) * (BURST / u32::from(transmit.mss.max(1))),
                 false => u32::from(transmit.mss.max(1)),
