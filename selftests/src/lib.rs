@@ -14,6 +14,7 @@ pub mod payload;
 pub mod procnet;
 pub mod sock;
 pub mod stack;
+pub mod tcp_info;
 pub mod thread;
 pub mod transfer;
 pub mod wait;
