@@ -52,9 +52,7 @@ pub(crate) fn look(
     };
     let why = match error {
         Error::TooBig(mtu) => {
-            sock.shared()
-                .too_big
-                .store(TooBig { seq, mtu }.packed(), Relaxed);
+            sock.note().store(TooBig { seq, mtu }.packed(), Relaxed);
             sock.timer_expired();
             return;
         }
@@ -81,7 +79,7 @@ pub(crate) fn look(
     });
 }
 
-/// An ICMP "too big", as it waits for the socket: with no owner of that in the way.
+/// An ICMP "too big", as it waits for the socket in its [`note`](crate::protocol::Socket::note): with no owner of that in the way.
 struct TooBig {
     /// Of the segment that it quotes.
     seq: SeqNum,
@@ -108,8 +106,7 @@ impl TooBig {
 /// Looks after an ICMP "too big" that has come for the connection; the caller settles. Softirq, or the process that lets go
 /// of the socket.
 pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let Some(TooBig { seq, mtu }) = TooBig::unpacked(sk.sock().shared().too_big.xchg(0, Relaxed))
-    else {
+    let Some(TooBig { seq, mtu }) = TooBig::unpacked(sk.sock().note().xchg(0, Relaxed)) else {
         return;
     };
     // RFC 5927 section 4.1.

@@ -50,8 +50,6 @@ pub(crate) struct Shared {
     /// Bytes in the receive queue. Written under the socket lock, as what follows; read also without, by poll() and
     /// `/proc`.
     pub(crate) rx_bytes: Atomic<u32>,
-    /// The last ICMP "too big" that the timer has not yet looked after ([`icmp::TooBig`]), or 0.
-    pub(crate) too_big: Atomic<i64>,
     /// Copies: what is not acknowledged and what was never sent,
     pub(crate) tx: SendQueue,
     /// and the rest.
@@ -241,7 +239,6 @@ impl Protocol for Tcp {
             accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
             half_open: HalfOpens::new(),
             rx_bytes: Atomic::new(0),
-            too_big: Atomic::new(0),
             tx: SendQueue::new(),
             figures: Published::new(),
         })

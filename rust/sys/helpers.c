@@ -136,6 +136,13 @@ struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk)
 	return &sk->sk_send_head;
 }
 
+/* For datagrams that are put together of several calls; a stream has only cork.fl. */
+s64 *oxtcp_helper_sk_note(struct sock *sk)
+{
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.transmit_time) % sizeof(s64));
+	return (s64 *)&inet_sk(sk)->cork.base.transmit_time;
+}
+
 bool oxtcp_helper_sk_no_space(struct sock *sk)
 {
 	return sk->sk_socket && test_bit(SOCK_NOSPACE, &sk->sk_socket->flags);

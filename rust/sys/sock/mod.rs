@@ -28,6 +28,7 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::aref::{ARef, AlwaysRefCounted};
+use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 use kernel::types::Opaque;
 
@@ -67,6 +68,7 @@ pub(crate) use state::{Flag, SkState};
 ///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
 ///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
+/// * Its `cork.base.transmit_time` is a word for the protocol ([`note`](Sock::note)): corks are for datagrams.
 /// * Its `sk_bind_node` is a [`Links`]: that is for the kernel's tables of bound sockets, in which ours are not.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
@@ -126,6 +128,13 @@ impl<P: Protocol> Sock<P> {
     /// The protocol's part that has locks or atomics of its own.
     pub(crate) fn shared(&self) -> &P::Shared {
         &self.shared
+    }
+
+    /// A word for the protocol, 0 in a new socket, for those who have no lock.
+    pub(crate) fn note(&self) -> &Atomic<i64> {
+        // SAFETY: The word is the socket's, which is valid as long as the borrow, and aligned, as the helper makes sure. It is
+        // accessed here alone.
+        unsafe { Atomic::from_ptr(bindings::oxtcp_helper_sk_note(self.as_ptr())) }
     }
 
     /// The socket's network namespace.
