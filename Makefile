@@ -95,7 +95,7 @@ bench: job ## instructions per byte, per request, per connection, beside the bui
 
 # Ten minutes of a machine's work, an hour and more of its time.
 PHONY += goodput
-goodput: job ## what arrives over bad networks, beside the built-in TCP (virtual time): Documentation/goodput.md
+goodput: job ## what arrives over bad networks, beside the built-in TCP (virtual time); writes Documentation/goodput.md
 	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --out $(B)/goodput --log $(B)/log/goodput.log -- \
 		"selftests/bench/goodput.sh"
 	@scripts/goodput-paper $(B)/goodput/goodput.txt
@@ -103,7 +103,7 @@ goodput: job ## what arrives over bad networks, beside the built-in TCP (virtual
 ##@ Tests
 
 PHONY += check
-check: ## everything below; ends with `N passed, N failed`
+check: ## fmt-check, clippy, no-panics, test, kselftest, debug-check; ends with `N passed, N failed`
 	@scripts/check fmt-check clippy no-panics test kselftest debug-check
 
 PHONY += no-panics

@@ -178,8 +178,8 @@ settings! {
         syn_retries = 6, 1, 127;
         /// Retransmissions of a SYN-ACK.
         synack_retries = 5, 0, 255;
-        /// Timestamps (RFC 7323): 0 none, 1 with a random offset for each connection, 2 without. The
-        /// offset of 2 is not made: it counts as 1.
+        /// Timestamps (RFC 7323): 0 none, 1 with a random offset for each connection. 2 is accepted and does the same as 1 (in
+        /// Linux: without the offset).
         timestamps = 1, 0, 2;
         /// Reuse of TIME-WAIT for active opens: 0 never, 1 everywhere, 2 over loopback.
         tw_reuse = 2, 0, 2;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the protocol keeps per connection, beside what Linux's own TCP keeps (DESIGN.md, "Budgets"; the figures
+//! What the protocol keeps per connection, beside what Linux's own TCP keeps (README, "Figures"; the figures
 //! of the built-in TCP are those of its slab caches and include the socket).
 // Tests are named function__case, and may panic.
 #![allow(

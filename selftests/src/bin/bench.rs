@@ -41,7 +41,7 @@ impl Work {
         }
     }
 
-    /// DESIGN.md's budget: ours over the built-in TCP's, at most.
+    /// The budget: ours over the built-in TCP's, at most.
     fn budget(self) -> f64 {
         match self {
             Work::Bulk => 1.0,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The sizes of what a connection costs, beside the built-in TCP's, and within DESIGN.md's budgets.
+//! The sizes of what a connection costs, beside the built-in TCP's, and within the budgets.
 //!
 //! Ours are what the module says in the kernel log; the built-in TCP's are those of its slab caches.
 
@@ -14,7 +14,7 @@ struct Thing {
     name: &'static str,
     /// The built-in TCP's slab cache.
     builtin: &'static str,
-    /// Bytes at most (DESIGN.md).
+    /// Bytes at most (README, "Figures").
     budget: u64,
 }
 
