@@ -107,6 +107,15 @@ impl SynSent {
         self.resent
     }
 
+    /// How long the peer has owed an answer, when the timer expires.
+    fn waited(&self, cx: &Context<'_>) -> Duration {
+        // The first SYN went so long before the timer's first expiry.
+        match self.resent {
+            0 => INITIAL_RTO,
+            _ => self.timed_out.elapsed(cx.now) + INITIAL_RTO,
+        }
+    }
+
     pub(super) fn offers_ecn(&self) -> bool {
         self.offers.ecn
     }
@@ -150,7 +159,10 @@ impl SynSent {
         }
         self.syn_owed = false;
         self.sent_at = Mark::new(cx.now);
-        timers.set(TimerKind::Retransmit, cx.now + syn_timeout(cx, self.resent));
+        // For those that are sent again it runs already.
+        if self.resent == 0 {
+            timers.set(TimerKind::Retransmit, cx.now + syn_timeout(cx, 0));
+        }
         Some(Transmit {
             header: Header {
                 seq: self.iss,
@@ -230,10 +242,10 @@ impl SynSent {
 pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers) -> Transmit {
     let Duplex { link, snd, .. } = duplex;
     link.owed = Owed::NONE;
-    timers.set(
-        TimerKind::Retransmit,
-        cx.now + syn_ack_timeout(cx, snd.retransmits()),
-    );
+    // For one that is sent again it runs already.
+    if snd.retransmits() == 0 {
+        timers.set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0));
+    }
     let scaled = link.snd_scale().get() != 0 || link.rcv_scale().get() != 0;
     let syn_ack = Transmit {
         header: Header {
@@ -431,8 +443,8 @@ impl Connection {
             None => cx.config.syn_retries,
         };
         let (resent, waited) = match &self.phase {
-            Phase::SynSent(open) => (open.resent, None),
-            Phase::SynReceived(Duplex { snd, .. }) => (snd.retransmits(), Some(snd.waited(cx))),
+            Phase::SynSent(open) => (open.resent, open.waited(cx)),
+            Phase::SynReceived(Duplex { snd, .. }) => (snd.retransmits(), snd.waited(cx)),
             _ => return,
         };
         let limit = match &self.phase {
@@ -441,11 +453,10 @@ impl Connection {
             // The linear ones come on top (Linux's tcp_write_timeout).
             _ => limit.saturating_add(cx.config.syn_linear_timeouts),
         };
-        let out_of_time = match (user, waited) {
-            (Some(user), Some(waited)) => waited >= Duration::from_millis(u64::from(user.get())),
-            _ => false,
-        };
-        if resent >= limit || out_of_time {
+        let patience = user.map(|user| Duration::from_millis(u64::from(user.get())));
+        let out_of_time = patience.is_some_and(|patience| waited >= patience);
+        // Linux asks for one retransmission at least (retransmits_timed_out).
+        if resent >= limit || (resent != 0 && out_of_time) {
             self.give_up();
             return;
         }
@@ -468,7 +479,15 @@ impl Connection {
             }
             _ => return,
         };
-        // Should the caller fail to poll, the timer runs all the same.
-        self.timers.set(TimerKind::Retransmit, cx.now + timeout);
+        // Not beyond the user's patience (Linux's tcp_clamp_rto_to_user_timeout).
+        let left = patience.map_or(timeout, |patience| {
+            match waited < patience {
+                true => patience - waited,
+                false => Duration::ZERO,
+            }
+            .max(Duration::from_millis(1))
+        });
+        self.timers
+            .set(TimerKind::Retransmit, cx.now + timeout.min(left));
     }
 }

@@ -150,6 +150,25 @@ fn user_timeout__ends_a_connection_in_time() {
     assert!((5000..=10_000).contains(&waited), "{waited}");
 }
 
+/// It bounds connect(), too, after one retransmission at least.
+#[test]
+fn user_timeout__ends_an_open_in_time() {
+    for (user, expected) in [(5000, 5000), (500, 1001), (1_000_000, 131_000)] {
+        let options = SocketOptions {
+            user_timeout: NonZeroU32::new(user),
+            ..SocketOptions::default()
+        };
+        let mut peer = syn_sent_with(Config::default(), options);
+        let start = peer.now;
+        while peer.conn.state() != State::Closed {
+            let _ = peer.sent();
+            peer.expire();
+        }
+        assert_eq!(peer.now.since(start).as_millis(), expected, "{user}");
+        assert_eq!(peer.conn.error(), Some(Error::TimedOut));
+    }
+}
+
 #[test]
 fn persist__a_silent_peer_is_given_up() {
     let mut peer = established();
