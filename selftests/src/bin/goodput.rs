@@ -148,6 +148,7 @@ fn main() -> ExitCode {
     // Nothing is to be remembered of the connections before.
     ns::set_sysctl("net/ipv4/tcp_no_metrics_save", "1");
     let mut port = 10_000;
+    println!("\nConnections of each kind for each cell, each pair with other losses: {rounds}. A cell is their mean.");
     let (mut cells, mut better, mut worse) = (0, 0, 0);
     for reordered in REORDERED {
         println!("\n**{reordered} % of the packets overtake**\n");
