@@ -63,12 +63,7 @@ pub(crate) fn look(
     let _ = sock.lock_bh(|sk| {
         // The time is told under the lock: the connection's never goes back.
         let cx = context(&config);
-        // RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
-        let genuine = sk
-            .state()
-            .connection()
-            .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
-        if !genuine {
+        if !is_genuine(sk, seq) {
             return;
         }
         sk.state().unreachable = why;
@@ -77,6 +72,13 @@ pub(crate) fn look(
         }
         connection::settle(sk, &cx);
     });
+}
+
+/// RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
+fn is_genuine(sk: &mut Sk<'_>, seq: SeqNum) -> bool {
+    sk.state()
+        .connection()
+        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq))
 }
 
 /// An ICMP "too big", as it waits for the socket in its [`note`](crate::protocol::Socket::note): with no owner of that in the way.
@@ -109,12 +111,7 @@ pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let Some(TooBig { seq, mtu }) = TooBig::unpacked(sk.sock().note().xchg(0, Relaxed)) else {
         return;
     };
-    // RFC 5927 section 4.1.
-    let genuine = sk
-        .state()
-        .connection()
-        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
-    if !genuine {
+    if !is_genuine(sk, seq) {
         return;
     }
     route::lower_mtu(sk, mtu);

@@ -282,16 +282,7 @@ impl Engine {
 
     /// As the adapter's `timer`.
     pub(super) fn connection_timer(&mut self, id: usize) {
-        let config = self.sysctls.config.clone();
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
-        let socket = &mut self.sockets[id];
-        if let Role::Connection(connection) = &mut socket.role {
-            connection.on_timer(&cx, &mut socket.flight);
-            self.settle(id, &cx);
-        }
+        self.with_flight(id, |connection, cx, flight| connection.on_timer(cx, flight));
     }
 
     /// As the adapter's `settle`.

@@ -36,7 +36,7 @@ pub struct Config {
     /// that, by neighbour discovery.
     pub retries1: u8,
     /// Retransmissions after which the connection is given up, counted as the time that so many
-    /// retransmissions with exponential backoff from `rto_min` would take (R2).
+    /// retransmissions with exponential backoff from 200 ms would take, whatever `rto_min` is (R2).
     pub retries2: u8,
     /// As `retries2`, for a connection that no program holds any more. 0 means 8, as in Linux.
     pub orphan_retries: u8,

@@ -36,6 +36,19 @@ fn send_one_by_one(sock: &Sock, seed: u64, count: usize) {
     }
 }
 
+/// Reads `total` bytes of stream `seed`, at most `piece` at a time, and then the end.
+fn receive_in_pieces(sock: &Sock, seed: u64, piece: usize, total: usize) {
+    let mut got = Stream::new(seed);
+    let mut part = vec![0; piece];
+    loop {
+        match sock.recv(&mut part, 0).expect("recv") {
+            0 => break,
+            count => got.check(&part[..count]),
+        }
+    }
+    assert_eq!(got.position() as usize, total);
+}
+
 /// A segment with a byte takes hundreds of them in memory, unless it is joined to the others.
 fn buffer__holds_many_small_segments(pair: Pair) {
     let ends = connected(pair);
@@ -115,15 +128,7 @@ fn buffer__full_and_read_in_pieces(pair: Pair) {
     let total = 300_000;
     let client = ends.client.try_clone();
     let sender = thread::spawn(move || transfer::send(&client, 35, total));
-    let mut got = Stream::new(35);
-    let mut part = [0; 777];
-    loop {
-        match ends.server.recv(&mut part, 0).expect("recv") {
-            0 => break,
-            count => got.check(&part[..count]),
-        }
-    }
-    assert_eq!(got.position() as usize, total);
+    receive_in_pieces(&ends.server, 35, 777, total);
     sender.join();
 }
 
@@ -200,15 +205,7 @@ fn shrink_window__loses_nothing(pair: Pair) {
     let client = ends.client.try_clone();
     let sender = thread::spawn(move || transfer::send(&client, 39, total));
     wait::until("much has come", || ends.server.readable() > 40_000);
-    let mut got = Stream::new(39);
-    let mut part = [0; 5000];
-    loop {
-        match ends.server.recv(&mut part, 0).expect("recv") {
-            0 => break,
-            count => got.check(&part[..count]),
-        }
-    }
-    assert_eq!(got.position() as usize, total);
+    receive_in_pieces(&ends.server, 39, 5000, total);
     sender.join();
 }
 
