@@ -23,7 +23,8 @@ pub(super) struct Buffer {
     free: u32,
     /// of so many.
     limit: u32,
-    /// The window is not larger (Linux's rcv_ssthresh).
+    /// The window is not larger (Linux's rcv_ssthresh). Never less than two segments, even in a buffer
+    /// without room: it grows by what arrives, full segments, and with less none would come, also when there is room again.
     threshold: u32,
 }
 
@@ -52,7 +53,7 @@ impl Buffer {
         Buffer {
             free: limit,
             limit,
-            threshold: offered.min(reserve),
+            threshold: offered.min(reserve).max(mss.saturating_mul(2)),
         }
     }
 
@@ -131,9 +132,9 @@ impl Buffer {
     }
 
     /// The buffer is over its limit (Linux's `tcp_clamp_window`).
-    fn clamp(&mut self, share: u8, mss: u16) {
+    fn clamp(&mut self, mss: u16) {
         let least = u32::from(mss).saturating_mul(2);
-        self.threshold = self.threshold.min(self.full(share).min(least));
+        self.threshold = self.threshold.min(least);
     }
 
     /// Linux's `__tcp_select_window`, with `last`, the window that was offered last.
@@ -266,7 +267,7 @@ impl Receiver {
         self.be_patient();
         let limit = memory.used.min(memory.may_become()).max(memory.limit);
         if memory.used > limit {
-            self.buffer.clamp(self.share, link.advertised_mss);
+            self.buffer.clamp(link.advertised_mss);
         }
         Room::Over(limit)
     }
