@@ -17,7 +17,8 @@ use oxtcp_engine::{Config, Duration};
 
 use crate::namespace::Namespace;
 use crate::sys::net::Doorway;
-use crate::sys::sysctl::{Entry, Field, Names, SysctlTable};
+use crate::sys::snapshot::Snapshot;
+use crate::sys::sysctl::{Entry, Field, Names, SysctlTable, Values};
 
 /// Declares the settings: field, default, limits, and the accessor's documentation.
 macro_rules! settings {
@@ -30,6 +31,8 @@ macro_rules! settings {
     ) => {
         /// A namespace's settings. Each number stands for itself: no lock, and no order among them.
         pub(crate) struct Sysctls {
+            /// What the engine is to know of them. Made anew after each change.
+            config: Snapshot<Config>,
             $( $name: Atomic<i32>, )*
             $( $uname: Atomic<i32>, )*
             $( $vname: [Atomic<i32>; 3], )*
@@ -39,7 +42,8 @@ macro_rules! settings {
         impl Sysctls {
             /// The settings of a new namespace: those of `from`, or else the defaults. Process context.
             pub(crate) fn inherit(from: Option<&Sysctls>) -> Result<Arc<Self>> {
-                let new = Self {
+                let mut new = Self {
+                    config: Snapshot::new(Config::default())?,
                     $( $name: Atomic::new(from.map_or($default, |from| from.$name.load(Relaxed))), )*
                     $( $uname: Atomic::new(
                         from.map_or($udefault as i32, |from| from.$uname.load(Relaxed)),
@@ -50,6 +54,8 @@ macro_rules! settings {
                     }, )*
                     $( $nname: Atomic::new(from.map_or($ndefault, |from| from.$nname.load(Relaxed))), )*
                 };
+                let config = new.engine_config();
+                new.config.set(config);
                 Ok(Arc::new(new, GFP_KERNEL)?)
             }
 
@@ -234,7 +240,13 @@ impl Sysctls {
     }
 
     /// What the engine is to know. Any context.
+    #[inline]
     pub(crate) fn config(&self) -> Config {
+        self.config.read()
+    }
+
+    /// As the numbers have it now.
+    fn engine_config(&self) -> Config {
         Config {
             syn_retries: byte(self.syn_retries()),
             synack_retries: byte(self.synack_retries()),
@@ -267,6 +279,12 @@ impl Sysctls {
             congestion_control: self.algorithm(),
             ..Config::default()
         }
+    }
+}
+
+impl Values for Sysctls {
+    fn changed(&self) {
+        self.config.replace(|| self.engine_config());
     }
 }
 

@@ -143,6 +143,12 @@ s64 *oxtcp_helper_sk_note(struct sock *sk)
 	return (s64 *)&inet_sk(sk)->cork.base.transmit_time;
 }
 
+/* As above: options are for datagrams. */
+void **oxtcp_helper_sk_per_net(struct sock *sk)
+{
+	return (void **)&inet_sk(sk)->cork.base.opt;
+}
+
 bool oxtcp_helper_sk_no_space(struct sock *sk)
 {
 	return sk->sk_socket && test_bit(SOCK_NOSPACE, &sk->sk_socket->flags);

@@ -40,6 +40,7 @@ struct hlist_node *oxtcp_helper_sk_bind_node(struct sock *sk);
 struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node);
 struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk);
 s64 *oxtcp_helper_sk_note(struct sock *sk);
+void **oxtcp_helper_sk_per_net(struct sock *sk);
 bool oxtcp_helper_sk_no_space(struct sock *sk);
 void oxtcp_helper_sk_write_space(struct sock *sk);
 void oxtcp_helper_sk_error_report(struct sock *sk);

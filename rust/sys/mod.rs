@@ -19,6 +19,7 @@ pub(crate) mod random;
 pub(crate) mod route;
 pub(crate) mod skb;
 mod small_queue;
+pub(crate) mod snapshot;
 pub(crate) mod sock;
 pub(crate) mod sysctl;
 pub(crate) mod table;

@@ -70,17 +70,45 @@ pub(crate) struct Entry<V> {
     pub(crate) field: for<'a> fn(&'a V) -> Field<'a>,
 }
 
+/// What a table's numbers are in.
+pub(crate) trait Values: Send + Sync + 'static {
+    /// One of them was written to. Process context; may sleep. Several may be written to at a time.
+    fn changed(&self);
+}
+
+/// What an entry's line points to.
+///
+/// # Invariants
+///
+/// `changed` may be called with `values` as long as the line is registered.
+#[repr(C)]
+struct Bounds {
+    /// First: C's `extra2` points to it, and we have the rest from there.
+    max: i32,
+    min: i32,
+    values: *const c_void,
+    changed: unsafe fn(*const c_void),
+}
+
+/// # Safety
+///
+/// `values` points to a valid `V`.
+unsafe fn changed<V: Values>(values: *const c_void) {
+    // SAFETY: The caller vouches for it.
+    unsafe { &*values.cast::<V>() }.changed();
+}
+
 /// A registered table. Dropping unregisters it and waits for those who are reading or writing.
 ///
 /// # Invariants
 ///
-/// `header` is registered in a namespace that is there for `'n`, over `table`, whose pointers go to `limits`, into what `values`
-/// keeps, and to static [`Names`]. None of the first three is changed, moved or freed before the drop has unregistered it.
+/// `header` is registered in a namespace that is there for `'n`, over `table`, whose pointers go to `bounds`, into what `values`
+/// keeps, and to static [`Names`]; `extra2` goes to the line's own `bounds`. None of the first three is changed, moved or freed before the drop has unregistered it.
 pub(crate) struct SysctlTable<'n> {
     header: NonNull<bindings::ctl_table_header>,
     _net: PhantomData<&'n Net>,
     _table: KVec<bindings::ctl_table>,
-    _limits: KVec<[i32; 2]>,
+    _bounds: KVec<Bounds>,
     _values: KBox<dyn Keep>,
 }
 
@@ -91,7 +119,7 @@ impl<'n> SysctlTable<'n> {
     /// Makes `/proc/sys/PATH/NAME` for every entry, over `values`. `path` begins with `net/`. Sleeps.
     ///
     /// Errors: ENOMEM, also for a path or name that is taken (C does not tell them apart).
-    pub(crate) fn register<V: Send + Sync + 'static>(
+    pub(crate) fn register<V: Values>(
         doorway: &Doorway<'n, impl PerNet>,
         path: &CStr,
         values: Arc<V>,
@@ -99,9 +127,9 @@ impl<'n> SysctlTable<'n> {
     ) -> Result<Self> {
         kernel::task::might_sleep();
         let mut table = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
-        let mut limits = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
+        let mut bounds = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         for entry in entries {
-            let (line, limit) = match (entry.field)(&values) {
+            let (line, [min, max]) = match (entry.field)(&values) {
                 Field::Int { value, min, max } => (numbers(value.as_ptr(), 1), [min, max]),
                 // It does not look at the limits.
                 Field::Unsigned { value } => (unsigned(value), [0, 0]),
@@ -112,19 +140,26 @@ impl<'n> SysctlTable<'n> {
                 Field::Name { value, names } => (one_name(value, names), [0, 0]),
                 Field::AllNames(names) => (all_names(names), [0, 0]),
             };
-            limits.push(limit, GFP_KERNEL)?;
+            // INVARIANT: `changed` takes a pointer to a `V`, which this is; what `_values` keeps lasts as long as the line.
+            let bound = Bounds {
+                max,
+                min,
+                values: Arc::as_ptr(&values).cast(),
+                changed: changed::<V>,
+            };
+            bounds.push(bound, GFP_KERNEL)?;
             let procname = entry.name.as_char_ptr();
             table.push(bindings::ctl_table { procname, ..line }, GFP_KERNEL)?;
         }
         // Only now, as the buffer has its last place: C wants pointers.
-        for (line, limit) in table.iter_mut().zip(limits.iter_mut()) {
+        for (line, bound) in table.iter_mut().zip(bounds.iter_mut()) {
             if line.extra1.is_null() {
-                line.extra1 = (&raw mut limit[0]).cast();
-                line.extra2 = (&raw mut limit[1]).cast();
+                line.extra1 = (&raw mut bound.min).cast();
             }
+            line.extra2 = core::ptr::from_mut(bound).cast();
         }
         let keep: KBox<dyn Keep> = KBox::new(values, GFP_KERNEL)?;
-        // SAFETY: The namespace is valid, the path ends with a NUL and is copied. The table, the limits and the
+        // SAFETY: The namespace is valid, the path ends with a NUL and is copied. The table, the bounds and the
         // values stay where they are until the drop below has unregistered them: they are in buffers
         // of their own (the values in the `Arc`'s), which `Self` keeps. Each `data` points to `maxlen`
         // bytes of atomics, which C may write to at any time, or is what `proc_names` wants.
@@ -141,7 +176,7 @@ impl<'n> SysctlTable<'n> {
             header: NonNull::new(header).ok_or(ENOMEM)?,
             _net: PhantomData,
             _table: table,
-            _limits: limits,
+            _bounds: bounds,
             _values: keep,
         })
     }
@@ -159,27 +194,27 @@ impl Drop for SysctlTable<'_> {
 /// Something that is kept for what it owns.
 trait Keep: Send {}
 
-impl<V: Send + Sync + 'static> Keep for Arc<V> {}
+impl<V: Values> Keep for Arc<V> {}
 
 fn empty_line() -> bindings::ctl_table {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
     unsafe { core::mem::zeroed() }
 }
 
-/// `count` numbers from `first` on, which is the first of so many in a row; the limits are still to be set.
+/// `count` numbers from `first` on, which is the first of so many in a row; the bounds are still to be set.
 fn numbers(first: *mut i32, count: usize) -> bindings::ctl_table {
     bindings::ctl_table {
         data: first.cast(),
         maxlen: count.saturating_mul(size_of::<i32>()) as c_int,
         mode: 0o644,
-        proc_handler: Some(bindings::proc_dointvec_minmax),
+        proc_handler: Some(proc_numbers),
         ..empty_line()
     }
 }
 
 fn unsigned(value: &Atomic<i32>) -> bindings::ctl_table {
     bindings::ctl_table {
-        proc_handler: Some(bindings::proc_douintvec),
+        proc_handler: Some(proc_unsigned),
         ..numbers(value.as_ptr(), 1)
     }
 }
@@ -200,6 +235,57 @@ fn all_names(names: &'static Names) -> bindings::ctl_table {
         proc_handler: Some(proc_names),
         ..empty_line()
     }
+}
+
+/// Tells the values' owner of what was written. Of several numbers some may have been before an error.
+///
+/// # Safety
+///
+/// To be called with a line that is registered, as the table's `bounds` make it.
+unsafe fn tell(line: *const bindings::ctl_table, write: c_int, err: c_int) -> c_int {
+    if write != 0 {
+        // SAFETY: By `SysctlTable`'s invariants `extra2` goes to the line's bounds as long as the line is registered.
+        let bounds = unsafe { &*(*line).extra2.cast::<Bounds>() };
+        // SAFETY: By the invariants of `Bounds`.
+        unsafe { (bounds.changed)(bounds.values) };
+    }
+    err
+}
+
+/// Reads or writes a [`Field::Int`] or a [`Field::Vector3`]. Process context.
+///
+/// # Safety
+///
+/// To be called by the sysctl code alone, with a line that [`numbers`] made and that is registered.
+unsafe extern "C" fn proc_numbers(
+    line: *const bindings::ctl_table,
+    write: c_int,
+    buffer: *mut c_void,
+    len: *mut usize,
+    pos: *mut bindings::loff_t,
+) -> c_int {
+    // SAFETY: What the caller got is handed on; the line has its limits in `extra1` and `extra2`.
+    let err = unsafe { bindings::proc_dointvec_minmax(line, write, buffer, len, pos) };
+    // SAFETY: By the precondition.
+    unsafe { tell(line, write, err) }
+}
+
+/// Reads or writes a [`Field::Unsigned`]. Process context.
+///
+/// # Safety
+///
+/// To be called by the sysctl code alone, with a line that [`unsigned`] made and that is registered.
+unsafe extern "C" fn proc_unsigned(
+    line: *const bindings::ctl_table,
+    write: c_int,
+    buffer: *mut c_void,
+    len: *mut usize,
+    pos: *mut bindings::loff_t,
+) -> c_int {
+    // SAFETY: What the caller got is handed on.
+    let err = unsafe { bindings::proc_douintvec(line, write, buffer, len, pos) };
+    // SAFETY: By the precondition.
+    unsafe { tell(line, write, err) }
 }
 
 /// Reads or writes a [`Field::Name`], or reads a [`Field::AllNames`], which has no `data`. Process context.
@@ -251,7 +337,8 @@ unsafe extern "C" fn proc_names(
     match names.0.iter().position(|name| name.as_bytes() == text) {
         Some(number) => {
             value.store(number as i32, Relaxed);
-            0
+            // SAFETY: By the precondition.
+            unsafe { tell(line, write, 0) }
         }
         // As for a congestion control that the kernel does not know.
         None => ENOENT.to_errno(),

@@ -18,7 +18,7 @@ pub struct Context<'a> {
 
 /// Settings of a network namespace. Names, units in the sysctl and defaults are Linux's
 /// (`Documentation/networking/ip-sysctl.rst`); the caller fills them from `net.oxtcp.*`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Times a SYN of an active open is sent again, besides those of `syn_linear_timeouts`, before the open fails
     /// with [`TimedOut`].

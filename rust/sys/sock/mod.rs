@@ -68,7 +68,8 @@ pub(crate) use state::{Flag, SkState};
 ///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
 ///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
-/// * Its `cork.base.transmit_time` is a word for the protocol ([`note`](Sock::note)): corks are for datagrams.
+/// * Its `cork.base.transmit_time` is a word for the protocol ([`note`](Sock::note)): corks are for datagrams. So is
+///   `cork.base.opt`, which points to the namespace's `P::PerNet` ([`per_net`](Sock::per_net)).
 /// * Its `sk_bind_node` is a [`Links`]: that is for the kernel's tables of bound sockets, in which ours are not.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
@@ -149,10 +150,9 @@ impl<P: Protocol> Sock<P> {
     ///
     /// Any.
     pub(crate) fn per_net(&self) -> &P::PerNet {
-        // SAFETY: By the invariants the socket is in the namespace, and the registration has not ended.
-        let found = unsafe { self.net().assume::<P::PerNet>() };
-        // SAFETY: `alloc` has seen that it is there, and it stays as long as the socket.
-        unsafe { found.unwrap_unchecked() }
+        // SAFETY: The word is the socket's, which is valid as long as the borrow; it does not change. By the invariants it
+        // points to the namespace's value, which stays as long as the socket.
+        unsafe { &**bindings::oxtcp_helper_sk_per_net(self.as_ptr()).cast::<*const P::PerNet>() }
     }
 
     /// The flow that the socket is or was in the table for.
@@ -206,9 +206,10 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: Promised by the caller.
         let in_net = unsafe { Net::from_raw(net) };
         // A namespace that is being set up has no `P::PerNet` yet, one that is taken down has none any more.
-        if in_net.get::<P::PerNet>(&rcu::read_lock()).is_none() {
-            return Err(eafnosupport());
-        }
+        let per_net = match in_net.get::<P::PerNet>(&rcu::read_lock()) {
+            Some(per_net) => core::ptr::from_ref(per_net),
+            None => return Err(eafnosupport()),
+        };
         let (family, proto) = if v6 {
             (bindings::PF_INET6, statics.v6.get())
         } else {
@@ -226,6 +227,8 @@ impl<P: Protocol> Sock<P> {
                 bindings::sk_net_refcnt_upgrade(sk);
             }
             bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
+            // INVARIANT: From here on the value stays as long as the socket.
+            *bindings::oxtcp_helper_sk_per_net(sk) = per_net.cast_mut().cast();
 
             (*sk).__sk_common.skc_family = family as u16;
             (*sk).sk_protocol = P::SK_PROTOCOL;
