@@ -8,6 +8,7 @@
 //! | a script, run: clock, packets, calls, assertions | [`run`] |
 //! | what it is run against | [`backend`]: [`engine`] in virtual time, [`socket`] in a kernel |
 //! | many scripts and what came of them | [`suite`], [`catalogue`], [`report`], [`results`] |
+//! | random conversations with two TCPs | [`differential`] |
 //! | whether the runner looks at what is stated | [`mutate`] |
 
 // Tests are named function__case.
@@ -16,6 +17,7 @@
 pub mod backend;
 pub mod call;
 pub mod catalogue;
+pub mod differential;
 pub mod engine;
 pub mod mutate;
 pub mod report;

@@ -136,6 +136,28 @@ pub fn run_script(stack: Stack, script: &Script, folder: &Path, settings: &Setti
     })
 }
 
+/// Does `work` with a TCP in a network namespace of its own.
+///
+/// # Errors
+///
+/// Says what is wrong with the test bed.
+pub fn hold<R: Send>(
+    stack: Stack,
+    version: IpVersion,
+    work: impl FnOnce(&mut dyn Backend) -> R + Send,
+) -> Result<R, String> {
+    let work = || {
+        let mut socket = Socket::new(stack, version)?;
+        let result = work(&mut socket);
+        socket.trouble().map_or(Ok(result), Err)
+    };
+    // The thread takes its namespace with it.
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(_) => Err("the runner has panicked".into()),
+    })
+}
+
 /// Nothing is known about the script.
 fn broken(what: String) -> Verdict {
     Verdict::Fail(Failure {

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Holds random conversations with a TCP, and compares what it does with what another has done. See the crate's README.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use oxtcp_conformance::differential::{compare, conversation, read, write, Agreement, Record};
+use oxtcp_conformance::engine::Engine;
+use oxtcp_conformance::run::IpVersion;
+use oxtcp_conformance::socket::{self, Stack};
+
+/// Random conversations with a TCP: what does it do, and is it what another did?
+#[derive(Parser)]
+struct Options {
+    /// Which TCP.
+    #[arg(long, value_enum, default_value = "engine")]
+    on: On,
+
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+
+    /// How many conversations.
+    #[arg(long, default_value_t = 100)]
+    count: u64,
+
+    /// Writes what the TCP did.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Compares with what was recorded.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+
+    /// Differences that are shown.
+    #[arg(long, default_value_t = 10)]
+    show: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// The engine in virtual time.
+    Engine,
+    /// The module in this kernel; root.
+    Module,
+    /// The kernel's own TCP; root.
+    Builtin,
+}
+
+fn main() -> ExitCode {
+    match work(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(what) => {
+            eprintln!("differential: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(options: &Options) -> Result<bool, String> {
+    let stack = match options.on {
+        On::Engine => None,
+        On::Module => Some(Stack::oxtcp()?),
+        On::Builtin => Some(Stack::Builtin),
+    };
+    if let Some(stack) = stack {
+        socket::warm_up(stack)?;
+    }
+    let mut records = Vec::new();
+    for seed in options.first..options.first.saturating_add(options.count) {
+        // Half of them over IPv6.
+        let version = match seed % 2 {
+            0 => IpVersion::V4,
+            _ => IpVersion::V6,
+        };
+        records.push(match stack {
+            None => conversation(seed, &mut Engine::new(version)),
+            Some(stack) => socket::hold(stack, version, |tcp| conversation(seed, tcp))?,
+        });
+    }
+    if let Some(path) = &options.record {
+        write(path, &records)?;
+    }
+    match &options.against {
+        Some(path) => Ok(judge(&read(path)?, &records, options.show)),
+        None => Ok(true),
+    }
+}
+
+fn judge(expected: &[Record], actual: &[Record], show: usize) -> bool {
+    let (mut same, mut close, mut different) = (0, 0, 0);
+    for actual in actual {
+        let Some(expected) = expected.iter().find(|record| record.seed == actual.seed) else {
+            println!("# seed {}: nothing is recorded", actual.seed);
+            different += 1;
+            continue;
+        };
+        match compare(expected, actual) {
+            Agreement::Same => same += 1,
+            Agreement::Close => close += 1,
+            Agreement::Differs(context, left, right) => {
+                different += 1;
+                if different > show {
+                    continue;
+                }
+                println!("# seed {}:", actual.seed);
+                for line in context {
+                    println!("    {line}");
+                }
+                let nothing = || "nothing".to_string();
+                println!(
+                    "  - {}",
+                    left.map_or_else(nothing, |entry| entry.to_string())
+                );
+                println!(
+                    "  + {}",
+                    right.map_or_else(nothing, |entry| entry.to_string())
+                );
+            }
+        }
+    }
+    println!("# conversations: {same} the same, {close} the same up to a close call, {different} different");
+    different == 0
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What has happened in a conversation, as lines of a file.
+
+use std::path::Path;
+
+use crate::script::Micros;
+
+/// A conversation, as one TCP has held it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// What it was made of.
+    pub seed: u64,
+    /// In order.
+    pub entries: Vec<Entry>,
+}
+
+/// One thing that has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When, in microseconds since the beginning.
+    pub at: Micros,
+    /// Whether the TCP did it; else it was done to it.
+    pub done: bool,
+    /// TSval of what it sent, in milliseconds since the first.
+    pub stamp: Option<u32>,
+    /// A segment as scripts have it, its numbers relative and without TSval; or a call.
+    pub text: String,
+}
+
+/// Writes `records` to a file.
+///
+/// # Errors
+///
+/// Says what cannot be written.
+pub fn write(path: &Path, records: &[Record]) -> Result<(), String> {
+    let mut text = String::new();
+    for record in records {
+        text += &format!("seed {}\n", record.seed);
+        for entry in &record.entries {
+            let stamp = entry.stamp.map_or("-".into(), |stamp| stamp.to_string());
+            let who = if entry.done { '>' } else { '<' };
+            text += &format!("{}\t{who}\t{stamp}\t{}\n", entry.at, entry.text);
+        }
+    }
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+///
+/// Says what cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Record>, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut records: Vec<Record> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let bad = || format!("{}:{}: `{line}`", path.display(), number + 1);
+        if let Some(seed) = line.strip_prefix("seed ") {
+            records.push(Record {
+                seed: seed.parse().map_err(|_| bad())?,
+                entries: Vec::new(),
+            });
+            continue;
+        }
+        let mut fields = line.splitn(4, '\t');
+        let mut field = || fields.next().ok_or_else(bad);
+        let entry = Entry {
+            at: field()?.parse().map_err(|_| bad())?,
+            done: field()? == ">",
+            stamp: match field()? {
+                "-" => None,
+                stamp => Some(stamp.parse().map_err(|_| bad())?),
+            },
+            text: field()?.to_string(),
+        };
+        records.last_mut().ok_or_else(bad)?.entries.push(entry);
+    }
+    Ok(records)
+}
