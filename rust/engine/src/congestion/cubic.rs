@@ -37,9 +37,18 @@ enum Phase {
     /// Slow start, from the first acknowledgment on.
     Probing(HyStart),
     /// Congestion, or HyStart, has set ssthresh; the next acknowledgment in congestion avoidance begins an epoch.
-    Reduced,
+    Reduced(Search),
     /// Congestion avoidance.
-    Avoidance(Epoch, Origin),
+    Avoidance(Epoch, Origin, Search),
+}
+
+/// HyStart ends slow start once, until a timeout begins anew (Linux's `found`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Search {
+    /// It has not. If slow start comes back, because the loss that ended it was none, so does HyStart: nothing else would end it before
+    /// the queue is full.
+    Open,
+    Over,
 }
 
 /// A stage of congestion avoidance.
@@ -77,10 +86,14 @@ impl CongestionControl for Cubic {
         if self.phase == Phase::Fresh {
             self.phase = Phase::Probing(HyStart::begin(ack));
         }
-        if let (Phase::Probing(hystart), true) = (&mut self.phase, window.in_slow_start()) {
+        let slow_start = window.in_slow_start();
+        if self.phase == Phase::Reduced(Search::Open) && slow_start && !ack.in_recovery {
+            self.phase = Phase::Probing(HyStart::begin(ack));
+        }
+        if let (Phase::Probing(hystart), true) = (&mut self.phase, slow_start) {
             if hystart.is_full(window, ack) {
                 window.ssthresh = window.cwnd;
-                self.phase = Phase::Reduced;
+                self.phase = Phase::Reduced(Search::Over);
             }
         }
         if ack.in_recovery || !ack.cwnd_limited {
@@ -100,7 +113,7 @@ impl CongestionControl for Cubic {
     /// Deviation: RFC 9438 section 4.6 takes seven tenths of what is in flight. Linux, and so we, of cwnd, which the RFC allows to those
     /// whose cwnd does not grow unused ([`super::Usage`]): a sender that has just paused has little in flight, and is not punished for it.
     fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {
-        let known = !matches!(self.phase, Phase::Avoidance(_, Origin::Guess));
+        let known = !matches!(self.phase, Phase::Avoidance(_, Origin::Guess, _));
         let cwnd = u64::from(window.cwnd);
         // Fast convergence: a flow that has not come up to its last plateau makes room for new ones.
         let w_max = match known && window.cwnd < self.w_max {
@@ -112,7 +125,7 @@ impl CongestionControl for Cubic {
             false => cwnd,
         };
         self.w_max = w_max as u32;
-        self.phase = Phase::Reduced;
+        self.phase = Phase::Reduced(self.search());
         let mss = u64::from(congestion.mss.max(1));
         // In whole segments, as Linux counts.
         let segments = scale(cwnd, BETA, BETA_ONE.saturating_mul(mss)).max(2);
@@ -129,14 +142,18 @@ impl CongestionControl for Cubic {
         *self = Cubic::default();
     }
 
-    // `on_undo` is the common one.
-    //
-    // Deviation: RFC 9438 section 4.9 suggests to restore W_max, K and the rest. As in Linux a new epoch begins instead, with its plateau
-    // at the window that is restored: it grows no slower than the old one would have at its plateau, where the loss was believed to be.
+    /// Deviation: RFC 9438 section 4.9 suggests to restore W_max, K and the rest. As in Linux a new epoch begins instead, with its plateau
+    /// at the window that is restored: it grows no slower than the old one would have at its plateau, where the loss was believed to be.
+    fn on_undo(&mut self, window: &mut Window, before: &Window) {
+        window.restore(before);
+        if window.in_slow_start() && matches!(self.phase, Phase::Avoidance(..)) {
+            self.phase = Phase::Reduced(self.search());
+        }
+    }
 
     /// RFC 9438 section 5.8: time in which nothing was sent is no time for the curve.
     fn on_idle(&mut self, _now: Instant, idle: Duration) {
-        if let Phase::Avoidance(epoch, _) = &mut self.phase {
+        if let Phase::Avoidance(epoch, ..) = &mut self.phase {
             epoch.plateau = epoch.plateau.wrapping_add(units(idle.as_micros()));
         }
     }
@@ -148,8 +165,8 @@ impl Cubic {
         let now = units(ack.now.as_micros());
         let mss = u64::from(ack.mss.max(1));
         let (mut epoch, origin) = match self.phase {
-            Phase::Avoidance(epoch, origin) => (epoch, origin),
-            Phase::Fresh | Phase::Probing(_) | Phase::Reduced => self.begin(window, now, mss),
+            Phase::Avoidance(epoch, origin, _) => (epoch, origin),
+            Phase::Fresh | Phase::Probing(_) | Phase::Reduced(_) => self.begin(window, now, mss),
         };
         let cwnd = u64::from(window.cwnd.max(1));
         // Where the window should be a round trip from now.
@@ -172,7 +189,14 @@ impl Cubic {
         // Never faster than half as much again per round trip (RFC 9438 section 4.2: target <= 1.5 * cwnd).
         let need = clamp(need.max(mss.saturating_mul(2)));
         epoch.credit.spend(window, acked, need, clamp(mss));
-        self.phase = Phase::Avoidance(epoch, origin);
+        self.phase = Phase::Avoidance(epoch, origin, self.search());
+    }
+
+    fn search(&self) -> Search {
+        match self.phase {
+            Phase::Fresh | Phase::Probing(_) => Search::Open,
+            Phase::Reduced(search) | Phase::Avoidance(_, _, search) => search,
+        }
     }
 
     /// An epoch begins: RFC 9438 section 4.2, equation 2.
@@ -390,11 +414,69 @@ mod tests {
         assert_eq!(window, before);
         cubic.on_ack(&mut window, &ack(MSS));
         assert_eq!(cubic.w_max, 100 * MSS);
-        let Phase::Avoidance(epoch, Origin::Congestion) = cubic.phase else {
+        let Phase::Avoidance(epoch, Origin::Congestion, _) = cubic.phase else {
             panic!("{:?}", cubic.phase);
         };
         assert_eq!(epoch.plateau, units(0));
         assert!(window.cwnd >= before.cwnd);
+    }
+
+    /// Slow start was ended by a loss that was none: HyStart watches on, as Linux's does (its `found` is not set). A hundred segments a
+    /// round trip at twice the smallest round trip are a queue.
+    #[test]
+    fn on_undo__hystart_goes_on() {
+        let grown = |cubic: &mut Cubic, window: &mut Window, at: u64| {
+            let before = *window;
+            for i in 0..20 {
+                let ack = Ack {
+                    now: Instant::from_millis(at + 3 * i),
+                    rtt: Some(Duration::from_millis(100)),
+                    srtt: Some(Duration::from_millis(100)),
+                    min_rtt: Some(Duration::from_millis(50)),
+                    ..ack(MSS)
+                };
+                cubic.on_ack(window, &ack);
+            }
+            (before.ssthresh, window.ssthresh)
+        };
+        let before = Window {
+            cwnd: 100 * MSS,
+            ssthresh: u32::MAX,
+        };
+        // At once, and after a while in congestion avoidance.
+        for late in [false, true] {
+            let (mut cubic, mut window) = (Cubic::default(), before);
+            cubic.on_ack(&mut window, &ack(MSS));
+            cubic.on_congestion(&mut window, &loss(100 * MSS));
+            // While the loss is repaired the window is not its own.
+            let repairing = Ack {
+                in_recovery: true,
+                ..ack(MSS)
+            };
+            window.cwnd = 20 * MSS;
+            cubic.on_ack(&mut window, &repairing);
+            assert_eq!(cubic.phase, Phase::Reduced(Search::Open));
+            window.cwnd = window.ssthresh;
+            if late {
+                cubic.on_ack(&mut window, &ack(MSS));
+                assert!(matches!(cubic.phase, Phase::Avoidance(..)));
+            }
+            cubic.on_undo(&mut window, &before);
+            assert_eq!(window.ssthresh, u32::MAX);
+            let (was, is) = grown(&mut cubic, &mut window, 1_000);
+            assert_eq!((was, is < 200 * MSS), (u32::MAX, true), "late {late}");
+            // It has had its say.
+            let full = window;
+            cubic.on_congestion(&mut window, &loss(100 * MSS));
+            cubic.on_undo(
+                &mut window,
+                &Window {
+                    ssthresh: u32::MAX,
+                    ..full
+                },
+            );
+            assert_eq!(grown(&mut cubic, &mut window, 2_000).1, u32::MAX);
+        }
     }
 
     /// The times wrap after 48 days; a loss longer ago than any path remembers is still long ago.

@@ -50,6 +50,12 @@ impl Window {
         self.ssthresh = self.ssthresh.max(quarters);
     }
 
+    /// A reduction was needless: at least what was `before` it.
+    fn restore(&mut self, before: &Window) {
+        self.cwnd = self.cwnd.max(before.cwnd);
+        self.ssthresh = self.ssthresh.max(before.ssthresh);
+    }
+
     /// Slow start: grows by what was acknowledged, up to ssthresh (RFC 5681 section 3.1, equation 2). Returns what is left for
     /// congestion avoidance. Counting bytes alone takes ACK division its profit.
     ///
@@ -166,8 +172,7 @@ pub trait CongestionControl {
 
     /// The last reduction was needless: nothing had been lost. `before` is the window before it.
     fn on_undo(&mut self, window: &mut Window, before: &Window) {
-        window.cwnd = window.cwnd.max(before.cwnd);
-        window.ssthresh = window.ssthresh.max(before.ssthresh);
+        window.restore(before);
     }
 
     /// Data goes out after nothing was in flight, `idle` after the last was sent.
