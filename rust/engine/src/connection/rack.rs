@@ -20,6 +20,8 @@ pub(crate) struct Rack {
     known: bool,
     /// Something has arrived since losses were last looked for.
     pub(super) advanced: bool,
+    /// When what was taken for lost was last found to be only late.
+    found_at: u32,
 }
 
 /// How far a path reorders, as far as is known; kept from one loss to the next.
@@ -127,6 +129,7 @@ impl Rack {
         resent: false,
         known: false,
         advanced: false,
+        found_at: 0,
     };
 
     /// `run` has arrived (RFC 8985 section 6.2 step 2). The caller leaves out copies of which the timestamp echo says that
@@ -151,7 +154,17 @@ impl Rack {
         }
     }
 
+    /// What was taken for lost is late (an undo): it is in flight `now`.
+    pub(super) fn on_found(&mut self, now: u32) {
+        self.found_at = now;
+        self.advanced = true;
+    }
+
     /// RACK_detect_loss() (RFC 8985 section 6.2 step 5), with a reordering window of `window` microseconds.
+    ///
+    /// What was judged too early before counts as sent when that was found out: what was sent before then and has overtaken it proves
+    /// nothing any more. RFC 8985 knows no undo, and would have it lost again at once. Linux takes it off the list of what it looks at
+    /// (`tcp_rack_detect_loss`), which leaves a true loss among it to the retransmission timer.
     pub(super) fn detect(&mut self, records: &mut Records, now: u32, window: u32) -> Found {
         let mut found = Found::default();
         self.advanced = false;
@@ -159,9 +172,17 @@ impl Rack {
             return found;
         }
         for index in 0..records.len() {
-            let Some(run) = records.get(index) else { break };
+            let Some(mut run) = records.get(index) else {
+                break;
+            };
             let marks = run.record.marks;
-            if marks.has(Marks::SACKED) || marks.is_hole() || !self.is_behind(&run, now) {
+            if marks.has(Marks::SACKED) || marks.is_hole() {
+                continue;
+            }
+            if marks.has(Marks::JUDGED) {
+                run.record.at = self.found_at;
+            }
+            if !self.is_behind(&run, now) {
                 continue;
             }
             let age = elapsed(now, run.record.at);
@@ -170,6 +191,7 @@ impl Rack {
                 None | Some(0) => {
                     found.resent |= marks.has(Marks::RESENT);
                     found.lost = found.lost.saturating_add(records.lose(index));
+                    records.judge(index);
                 }
                 // "Record maximum wait time".
                 left => found.wait = found.wait.max(left),
@@ -241,6 +263,37 @@ mod tests {
         // What was sent later is not lost, however long it takes.
         let found = rack.detect(&mut records, 900_000, 25_000);
         assert_eq!((found.lost, found.wait), (0, None));
+    }
+
+    /// What overtakes proves nothing once its proof was found wrong; what is sent later and overtakes does.
+    #[test]
+    fn detect__what_was_found_late_is_judged_anew() {
+        let (mut rack, mut records) = (Rack::NONE, ten());
+        sack(&mut rack, &mut records, 8, 20_000);
+        assert_eq!(rack.detect(&mut records, 20_000, 0).lost, 8000);
+        // The first was sent again, and then acknowledged as an original.
+        records.resend(SeqRange::new(s(0), 1000), 20_000, 0);
+        let _ = records.pop_acked(s(1000));
+        records.find_all();
+        rack.on_found(21_000);
+        assert_eq!(rack.detect(&mut records, 21_000, 0), Found::default());
+        // The last was sent before that, too.
+        sack(&mut rack, &mut records, 9, 22_000);
+        assert_eq!(rack.detect(&mut records, 22_000, 0), Found::default());
+        // Sent at that time, and later: by the rule, with what is behind of them.
+        records.push(s(11_000), 21_000, 0);
+        records.push(s(12_000), 23_000, 0);
+        records.push(s(13_000), 24_000, 0);
+        sack(&mut rack, &mut records, 12, 33_000);
+        let found = rack.detect(&mut records, 33_000, 0);
+        assert_eq!((found.lost, found.wait), (9000, None));
+        // A copy has a time of its own.
+        records.find_all();
+        rack.on_found(40_000);
+        records.resend(SeqRange::new(s(1000), 1000), 50_000, 0);
+        records.push(s(14_000), 51_000, 0);
+        sack(&mut rack, &mut records, 13, 60_000);
+        assert_eq!(rack.detect(&mut records, 60_000, 0).lost, 9000);
     }
 
     #[test]

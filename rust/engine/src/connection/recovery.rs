@@ -206,7 +206,7 @@ impl Sender {
             }
             Mode::Recovery if over => {
                 recovery.duplicates = 0;
-                if self.undo_at_the_end(link, flight, told) {
+                if self.undo_at_the_end(cx, link, flight, told) {
                     return false;
                 }
                 self.end_reduction(&flight.recovery);
@@ -233,7 +233,7 @@ impl Sender {
     ) -> bool {
         if !told.advanced {
             self.count_duplicates(link, flight, told);
-        } else if self.undo_partly(link, flight, told) {
+        } else if self.undo_partly(cx, link, flight, told) {
             return false;
         }
         if self.undo_by_dsack(&mut flight.recovery) {
@@ -255,7 +255,7 @@ impl Sender {
         flight: &mut Flight,
         told: &mut Delivery,
     ) -> bool {
-        self.after_timeout(link, flight, told);
+        self.after_timeout(cx, link, flight, told);
         let set = self.look_for_losses(cx, link, timers, flight, told);
         // Losses begin a recovery where the timeout was undone, or where copies were lost.
         if self.mode == Mode::Open || told.lost_copies {
@@ -626,14 +626,20 @@ impl Sender {
     }
 
     /// F-RTO (RFC 5682 section 3.1, with SACK; section 2.1 without), and the end of the repair after a timeout.
-    fn after_timeout(&mut self, link: &Link, flight: &mut Flight, told: &Delivery) {
-        if told.advanced && self.undo_timeout(link, flight, told, false) {
+    fn after_timeout(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        told: &Delivery,
+    ) {
+        if told.advanced && self.undo_timeout(cx, link, flight, told, false) {
             return;
         }
         let over = link.snd_una.after_eq(flight.recovery.high);
         if flight.recovery.frto {
             // Step 3b: something that was sent once has arrived, so not all was lost.
-            if told.original && self.undo_timeout(link, flight, told, true) {
+            if told.original && self.undo_timeout(cx, link, flight, told, true) {
                 return;
             }
             let recovery = &mut flight.recovery;
@@ -651,7 +657,7 @@ impl Sender {
         }
         if over {
             // Step 2a, and the end of the conventional repair.
-            self.undo_at_the_end(link, flight, told);
+            self.undo_at_the_end(cx, link, flight, told);
             return;
         }
         if !link.sack() {

@@ -7,7 +7,9 @@ use super::ack::Delivery;
 use super::link::Link;
 use super::recovery::{any_copy, Mode, Plan, Recovery, Undo};
 use super::send::Sender;
+use super::timers::micros;
 use crate::congestion::{CongestionControl, Window};
+use crate::context::Context;
 use crate::flight::Flight;
 use crate::seq::{SeqNum, SeqRange};
 
@@ -72,9 +74,10 @@ impl Sender {
     /// Deviation: RFC 4015 section 3.2 has cwnd rise to what is in flight and an initial window at most, and the timeout become more
     /// conservative. As in Linux cwnd is what it was: the path has carried as much, and the round trip of what came late, if it can be
     /// measured, makes the timeout longer anyway.
-    fn undo(&mut self, flight: &mut Flight, found: bool) {
+    fn undo(&mut self, cx: &Context<'_>, flight: &mut Flight, found: bool) {
         if found {
             flight.records.find_all();
+            flight.recovery.rack.on_found(micros(cx));
         }
         self.undo_window(&mut flight.recovery);
     }
@@ -104,6 +107,7 @@ impl Sender {
     /// again or given up as lost, as copies are in flight whose fate will tell.
     pub(super) fn undo_partly(
         &mut self,
+        cx: &Context<'_>,
         link: &Link,
         flight: &mut Flight,
         told: &Delivery,
@@ -120,7 +124,7 @@ impl Sender {
             flight.recovery.plan = Plan::Hold;
             return true;
         }
-        self.undo(flight, true);
+        self.undo(cx, flight, true);
         self.try_to_open(link, flight);
         false
     }
@@ -129,12 +133,13 @@ impl Sender {
     /// something beyond is acknowledged, against false fast retransmits (RFC 6582 section 3.2 step 2).
     pub(super) fn undo_at_the_end(
         &mut self,
+        cx: &Context<'_>,
         link: &Link,
         flight: &mut Flight,
         told: &Delivery,
     ) -> bool {
         if flight.recovery.was_needless(link, told) {
-            self.undo(flight, false);
+            self.undo(cx, flight, false);
         } else {
             self.reordering.on_recovered();
         }
@@ -152,6 +157,7 @@ impl Sender {
     /// After a timeout: nothing was lost, by timestamps or D-SACK, or by what F-RTO has found out (`proven`).
     pub(super) fn undo_timeout(
         &mut self,
+        cx: &Context<'_>,
         link: &Link,
         flight: &mut Flight,
         told: &Delivery,
@@ -160,7 +166,7 @@ impl Sender {
         if !proven && !flight.recovery.was_needless(link, told) {
             return false;
         }
-        self.undo(flight, true);
+        self.undo(cx, flight, true);
         self.on_progress();
         if keeps_mode(link, flight) {
             return true;

@@ -24,6 +24,9 @@ impl Marks {
     pub(crate) const RESENT: Marks = Marks(4);
     /// Sent again at least once: an acknowledgment of it measures no round trip (Karn).
     pub(crate) const REPEATED: Marks = Marks(8);
+    /// Taken for lost by its time, and not sent again since. Once LOST is taken back, the time of that counts for it, see
+    /// [`Rack::detect`](crate::connection::rack::Rack::detect).
+    pub(crate) const JUDGED: Marks = Marks(16);
 
     pub(crate) const fn has(self, other: Marks) -> bool {
         self.0 & other.0 != 0
@@ -251,7 +254,7 @@ impl Records {
     pub(crate) fn set_resent(&mut self, index: usize, at: u32) {
         let Some(run) = self.get(index) else { return };
         let marks = run.record.marks.with(Marks::RESENT).with(Marks::REPEATED);
-        self.set_marks(index, marks);
+        self.set_marks(index, marks.without(Marks::JUDGED));
         if let Some(record) = self.record_mut(index) {
             record.at = at;
             record.span = 0;
@@ -582,6 +585,13 @@ impl Records {
         let marks = run.record.marks;
         self.set_marks(index, marks.with(Marks::LOST).without(Marks::RESENT));
         run.range.len
+    }
+
+    /// It was its time that told that the record is lost.
+    pub(crate) fn judge(&mut self, index: usize) {
+        if let Some(record) = self.record_mut(index) {
+            record.marks = record.marks.with(Marks::JUDGED);
+        }
     }
 
     /// Nothing is lost after all (an undo): originals count as in flight again.

@@ -415,6 +415,43 @@ fn eifel__an_early_copy_is_undone_by_the_timestamp() {
     }
 }
 
+/// Acknowledged are originals, by their timestamps (RFC 3522 section 3.2), so what seemed lost is late. That what was sent with them has
+/// overtaken them proves no loss any more; what is sent from then on, and overtakes them, does (RFC 8985 section 6.2 step 5).
+#[test]
+fn undo__what_was_late_is_not_lost_again_at_once() {
+    let mut peer = connected(true, true);
+    let at = |n: u32| AT + n * 988;
+    peer.write(10 * 988);
+    let val = peer.next().header.options.timestamps.unwrap().val;
+    assert_eq!(peer.sent().len(), 9);
+    let (cwnd, ssthresh) = (peer.conn.cwnd(), peer.conn.ssthresh());
+    peer.advance(100);
+    peer.report(at(0), &[(at(7), at(10))], Some(val));
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    let again = peer.sent_short();
+    assert!(!again.is_empty() && again.iter().all(|sent| sent.0 == Retransmission));
+    let copies = again.iter().map(|sent| sent.2).sum::<u32>() / 988;
+    // What the copies were of arrives, and then the rest, late.
+    for late in copies..6 {
+        peer.advance(5);
+        peer.report(at(late), &[(at(7), at(10))], Some(val));
+        peer.quiet();
+        assert_eq!(peer.conn.mode(), Mode::Disorder, "{late}");
+        assert!(peer.conn.cwnd() >= cwnd);
+        assert_eq!(peer.conn.ssthresh(), ssthresh);
+    }
+    // The seventh is lost.
+    peer.write(988);
+    assert_eq!(peer.sent_short(), [(Data, at(10), 988)]);
+    peer.advance(5);
+    peer.report(at(6), &[(at(7), at(10))], Some(val));
+    peer.quiet();
+    peer.advance(95);
+    peer.report(at(6), &[(at(7), at(11))], Some(val));
+    assert_eq!(peer.sent_short()[..1], [(Retransmission, at(6), 988)]);
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+}
+
 /// RFC 3708: all that was sent again is reported as a duplicate, even after the repair is over.
 #[test]
 fn dsack__undoes_a_needless_repair() {
