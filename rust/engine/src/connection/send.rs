@@ -274,8 +274,8 @@ impl Sender {
     /// Transmissions closer than this, in microseconds, count as one: a fraction of the round trip that is small beside the
     /// reordering window, which is a quarter of it.
     ///
-    /// Deviation: RFC 8985 section 5.2 keeps the time of every segment. A connection has room for a bounded number of records, and the
-    /// error is one that the reordering window hides.
+    /// Deviation: RFC 8985 section 5.2 keeps the time of every segment. A connection has room for a bounded number of records. The error
+    /// is one that the reordering window hides; where there is none it is the order that counts, and that is kept.
     pub(super) fn grain(&self) -> u32 {
         self.srtt_micros() >> 5
     }

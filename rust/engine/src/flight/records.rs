@@ -72,6 +72,14 @@ pub(crate) struct Run {
     pub(crate) record: Record,
 }
 
+/// What was sent last. A record holds nothing that was sent on both sides of the other: of a copy and an original that have arrived, or
+/// have not, it is always known which was sent first, and that tells RACK whether a copy is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    New,
+    Copy,
+}
+
 /// The records, in sequence.
 ///
 /// # Invariants
@@ -83,6 +91,7 @@ pub(crate) struct Records {
     slots: [Record; Records::CAPACITY],
     head: u8,
     len: u8,
+    last: Last,
     start: SeqNum,
     sacked: u32,
     lost: u32,
@@ -108,6 +117,7 @@ impl Records {
             }; Records::CAPACITY],
             head: 0,
             len: 0,
+            last: Last::New,
             start,
             sacked: 0,
             lost: 0,
@@ -119,6 +129,7 @@ impl Records {
     pub(crate) fn reset(&mut self, start: SeqNum) {
         self.head = 0;
         self.len = 0;
+        self.last = Last::New;
         self.start = start;
         self.sacked = 0;
         self.lost = 0;
@@ -262,12 +273,14 @@ impl Records {
     }
 
     /// Octets up to `end` were sent for the first time, at `at`. They become part of the last record if that was sent
-    /// within `grain` microseconds.
+    /// within `grain` microseconds, and no copy since.
     pub(crate) fn push(&mut self, end: SeqNum, at: u32, grain: u32) {
+        let joins = self.last == Last::New;
+        self.last = Last::New;
         if let Some(index) = self.len().checked_sub(1) {
             if let Some(last) = self.record_mut(index) {
                 let span = at.wrapping_sub(last.at).wrapping_add(last.span);
-                if last.marks == Marks::SENT && span <= grain {
+                if joins && last.marks == Marks::SENT && span <= grain {
                     last.end = end;
                     last.at = at;
                     last.span = span;
@@ -518,9 +531,14 @@ impl Records {
     }
 
     /// The octets of `range`, whatever they were, were sent again at `at`. They may reach over several records; what the
-    /// peer has reported stays as it is. What was sent again within `grain` microseconds before them becomes one
+    /// peer has reported stays as it is. What was sent again within `grain` microseconds before them, with nothing new since, becomes one
     /// record with them.
     pub(crate) fn resend(&mut self, range: SeqRange, at: u32, grain: u32) {
+        let grain = match self.last {
+            Last::Copy => grain,
+            Last::New => 0,
+        };
+        self.last = Last::Copy;
         self.isolate(range);
         let mut index = 0;
         while let Some(run) = self.get(index) {

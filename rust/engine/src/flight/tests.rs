@@ -67,6 +67,39 @@ fn check(records: &Records) {
     assert!(records.len() <= Records::CAPACITY);
 }
 
+/// RFC 8985 section 6.2 step 5: whether a copy is lost depends on what was sent before it, and what after.
+#[test]
+fn push__and_resend_keep_their_order() {
+    let mut records = Records::new(s(0));
+    records.push(s(3000), 100, 50);
+    records.push(s(4000), 110, 50);
+    for index in 0..records.len() {
+        records.lose(index);
+    }
+    records.push(s(5000), 120, 50);
+    records.resend(r(0, 1000), 130, 50);
+    // Close to both, and on the other side of the copy.
+    records.push(s(6000), 140, 50);
+    records.push(s(7000), 141, 50);
+    records.resend(r(1000, 2000), 150, 50);
+    records.resend(r(2000, 3000), 151, 50);
+    check(&records);
+    let times: Vec<_> = records
+        .iter()
+        .map(|run| (run.range.end().get(), run.record.at))
+        .collect();
+    assert_eq!(
+        times,
+        [
+            (1000, 130),
+            (3000, 151),
+            (4000, 110),
+            (5000, 120),
+            (7000, 141)
+        ]
+    );
+}
+
 /// RFC 8985 section 5.2 has a time for every segment.
 #[test]
 fn push__what_is_sent_together_is_one_record() {
