@@ -10,11 +10,12 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
-use oxtcp_engine::connection::{Event, Packet, Payload, Pruning, RecvMemory, Room, Rx};
+use oxtcp_engine::connection::{Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Useless};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, SeqRange, State};
 
+use crate::counters::Counter;
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
 use crate::poll::Unsent;
@@ -105,6 +106,13 @@ pub(crate) fn segment(
 /// Charges a segment's packet to the socket; gives it back when its payload cannot be kept. What is done to make room for it,
 /// the engine decides.
 fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Charged<'a>, SkBuff> {
+    let no_room = |sk: &Sk<'_>, in_order: bool| {
+        if in_order {
+            output::namespace(sk.sock())
+                .counters
+                .count(Counter::RcvQDrop);
+        }
+    };
     let memory = receive_memory(sk.sock());
     let unread = rx_bytes(sk);
     let state = sk.state();
@@ -115,7 +123,15 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
     let in_order = !start.after(connection.rcv_nxt());
     match connection.make_room(segment, &memory, unread) {
         Room::Enough => {}
-        Room::Useless(_) => return Err(skb),
+        Room::Useless(why) => {
+            let counters = &output::namespace(sk.sock()).counters;
+            match why {
+                Useless::Old => {}
+                Useless::Beyond => counters.count(Counter::BeyondWindow),
+                Useless::Closed => counters.count(Counter::ZeroWindowDrop),
+            }
+            return Err(skb);
+        }
         Room::Over(limit) => {
             if limit > memory.limit {
                 sk.set_rcvbuf(limit);
@@ -127,6 +143,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
                 prune(sk, start);
             }
             if receive_memory(sk.sock()).is_over() {
+                no_room(sk, in_order);
                 return Err(skb);
             }
         }
@@ -137,7 +154,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
             state.reorder = KBox::new(Reassembly::new(), GFP_ATOMIC).ok();
         }
     }
-    match skb.charge(sk) {
+    let charged = match skb.charge(sk) {
         // It is the system's memory that is short (tcp_mem). What fills the hole goes before all that waits for it: else those that
         // hold packets out of order would keep each other from ever getting on. An empty queue always has room for one.
         Err(skb) if in_order && sk.first_apart().is_some() => {
@@ -146,7 +163,11 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
             skb.charge(sk)
         }
         result => result,
+    };
+    if charged.is_err() {
+        no_room(sk, in_order);
     }
+    charged
 }
 
 /// Copies what is to be read to denser packets, where those that hold it take too much memory.

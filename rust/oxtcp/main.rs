@@ -16,7 +16,7 @@
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
 //! | `ports`, `sysctls` | ports, settings |
-//! | `procfs`, `figures` | listings |
+//! | `procfs`, `figures`, `counters` | listings, and what is counted |
 
 #![deny(unsafe_code)]
 // Nothing that a peer or a program says may panic: the kernel is built with checks for overflow.
@@ -31,6 +31,7 @@ use kernel::prelude::*;
 mod closing;
 mod connect;
 mod connection;
+mod counters;
 mod figures;
 mod half_open;
 mod icmp;

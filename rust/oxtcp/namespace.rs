@@ -8,6 +8,7 @@ use kernel::sync::Arc;
 
 use oxtcp_engine::{Config, Context, Instant};
 
+use crate::counters::{Counters, Stat};
 use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
@@ -38,6 +39,8 @@ pub(crate) struct Namespace {
     pub(crate) time_waits: Atomic<i32>,
     /// Sockets that no program has, with connections that are not over.
     orphans: Atomic<i32>,
+    /// What `/proc/net/oxtcp_stat` tells.
+    pub(crate) counters: Counters,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
     /// Challenge ACKs of the second that began at `challenge_second`.
@@ -50,6 +53,7 @@ pub(crate) struct Doors<'n> {
     _hooks: LocalInHooks<'n>,
     _tcp: ProcFile<'n>,
     _tcp6: ProcFile<'n>,
+    _stat: ProcFile<'n>,
     _sysctls: SysctlTable<'n>,
 }
 
@@ -66,6 +70,7 @@ impl PerNet for Namespace {
             sysctls: sysctls?,
             time_waits: Atomic::new(0),
             orphans: Atomic::new(0),
+            counters: Counters::new()?,
             secret: SipKey::random(),
             challenges: Atomic::new(0),
             challenge_second: Atomic::new(0),
@@ -82,6 +87,7 @@ impl PerNet for Namespace {
             _sysctls: self.sysctls.register(doorway)?,
             _tcp: ProcFile::create::<procfs::Rows4>(doorway, c"oxtcp", 0o444)?,
             _tcp6: ProcFile::create::<procfs::Rows6>(doorway, c"oxtcp6", 0o444)?,
+            _stat: ProcFile::create_text::<Stat>(doorway, c"oxtcp_stat", 0o444)?,
             _hooks: LocalInHooks::register::<Tcp>(doorway)?,
         })
     }

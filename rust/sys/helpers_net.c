@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What net.rs, netfilter.rs, proc.rs, ksocket.rs and deferred.rs need and cannot call from Rust: static
+ * What net.rs, netfilter.rs, proc.rs, counters.rs, ksocket.rs and deferred.rs need and cannot call from Rust: static
  * inlines, macros, bit fields and structures whose layout depends on the configuration.
  */
 #include <linux/fs.h>
 #include <linux/ipv6.h>
 #include <linux/netfilter.h>
+#include <linux/percpu.h>
 #include <linux/proc_fs.h>
 #include <linux/rtnetlink.h>
 #include <net/inet_connection_sock.h>
@@ -120,6 +121,38 @@ bool oxtcp_helper_maybe_get_net(struct net *net)
 void oxtcp_helper_put_net(struct net *net)
 {
 	put_net(net);
+}
+
+/* counters.rs. A word each, as in the kernel's own MIBs: one CPU counts without a lock. */
+
+void *oxtcp_helper_counters_alloc(unsigned int count)
+{
+	/* By a number: the compiler knows per-CPU memory for another address space. */
+	return (void *)(__force unsigned long)__alloc_percpu(count * sizeof(unsigned long),
+							     sizeof(unsigned long));
+}
+
+void oxtcp_helper_counters_free(void *counters)
+{
+	free_percpu((__force void __percpu *)(unsigned long)counters);
+}
+
+void oxtcp_helper_counter_inc(void *counters, unsigned int index)
+{
+	unsigned long __percpu *at = (__force unsigned long __percpu *)(unsigned long)counters;
+
+	this_cpu_inc(at[index]);
+}
+
+unsigned long oxtcp_helper_counter_sum(void *counters, unsigned int index)
+{
+	unsigned long __percpu *at = (__force unsigned long __percpu *)(unsigned long)counters;
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(at + index, cpu));
+	return sum;
 }
 
 /* ksocket.rs */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* C helpers for net.rs, netfilter.rs and ksocket.rs. */
+/* C helpers for net.rs, netfilter.rs, proc.rs, counters.rs, ksocket.rs and deferred.rs. */
 #ifndef OXTCP_HELPERS_NET_H
 #define OXTCP_HELPERS_NET_H
 
@@ -30,6 +30,11 @@ void *oxtcp_helper_pde_data(const struct inode *inode);
 struct seq_file *oxtcp_helper_seq_of(struct file *file);
 bool oxtcp_helper_maybe_get_net(struct net *net);
 void oxtcp_helper_put_net(struct net *net);
+
+void *oxtcp_helper_counters_alloc(unsigned int count);
+void oxtcp_helper_counters_free(void *counters);
+void oxtcp_helper_counter_inc(void *counters, unsigned int index);
+unsigned long oxtcp_helper_counter_sum(void *counters, unsigned int index);
 
 int oxtcp_helper_ksock_set_v6only(struct sock *sk);
 void oxtcp_helper_ksock_set_freebind(struct sock *sk);

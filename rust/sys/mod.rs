@@ -5,6 +5,7 @@
 //! Nothing in here knows a rule of TCP; every `unsafe` of the module stands
 //! in here. What each type promises is in its `# Invariants`.
 
+pub(crate) mod counters;
 pub(crate) mod deferred;
 pub(crate) mod errno;
 pub(crate) mod ksocket;

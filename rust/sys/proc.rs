@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables in `/proc/net`, one file per namespace.
+//! Tables and lines in `/proc/net`, one file per namespace.
 //!
 //! C headers: `include/linux/proc_fs.h`, `include/linux/seq_file.h`, `include/linux/seq_file_net.h`.
 
@@ -13,7 +13,7 @@ use kernel::seq_file::SeqFile;
 
 use super::bindings;
 use super::errno::enxio;
-use super::net::{Doorway, Net};
+use super::net::{Doorway, Net, PerNet};
 use super::proto::Protocol;
 use super::table::{FlowTable, Found, Walk};
 
@@ -37,6 +37,15 @@ pub(crate) trait SeqRows: 'static {
 
     /// Writes a row, with the line's end. The first has the number 0.
     fn show(row: &Self::Row, number: u32, seq: &SeqFile);
+}
+
+/// What a file shows that is written in one go.
+pub(crate) trait SeqText: 'static {
+    /// Whose file it is.
+    type PerNet: PerNet;
+
+    /// Writes all of it. Process context.
+    fn show(namespace: &Self::PerNet, seq: &SeqFile);
 }
 
 /// What a namespace has of the protocol.
@@ -85,8 +94,27 @@ impl<'n> ProcFile<'n> {
             // C allocates the state with kzalloc(), which aligns to 8 bytes at least.
             assert!(align_of::<State<R>>() <= 8);
         }
+        Self::register(doorway.net(), name, mode, Operations::<R>::FILE)
+    }
+
+    /// Makes a file of text. Sleeps.
+    ///
+    /// Errors: as [`create`](Self::create).
+    pub(crate) fn create_text<T: SeqText>(
+        doorway: &Doorway<'n, T::PerNet>,
+        name: &CStr,
+        mode: u16,
+    ) -> Result<Self> {
+        Self::register(doorway.net(), name, mode, TextOperations::<T>::FILE)
+    }
+
+    fn register(
+        net: &'n Net,
+        name: &CStr,
+        mode: u16,
+        operations: &'static bindings::proc_ops,
+    ) -> Result<Self> {
         kernel::task::might_sleep();
-        let net = doorway.net();
         // SAFETY: `net` is valid and so is its directory; the name ends with a NUL and is copied; the
         // operations are static. `net` is there for `'n`, and the entry no longer than that.
         let entry = unsafe {
@@ -94,7 +122,7 @@ impl<'n> ProcFile<'n> {
                 name.as_char_ptr(),
                 mode,
                 bindings::oxtcp_helper_proc_net(net.as_ptr()),
-                Operations::<R>::FILE,
+                operations,
                 net.as_ptr().cast(),
             )
         };
@@ -383,6 +411,70 @@ impl<R: SeqRows> Operations<R> {
                     R::show(row, rows.number, file);
                 }
             }
+        }
+        0
+    }
+}
+
+/// The C functions for a text.
+struct TextOperations<T: SeqText>(PhantomData<T>);
+
+impl<T: SeqText> TextOperations<T> {
+    const FILE: &'static bindings::proc_ops = &bindings::proc_ops {
+        proc_open: Some(Self::open),
+        proc_read: Some(bindings::seq_read),
+        proc_lseek: Some(bindings::seq_lseek),
+        proc_release: Some(Self::release),
+        // SAFETY: All other fields are flags and pointers to functions, for which zero is "none".
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// # Safety
+    ///
+    /// To be called by proc, for an entry that [`ProcFile::create_text`] made for `T`.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: As in `Operations::open`.
+        let net: *mut bindings::net = unsafe { bindings::oxtcp_helper_pde_data(inode) }.cast();
+        // SAFETY: As above.
+        if !unsafe { bindings::oxtcp_helper_maybe_get_net(net) } {
+            return enxio().to_errno();
+        }
+        // SAFETY: The file is being opened. The namespace, for `show`, has a reference that `release` gives up.
+        let err = unsafe { bindings::single_open(file, Some(Self::show), net.cast()) };
+        if err != 0 {
+            // SAFETY: The reference from above.
+            unsafe { bindings::oxtcp_helper_put_net(net) };
+        }
+        err
+    }
+
+    /// # Safety
+    ///
+    /// To be called by proc, for a file that [`Self::open`] opened.
+    unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The last call for this file; `open` has told C the namespace and left a reference on it.
+        unsafe {
+            let seq = bindings::oxtcp_helper_seq_of(file);
+            bindings::oxtcp_helper_put_net((*seq).private.cast());
+            bindings::single_release(inode, file)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by seq_file, for a file that [`Self::open`] opened.
+    unsafe extern "C" fn show(seq: *mut bindings::seq_file, _row: *mut c_void) -> c_int {
+        // SAFETY: The file is valid for this call, and ours alone under its lock; `open` has told C the namespace, which we
+        // hold a reference on.
+        let (file, net) = unsafe {
+            (
+                SeqFile::from_raw(seq.cast()),
+                Net::from_raw((*seq).private.cast()),
+            )
+        };
+        // SAFETY: The file is a door of the namespace, by `ProcFile`'s invariants: its drop waits for this read.
+        if let Some(namespace) = unsafe { net.assume::<T::PerNet>() } {
+            T::show(namespace, file);
         }
         0
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel tells of sockets (TCP_INFO, SO_MEMINFO) and of all of TCP (`/proc/net/netstat` and `snmp`), by
+//! What the kernel tells of sockets (TCP_INFO, SO_MEMINFO) and of all of TCP (`/proc/net/netstat`, `snmp` and `oxtcp_stat`), by
 //! the names that scripts use.
 
 use std::os::fd::BorrowedFd;
 
-use super::sys;
+use super::{sys, Stack};
 
 const SOL_SOCKET: i32 = 1;
 const SOL_TCP: i32 = 6;
@@ -143,9 +143,13 @@ fn value(bytes: &[u8], place: Place) -> Option<i64> {
     }
 }
 
-/// A counter of the built-in TCP by the name that `nstat` prints, in this thread's namespace.
-pub(super) fn counter(name: &str) -> Option<u64> {
-    ["netstat", "snmp"].iter().find_map(|file| {
+/// A counter by the name that `nstat` prints, in this thread's namespace. oxtcp's stand in a file like the built-in TCP's.
+pub(super) fn counter(stack: Stack, name: &str) -> Option<u64> {
+    let files: &[&str] = match stack {
+        Stack::Builtin => &["netstat", "snmp"],
+        Stack::Oxtcp { .. } => &["oxtcp_stat"],
+    };
+    files.iter().find_map(|file| {
         let text = std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).ok()?;
         counter_in(&text, name)
     })

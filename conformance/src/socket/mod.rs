@@ -332,11 +332,7 @@ impl Backend for Socket {
     }
 
     fn counter(&mut self, name: &str) -> Option<u64> {
-        match self.stack {
-            Stack::Builtin => info::counter(name),
-            // It has none yet.
-            Stack::Oxtcp { .. } => None,
-        }
+        info::counter(self.stack, name)
     }
 
     fn info(&mut self, fd: i64, name: &str) -> Option<i64> {

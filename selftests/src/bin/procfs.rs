@@ -25,6 +25,8 @@ fn main() -> ExitCode {
     cases!(suite.pairs:
         proc__established, proc__queues, proc__states_of_a_close, proc__mapped_addresses,
     );
+    suite.once("stat__layout_is_netstats", stat__layout_is_netstats);
+    suite.once("stat__of_the_namespace", stat__of_the_namespace);
     suite.once("sysctl__names_are_linuxs", sysctl__names_are_linuxs);
     suite.once("sysctl__defaults_are_linuxs", sysctl__defaults_are_linuxs);
     suite.once("sysctl__refuses_nonsense", sysctl__refuses_nonsense);
@@ -478,4 +480,45 @@ fn sysctl__needs_root() {
             "{name}: {error}"
         );
     }
+}
+
+/// What `/proc/net/NAME` tells of the group TcpExt: names and values.
+fn stat(name: &str) -> Vec<(String, u64)> {
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{name}")).expect("the counters");
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "))
+        .collect();
+    let [names, values] = lines[..] else {
+        panic!("no pair of lines: {text}");
+    };
+    let values = values.split(' ').map(|value| value.parse().expect(value));
+    names.split(' ').map(String::from).zip(values).collect()
+}
+
+/// Names that the built-in TCP counts under, each with a value of its own.
+fn stat__layout_is_netstats() {
+    let theirs: HashSet<String> = stat("netstat").into_iter().map(|(name, _)| name).collect();
+    let ours = stat("oxtcp_stat");
+    for name in ["BeyondWindow", "TCPZeroWindowDrop", "TCPRcvQDrop"] {
+        assert_eq!(
+            ours.iter().filter(|(ours, _)| ours == name).count(),
+            1,
+            "{name} in {ours:?}"
+        );
+    }
+    for (name, _) in &ours {
+        assert!(theirs.contains(name), "{name} is not Linux's");
+    }
+    fs::write("/proc/thread-self/net/oxtcp_stat", "0").expect_err("a write");
+}
+
+/// A new namespace has counted nothing.
+fn stat__of_the_namespace() {
+    ns::isolate();
+    assert!(stat("oxtcp_stat").iter().all(|(_, value)| *value == 0));
+    let mut file = fs::File::open("/proc/thread-self/net/oxtcp_stat").expect("open");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("read");
+    assert!(text.starts_with("TcpExt: "), "{text}");
 }
