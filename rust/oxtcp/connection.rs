@@ -353,6 +353,7 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Frees the send buffer up to what the peer has acknowledged.
 fn release_acknowledged(sk: &mut Sk<'_>) {
+    tell_acknowledged(sk);
     let state = sk.state();
     let Role::Connection(connection) = &state.role else {
         return;
@@ -360,6 +361,22 @@ fn release_acknowledged(sk: &mut Sk<'_>) {
     let released = state.send.release(connection.first_unacked_byte());
     if released > 0 {
         sk.uncharge_sent(released);
+    }
+}
+
+/// Stamps what has been acknowledged and is to have a timestamp of that (SOF_TIMESTAMPING_TX_ACK).
+fn tell_acknowledged(sk: &mut Sk<'_>) {
+    loop {
+        let state = sk.state();
+        let Role::Connection(connection) = &state.role else {
+            return;
+        };
+        let Some((packet, key)) = state.send.take_acked(connection.first_unacked_byte()) else {
+            return;
+        };
+        if let Some(packet) = packet {
+            sk.tell_acked(packet, key.get());
+        }
     }
 }
 

@@ -72,6 +72,12 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
             | bindings::SO_BINDTODEVICE
             | bindings::SO_BINDTOIFINDEX
             | bindings::SO_MAX_PACING_RATE
+            | bindings::SO_TIMESTAMP_OLD
+            | bindings::SO_TIMESTAMP_NEW
+            | bindings::SO_TIMESTAMPNS_OLD
+            | bindings::SO_TIMESTAMPNS_NEW
+            | bindings::SO_TIMESTAMPING_OLD
+            | bindings::SO_TIMESTAMPING_NEW
     )
 }
 

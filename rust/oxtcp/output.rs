@@ -203,6 +203,9 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                 this.flags.contains(Flags::CWR),
             );
         }
+        if let Some((flags, key)) = sk.state().send.stamps_in(part) {
+            skb.stamp(flags, key.get());
+        }
         match route::transmit(sk, skb) {
             Ok(()) => {}
             // It is on its way.

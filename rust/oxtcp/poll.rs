@@ -122,7 +122,7 @@ pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
             }
         }
     }
-    if sk.has_error() {
+    if sk.has_error() || sk.has_error_queue() {
         mask |= ERR;
     }
     mask

@@ -368,6 +368,15 @@ impl Protocol for Tcp {
         options::get(sk, name, answer)
     }
 
+    fn stamp_key(sk: &mut Owner<'_>, from_the_end: bool) -> Option<u32> {
+        let connection = sk.state().connection()?;
+        let key = match from_the_end {
+            true => connection.write_seq(),
+            false => connection.snd_una(),
+        };
+        Some(key.get())
+    }
+
     fn segment(sk: &mut Sk<'_>, skb: SkBuff) {
         input::queued_segment(sk, skb);
     }

@@ -12,6 +12,7 @@ use crate::protocol::{Owner, Role, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
 use crate::sys::sock::{Flag, SkState};
+use crate::sys::stamp::RxStamps;
 use crate::sys::user::{Message, ToProgram};
 
 /// Queue lengths that ioctl() tells (`linux/sockios.h`).
@@ -24,7 +25,7 @@ const SIOCATMARK: u32 = 0x8905;
 ///
 /// # Errors
 ///
-/// ENOTCONN, EAGAIN, EINTR and ERESTARTSYS, EFAULT, EINVAL for MSG_OOB (there are no urgent data), and
+/// ENOTCONN, EAGAIN (also for an empty error queue), EINTR and ERESTARTSYS, EFAULT, EINVAL for MSG_OOB (there are no urgent data), and
 /// the connection's own error.
 pub(crate) fn receive(
     sk: &mut Owner<'_>,
@@ -33,7 +34,7 @@ pub(crate) fn receive(
     flags: u32,
 ) -> Result<usize> {
     if flags & bindings::MSG_ERRQUEUE != 0 {
-        return Err(EAGAIN);
+        return sk.receive_error(to, len);
     }
     if sk.sock().state() == SkState::LISTEN {
         return Err(enotconn());
@@ -41,7 +42,9 @@ pub(crate) fn receive(
     if flags & bindings::MSG_OOB != 0 {
         return Err(EINVAL);
     }
-    let received = receive_all(sk, to, len, flags)?;
+    let mut stamps = RxStamps::none();
+    let received = receive_all(sk, to, len, flags, &mut stamps)?;
+    sk.put_rx_stamps(to, stamps);
     if sk.state().tells_inq || to.wants_inq() {
         let inq = bytes_left(sk);
         to.set_inq(inq);
@@ -64,6 +67,7 @@ fn receive_all(
     to: &mut Message<'_, ToProgram>,
     len: usize,
     flags: u32,
+    stamps: &mut RxStamps,
 ) -> Result<usize> {
     let peek = flags & bindings::MSG_PEEK != 0;
     let discard = flags & bindings::MSG_TRUNC != 0;
@@ -78,15 +82,12 @@ fn receive_all(
         let available = (connection::rx_bytes(sk) as usize).saturating_sub(skip);
         if available > 0 {
             let want = available.min(len.saturating_sub(copied));
-            let got = if discard {
-                want
-            } else {
-                match sk.copy_queued(to, skip, want) {
-                    Ok(got) => got,
-                    Err(error) => {
-                        fault = Err(error);
-                        break;
-                    }
+            let room = (!discard).then_some(&mut *to);
+            let got = match sk.copy_queued(room, skip, want, stamps) {
+                Ok(got) => got,
+                Err(error) => {
+                    fault = Err(error);
+                    break;
                 }
             };
             if got == 0 {

@@ -12,6 +12,7 @@ use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
 use crate::sys::route;
 use crate::sys::sock::SkState;
+use crate::sys::stamp::TxStamps;
 use crate::sys::user::{FromProgram, Message};
 
 /// Flags that mean something we do not do. Refused, so that nobody relies on them.
@@ -22,17 +23,22 @@ const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
 /// # Errors
 ///
 /// EPIPE (with SIGPIPE, but for MSG_NOSIGNAL), ENOTCONN's kin by the state, EAGAIN, EINTR and ERESTARTSYS,
-/// EFAULT, EOPNOTSUPP for MSG_OOB, MSG_FASTOPEN and control messages, and the connection's own error.
+/// EFAULT, EOPNOTSUPP for MSG_OOB and MSG_FASTOPEN, those of control messages, and the connection's own error.
 pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_, FromProgram>) -> Result<usize> {
     let flags = from.flags();
-    if flags & UNSUPPORTED != 0 || from.has_control() {
+    if flags & UNSUPPORTED != 0 {
         return Err(eopnotsupp());
     }
     let mut sent = 0;
-    let result = send_all(sk, from, flags, &mut sent);
+    let mut stamps = TxStamps::default();
+    let result = send_all(sk, from, flags, &mut stamps, &mut sent);
     if flags & bindings::MSG_EOR != 0 && sent > 0 && result.is_ok() {
         // All of the message is in: as in Linux, one that was cut short has no end.
         sk.state().send.end_message();
+    }
+    if sent > 0 && !stamps.is_none() {
+        let not_sent = sk.state().connection().map_or(0, |c| c.not_sent());
+        sk.state().send.stamp(stamps, not_sent);
     }
     let more = flags & bindings::MSG_MORE != 0;
     connection::with(sk, |connection, _| connection.set_more(more));
@@ -47,6 +53,7 @@ fn send_all(
     sk: &mut Owner<'_>,
     from: &mut Message<'_, FromProgram>,
     flags: u32,
+    stamps: &mut TxStamps,
     sent: &mut usize,
 ) -> Result {
     let mut timeo = sk.sock().sndtimeo(flags & bindings::MSG_DONTWAIT != 0);
@@ -56,6 +63,7 @@ fn send_all(
     ) {
         sk.wait_connected(&mut timeo)?;
     }
+    *stamps = sk.tx_stamps(from)?;
     check_writable(sk)?;
     // Held back like MSG_MORE until the last byte is in: no short segment leaves between two chunks.
     while from.remaining() > 0 {

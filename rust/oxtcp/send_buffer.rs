@@ -13,6 +13,7 @@ use oxtcp_engine::{SeqNum, SeqRange};
 
 use crate::sys::page::PageFragment;
 use crate::sys::skb::{Outgoing, SkBuff};
+use crate::sys::stamp::TxStamps;
 
 /// What a piece is charged beside its bytes. Writes that cannot be joined (a program that writes to several
 /// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP. It also bounds the ring.
@@ -32,9 +33,39 @@ const CHUNK_PIECES: u8 = 17;
 /// A run of the stream's bytes.
 struct Piece {
     start: SeqNum,
-    /// A message ends behind it (MSG_EOR): nothing is joined to it, and no packet goes beyond it.
-    ends: bool,
+    /// [`MARKS`](Marks) of it.
+    marks: Marks,
+    /// Which timestamps of its packet are wanted for the byte that is marked, as `tx_flags`.
+    tx_flags: u8,
+    /// How many bytes follow the one that is marked.
+    behind: u16,
     bytes: PageFragment,
+}
+
+/// What is special about a piece, or about any of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Marks(u8);
+
+impl Marks {
+    const NONE: Self = Self(0);
+    /// A message ends behind the piece (MSG_EOR): nothing is joined to it, and no packet goes beyond it.
+    const END: Self = Self(1);
+    /// Timestamps are wanted of one of its bytes,
+    const STAMP: Self = Self(2);
+    /// also of its acknowledgment.
+    const STAMP_ACKED: Self = Self(4);
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
 }
 
 /// Bytes in pages.
@@ -54,8 +85,8 @@ pub(crate) struct SendBuffer {
     chunk: u16,
     /// Pieces of it.
     chunk_pieces: u8,
-    /// A piece has `ends`; that there are none is known so without a look at them.
-    bounded: bool,
+    /// Those that a piece may have; that there are none is known so without a look at them.
+    marks: Marks,
 }
 
 impl SendBuffer {
@@ -68,7 +99,7 @@ impl SendBuffer {
             cursor: 0,
             chunk: 0,
             chunk_pieces: 0,
-            bounded: false,
+            marks: Marks::NONE,
         }
     }
 
@@ -79,7 +110,9 @@ impl SendBuffer {
     pub(crate) fn room_in_chunk(&mut self, goal: u32, not_sent: u32) -> u32 {
         let chunk = u32::from(self.chunk).min(not_sent);
         self.chunk = chunk as u16;
-        let ended = self.last_mut().is_none_or(|last| last.ends);
+        let ended = self
+            .last_mut()
+            .is_none_or(|last| last.marks.has(Marks::END));
         match chunk == 0 || ended || self.chunk_pieces >= CHUNK_PIECES {
             true => 0,
             false => goal.saturating_sub(chunk),
@@ -100,15 +133,18 @@ impl SendBuffer {
     /// ENOMEM, with the bytes given up.
     pub(crate) fn append(&mut self, seq: SeqNum, bytes: PageFragment) -> Result<u32> {
         let len = bytes.len();
+        let chunk = u32::from(self.chunk);
         let bytes = match self.last_mut() {
-            Some(last) if !last.ends => last.bytes.join(bytes).err(),
+            Some(last) if last.takes_more(chunk) => last.join(bytes).err(),
             _ => Some(bytes),
         };
         let cost = match bytes {
             Some(bytes) => {
                 self.push(Piece {
                     start: seq,
-                    ends: false,
+                    marks: Marks::NONE,
+                    tx_flags: 0,
+                    behind: 0,
                     bytes,
                 })?;
                 self.chunk_pieces = self.chunk_pieces.saturating_add(1);
@@ -125,14 +161,99 @@ impl SendBuffer {
     /// A message ends behind the last byte.
     pub(crate) fn end_message(&mut self) {
         if let Some(last) = self.last_mut() {
-            last.ends = true;
-            self.bounded = true;
+            last.marks.add(Marks::END);
+            self.marks.add(Marks::END);
         }
+    }
+
+    /// Timestamps are wanted of the last byte. `not_sent` bytes were never sent.
+    ///
+    /// As in Linux of a chunk it is one byte, the last one that was asked for: a chunk is an sk_buff there, which has one key.
+    pub(crate) fn stamp(&mut self, mut stamps: TxStamps, not_sent: u32) {
+        let mut chunk = u32::from(self.chunk).min(not_sent);
+        let mut index = self.count;
+        while chunk > 0 && index > 0 && self.marks.has(Marks::STAMP) {
+            index = index.saturating_sub(1);
+            let at = self.slot(index);
+            let Some(piece) = self.slots.get_mut(at).and_then(Option::as_mut) else {
+                break;
+            };
+            if u32::from(piece.behind) < chunk {
+                if let Some(earlier) = piece.take_stamps() {
+                    stamps.flags |= earlier.flags;
+                    stamps.acked |= earlier.acked;
+                }
+            }
+            chunk = chunk.saturating_sub(piece.bytes.len());
+        }
+        let Some(last) = self.last_mut() else {
+            return;
+        };
+        last.take_stamps();
+        last.marks.add(Marks::STAMP);
+        if stamps.acked {
+            last.marks.add(Marks::STAMP_ACKED);
+        }
+        last.tx_flags = stamps.flags;
+        last.behind = 0;
+        self.marks.add(Marks::STAMP);
+    }
+
+    /// The timestamps that are wanted of bytes in `range`, as `tx_flags`, and the last one of these bytes.
+    pub(crate) fn stamps_in(&self, range: SeqRange) -> Option<(u8, SeqNum)> {
+        if !self.marks.has(Marks::STAMP) || range.len == 0 {
+            return None;
+        }
+        let mut found: Option<(u8, SeqNum)> = None;
+        let mut index = self.find(range.start)?;
+        while let Some(piece) = self.get(index) {
+            if !piece.start.before(range.end()) {
+                break;
+            }
+            if let Some(byte) = piece.stamped() {
+                if !byte.before(range.start) && byte.before(range.end()) && piece.tx_flags != 0 {
+                    let flags = found.map_or(0, |(flags, _)| flags) | piece.tx_flags;
+                    found = Some((flags, byte));
+                }
+            }
+            index = index.saturating_add(1);
+        }
+        found
+    }
+
+    /// The first byte before `seq` of whose acknowledgment a timestamp is wanted, in a packet with the bytes of its piece up to it, for
+    /// which there may be no memory. It is told once.
+    pub(crate) fn take_acked(&mut self, seq: SeqNum) -> Option<(Option<SkBuff<Outgoing>>, SeqNum)> {
+        if !self.marks.has(Marks::STAMP) {
+            return None;
+        }
+        for index in 0..self.count {
+            let at = self.slot(index);
+            let piece = self.slots.get_mut(at)?.as_mut()?;
+            if !piece.start.before(seq) {
+                break;
+            }
+            let Some(byte) = piece.stamped().filter(|byte| byte.before(seq)) else {
+                continue;
+            };
+            if !piece.marks.has(Marks::STAMP_ACKED) {
+                continue;
+            }
+            piece.marks.remove(Marks::STAMP_ACKED);
+            let len = piece.start.distance_to(byte).saturating_add(1);
+            let mut packet = SkBuff::for_sending();
+            if let Some(packet) = &mut packet {
+                // An empty packet has room for it.
+                let _ = packet.add_fragment(&piece.bytes, 0, len);
+            }
+            return Some((packet, byte));
+        }
+        None
     }
 
     /// Whether a message ends in the buffer.
     pub(crate) fn is_bounded(&self) -> bool {
-        self.bounded
+        self.marks.has(Marks::END)
     }
 
     /// The first end of a message behind `range.start` and not behind `range.end()`.
@@ -143,7 +264,7 @@ impl SendBuffer {
             if end.after(range.end()) {
                 break;
             }
-            if piece.ends {
+            if piece.marks.has(Marks::END) {
                 return Some(end);
             }
             index = index.saturating_add(1);
@@ -164,12 +285,17 @@ impl SendBuffer {
                 // INVARIANT: It ends where it did, and something is left of it.
                 first.bytes.skip(here);
                 first.start = seq;
+                if u32::from(first.behind) >= first.bytes.len() {
+                    first.take_stamps();
+                }
                 break;
             }
             self.pop();
             gone = gone.saturating_add(1);
         }
-        self.bounded &= self.count != 0;
+        if self.count == 0 {
+            self.marks = Marks::NONE;
+        }
         if self.count == 0 && self.slots.len() > KEPT_SLOTS {
             // INVARIANT: No pieces are left.
             self.slots = KVVec::new();
@@ -325,5 +451,42 @@ impl SendBuffer {
 impl Piece {
     fn end(&self) -> SeqNum {
         self.start.add(self.bytes.len())
+    }
+
+    /// The byte of which timestamps are wanted.
+    fn stamped(&self) -> Option<SeqNum> {
+        let back = u32::from(self.behind).saturating_add(1);
+        let at = self.bytes.len().checked_sub(back)?;
+        self.marks.has(Marks::STAMP).then(|| self.start.add(at))
+    }
+
+    /// Takes what timestamps are wanted.
+    fn take_stamps(&mut self) -> Option<TxStamps> {
+        let stamps = self.marks.has(Marks::STAMP).then_some(TxStamps {
+            flags: self.tx_flags,
+            acked: self.marks.has(Marks::STAMP_ACKED),
+        });
+        self.marks.remove(Marks::STAMP);
+        self.marks.remove(Marks::STAMP_ACKED);
+        stamps
+    }
+
+    /// Whether bytes may be joined that are of a chunk of which there are `chunk` bytes: not to a mark that is of another.
+    fn takes_more(&self, chunk: u32) -> bool {
+        let of_another = self.marks.has(Marks::STAMP) && u32::from(self.behind) >= chunk;
+        !self.marks.has(Marks::END) && !of_another
+    }
+
+    /// Takes `next` in, see [`PageFragment::join`].
+    fn join(&mut self, next: PageFragment) -> Result<(), PageFragment> {
+        let len = next.len();
+        self.bytes.join(next)?;
+        if self.marks.has(Marks::STAMP) {
+            // No page is so large that it would not fit.
+            self.behind = u32::from(self.behind)
+                .saturating_add(len)
+                .min(u32::from(u16::MAX)) as u16;
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 #include <linux/inetdevice.h>
 #include <linux/module.h>
 #include <linux/net.h>
+#include <linux/net_tstamp.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
@@ -45,3 +46,4 @@
 #include "helpers.h"
 #include "helpers_net.h"
 #include "helpers_send.h"
+#include "helpers_stamp.h"

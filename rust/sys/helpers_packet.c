@@ -98,6 +98,8 @@ void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
 	secpath_reset(skb);
+	/* On loopback it may be the time for it to be sent; IP would do this a step later. */
+	skb_clear_delivery_time(skb);
 	skb->dev = NULL;
 	memset(skb->cb, 0, sizeof(skb->cb));
 }
@@ -136,6 +138,10 @@ bool oxtcp_helper_skb_join(struct sock *sk, struct sk_buff *to, struct sk_buff *
 		return false;
 	atomic_add(delta, &sk->sk_rmem_alloc);
 	sk_mem_charge(sk, delta);
+	if (from->tstamp || skb_hwtstamps(from)->hwtstamp) {
+		to->tstamp = from->tstamp;
+		skb_hwtstamps(to)->hwtstamp = skb_hwtstamps(from)->hwtstamp;
+	}
 	/* Gives its own charge back. */
 	kfree_skb_partial(from, stolen);
 	return true;

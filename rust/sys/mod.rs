@@ -22,6 +22,7 @@ pub(crate) mod skb;
 mod small_queue;
 pub(crate) mod snapshot;
 pub(crate) mod sock;
+pub(crate) mod stamp;
 pub(crate) mod sysctl;
 pub(crate) mod table;
 pub(crate) mod time;

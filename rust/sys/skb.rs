@@ -368,6 +368,13 @@ impl SkBuff<Outgoing> {
         unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
     }
 
+    /// The packet has the byte with the sequence number `key`, of which timestamps are wanted: `flags` are those of its
+    /// `tx_flags`.
+    pub(crate) fn stamp(&mut self, flags: u8, key: u32) {
+        // SAFETY: Valid by the invariant, and nobody shares it.
+        unsafe { bindings::oxtcp_helper_skb_stamp(self.as_ptr(), flags, key) };
+    }
+
     /// Bytes that may be put in front of what is there.
     fn headroom(&self) -> usize {
         // SAFETY: Valid by the invariant; both point into the packet's linear part.

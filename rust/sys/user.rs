@@ -169,6 +169,10 @@ impl<D> Message<'_, D> {
         self.raw.msg_flags
     }
 
+    pub(super) fn raw(&mut self) -> *mut bindings::msghdr {
+        self.raw
+    }
+
     pub(super) fn iter(&mut self) -> *mut bindings::iov_iter {
         &mut self.raw.msg_iter
     }

@@ -187,6 +187,10 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
     /// A packet for the socket. Softirq, or the process that owned the socket.
     fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// The sequence number that the keys of timestamps count from: of the oldest byte that is not acknowledged, or of the next
+    /// one that is written; `None` without a connection.
+    fn stamp_key(sk: &mut Owned<'_, Self>, from_the_end: bool) -> Option<u32>;
+
     /// Nobody will accept the socket, whose [`Child`] was dropped: ends the connection, which is an orphan now. Softirq, or the
     /// process that owned the socket.
     fn abandon(sk: &mut Locked<'_, Self>);

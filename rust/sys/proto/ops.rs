@@ -9,6 +9,7 @@ use super::{Protocol, Statics};
 use crate::sys::bindings;
 use crate::sys::errno::{enoprotoopt, esocktnosupport};
 use crate::sys::sock::Sock;
+use crate::sys::user::OptionValue;
 
 impl<P: Protocol> Statics<P> {
     pub(super) const OPS: bindings::proto_ops = bindings::proto_ops {
@@ -156,9 +157,24 @@ impl<P: Protocol> Statics<P> {
             if !P::allows_socket_option(name as u32) {
                 return enoprotoopt().to_errno();
             }
-            let err = bindings::sock_setsockopt(socket, level, name, raw, len);
+            let set = || bindings::sock_setsockopt(socket, level, name, raw, len);
+            let sock = Sock::<P>::from_raw((*socket).sk);
+            if matches!(
+                name as u32,
+                bindings::SO_TIMESTAMPING_OLD | bindings::SO_TIMESTAMPING_NEW
+            ) {
+                let value = OptionValue {
+                    raw,
+                    len,
+                    _call: core::marker::PhantomData,
+                };
+                return match sock.set_timestamping(&value, set) {
+                    Ok(()) => 0,
+                    Err(error) => error.to_errno(),
+                };
+            }
+            let err = set();
             if err == 0 {
-                let sock = Sock::<P>::from_raw((*socket).sk);
                 sock.lock(|sk| P::socket_option_set(sk, name as u32));
             }
             err

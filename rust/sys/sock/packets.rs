@@ -12,6 +12,7 @@ use crate::sys::bindings;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
 use crate::sys::skb::{self, Charged, Claimed, PacketList, SkBuff};
+use crate::sys::stamp::RxStamps;
 use crate::sys::user::{Message, ToProgram};
 
 impl<P: Protocol> Sock<P> {
@@ -152,7 +153,8 @@ impl<'a, P: Protocol> Locked<'a, P> {
 }
 
 impl<P: Protocol> Owned<'_, P> {
-    /// Copies from the receive queue, `skip` bytes into it, without taking anything.
+    /// Copies from the receive queue, `skip` bytes into it, without taking anything; without `to` only looks at it. Notes when
+    /// the packets came.
     ///
     /// Returns how many bytes were copied of at most `max`.
     ///
@@ -161,9 +163,10 @@ impl<P: Protocol> Owned<'_, P> {
     /// EFAULT when nothing could be copied.
     pub(crate) fn copy_queued(
         &mut self,
-        to: &mut Message<'_, ToProgram>,
+        mut to: Option<&mut Message<'_, ToProgram>>,
         mut skip: usize,
         max: usize,
+        stamps: &mut RxStamps,
     ) -> Result<usize> {
         let mut copied: usize = 0;
         let head: *mut bindings::sk_buff_head =
@@ -187,12 +190,17 @@ impl<P: Protocol> Owned<'_, P> {
                 let offset = unread.offset.saturating_add(skip as u32);
                 let here = (unread.len as usize).saturating_sub(skip);
                 let len = here.min(max.saturating_sub(copied)) as u32;
-                if let Err(error) = queued.copy_to(to, offset, len) {
+                let result = match &mut to {
+                    Some(to) => queued.copy_to(to, offset, len),
+                    None => Ok(()),
+                };
+                if let Err(error) = result {
                     if copied == 0 {
                         return Err(error);
                     }
                     break;
                 }
+                queued.note_stamps(stamps);
                 skip = 0;
                 copied = copied.saturating_add(len as usize);
             }
@@ -238,6 +246,12 @@ impl Queued<'_> {
                 .cast::<skb::Unread>()
                 .write(unread)
         };
+    }
+
+    /// Notes when the packet came, if it is known.
+    fn note_stamps(&self, stamps: &mut RxStamps) {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_skb_rx_stamps(self.skb.as_ptr(), &mut stamps.0) };
     }
 
     /// # Errors
