@@ -90,6 +90,9 @@ pub fn mutants(script: &Script, settings: &Settings) -> Vec<Mutant> {
                     when if waits(when) && is_one_of_a_row(script, at) => {
                         Some("of packets that come again and again at the same interval there is one more, if it is waited for")
                     }
+                    _ if settings.tolerance >= FIRST_TIMEOUT => {
+                        Some("within the tolerance that the script asks for, the same packet comes again")
+                    }
                     _ => None,
                 },
                 script: more,
@@ -260,6 +263,9 @@ fn options(tcp: &TcpSpec, settings: &Settings, add: Add<'_>) {
     }
 }
 
+/// What is not answered is sent again so soon (RFC 6298 section 2.1).
+const FIRST_TIMEOUT: Micros = 1_000_000;
+
 /// No script takes so long.
 const LONGEST: Micros = 100_000_000;
 
@@ -411,7 +417,7 @@ fn call(call: &Call, settings: &Settings, add: Add<'_>) {
     match call.name.as_str() {
         "getsockopt" if call.result == Some(0) => output(3, add),
         "ioctl" if call.result == Some(0) => output(2, add),
-        "recvmsg" if call.result.is_some_and(|result| result >= 0) => message(call, add),
+        "recvmsg" if call.result.is_some_and(|result| result >= 0) => message(call, settings, add),
         _ => {}
     }
 }
@@ -430,7 +436,7 @@ fn output(at: usize, add: Add<'_>) {
 }
 
 /// Changes the numbers and names in the fields of a message, one at a time.
-fn message(call: &Call, add: Add<'_>) {
+fn message(call: &Call, settings: &Settings, add: Add<'_>) {
     let Some(fields) = call.args.get(1) else {
         return;
     };
@@ -451,10 +457,9 @@ fn message(call: &Call, add: Add<'_>) {
                 visit(&mut call.args[1], &mut |_, value| {
                     if at == target {
                         // Beyond any tolerance where it is a time.
-                        let by = if what.contains("scm_") {
-                            1_000_000_000
-                        } else {
-                            1
+                        let by = match what.contains("scm_") {
+                            true => 1_000_000_000 + 2 * settings.tolerance * 1000,
+                            false => 1,
                         };
                         *value = match value {
                             Expr::Int(value) => Expr::Int(*value + by),

@@ -108,7 +108,7 @@ pub(crate) fn finish(sk: &mut Sk<'_>) {
     let config = output::namespace(sk.sock()).config();
     let cx = crate::namespace::context(&config);
     // A reset may still be owed.
-    output::transmit(sk, &cx);
+    output::transmit(sk, &cx, output::Extent::All);
     release(sk);
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
     sk.wake_all();

@@ -18,6 +18,7 @@ use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, S
 use crate::counters::Counter;
 use crate::half_open::{self, Mini};
 use crate::namespace::{context, Namespace};
+use crate::output::Extent;
 use crate::poll::Unsent;
 use crate::protocol::{Role, Sk, Socket, Unreachable};
 use crate::sys::bindings;
@@ -303,9 +304,23 @@ pub(crate) fn timer(sk: &mut Sk<'_>) {
 
 /// Does what the engine wants done after any call into it.
 pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    settle_sending(sk, cx, Extent::All);
+}
+
+/// Sends one packet of what is ready, while more of a message is to come.
+pub(crate) fn push_one(sk: &mut Sk<'_>) {
+    let config = output::namespace(sk.sock()).config();
+    let cx = context(&config);
+    if let Some(connection) = sk.state().connection() {
+        connection.set_filling();
+        settle_sending(sk, &cx, Extent::Packet);
+    }
+}
+
+fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     release_acknowledged(sk);
     note_room(sk, cx);
-    output::transmit(sk, cx);
+    output::transmit(sk, cx, extent);
     let Some(connection) = sk.state().connection() else {
         return;
     };

@@ -17,8 +17,16 @@ use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
 use crate::sys::skb::{self, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 
-/// Sends all that the connection has to send now. Any context.
-pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
+/// How much is sent of what is ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    All,
+    /// One packet with data: the caller sees to the rest soon.
+    Packet,
+}
+
+/// Sends what the connection has to send now. Any context.
+pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     let mut path_is_known = false;
     loop {
         let may_send_data = match sk.state().connection() {
@@ -64,6 +72,9 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>) {
             if why != Refusal::Congested {
                 return;
             }
+        }
+        if extent == Extent::Packet && segment.payload.len > 0 {
+            return;
         }
     }
 }

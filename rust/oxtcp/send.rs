@@ -65,12 +65,14 @@ fn send_all(
     }
     *stamps = sk.tx_stamps(from)?;
     check_writable(sk)?;
+    let mut pushed = *sent;
     // Held back like MSG_MORE until the last byte is in: no short segment leaves between two chunks.
     while from.remaining() > 0 {
         let (goal, mut room) = chunk(sk)?;
         if room == 0 {
             if !sk.has_send_room() {
                 push(sk);
+                pushed = *sent;
                 if !sk.has_send_room() {
                     sk.wait_send_room(&mut timeo)?;
                 }
@@ -94,7 +96,17 @@ fn send_all(
         append(sk, fragment)?;
         *sent = sent.saturating_add(len as usize);
         if len == room {
-            push(sk);
+            let written = u32::try_from(sent.saturating_sub(pushed)).unwrap_or(u32::MAX);
+            let Some(connection) = sk.state().connection() else {
+                continue;
+            };
+            if connection.forces_push(written) {
+                push(sk);
+                pushed = *sent;
+            } else if connection.not_sent() <= goal {
+                // What is older has been sent (tcp_push_one()).
+                connection::push_one(sk);
+            }
         }
     }
     Ok(())

@@ -15,9 +15,9 @@ use crate::sys::page::PageFragment;
 use crate::sys::skb::{Outgoing, SkBuff};
 use crate::sys::stamp::TxStamps;
 
-/// What a piece is charged beside its bytes. Writes that cannot be joined (a program that writes to several
-/// sockets in turn) fill the buffer by this, as small packets fill that of the kernel's TCP. It also bounds the ring.
-const UPKEEP: u32 = 512;
+/// What a chunk is charged beside its bytes: what an sk_buff of the kernel's TCP takes without them (with the usual
+/// MAX_TCP_HEADER of 320). Small writes that go out one by one fill the buffer by this. It also bounds the ring.
+const UPKEEP: u32 = 896;
 
 /// Pieces that a new ring has room for: 64 KB and more of pages of 32 KB each, in one of the allocator's smallest blocks.
 const FIRST_SLOTS: usize = 4;
@@ -26,8 +26,7 @@ const FIRST_SLOTS: usize = 4;
 /// one needed.
 const KEPT_SLOTS: usize = 64;
 
-/// Pieces that a chunk has at most: what an sk_buff takes (`net.core.max_skb_frags`). Without it small pieces would be charged
-/// far beyond the buffer's size.
+/// Pieces that a chunk has at most: what an sk_buff takes (`net.core.max_skb_frags`).
 const CHUNK_PIECES: u8 = 17;
 
 /// A run of the stream's bytes.
@@ -54,6 +53,8 @@ impl Marks {
     const STAMP: Self = Self(2);
     /// also of its acknowledgment.
     const STAMP_ACKED: Self = Self(4);
+    /// A chunk begins with it, which is charged for that.
+    const CHUNK: Self = Self(8);
 
     fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -135,23 +136,23 @@ impl SendBuffer {
         let len = bytes.len();
         let chunk = u32::from(self.chunk);
         let bytes = match self.last_mut() {
-            Some(last) if last.takes_more(chunk) => last.join(bytes).err(),
+            Some(last) if chunk > 0 && last.takes_more(chunk) => last.join(bytes).err(),
             _ => Some(bytes),
         };
-        let cost = match bytes {
-            Some(bytes) => {
-                self.push(Piece {
-                    start: seq,
-                    marks: Marks::NONE,
-                    tx_flags: 0,
-                    behind: 0,
-                    bytes,
-                })?;
-                self.chunk_pieces = self.chunk_pieces.saturating_add(1);
-                UPKEEP
-            }
-            None => 0,
+        let (marks, cost) = match chunk {
+            0 => (Marks::CHUNK, UPKEEP),
+            _ => (Marks::NONE, 0),
         };
+        if let Some(bytes) = bytes {
+            self.push(Piece {
+                start: seq,
+                marks,
+                tx_flags: 0,
+                behind: 0,
+                bytes,
+            })?;
+            self.chunk_pieces = self.chunk_pieces.saturating_add(1);
+        }
         self.chunk = u32::from(self.chunk)
             .saturating_add(len)
             .min(u32::from(u16::MAX)) as u16;
@@ -290,8 +291,8 @@ impl SendBuffer {
                 }
                 break;
             }
+            gone = gone.saturating_add(u32::from(first.marks.has(Marks::CHUNK)));
             self.pop();
-            gone = gone.saturating_add(1);
         }
         if self.count == 0 {
             self.marks = Marks::NONE;
@@ -306,7 +307,11 @@ impl SendBuffer {
 
     /// Lets go of everything; returns what it cost.
     pub(crate) fn clear(&mut self) -> u32 {
-        let cost = self.len().saturating_add(self.count.saturating_mul(UPKEEP));
+        let chunks = (0..self.count)
+            .filter_map(|index| self.get(index))
+            .filter(|piece| piece.marks.has(Marks::CHUNK))
+            .count() as u32;
+        let cost = self.len().saturating_add(chunks.saturating_mul(UPKEEP));
         *self = Self::new();
         cost
     }

@@ -185,11 +185,16 @@ void oxtcp_helper_skb_set_gso(struct sk_buff *skb, u16 size, u16 segs, u32 type)
 	skb_shinfo(skb)->gso_type = type;
 }
 
-/* Takes a reference on the page, if there is room behind the last fragment. */
+/* Takes a reference on the page, if there is room behind the last fragment and the bytes are not next to its own. */
 bool oxtcp_helper_skb_add_frag(struct sk_buff *skb, struct page *page, int off, int size)
 {
 	int i = skb_shinfo(skb)->nr_frags;
 
+	if (skb_can_coalesce(skb, i, page, off)) {
+		skb_frag_size_add(&skb_shinfo(skb)->frags[i - 1], size);
+		skb_len_add(skb, size);
+		return true;
+	}
 	if (i >= MAX_SKB_FRAGS)
 		return false;
 	get_page(page);

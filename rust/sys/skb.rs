@@ -332,8 +332,8 @@ impl SkBuff<Outgoing> {
         true
     }
 
-    /// Adds `len` bytes from `skip` on of `fragment` as the last page fragment, with a reference of its
-    /// own; false when there is no room for another fragment.
+    /// Adds `len` bytes from `skip` on of `fragment` to the last page fragment, if they are the next ones of the page, or as
+    /// another, with a reference of its own; false when there is no room for it.
     pub(crate) fn add_fragment(&mut self, fragment: &PageFragment, skip: u32, len: u32) -> bool {
         if skip.checked_add(len).is_none_or(|end| end > fragment.len()) {
             return false;

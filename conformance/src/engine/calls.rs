@@ -11,7 +11,7 @@ use oxtcp_engine::context::Linger2;
 use oxtcp_engine::{isn, request, Connection, Context};
 
 use super::send::Progress;
-use super::socket::{errno, tcp_state, Role, Socket, RCV_SHUTDOWN, SEND_SHUTDOWN};
+use super::socket::{errno, tcp_state, tsflag, Role, Socket, RCV_SHUTDOWN, SEND_SHUTDOWN};
 use super::{Engine, File, Mini};
 use crate::backend::{Outcome, Output};
 use crate::call::{OptionValue, SystemCall, Transfer};
@@ -512,6 +512,25 @@ impl Engine {
             (SOL_SOCKET, 9) => {
                 socket.options.keepalive = value != 0;
                 self.apply(id);
+            }
+            // SO_TIMESTAMPING
+            (SOL_SOCKET, 37) => {
+                let begins = value & tsflag::OPT_ID != 0 && socket.tsflags & tsflag::OPT_ID == 0;
+                let from_the_end = value & tsflag::OPT_ID_TCP != 0;
+                let unconnected = matches!(socket.state, tcp_state::CLOSE | tcp_state::LISTEN);
+                if value & !tsflag::KNOWN != 0
+                    || from_the_end && value & tsflag::OPT_ID == 0
+                    || begins && unconnected
+                {
+                    return Err("EINVAL");
+                }
+                socket.tsflags = value;
+                if let (true, Some(connection)) = (begins, socket.connection()) {
+                    socket.tskey = match from_the_end {
+                        true => connection.write_seq(),
+                        false => connection.snd_una(),
+                    };
+                }
             }
             (SOL_TCP, _) => return self.set_tcp_option(id, name, value),
             // IP_TOS, IP_TTL, IP_MTU_DISCOVER, IP_FREEBIND, IP_BIND_ADDRESS_NO_PORT, and their kin for IPv6.

@@ -65,6 +65,10 @@ pub struct Engine {
     /// Of the packet that came last: the payload of each segment that a device has put together.
     segment_size: u16,
     drops: Drops,
+    /// A step of a connection sends one packet with data, and not all.
+    sends_one: bool,
+    /// Sockets are of AF_INET6.
+    v6: bool,
     /// Closed sockets stay until their connection is done.
     sockets: Vec<Socket>,
     minis: Vec<MiniEntry>,
@@ -104,6 +108,8 @@ impl Engine {
             queue: Queue::Default,
             segment_size: 0,
             drops: Drops::default(),
+            sends_one: false,
+            v6: version != IpVersion::V4,
             sockets: Vec::new(),
             minis: Vec::new(),
             files: BTreeMap::new(),

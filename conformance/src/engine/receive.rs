@@ -6,7 +6,7 @@ use oxtcp_engine::connection::{Packet, Payload, Room, Rx, Useless};
 use oxtcp_engine::{Context, Segment, SeqNum};
 
 use super::memory::{self, Unread};
-use super::socket::{errno, tcp_state, RCV_SHUTDOWN};
+use super::socket::{errno, tcp_state, tsflag, RCV_SHUTDOWN};
 use super::Engine;
 use crate::backend::{Control, ControlData, Outcome, Output};
 use crate::call::Transfer;
@@ -17,7 +17,15 @@ const MSG_TRUNC: u32 = 0x20;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_WAITALL: u32 = 0x100;
 const MSG_ERRQUEUE: u32 = 0x2000;
+const SOL_IP: i64 = 0;
+const SOL_SOCKET: i64 = 1;
 const SOL_TCP: i64 = 6;
+const SOL_IPV6: i64 = 41;
+const IP_RECVERR: i64 = 11;
+const IPV6_RECVERR: i64 = 25;
+const SCM_TIMESTAMPING: i64 = 37;
+/// SO_EE_ORIGIN_TIMESTAMPING
+const ORIGIN_TIMESTAMPING: i64 = 4;
 const TCP_CM_INQ: i64 = 36;
 
 impl Engine {
@@ -164,7 +172,7 @@ impl Engine {
         let flags = transfer.flags;
         let socket = &self.sockets[id];
         if flags & MSG_ERRQUEUE != 0 {
-            return Some(Outcome::error(errno("EAGAIN")));
+            return Some(self.receive_error(id, transfer));
         }
         if socket.state == tcp_state::LISTEN {
             return Some(Outcome::error(errno("ENOTCONN")));
@@ -230,6 +238,48 @@ impl Engine {
             return None;
         }
         self.received(id, transfer, *copied)
+    }
+
+    /// recvmsg(MSG_ERRQUEUE): a timestamp. What it is of comes with it, but with OPT_TSONLY; no script has room for that.
+    fn receive_error(&mut self, id: usize, transfer: &Transfer) -> Outcome {
+        let v6 = self.v6;
+        let socket = &mut self.sockets[id];
+        if transfer.len() != 0 {
+            return Outcome::error(errno("EOPNOTSUPP"));
+        }
+        let Some((stage, key, at)) = socket.errors.pop_front() else {
+            return Outcome::error(errno("EAGAIN"));
+        };
+        let cut = match socket.tsflags & tsflag::OPT_TSONLY != 0 {
+            true => 0,
+            false => MSG_TRUNC,
+        };
+        let mut controls = Vec::new();
+        if socket.tsflags & tsflag::SOFTWARE != 0 {
+            controls.push(Control {
+                level: SOL_SOCKET,
+                kind: SCM_TIMESTAMPING,
+                data: ControlData::Time(at),
+            });
+        }
+        let error = [
+            i64::from(errno("ENOMSG")),
+            ORIGIN_TIMESTAMPING,
+            0,
+            0,
+            stage,
+            i64::from(key),
+        ];
+        let (level, kind) = match v6 {
+            true => (SOL_IPV6, IPV6_RECVERR),
+            false => (SOL_IP, IP_RECVERR),
+        };
+        controls.push(Control {
+            level,
+            kind,
+            data: ControlData::Error(error),
+        });
+        Outcome::with(0, Output::Message(MSG_ERRQUEUE | cut, controls))
     }
 
     /// What a receive call gives that did not fail.

@@ -2,7 +2,7 @@
 
 //! Bytes from the program to the wire (the adapter's `send.rs` and `send_buffer.rs`).
 
-use super::socket::{errno, tcp_state, Role, SEND_SHUTDOWN};
+use super::socket::{errno, tcp_state, tsflag, Role, SEND_SHUTDOWN};
 use super::wire::BURST;
 use super::Engine;
 use crate::backend::Outcome;
@@ -14,15 +14,15 @@ const MSG_EOR: u32 = 0x80;
 const MSG_MORE: u32 = 0x8000;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// What a fragment is charged beside its bytes; as in the adapter.
-const UPKEEP: u32 = 512;
-/// The pages that the kernel gives for page fragments (SKB_FRAG_PAGE_ORDER).
-const FRAGMENT: u32 = 32 * 1024;
+/// What a chunk is charged beside its bytes; as in the adapter.
+const UPKEEP: u32 = 896;
 
 /// A send that is under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     sent: u64,
+    /// Of these, bytes that were there when all that was ready was sent last.
+    pushed: u64,
 }
 
 impl Engine {
@@ -39,6 +39,9 @@ impl Engine {
         let result = self.send_all(id, transfer, progress)?;
         if transfer.flags & MSG_EOR != 0 && progress.sent > 0 && result.is_ok() {
             self.end_message(id);
+        }
+        if progress.sent > 0 {
+            self.stamp(id);
         }
         let more = transfer.flags & MSG_MORE != 0;
         self.with_connection(id, |connection, _| connection.set_more(more));
@@ -75,6 +78,7 @@ impl Engine {
             let (goal, mut room) = self.chunk(id);
             if room == 0 && !self.has_send_room(id) {
                 self.push(id);
+                progress.pushed = progress.sent;
                 if !self.has_send_room(id) {
                     self.sockets[id].no_space = true;
                     if nonblock {
@@ -95,10 +99,10 @@ impl Engine {
                 room = goal;
             }
             let len = u64::from(room).min(transfer.len() - progress.sent) as u32;
-            let len = self.append(id, len);
+            self.append(id, len);
             progress.sent += u64::from(len);
             if len == room {
-                self.push(id);
+                self.chunk_is_full(id, goal, progress);
             }
         }
         Some(Ok(()))
@@ -129,34 +133,70 @@ impl Engine {
         }
     }
 
-    /// Takes up to `len` bytes into the send buffer; returns how many.
-    fn append(&mut self, id: usize, len: u32) -> u32 {
+    /// Takes `len` bytes into the send buffer.
+    fn append(&mut self, id: usize, len: u32) {
         let config = self.sysctls.config.clone();
         let cx = oxtcp_engine::Context {
             now: self.instant(),
             config: &config,
         };
         let socket = &mut self.sockets[id];
-        if socket.page_left == 0 {
-            socket.page_left = FRAGMENT;
-            socket.wmem_queued += UPKEEP;
-        }
-        let len = len.min(socket.page_left);
-        socket.page_left -= len;
+        let begins = socket.chunk == 0;
         socket.wmem_queued += len;
         socket.chunk += len;
         let Some(connection) = socket.connection() else {
-            return len;
+            return;
         };
         let start = connection.write_seq();
         connection.write(&cx, len);
+        if begins {
+            socket.chunks.push_back(start);
+            socket.wmem_queued += UPKEEP;
+        }
         socket.send_start.get_or_insert(start);
-        len
+    }
+
+    /// As the adapter's `send_all`: all that is ready goes, or a packet, or nothing.
+    fn chunk_is_full(&mut self, id: usize, goal: u32, progress: &mut Progress) {
+        let written = u32::try_from(progress.sent - progress.pushed).unwrap_or(u32::MAX);
+        let Some(connection) = self.sockets[id].connection() else {
+            return;
+        };
+        if connection.forces_push(written) {
+            self.push(id);
+            progress.pushed = progress.sent;
+        } else if connection.not_sent() <= goal {
+            self.sends_one = true;
+            self.with_connection(id, |connection, _| connection.set_filling());
+            self.sends_one = false;
+        }
     }
 
     /// Lets the engine send while more of the message is to come.
     fn push(&mut self, id: usize) {
         self.with_connection(id, |connection, _| connection.set_more(true));
+    }
+
+    /// Timestamps are wanted of the last byte: as the adapter's `SendBuffer::stamp`.
+    fn stamp(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        if socket.tsflags & tsflag::TX == 0 {
+            return;
+        }
+        let mut flags = socket.tsflags & tsflag::TX;
+        let Some(connection) = socket.connection() else {
+            return;
+        };
+        let (end, not_sent) = (connection.write_seq(), connection.not_sent());
+        let chunk = socket.chunk.min(not_sent);
+        socket.stamps.retain(|(seq, earlier)| {
+            let same = seq.distance_to(end) <= chunk;
+            if same {
+                flags |= earlier;
+            }
+            !same
+        });
+        socket.stamps.push((end.sub(1), flags));
     }
 
     /// A message ends with what is written; what follows begins another piece of the send buffer.
@@ -165,7 +205,6 @@ impl Engine {
         if let Some(connection) = socket.connection() {
             let end = connection.write_seq();
             socket.boundaries.push(end);
-            socket.page_left = 0;
         }
     }
 
@@ -179,18 +218,27 @@ impl Engine {
         if !start.before(una) {
             return;
         }
+        let at = self.now;
+        let socket = &mut self.sockets[id];
+        let key = socket.tskey();
+        for (seq, flags) in socket.stamps.iter().filter(|(seq, _)| seq.before(una)) {
+            if flags & tsflag::TX_ACK != 0 {
+                socket.errors.push_back((tsflag::STAMP_ACK, key(*seq), at));
+            }
+        }
+        socket.stamps.retain(|(seq, _)| !seq.before(una));
         let released = start.distance_to(una);
         socket.boundaries.retain(|end| end.after(una));
-        socket.wmem_queued = match una == end {
-            true => 0,
-            false => socket.wmem_queued.saturating_sub(released),
-        };
-        if una == end {
-            socket.page_left = 0;
-            socket.send_start = None;
-        } else {
-            socket.send_start = Some(una);
+        socket.wmem_queued -= released;
+        while !socket.chunks.is_empty() {
+            let next = socket.chunks.get(1).copied().unwrap_or(end);
+            if next.after(una) {
+                break;
+            }
+            socket.chunks.pop_front();
+            socket.wmem_queued -= UPKEEP;
         }
+        socket.send_start = (una != end).then_some(una);
     }
 
     /// Whether a write need not wait (`sk_stream_memory_free`).

@@ -15,7 +15,7 @@ use oxtcp_engine::{
 
 use super::memory::Unread;
 use super::{Engine, Mini, MiniEntry};
-use crate::script::errno_number;
+use crate::script::{errno_number, Micros};
 
 /// States as Linux numbers them.
 pub(super) mod tcp_state {
@@ -29,6 +29,25 @@ pub(super) mod tcp_state {
     pub(in crate::engine) const LAST_ACK: i64 = 9;
     pub(in crate::engine) const LISTEN: i64 = 10;
     pub(in crate::engine) const CLOSING: i64 = 11;
+}
+
+/// SO_TIMESTAMPING's flags, and what timestamps are of (SCM_TSTAMP_*).
+pub(super) mod tsflag {
+    pub(in crate::engine) const TX_SOFTWARE: i64 = 1 << 1;
+    pub(in crate::engine) const OPT_ID: i64 = 1 << 7;
+    pub(in crate::engine) const TX_SCHED: i64 = 1 << 8;
+    pub(in crate::engine) const TX_ACK: i64 = 1 << 9;
+    pub(in crate::engine) const OPT_TSONLY: i64 = 1 << 11;
+    pub(in crate::engine) const OPT_ID_TCP: i64 = 1 << 16;
+    /// Those that ask for a timestamp of what is sent.
+    pub(in crate::engine) const TX: i64 = TX_SOFTWARE | TX_SCHED | TX_ACK;
+    /// SOFTWARE, without which none is told, and those that there are beside.
+    pub(in crate::engine) const SOFTWARE: i64 = 1 << 4;
+    pub(in crate::engine) const KNOWN: i64 = TX | OPT_ID | OPT_TSONLY | OPT_ID_TCP | SOFTWARE;
+
+    pub(in crate::engine) const STAMP_SND: i64 = 0;
+    pub(in crate::engine) const STAMP_SCHED: i64 = 1;
+    pub(in crate::engine) const STAMP_ACK: i64 = 2;
 }
 
 pub(super) const RCV_SHUTDOWN: u8 = 1;
@@ -82,12 +101,19 @@ pub(super) struct Socket {
     pub(super) wmem_queued: u32,
     /// Bytes of the last chunk that is written, as far as it was not sent.
     pub(super) chunk: u32,
-    /// Bytes of the send buffer's last page that are free.
-    pub(super) page_left: u32,
+    /// Where the chunks in the send buffer begin.
+    pub(super) chunks: VecDeque<SeqNum>,
     /// Where the send buffer begins.
     pub(super) send_start: Option<SeqNum>,
     /// Where messages end in it (MSG_EOR).
     pub(super) boundaries: Vec<SeqNum>,
+    /// SO_TIMESTAMPING's flags, and what keys count from.
+    pub(super) tsflags: i64,
+    pub(super) tskey: SeqNum,
+    /// Bytes in the send buffer of which timestamps are wanted, and which.
+    pub(super) stamps: Vec<(SeqNum, i64)>,
+    /// The error queue: what a timestamp is of, its key and time.
+    pub(super) errors: VecDeque<(i64, u32, Micros)>,
     /// The program has found no room in the send buffer (SOCK_NOSPACE).
     pub(super) no_space: bool,
     /// What there was to tell of the last connection, and when it ended.
@@ -124,9 +150,13 @@ impl Socket {
             flight: None,
             wmem_queued: 0,
             chunk: 0,
-            page_left: 0,
+            chunks: VecDeque::new(),
             send_start: None,
             boundaries: Vec::new(),
+            tsflags: 0,
+            tskey: SeqNum::new(0),
+            stamps: Vec::new(),
+            errors: VecDeque::new(),
             no_space: false,
             past: None,
         }
@@ -230,6 +260,15 @@ impl Socket {
             for unread in &self.reorder {
                 let _ = self.ranges.insert(SeqRange::new(unread.seq, unread.len));
             }
+        }
+    }
+
+    /// The key of a timestamp of a byte.
+    pub(super) fn tskey(&self) -> impl Fn(SeqNum) -> u32 {
+        let (keyed, start) = (self.tsflags & tsflag::OPT_ID != 0, self.tskey);
+        move |seq| match keyed {
+            true => start.distance_to(seq),
+            false => 0,
         }
     }
 
@@ -378,9 +417,10 @@ impl Engine {
         socket.reorder.clear();
         socket.ranges.clear();
         socket.wmem_queued = 0;
-        socket.page_left = 0;
+        socket.chunks.clear();
         socket.send_start = None;
         socket.boundaries.clear();
+        socket.stamps.clear();
         if !socket.bound {
             socket.local_port = 0;
         }

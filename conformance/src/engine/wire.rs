@@ -13,7 +13,7 @@ use oxtcp_engine::{
 };
 
 use super::memory::SendMemory;
-use super::socket::{errno, tcp_state, Role, Socket};
+use super::socket::{errno, tcp_state, tsflag, Role, Socket};
 use super::{Engine, Mini, MiniEntry};
 use crate::shell::Queue;
 use crate::wire::{Datagram, IcmpError};
@@ -322,12 +322,38 @@ impl Engine {
                     part.header.flags.remove(Flags::CWR);
                 }
                 self.emit(ports, &part, here);
+                self.stamp_sent(id, here);
                 if last {
                     break;
                 }
                 rest = SeqRange::new(rest.start.add(here.len), rest.len - here.len);
                 part.header.seq = part.header.seq.add(here.len);
                 first = false;
+            }
+            if self.sends_one && transmit.payload.len > 0 {
+                return;
+            }
+        }
+    }
+
+    /// A packet with these bytes passes the queue and the device at once.
+    fn stamp_sent(&mut self, id: usize, payload: SeqRange) {
+        let at = self.now;
+        let socket = &mut self.sockets[id];
+        let key = socket.tskey();
+        // A packet has one key, the last one's.
+        let inside = |seq: &SeqNum| !seq.before(payload.start) && seq.before(payload.end());
+        let inside = socket.stamps.iter().filter(|(seq, _)| inside(seq));
+        let stamp = inside.copied().reduce(|(_, a), (seq, b)| (seq, a | b));
+        let Some((seq, flags)) = stamp else {
+            return;
+        };
+        for (flag, stage) in [
+            (tsflag::TX_SCHED, tsflag::STAMP_SCHED),
+            (tsflag::TX_SOFTWARE, tsflag::STAMP_SND),
+        ] {
+            if flags & flag != 0 {
+                socket.errors.push_back((stage, key(seq), at));
             }
         }
     }

@@ -402,6 +402,15 @@ impl Connection {
         }
     }
 
+    /// A chunk of what the user writes is full, and more of it follows at once: the next packet may go, and as it is none that
+    /// ends what was written, PSH is not due (Linux's `tcp_push_one`). [`set_more`](Connection::set_more) ends this.
+    pub fn set_filling(&mut self) {
+        self.status.clear(Status::IDLE);
+        if let Some(Parts { snd: Some(snd), .. }) = self.phase.parts() {
+            snd.set_filling();
+        }
+    }
+
     /// A segment with payload has come; `unread` bytes are in the receive queue. Says what is to be done about memory before it
     /// is given to [`on_segment`](Connection::on_segment).
     pub fn make_room(&mut self, segment: &Segment, memory: &RecvMemory, unread: u32) -> Room {

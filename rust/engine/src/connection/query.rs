@@ -164,6 +164,13 @@ impl Connection {
         bound.saturating_sub(rest).max(mss)
     }
 
+    /// Whether all that is ready is to be sent when `written` bytes have been written since that was done last: more than half
+    /// of the largest window (Linux's `forced_push`). With less, one packet goes at a time as chunks fill.
+    pub fn forces_push(&self, written: u32) -> bool {
+        let sender = self.phase.sender();
+        sender.is_none_or(|snd| written > snd.max_wnd() / 2)
+    }
+
     /// Behind the last byte that the user has written, or the FIN that follows it.
     fn fin_end(&self) -> SeqNum {
         let fin = self.phase.fin() || self.phase.sender().is_none();

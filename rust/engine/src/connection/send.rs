@@ -81,7 +81,7 @@ pub(super) enum More {
     /// More follows: a segment smaller than the MSS waits for it.
     Wait,
     /// An acknowledgment has come since, and with it the tail goes as any other, but without PSH: as in Linux the
-    /// flag is the call's and not the connection's.
+    /// flag is the call's and not the connection's. Or a call is not done with writing.
     Over,
 }
 
@@ -188,6 +188,10 @@ impl Sender {
             true => More::Wait,
             false => More::No,
         };
+    }
+
+    pub(super) fn set_filling(&mut self) {
+        self.more = More::Over;
     }
 
     pub(super) fn write_seq(&self) -> SeqNum {
@@ -375,6 +379,11 @@ impl Sender {
     /// served in stop-and-wait (Linux's `tcp_bound_to_half_wnd`).
     pub(super) fn segment_size(&self, link: &Link, sack: usize) -> u32 {
         self.half_window(u32::from(link.payload_mss(sack)))
+    }
+
+    /// The largest window that the peer has offered.
+    pub(super) fn max_wnd(&self) -> u32 {
+        self.max_wnd
     }
 
     /// `size`, or half of the largest window if that is less.

@@ -137,6 +137,24 @@ fn cork__nodelay_lets_go_once() {
     peer.quiet();
 }
 
+/// Linux's tcp_push_one() and forced_push(): what leaves while a write goes on has no PSH, and more than half of the largest
+/// window goes at once.
+#[test]
+fn filling__pushes_nothing_to_the_reader() {
+    let mut peer = established();
+    peer.conn.set_filling();
+    peer.write(1000);
+    let sent = peer.sent();
+    let flags: std::vec::Vec<_> = sent.iter().map(|t| t.header.flags).collect();
+    assert_eq!(flags, [Flags::ACK]);
+    peer.conn.set_more(false);
+    peer.write(1000);
+    assert_eq!(peer.sent()[0].header.flags, Flags::ACK.union(Flags::PSH));
+    let half = u32::from(Offer::default().window) / 2;
+    assert!(!peer.conn.forces_push(half));
+    assert!(peer.conn.forces_push(half + 1));
+}
+
 #[test]
 fn more__holds_until_an_acknowledgment_or_for_200_ms() {
     let mut peer = with(nodelay());
