@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The `oxtcp` command: run unchanged programs over oxtcp, and draw TCP connections as ladder diagrams.
+//! The `oxtcp` command: run unchanged programs over oxtcp, set it up, look at it, draw connections as ladder diagrams.
 
+mod failure;
+mod host;
 mod ladder;
+mod manual;
+mod netns;
+mod output;
+mod profile;
 mod run;
+mod settings;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use failure::Failure;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -15,12 +24,13 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
+        Command::List(arguments) => output::exit(settings::list(&arguments)),
+        Command::Get(arguments) => output::exit(settings::get(&arguments)),
+        Command::Set(arguments) => output::exit(settings::set(&arguments)),
+        Command::Profile(arguments) => output::exit(profile::profile(&arguments)),
+        Command::Completions(arguments) => output::exit(manual::completions(&arguments)),
+        Command::Manual(arguments) => output::exit(manual::manual(&arguments)),
     }
-}
-
-/// An error that says what happened and what to do, and the exit code that stands for it.
-trait Failure: std::fmt::Display {
-    fn exit_code(&self) -> u8;
 }
 
 fn fail(error: &dyn Failure) -> ExitCode {
@@ -28,7 +38,10 @@ fn fail(error: &dyn Failure) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// A TCP for Linux with a socket family of its own: run programs over it, look at connections.
+/// A TCP for Linux with a socket family of its own: run programs over it, set it up, look at connections.
+///
+/// Exit codes, but for `run`: 0 done; 1 a file or a system call failed; 2 wrong usage, a name or value that cannot be;
+/// 4 the privilege is missing; 125 the kernel module oxtcp is not loaded.
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true)]
 struct Cli {
@@ -39,8 +52,30 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
+    List(settings::List),
+    Get(settings::Get),
+    Set(settings::Set),
+    Profile(profile::Arguments),
     Ladder(ladder::Arguments),
+    Completions(manual::Completions),
+    #[command(hide = true)]
+    Manual(manual::Arguments),
 }
+
+/// The exit codes, those that only one command has with its name. `oxtcp run` has its own.
+const EXIT_CODES: &[((u8, Option<&str>), &str)] = &[
+    ((0, None), "done"),
+    (
+        (1, None),
+        "a file could not be read or written, or a system call failed; nothing was changed",
+    ),
+    (
+        (2, None),
+        "wrong usage: an option, a name, a value, a profile that cannot be; nothing was changed",
+    ),
+    ((4, None), "the privilege is missing; nothing was changed"),
+    ((125, None), "the kernel module oxtcp is not loaded"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -51,26 +86,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    /// The man pages are written by hand; this keeps them complete.
-    #[test]
-    fn every_option_is_in_its_man_page() {
-        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Documentation/man");
-        for command in Cli::command().get_subcommands() {
-            let path = format!("{pages}/oxtcp-{}.1", command.get_name());
-            let page = std::fs::read_to_string(&path)
-                .expect(&path)
-                .replace("\\-", "-");
-            for option in command
-                .get_arguments()
-                .filter_map(|argument| argument.get_long())
-            {
-                assert!(
-                    page.contains(&format!("--{option}")),
-                    "{path} does not explain --{option}"
-                );
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use crate::Failure;
+use crate::failure::Failure;
 use flow::Flow;
 
 /// Draw a TCP connection from a capture file as a ladder diagram.

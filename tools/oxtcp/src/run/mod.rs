@@ -12,12 +12,11 @@ mod program;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Run a program with its TCP sockets moved to oxtcp.
 ///
@@ -147,10 +146,4 @@ impl From<program::Error> for Error {
     fn from(error: program::Error) -> Self {
         Error::Program(error)
     }
-}
-
-/// The system's words for an error, without Rust's "(os error 2)".
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_string()
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::words;
+use crate::failure::words;
 
 /// The family number of the loaded module.
 pub fn family() -> Result<u16, Error> {

@@ -19,7 +19,7 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{ReadCache, ReadRef};
 use object::Endianness;
 
-use super::words;
+use crate::failure::words;
 
 /// Finds a program as `execvp(3)` does: a name with a slash is a path, any other is looked for in PATH.
 pub fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Error> {
