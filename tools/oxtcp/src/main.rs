@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The `oxtcp` command: run unchanged programs over oxtcp, set it up, look at it, draw connections as ladder diagrams.
 
+mod doctor;
 mod failure;
 mod host;
 mod ladder;
@@ -10,6 +11,8 @@ mod output;
 mod profile;
 mod run;
 mod settings;
+mod sockets;
+mod ss;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,12 @@ fn main() -> ExitCode {
         Command::Get(arguments) => output::exit(settings::get(&arguments)),
         Command::Set(arguments) => output::exit(settings::set(&arguments)),
         Command::Profile(arguments) => output::exit(profile::profile(&arguments)),
+        Command::Ss(arguments) => output::exit(ss::ss(&arguments)),
+        Command::Doctor(arguments) => match doctor::doctor(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(UNWELL),
+            Err(problem) => fail(&problem),
+        },
         Command::Completions(arguments) => output::exit(manual::completions(&arguments)),
         Command::Manual(arguments) => output::exit(manual::manual(&arguments)),
     }
@@ -56,11 +65,17 @@ enum Command {
     Get(settings::Get),
     Set(settings::Set),
     Profile(profile::Arguments),
+    #[command(visible_alias = "stat")]
+    Ss(ss::Arguments),
+    Doctor(doctor::Arguments),
     Ladder(ladder::Arguments),
     Completions(manual::Completions),
     #[command(hide = true)]
     Manual(manual::Arguments),
 }
+
+/// `oxtcp doctor` has found something.
+const UNWELL: u8 = 3;
 
 /// The exit codes, those that only one command has with its name. `oxtcp run` has its own.
 const EXIT_CODES: &[((u8, Option<&str>), &str)] = &[
@@ -72,6 +87,10 @@ const EXIT_CODES: &[((u8, Option<&str>), &str)] = &[
     (
         (2, None),
         "wrong usage: an option, a name, a value, a profile that cannot be; nothing was changed",
+    ),
+    (
+        (UNWELL, Some("oxtcp-doctor")),
+        "there is a problem, or a warning",
     ),
     ((4, None), "the privilege is missing; nothing was changed"),
     ((125, None), "the kernel module oxtcp is not loaded"),

@@ -81,6 +81,19 @@ oxtcp profile apply under\-attack \-\-dry\-run
 oxtcp profile apply under\-attack
 oxtcp profile undo",
     ),
+    (
+        "ss",
+        r"oxtcp ss \-ap
+oxtcp ss \-n state syn\-recv
+oxtcp ss \-pi '( sport = :80 or sport = :443 ) and dst 192.0.2.0/24'
+oxtcp ss \-p state close\-wait process nginx
+oxtcp stat \-\-summary \-\-netns blue",
+    ),
+    (
+        "doctor",
+        r"sudo oxtcp doctor
+sudo oxtcp doctor \-\-json | jq '.findings[].title'",
+    ),
 ];
 
 /// Names and texts of the man pages that are not written by hand.

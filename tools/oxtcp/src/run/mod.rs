@@ -52,6 +52,14 @@ pub fn run(arguments: &Arguments) -> Error {
     }
 }
 
+/// The preload library's path, or why it is not to be found.
+pub fn find_library() -> Result<String, String> {
+    match library::find() {
+        Ok(path) => Ok(path.display().to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn prepare(arguments: &Arguments) -> Result<(PathBuf, Command), Error> {
     let Some((name, rest)) = arguments.command.split_first() else {
         return Err(Error::NoProgram);

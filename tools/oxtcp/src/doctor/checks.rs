@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The checks: each looks at the facts for one thing that goes wrong.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::facts::Facts;
+use super::{Finding, Severity};
+use crate::sockets::{Socket, State, Timer};
+
+/// All of them, the gravest things first.
+pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
+    half_open,
+    accept_queue,
+    close_wait,
+    time_wait,
+    orphans,
+    ports,
+    unanswered,
+    conntrack,
+    buffers,
+    settings,
+    keepalive,
+    versions,
+    library,
+];
+
+/// CLOSE-WAIT that lasts so long is no program that is just finishing.
+const CLOSE_WAIT_MS: u32 = 60_000;
+
+/// The peer has closed, the program does not. How long is told by the last segment with an ACK: the FIN was one, and
+/// came no later.
+fn close_wait(facts: &Facts) -> Vec<Finding> {
+    let mut leaking: BTreeMap<String, Vec<(&Socket, u32)>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for socket in facts
+        .in_state(State::CloseWait)
+        .filter(|socket| socket.inode != 0)
+    {
+        match facts
+            .infos
+            .get(&socket.inode)
+            .map(|info| info.last_ack_recv_ms)
+        {
+            Some(age) if age >= CLOSE_WAIT_MS => leaking
+                .entry(facts.who(socket))
+                .or_default()
+                .push((socket, age)),
+            Some(_) => {}
+            None => unknown.push(socket),
+        }
+    }
+    let mut findings: Vec<Finding> = leaking
+        .into_iter()
+        .map(|(who, mut sockets)| {
+            sockets.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
+            Finding {
+                severity: Severity::Warning,
+                name: "close-wait",
+                title: format!(
+                    "{who} does not close {} that the other side closed more than a minute ago",
+                    count(sockets.len(), "connection")
+                ),
+                evidence: some(sockets.iter().map(|(socket, age)| {
+                    format!("{}, CLOSE-WAIT for at least {} s, {} bytes unread", ends(socket), age / 1000, socket.recv_queue)
+                })),
+                meaning: "The other side said that it sends nothing more; now the program is to close its side. Nothing else ends this \
+                          state, and there is no time-out: each holds memory and a descriptor until the program ends, which comes \
+                          to its limit of open files one day."
+                    .into(),
+                mend: "Mend the program: when read() returns 0, close the descriptor. Until then restart it. To watch: \
+                       oxtcp ss -p state close-wait"
+                    .into(),
+            }
+        })
+        .collect();
+    if !unknown.is_empty() {
+        findings.push(Finding {
+            severity: Severity::Note,
+            name: "close-wait",
+            title: format!(
+                "{} in CLOSE-WAIT, for how long cannot be seen",
+                count(unknown.len(), "connection")
+            ),
+            evidence: some(
+                unknown
+                    .iter()
+                    .map(|socket| format!("{}: {}", ends(socket), facts.who(socket))),
+            ),
+            meaning: "Their programs are to close them. They leak if they stay.".into(),
+            mend: "Look as root: sudo oxtcp doctor".into(),
+        });
+    }
+    findings
+}
+
+/// Fewer are no flood, however small the bound.
+const FEW_HALF_OPEN: u64 = 16;
+/// So many are one, however large it is.
+const MANY_HALF_OPEN: u64 = 1000;
+
+fn half_open(facts: &Facts) -> Vec<Finding> {
+    let mut by_port: BTreeMap<u16, Vec<&Socket>> = BTreeMap::new();
+    for socket in facts.in_state(State::SynRecv) {
+        by_port.entry(socket.local.port()).or_default().push(socket);
+    }
+    let mut findings = Vec::new();
+    for (port, half_open) in by_port {
+        let listener = facts
+            .in_state(State::Listen)
+            .find(|listener| listener.local.port() == port);
+        let backlog = listener.and_then(|listener| facts.backlog(listener));
+        let most = facts.number("max_syn_backlog").unwrap_or(u64::MAX);
+        // As the listener has it.
+        let bound = most.min(backlog.unwrap_or(u64::MAX).max(1));
+        let number = half_open.len() as u64;
+        if number < FEW_HALF_OPEN || (number < MANY_HALF_OPEN && number.saturating_mul(2) < bound) {
+            continue;
+        }
+        let full = number >= bound;
+        let bounded_by = if backlog.is_some_and(|backlog| backlog < most) {
+            "the listener's backlog"
+        } else {
+            "max_syn_backlog"
+        };
+        let unanswered = half_open
+            .iter()
+            .filter(|socket| socket.retransmits > 0)
+            .count();
+        let sources: HashSet<IpAddr> = half_open.iter().map(|socket| socket.remote.ip()).collect();
+        let mut prefixes: HashMap<String, usize> = HashMap::new();
+        for socket in &half_open {
+            *prefixes.entry(prefix(socket.remote.ip())).or_default() += 1;
+        }
+        let mut prefixes: Vec<(String, usize)> = prefixes.into_iter().collect();
+        prefixes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut evidence = vec![
+            format!("{number} half-open connections of at most {bound}, by {bounded_by}"),
+            format!(
+                "from {} addresses; {unanswered} did not answer the first SYN-ACK",
+                sources.len()
+            ),
+        ];
+        evidence.extend(
+            prefixes
+                .iter()
+                .take(3)
+                .map(|(prefix, number)| format!("{number} of them from {prefix}")),
+        );
+        findings.push(Finding {
+            severity: if full { Severity::Problem } else { Severity::Warning },
+            name: "half-open",
+            title: format!(
+                "port {port}{} is flooded with half-open connections{}",
+                listener.map_or(String::new(), |listener| format!(" of {}", facts.who(listener))),
+                if full { ": new clients are dropped" } else { "" }
+            ),
+            evidence,
+            meaning: "Each began a handshake and did not finish it. With forged senders that is an attack; when the queue is full, SYNs of \
+                      real clients are dropped, and they try again 1, 3, 7 s later."
+                .into(),
+            mend: format!(
+                "oxtcp profile apply under-attack; and a backlog in the program of as many (it counts too). Senders that can be told \
+                 apart are the firewall's: nft add rule inet filter input ip saddr PREFIX tcp dport {port} drop. To watch: \
+                 oxtcp ss -n state syn-recv sport = :{port}"
+            ),
+        });
+    }
+    findings
+}
+
+/// An address's network, as large as one holder commonly has.
+fn prefix(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(ip) => format!(
+            "{}/64",
+            std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)
+        ),
+    }
+}
+
+fn accept_queue(facts: &Facts) -> Vec<Finding> {
+    let somaxconn = facts.number("somaxconn");
+    let mut findings = Vec::new();
+    for listener in facts.in_state(State::Listen) {
+        let waiting = u64::from(listener.recv_queue);
+        let Some(backlog) = facts.backlog(listener) else {
+            continue;
+        };
+        // As in Linux, n lets n + 1 wait.
+        let full = waiting > backlog;
+        if waiting == 0 || waiting.saturating_mul(4) < backlog.saturating_mul(3) {
+            continue;
+        }
+        let capped = Some(backlog) == somaxconn;
+        findings.push(Finding {
+            severity: if full { Severity::Problem } else { Severity::Warning },
+            name: "accept-queue",
+            title: format!(
+                "{} does not accept connections on {} as fast as they come{}",
+                facts.who(listener),
+                listener.local,
+                if full { ": new clients are dropped" } else { "" }
+            ),
+            evidence: vec![
+                format!("{waiting} connections wait for accept(), the backlog is {backlog}"),
+                if capped {
+                    format!("the backlog is as large as somaxconn ({backlog}): the program may have asked for more")
+                } else {
+                    "the backlog is what the program asked for in listen()".into()
+                },
+            ],
+            meaning: "Clients believe that they are connected and wait; when the queue is full, SYNs are dropped in silence (or answered with \
+                      RST, if abort_on_overflow is 1)."
+                .into(),
+            mend: if capped {
+                format!("oxtcp set somaxconn={}, then restart the program (listen() reads it); and find out why it is slow", backlog.saturating_mul(4))
+            } else {
+                "Find out why the program is slow (more workers?). For bursts, a larger backlog in its listen(), up to somaxconn.".into()
+            },
+        });
+    }
+    findings
+}
+
+fn time_wait(facts: &Facts) -> Vec<Finding> {
+    let (number, Some(most)) = (
+        facts.in_state(State::TimeWait).count() as u64,
+        facts.number("max_tw_buckets"),
+    ) else {
+        return Vec::new();
+    };
+    if number == 0 || number.saturating_mul(5) < most.saturating_mul(4) {
+        return Vec::new();
+    }
+    vec![Finding {
+        severity: if number >= most { Severity::Warning } else { Severity::Note },
+        name: "time-wait",
+        title: "the list of TIME-WAITs is full, or nearly".into(),
+        evidence: vec![format!("{number} of {most} (max_tw_buckets)")],
+        meaning: "What does not fit is forgotten at once: late segments of an old connection can then reach a new one between the same ends."
+            .into(),
+        mend: format!(
+            "oxtcp set max_tw_buckets={} (128 bytes each). Fewer arise where connections are used again (keep-alive, pools).",
+            most.max(1).saturating_mul(2).min(i32::MAX as u64)
+        ),
+    }]
+}
+
+fn orphans(facts: &Facts) -> Vec<Finding> {
+    let number = facts
+        .sockets
+        .iter()
+        .filter(|socket| socket.is_orphan())
+        .count() as u64;
+    let Some(most) = facts.number("max_orphans") else {
+        return Vec::new();
+    };
+    if number == 0 || number.saturating_mul(5) < most.saturating_mul(4) {
+        return Vec::new();
+    }
+    vec![Finding {
+        severity: Severity::Warning,
+        name: "orphans",
+        title: "many closed sockets still have data that the other sides do not take".into(),
+        evidence: vec![format!("{number} of {most} (max_orphans)")],
+        meaning: "Programs have closed them; their last data is not acknowledged. One more than the limit is reset.".into(),
+        mend: "oxtcp set orphan_retries=2 gives them up after seconds; oxtcp set max_orphans=N allows more.".into(),
+    }]
+}
+
+fn ports(facts: &Facts) -> Vec<Finding> {
+    let Some((first, last)) = facts.port_range else {
+        return Vec::new();
+    };
+    let size = usize::from(last.saturating_sub(first)) + 1;
+    let listening: HashSet<u16> = facts
+        .in_state(State::Listen)
+        .map(|socket| socket.local.port())
+        .collect();
+    let mut used: HashMap<_, (HashSet<u16>, usize)> = HashMap::new();
+    for socket in &facts.sockets {
+        let port = socket.local.port();
+        if socket.state == State::Listen
+            || !(first..=last).contains(&port)
+            || listening.contains(&port)
+        {
+            continue;
+        }
+        let (ports, time_waits) = used.entry((socket.local.ip(), socket.remote)).or_default();
+        ports.insert(port);
+        *time_waits += usize::from(socket.state == State::TimeWait);
+    }
+    let mut findings: Vec<(usize, Finding)> = Vec::new();
+    for ((from, to), (ports, time_waits)) in used {
+        if ports.len() * 5 < size * 4 {
+            continue;
+        }
+        findings.push((
+            ports.len(),
+            Finding {
+                severity: if ports.len() >= size { Severity::Problem } else { Severity::Warning },
+                name: "ports",
+                title: format!("the local ports for connections from {from} to {to} are nearly used up"),
+                evidence: vec![
+                    format!("{} of {size} (net.ipv4.ip_local_port_range = {first} {last})", ports.len()),
+                    format!("{time_waits} of them are TIME-WAITs"),
+                ],
+                meaning: "connect() to this destination fails with EADDRNOTAVAIL when none is left.".into(),
+                mend: format!(
+                    "Use connections again (keep-alive, pools). sysctl -w net.ipv4.ip_local_port_range='1024 65535' gives more{}; another \
+                     address, here or there, gives as many again.",
+                    if time_waits * 2 > ports.len() {
+                        ", oxtcp set tw_reuse=1 takes those in TIME-WAIT (safe with timestamps=1)"
+                    } else {
+                        ""
+                    }
+                ),
+            },
+        ));
+    }
+    findings.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    findings
+        .into_iter()
+        .map(|(_, finding)| finding)
+        .take(5)
+        .collect()
+}
+
+/// After so many the other side is more than slow.
+const UNANSWERED: u32 = 3;
+
+fn unanswered(facts: &Facts) -> Vec<Finding> {
+    let alive = |socket: &&Socket| {
+        !matches!(
+            socket.state,
+            State::Listen | State::SynRecv | State::TimeWait
+        )
+    };
+    let stuck = |timer: Timer| -> Vec<&Socket> {
+        let stuck = |socket: &&Socket| socket.timer == timer && socket.retransmits >= UNANSWERED;
+        facts.sockets.iter().filter(alive).filter(stuck).collect()
+    };
+    let list = |sockets: &[&Socket]| {
+        some(sockets.iter().map(|socket| {
+            format!(
+                "{}, {}: {}, {} times, {} bytes wait",
+                ends(socket),
+                socket.state.label(),
+                facts.who(socket),
+                socket.retransmits,
+                socket.send_queue
+            )
+        }))
+    };
+    let mut findings = Vec::new();
+    let silent = stuck(Timer::On);
+    if !silent.is_empty() {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            name: "retransmitting",
+            title: format!("{} the other side does not answer", of_which(silent.len())),
+            evidence: list(&silent),
+            meaning: "The same segment was sent again and again, each time twice as late. The host is gone, or something on the way (a \
+                      firewall, a NAT that has forgotten the connection) drops the segments."
+                .into(),
+            mend: "See whether they get out, and whether answers come: tcpdump -ni any host ADDRESS. `oxtcp set retries2=8` gives up after \
+                   about 100 s, TCP_USER_TIMEOUT for one socket."
+                .into(),
+        });
+    }
+    let shut = stuck(Timer::Persist);
+    if !shut.is_empty() {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            name: "zero-window",
+            title: format!("{} the other side's window is shut", of_which(shut.len())),
+            evidence: list(&shut),
+            meaning: "It acknowledges, but takes no more data: the program there does not read. The connection lives as long as it answers."
+                .into(),
+            mend: "Look at the program on the other side. TCP_USER_TIMEOUT bounds how long data may wait.".into(),
+        });
+    }
+    findings
+}
+
+fn conntrack(facts: &Facts) -> Vec<Finding> {
+    let Some((number, most)) = facts.conntrack else {
+        return Vec::new();
+    };
+    if most == 0 || number.saturating_mul(10) < most.saturating_mul(9) {
+        return Vec::new();
+    }
+    vec![Finding {
+        severity: if number >= most { Severity::Problem } else { Severity::Warning },
+        name: "conntrack",
+        title: "the firewall's table of connections is full, or nearly".into(),
+        evidence: vec![format!("{number} of {most} (net.netfilter.nf_conntrack_max)")],
+        meaning: "When it is full, packets of new connections are dropped before oxtcp sees them (`nf_conntrack: table full` in dmesg).".into(),
+        mend: format!("sysctl -w net.netfilter.nf_conntrack_max={}; or notrack rules for ports that need no state", most.saturating_mul(2)),
+    }]
+}
+
+/// Less says nothing about a connection's speed.
+const BUSY_US: u64 = 1_000_000;
+
+fn buffers(facts: &Facts) -> Vec<Finding> {
+    let limited = |part: fn(&crate::sockets::info::Info) -> u64| -> Vec<(&Socket, u64, u32)> {
+        let mut found: Vec<_> = facts
+            .sockets
+            .iter()
+            .filter_map(|socket| {
+                let info = facts.infos.get(&socket.inode)?;
+                let share = part(info).saturating_mul(100) / info.busy_us.max(1);
+                (socket.state != State::Listen && info.busy_us >= BUSY_US && share >= 20)
+                    .then_some((socket, share, info.rtt_us))
+            })
+            .collect();
+        found.sort_by_key(|(_, share, _)| std::cmp::Reverse(*share));
+        found
+    };
+    let list = |sockets: &[(&Socket, u64, u32)]| {
+        some(sockets.iter().map(|(socket, share, rtt)| {
+            format!(
+                "{}: {share} % of its time, round trip {} ms; {}",
+                ends(socket),
+                rtt / 1000,
+                facts.who(socket)
+            )
+        }))
+    };
+    let mut findings = Vec::new();
+    let sending = limited(|info| info.sndbuf_limited_us);
+    if !sending.is_empty() {
+        findings.push(Finding {
+            severity: Severity::Note,
+            name: "send-buffer",
+            title: format!("{} the send buffer is what bounds the speed", of_which(sending.len())),
+            evidence: list(&sending),
+            meaning: "A connection carries at most its buffer in a round trip. Buffers grow by themselves up to the last number of wmem, but \
+                      not where the program has set SO_SNDBUF."
+                .into(),
+            mend: "oxtcp profile show long-fat-network; or leave SO_SNDBUF out of the program".into(),
+        });
+    }
+    let receiving = limited(|info| info.rwnd_limited_us);
+    if !receiving.is_empty() {
+        findings.push(Finding {
+            severity: Severity::Note,
+            name: "receive-window",
+            title: format!("{} the other side's receive window is what bounds the speed", of_which(receiving.len())),
+            evidence: list(&receiving),
+            meaning: "The program there reads slower than data could come, or its receive buffer is smaller than bandwidth times round trip."
+                .into(),
+            mend: "On the other side: a larger rmem (net.ipv4.tcp_rmem there), or a faster reader.".into(),
+        });
+    }
+    findings
+}
+
+fn settings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |severity, setting: &str, title: &str, meaning: &str, mend: &str| {
+        findings.push(Finding {
+            severity,
+            name: "settings",
+            title: title.into(),
+            evidence: vec![format!(
+                "{setting} = {}",
+                facts.settings.get(setting).map_or("", String::as_str)
+            )],
+            meaning: meaning.into(),
+            mend: mend.into(),
+        });
+    };
+    for name in ["rmem", "wmem"] {
+        if let [_, default, most] = facts.numbers(name)[..] {
+            if default > most {
+                say(
+                    Severity::Warning,
+                    name,
+                    &format!("{name}: buffers begin larger than they may become"),
+                    "The second number is the size that a socket begins with, the third the most that it grows to by itself.",
+                    &format!("oxtcp set {name}=default"),
+                );
+            }
+        }
+    }
+    if let (Some(least), Some(most)) = (facts.number("rto_min_us"), facts.number("rto_max_ms")) {
+        if least > most.saturating_mul(1000) {
+            say(
+                Severity::Warning,
+                "rto_min_us",
+                "the least retransmission timeout is above the most",
+                "Then rto_min_us holds for both: lost segments are sent again after that time, however short the round trip.",
+                "oxtcp set rto_min_us=default rto_max_ms=default",
+            );
+        } else if least < 10_000 {
+            say(
+                Severity::Note,
+                "rto_min_us",
+                "the least retransmission timeout is below 10 ms",
+                "Acknowledgments that the other side delays (40 ms and more) arrive later: segments are sent again for nothing. For data \
+                 centres whose hosts do not delay them.",
+                "oxtcp set rto_min_us=default",
+            );
+        }
+    }
+    for (name, meaning) in [
+        ("sack", "Several losses in one window take a round trip each."),
+        ("window_scaling", "At most 64 KB are in flight: 5 Mbit/s at 100 ms."),
+        (
+            "timestamps",
+            "No protection against old segments (PAWS), coarser round trips, and no reuse of TIME-WAIT (tw_reuse).",
+        ),
+    ] {
+        if facts.number(name) == Some(0) {
+            say(
+                Severity::Note,
+                name,
+                &format!("{name} is off"),
+                meaning,
+                &format!("oxtcp set {name}=1, unless a broken middlebox needs it so"),
+            );
+        }
+    }
+    if facts.number("abort_on_overflow") == Some(1) {
+        say(
+            Severity::Note,
+            "abort_on_overflow",
+            "clients are reset when the accept queue is full",
+            "A burst that would be over in a second becomes an error for each client that did not fit.",
+            "oxtcp set abort_on_overflow=0, unless a load balancer is to see it at once",
+        );
+    }
+    if facts
+        .number("challenge_ack_limit")
+        .is_some_and(|limit| limit < 0x7fff_ffff)
+    {
+        say(
+            Severity::Note,
+            "challenge_ack_limit",
+            "challenge ACKs have one limit for all connections",
+            "Somebody off the path can find out about connections by using it up (CVE-2016-5696).",
+            "oxtcp set challenge_ack_limit=default; invalid_ratelimit bounds each connection",
+        );
+    }
+    if facts.number("retries2").is_some_and(|retries| retries < 8) {
+        say(
+            Severity::Note,
+            "retries2",
+            "connections are given up in less than 100 seconds",
+            "RFC 1122 section 4.2.3.5 asks for 100 s at least: a path that is broken for a minute ends all connections over it.",
+            "oxtcp set retries2=8 or more",
+        );
+    }
+    findings
+}
+
+/// NATs and load balancers of the large providers forget idle connections after 350 s and less.
+const NAT_SECONDS: u64 = 350;
+
+fn keepalive(facts: &Facts) -> Vec<Finding> {
+    let Some(seconds) = facts
+        .number("keepalive_time")
+        .filter(|seconds| *seconds >= NAT_SECONDS)
+    else {
+        return Vec::new();
+    };
+    let away = |ip: IpAddr| match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local()),
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local()),
+    };
+    let number = facts
+        .in_state(State::Established)
+        .filter(|socket| away(socket.remote.ip()))
+        .count();
+    if number == 0 {
+        return Vec::new();
+    }
+    vec![Finding {
+        severity: Severity::Note,
+        name: "keepalive",
+        title: "keepalive comes too late for NATs".into(),
+        evidence: vec![
+            format!("keepalive_time = {seconds} s"),
+            format!("{} to other hosts", count(number, "established connection")),
+        ],
+        meaning: "Common NATs and load balancers forget an idle connection after 4 to 6 minutes; the other side then hears nothing any \
+                  more, and this side does not know."
+            .into(),
+        mend: "If there is one on the way: oxtcp profile apply behind-nat. It counts for programs that set SO_KEEPALIVE and no TCP_KEEPIDLE."
+            .into(),
+    }]
+}
+
+fn versions(facts: &Facts) -> Vec<Finding> {
+    let (missing, unknown) = facts.strange_settings();
+    if missing.is_empty() && unknown.is_empty() {
+        return Vec::new();
+    }
+    let mut evidence = Vec::new();
+    if !missing.is_empty() {
+        evidence.push(format!(
+            "this command knows {}, the module does not",
+            missing.join(", ")
+        ));
+    }
+    if !unknown.is_empty() {
+        evidence.push(format!(
+            "the module has {}, which this command does not know",
+            unknown.join(", ")
+        ));
+    }
+    vec![Finding {
+        severity: Severity::Note,
+        name: "versions",
+        title: "the command and the loaded module are of different versions".into(),
+        evidence,
+        meaning: "What both have works.".into(),
+        mend: "Install both of one build (make install), and load the module again.".into(),
+    }]
+}
+
+fn library(facts: &Facts) -> Vec<Finding> {
+    let Err(why) = &facts.library else {
+        return Vec::new();
+    };
+    vec![Finding {
+        severity: Severity::Note,
+        name: "library",
+        title: "`oxtcp run` does not work".into(),
+        evidence: why.lines().map(Into::into).collect(),
+        meaning: "Programs cannot be moved to oxtcp; those that open its sockets themselves are not affected.".into(),
+        mend: "make install, or name the library: OXTCP_PRELOAD=/path/to/liboxtcp_preload.so".into(),
+    }]
+}
+
+/// So many lines of evidence are enough.
+const LINES: usize = 5;
+
+fn some(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(LINES);
+    let mut lines: Vec<String> = lines.take(LINES).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+fn ends(socket: &Socket) -> String {
+    format!("{} with {}", socket.local, socket.remote)
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
+fn of_which(number: usize) -> String {
+    if number == 1 {
+        "there is a connection of which".into()
+    } else {
+        format!("there are {number} connections of which")
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the checks look at: gathered once, so that they all see the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+
+use crate::failure::Result;
+use crate::host::Host;
+use crate::settings::table::{normal, SETTINGS};
+use crate::sockets::info::Info;
+use crate::sockets::process::Owners;
+use crate::sockets::procnet::ProcNet;
+use crate::sockets::{Socket, Source, State};
+
+/// A look at a network namespace.
+pub struct Facts {
+    /// The settings that the module has, by name.
+    pub settings: BTreeMap<String, String>,
+    /// All sockets.
+    pub sockets: Vec<Socket>,
+    /// Whose they are.
+    pub owners: Owners,
+    /// TCP_INFO of those that may be seen, by inode; not of more than [`MOST_INFOS`].
+    pub infos: HashMap<u64, Info>,
+    /// `net.ipv4.ip_local_port_range`.
+    pub port_range: Option<(u16, u16)>,
+    /// Entries of conntrack, and the most that it takes.
+    pub conntrack: Option<(u64, u64)>,
+    /// The library of `oxtcp run`, or why it is not to be found.
+    pub library: std::result::Result<String, String>,
+}
+
+/// A descriptor is copied for each: enough to see what is wrong, and not more.
+const MOST_INFOS: usize = 2000;
+
+impl Facts {
+    /// Looks.
+    pub fn gather(host: &Host) -> Result<Self> {
+        let sockets = ProcNet::new(host, true, true).all()?;
+        let owners = Owners::find(host);
+        // Those first of which something is to be known.
+        let mut wanted: Vec<&Socket> = sockets.iter().filter(|socket| socket.inode != 0).collect();
+        wanted.sort_by_key(|socket| match socket.state {
+            State::Listen => 0,
+            State::CloseWait => 1,
+            _ => 2,
+        });
+        let infos = wanted
+            .iter()
+            .take(MOST_INFOS)
+            .filter_map(|socket| {
+                Some((
+                    socket.inode,
+                    Info::of(owners.of(socket.inode), socket.inode)?,
+                ))
+            })
+            .collect();
+        let range = host
+            .sysctl_value("net.ipv4.ip_local_port_range")
+            .ok()
+            .flatten();
+        Ok(Self {
+            settings: settings(host),
+            infos,
+            port_range: range.and_then(|range| {
+                let (first, last) = range.split_once(char::is_whitespace)?;
+                Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+            }),
+            conntrack: host
+                .number("proc/sys/net/netfilter/nf_conntrack_count")
+                .zip(host.number("proc/sys/net/netfilter/nf_conntrack_max")),
+            library: crate::run::find_library(),
+            sockets,
+            owners,
+        })
+    }
+
+    /// A setting's numbers; empty where the module has none of this name.
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        let text = self.settings.get(name).map_or("", String::as_str);
+        text.split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    }
+
+    /// A setting's number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.numbers(name).first().copied()
+    }
+
+    /// The sockets in a state.
+    pub fn in_state(&self, state: State) -> impl Iterator<Item = &Socket> {
+        self.sockets
+            .iter()
+            .filter(move |socket| socket.state == state)
+    }
+
+    /// The listener's backlog, where it may be seen.
+    pub fn backlog(&self, listener: &Socket) -> Option<u64> {
+        self.infos
+            .get(&listener.inode)
+            .map(|info| info.sacked.into())
+    }
+
+    /// `name (pid)` of a socket's processes, or what can be said instead.
+    pub fn who(&self, socket: &Socket) -> String {
+        match self.owners.names(socket.inode) {
+            names if !names.is_empty() => names,
+            _ if socket.inode == 0 => "no program".into(),
+            _ => format!(
+                "a process of user {} that may not be seen (run this as root)",
+                socket.uid
+            ),
+        }
+    }
+
+    /// Settings that this command knows and the module lacks, and the reverse.
+    pub fn strange_settings(&self) -> (Vec<&str>, Vec<&str>) {
+        let known = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
+        (
+            SETTINGS
+                .iter()
+                .map(|setting| setting.name)
+                .filter(|name| !self.settings.contains_key(*name))
+                .collect(),
+            self.settings
+                .keys()
+                .map(String::as_str)
+                .filter(|name| !known(name))
+                .collect(),
+        )
+    }
+}
+
+fn settings(host: &Host) -> BTreeMap<String, String> {
+    let Ok(files) = fs::read_dir(host.sysctl("net.oxtcp")) else {
+        return BTreeMap::new();
+    };
+    files
+        .flatten()
+        .filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            Some((name, normal(&fs::read_to_string(file.path()).ok()?)))
+        })
+        .collect()
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Each check sees what it is for, and nothing on a system that is well.
+
+use super::*;
+use crate::sockets::info::Info;
+use crate::sockets::process::Owners;
+
+/// The defaults, and no socket.
+fn well() -> Facts {
+    let settings = crate::settings::table::SETTINGS.iter();
+    Facts {
+        settings: settings
+            .map(|setting| (setting.name.to_string(), setting.default()))
+            .collect(),
+        sockets: Vec::new(),
+        owners: Owners::default(),
+        infos: HashMap::new(),
+        port_range: Some((32768, 60999)),
+        conntrack: Some((10, 65536)),
+        library: Ok("/usr/lib/oxtcp/liboxtcp_preload.so".into()),
+    }
+}
+
+fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
+    Socket {
+        state,
+        local: local.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        recv_queue: 0,
+        send_queue: 0,
+        timer: Timer::Off,
+        timer_ms: 0,
+        retransmits: 0,
+        uid: 0,
+        inode,
+        figures: None,
+    }
+}
+
+fn found(facts: &Facts) -> Vec<(Severity, &'static str)> {
+    let findings = CHECKS.iter().flat_map(|check| check(facts));
+    findings
+        .map(|finding| (finding.severity, finding.name))
+        .collect()
+}
+
+fn listener(backlog: u32, waiting: u32) -> (Socket, Info) {
+    let mut listener = socket(State::Listen, "0.0.0.0:80", "0.0.0.0:0", 1);
+    listener.recv_queue = waiting;
+    let info = Info {
+        unacked: waiting,
+        sacked: backlog,
+        ..Info::default()
+    };
+    (listener, info)
+}
+
+#[test]
+fn nothing_on_a_system_that_is_well() {
+    let mut facts = well();
+    assert_eq!(found(&facts), []);
+    let (listener, info) = listener(128, 3);
+    facts.sockets.push(listener);
+    facts.infos.insert(1, info);
+    facts.sockets.push(socket(
+        State::Established,
+        "127.0.0.1:80",
+        "127.0.0.1:40000",
+        2,
+    ));
+    for number in 0..10 {
+        facts.sockets.push(socket(
+            State::SynRecv,
+            "127.0.0.1:80",
+            &format!("127.0.0.1:{}", 41000 + number),
+            0,
+        ));
+        facts.sockets.push(socket(
+            State::TimeWait,
+            "127.0.0.1:80",
+            &format!("127.0.0.1:{}", 42000 + number),
+            0,
+        ));
+    }
+    assert_eq!(found(&facts), []);
+}
+
+#[test]
+fn close_wait_of_a_minute() {
+    let mut facts = well();
+    for (inode, age) in [(5, 61_000), (6, 59_000)] {
+        facts.sockets.push(socket(
+            State::CloseWait,
+            "127.0.0.1:80",
+            &format!("127.0.0.1:{}", 40000 + inode),
+            inode,
+        ));
+        let info = Info {
+            last_ack_recv_ms: age,
+            ..Info::default()
+        };
+        facts.infos.insert(inode, info);
+    }
+    assert_eq!(found(&facts), [(Severity::Warning, "close-wait")]);
+    let finding = &close_wait(&facts)[0];
+    assert!(
+        finding.title.contains("1 connection that"),
+        "{}",
+        finding.title
+    );
+    assert!(
+        finding.evidence[0].contains("at least 61 s"),
+        "{:?}",
+        finding.evidence
+    );
+    facts.infos.clear();
+    assert_eq!(found(&facts), [(Severity::Note, "close-wait")]);
+}
+
+#[test]
+fn half_open_connections_are_a_flood_by_their_bound() {
+    for (backlog, number, expected) in [
+        (Some(16), 16, Some(Severity::Problem)),
+        (Some(30), 16, Some(Severity::Warning)),
+        (Some(128), 16, None),
+        (Some(128), 64, Some(Severity::Warning)),
+        (Some(100_000), 999, None),
+        (Some(100_000), 1000, Some(Severity::Warning)),
+        (None, 1000, Some(Severity::Warning)),
+        (Some(5), 15, None),
+    ] {
+        let mut facts = well();
+        let (listener, info) = listener(backlog.unwrap_or(0), 0);
+        facts.sockets.push(listener);
+        if backlog.is_some() {
+            facts.infos.insert(1, info);
+        }
+        for n in 0..number {
+            facts.sockets.push(socket(
+                State::SynRecv,
+                "192.0.2.1:80",
+                &format!("198.51.{}.{}:1000", n / 250, n % 250),
+                0,
+            ));
+        }
+        let severities: Vec<Severity> = half_open(&facts)
+            .iter()
+            .map(|finding| finding.severity)
+            .collect();
+        assert_eq!(
+            severities,
+            expected.into_iter().collect::<Vec<_>>(),
+            "{backlog:?} {number}"
+        );
+    }
+}
+
+#[test]
+fn accept_queues_by_their_backlog() {
+    for (backlog, waiting, expected) in [
+        (5, 6, Some(Severity::Problem)),
+        (5, 4, Some(Severity::Warning)),
+        (5, 3, None),
+        (0, 0, None),
+        (0, 1, Some(Severity::Problem)),
+        (4096, 4096, Some(Severity::Warning)),
+    ] {
+        let mut facts = well();
+        let (listener, info) = listener(backlog, waiting);
+        facts.sockets.push(listener);
+        facts.infos.insert(1, info);
+        let findings = accept_queue(&facts);
+        assert_eq!(
+            findings.first().map(|finding| finding.severity),
+            expected,
+            "{backlog} {waiting}"
+        );
+        if backlog == 4096 {
+            assert!(
+                findings[0].mend.contains("somaxconn=16384"),
+                "{}",
+                findings[0].mend
+            );
+        }
+    }
+}
+
+#[test]
+fn lists_that_are_full() {
+    let mut facts = well();
+    facts.settings.insert("max_tw_buckets".into(), "10".into());
+    facts.settings.insert("max_orphans".into(), "10".into());
+    for n in 0..8 {
+        facts.sockets.push(socket(
+            State::TimeWait,
+            "127.0.0.1:80",
+            &format!("127.0.0.1:{}", 100 + n),
+            0,
+        ));
+        facts.sockets.push(socket(
+            State::LastAck,
+            "127.0.0.1:80",
+            &format!("127.0.0.1:{}", 200 + n),
+            0,
+        ));
+    }
+    assert_eq!(
+        found(&facts),
+        [
+            (Severity::Note, "time-wait"),
+            (Severity::Warning, "orphans")
+        ]
+    );
+    facts.conntrack = Some((65000, 65536));
+    facts.port_range = Some((40000, 40009));
+    for n in 0..9 {
+        facts.sockets.push(socket(
+            State::Established,
+            &format!("127.0.0.1:{}", 40000 + n),
+            "127.0.0.1:80",
+            9 + n,
+        ));
+    }
+    assert_eq!(
+        found(&facts),
+        [
+            (Severity::Note, "time-wait"),
+            (Severity::Warning, "orphans"),
+            (Severity::Warning, "ports"),
+            (Severity::Warning, "conntrack")
+        ]
+    );
+}
+
+#[test]
+fn peers_that_do_not_answer() {
+    let mut facts = well();
+    let mut silent = socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3);
+    (silent.timer, silent.retransmits) = (Timer::On, 3);
+    let mut shut = silent.clone();
+    shut.timer = Timer::Persist;
+    facts.sockets.extend([silent, shut]);
+    assert_eq!(
+        found(&facts),
+        [
+            (Severity::Warning, "retransmitting"),
+            (Severity::Warning, "zero-window")
+        ]
+    );
+}
+
+#[test]
+fn buffers_that_bound_the_speed() {
+    let mut facts = well();
+    facts
+        .sockets
+        .push(socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3));
+    let info = Info {
+        busy_us: 10_000_000,
+        sndbuf_limited_us: 5_000_000,
+        rwnd_limited_us: 1_000_000,
+        ..Info::default()
+    };
+    facts.infos.insert(3, info);
+    assert_eq!(found(&facts), [(Severity::Note, "send-buffer")]);
+}
+
+#[test]
+fn settings_that_do_harm() {
+    for (name, value, severity) in [
+        ("rmem", "4096 131072 65536", Severity::Warning),
+        ("rto_min_us", "200000000", Severity::Warning),
+        ("rto_min_us", "5000", Severity::Note),
+        ("sack", "0", Severity::Note),
+        ("timestamps", "0", Severity::Note),
+        ("abort_on_overflow", "1", Severity::Note),
+        ("challenge_ack_limit", "1000", Severity::Note),
+        ("retries2", "7", Severity::Note),
+    ] {
+        let mut facts = well();
+        facts.settings.insert(name.into(), value.into());
+        assert_eq!(found(&facts), [(severity, "settings")], "{name}");
+    }
+}
+
+#[test]
+fn keepalive_counts_for_connections_to_others() {
+    let mut facts = well();
+    facts
+        .sockets
+        .push(socket(State::Established, "192.0.2.1:80", "192.0.2.2:1", 3));
+    assert_eq!(found(&facts), [(Severity::Note, "keepalive")]);
+    facts.settings.insert("keepalive_time".into(), "120".into());
+    assert_eq!(found(&facts), []);
+}
+
+#[test]
+fn other_versions_and_no_library() {
+    let mut facts = well();
+    facts.settings.remove("sack");
+    facts.settings.insert("new_thing".into(), "1".into());
+    facts.library = Err("cannot find it".into());
+    assert_eq!(
+        found(&facts),
+        [(Severity::Note, "versions"), (Severity::Note, "library")]
+    );
+    let evidence = versions(&facts).remove(0).evidence;
+    assert!(
+        evidence[0].contains("sack") && evidence[1].contains("new_thing"),
+        "{evidence:?}"
+    );
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `TCP_INFO` of a socket that another process has: the descriptor is copied for the moment (`pidfd_getfd(2)`), which
+//! needs the right to trace that process.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::process::{pidfd_getfd, pidfd_open, Pid, PidfdFlags, PidfdGetfdFlags};
+
+use super::process::Owner;
+
+/// What is used of the kernel's `struct tcp_info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Info {
+    pub options: u8,
+    pub snd_wscale: u8,
+    pub rcv_wscale: u8,
+    pub rto_us: u32,
+    pub snd_mss: u32,
+    pub rcv_mss: u32,
+    /// Of a listener the connections that wait.
+    pub unacked: u32,
+    /// Of a listener the most that may.
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub last_data_sent_ms: u32,
+    pub last_data_recv_ms: u32,
+    pub last_ack_recv_ms: u32,
+    pub pmtu: u32,
+    pub rtt_us: u32,
+    pub rttvar_us: u32,
+    pub snd_ssthresh: u32,
+    pub snd_cwnd: u32,
+    pub total_retrans: u32,
+    pub min_rtt_us: u32,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub segs_out: u32,
+    pub segs_in: u32,
+    pub busy_us: u64,
+    pub rwnd_limited_us: u64,
+    pub sndbuf_limited_us: u64,
+    pub bytes_sent: u64,
+    pub bytes_retrans: u64,
+    pub snd_wnd: u32,
+}
+
+/// Bits of [`Info::options`] and what `ss` calls them.
+const OPTIONS: [(u8, &str); 3] = [(1, "ts"), (2, "sack"), (8, "ecn")];
+const WSCALE: u8 = 4;
+const ECN_SEEN: u8 = 16;
+
+impl Info {
+    /// Of a socket of one of these owners; `None` where that may not be seen, or the process has closed it.
+    pub fn of(owners: &[Owner], inode: u64) -> Option<Self> {
+        owners.iter().find_map(|owner| {
+            let socket = borrow(owner)?;
+            // The descriptor may be another one's by now.
+            let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
+            if link.to_str()? != format!("socket:[{inode}]") {
+                return None;
+            }
+            read(socket.as_raw_fd())
+        })
+    }
+
+    /// The options in use, as `ss -i` writes them.
+    pub fn options(&self) -> String {
+        let mut words: Vec<String> = OPTIONS
+            .iter()
+            .filter(|(bit, _)| self.options & bit != 0)
+            .map(|(_, name)| (*name).to_string())
+            .collect();
+        if self.options & ECN_SEEN != 0 {
+            words.push("ecnseen".into());
+        }
+        if self.options & WSCALE != 0 {
+            words.push(format!("wscale:{},{}", self.snd_wscale, self.rcv_wscale));
+        }
+        words.join(" ")
+    }
+
+    /// From the bytes of a `struct tcp_info` (`include/uapi/linux/tcp.h`); what is missing at its end is 0.
+    fn parse(bytes: &[u8]) -> Self {
+        let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+        let u32_at = |at: usize| {
+            let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
+            four.map_or(0, u32::from_ne_bytes)
+        };
+        let u64_at = |at: usize| {
+            let eight = bytes
+                .get(at..at + 8)
+                .and_then(|eight| eight.try_into().ok());
+            eight.map_or(0, u64::from_ne_bytes)
+        };
+        Self {
+            options: byte(5),
+            snd_wscale: byte(6) & 0xf,
+            rcv_wscale: byte(6) >> 4,
+            rto_us: u32_at(8),
+            snd_mss: u32_at(16),
+            rcv_mss: u32_at(20),
+            unacked: u32_at(24),
+            sacked: u32_at(28),
+            lost: u32_at(32),
+            retrans: u32_at(36),
+            last_data_sent_ms: u32_at(44),
+            last_data_recv_ms: u32_at(52),
+            last_ack_recv_ms: u32_at(56),
+            pmtu: u32_at(60),
+            rtt_us: u32_at(68),
+            rttvar_us: u32_at(72),
+            snd_ssthresh: u32_at(76),
+            snd_cwnd: u32_at(80),
+            total_retrans: u32_at(100),
+            bytes_acked: u64_at(120),
+            bytes_received: u64_at(128),
+            segs_out: u32_at(136),
+            segs_in: u32_at(140),
+            min_rtt_us: u32_at(148),
+            busy_us: u64_at(168),
+            rwnd_limited_us: u64_at(176),
+            sndbuf_limited_us: u64_at(184),
+            bytes_sent: u64_at(200),
+            bytes_retrans: u64_at(208),
+            snd_wnd: u32_at(228),
+        }
+    }
+}
+
+/// A copy of the owner's descriptor.
+fn borrow(owner: &Owner) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(owner.pid).ok()?)?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    pidfd_getfd(
+        process,
+        RawFd::try_from(owner.fd).ok()?,
+        PidfdGetfdFlags::empty(),
+    )
+    .ok()
+}
+
+fn read(socket: RawFd) -> Option<Info> {
+    let mut bytes = [0u8; 256];
+    let mut len = bytes.len() as libc::socklen_t;
+    // SAFETY: the descriptor is open; the kernel writes at most `len` bytes to `bytes`, which has as many, and how many
+    // they were to `len`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    (result == 0).then(|| Info::parse(bytes.get(..len as usize).unwrap_or(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn short_ones_end_in_zeroes() {
+        assert_eq!(Info::parse(&[]), Info::default());
+        let mut bytes = [0u8; 232];
+        bytes[5] = 1 | 2 | 4;
+        bytes[6] = 0x97;
+        bytes[228..].copy_from_slice(&65535u32.to_ne_bytes());
+        let info = Info::parse(&bytes);
+        assert_eq!(info.options(), "ts sack wscale:7,9");
+        assert_eq!(info.snd_wnd, 65535);
+        assert_eq!(Info::parse(&bytes[..231]).snd_wnd, 0);
+    }
+
+    /// Our own sockets, of the built-in TCP, found as another process's are.
+    #[test]
+    fn of_a_socket_of_this_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"hello").unwrap();
+        let inode = |fd: RawFd| {
+            let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+            let link = link.to_str().unwrap();
+            link.strip_prefix("socket:[")
+                .unwrap()
+                .strip_suffix(']')
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        };
+        let owner = |fd: RawFd| {
+            [Owner {
+                pid: std::process::id(),
+                name: String::new(),
+                fd: fd as u32,
+            }]
+        };
+        let fd = client.as_raw_fd();
+        let info = Info::of(&owner(fd), inode(fd)).unwrap();
+        assert!(info.snd_mss >= 536 && info.bytes_sent == 5, "{info:?}");
+        assert_eq!(Info::of(&owner(fd), inode(fd) + 1), None, "another socket");
+        let waiting = Info::of(&owner(listener.as_raw_fd()), inode(listener.as_raw_fd())).unwrap();
+        assert_eq!(waiting.unacked, 1);
+    }
+}
