@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The `oxtcp` command: run unchanged programs over oxtcp, set it up, look at it, draw connections as ladder diagrams.
 
+mod counters;
 mod doctor;
 mod failure;
 mod host;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         Command::Set(arguments) => output::exit(settings::set(&arguments)),
         Command::Profile(arguments) => output::exit(profile::profile(&arguments)),
         Command::Ss(arguments) => output::exit(ss::ss(&arguments)),
+        Command::Counters(arguments) => output::exit(counters::counters(&arguments)),
+        Command::Export(arguments) => output::exit(counters::export::export(&arguments)),
         Command::Doctor(arguments) => match doctor::doctor(&arguments) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(UNWELL),
@@ -67,6 +70,8 @@ enum Command {
     Profile(profile::Arguments),
     #[command(visible_alias = "stat")]
     Ss(ss::Arguments),
+    Counters(counters::Arguments),
+    Export(counters::export::Arguments),
     Doctor(doctor::Arguments),
     Ladder(ladder::Arguments),
     Completions(manual::Completions),

@@ -90,6 +90,16 @@ oxtcp ss \-p state close\-wait process nginx
 oxtcp stat \-\-summary \-\-netns blue",
     ),
     (
+        "counters",
+        r"oxtcp counters
+oxtcp counters \-\-watch 5 \-\-brief
+oxtcp counters \-\-diff \-\-netns blue",
+    ),
+    (
+        "export",
+        r"oxtcp export \-\-output /var/lib/prometheus/node\-exporter/oxtcp.prom",
+    ),
+    (
         "doctor",
         r"sudo oxtcp doctor
 sudo oxtcp doctor \-\-json | jq '.findings[].title'",

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the counters mean, and what to do about them. The names are Linux's (`TcpExt` of `/proc/net/netstat`) where it has one.
+
+/// A counter in words.
+pub struct Explained {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub meaning: &'static str,
+    /// What to do when it rises.
+    pub advice: &'static str,
+}
+
+/// What is to be said of a counter.
+pub fn find(name: &str) -> Option<&'static Explained> {
+    EXPLAINED.iter().find(|explained| explained.name == name)
+}
+
+const fn of(name: &'static str, meaning: &'static str, advice: &'static str) -> Explained {
+    Explained {
+        name,
+        meaning,
+        advice,
+    }
+}
+
+const EXPLAINED: &[Explained] = &[
+    of(
+        "SyncookiesSent",
+        "SYN-ACKs with a cookie: the listener remembered nothing of the SYN.",
+        "Rising means a flood, or a backlog that is too small for the clients: oxtcp ss --summary, oxtcp doctor.",
+    ),
+    of(
+        "SyncookiesRecv",
+        "Last ACKs of handshakes with a good cookie: real clients that came in during a flood.",
+        "Nothing: cookies do what they are for. Where it rises as fast as SyncookiesSent there is no flood: a larger backlog spares the cookies.",
+    ),
+    of(
+        "SyncookiesFailed",
+        "ACKs to a listener that sends cookies, with none that is good: forged, too old, used already, of another connection.",
+        "A few are late ACKs. Many are a flood of ACKs: they cost little, and the firewall can drop their senders.",
+    ),
+    of(
+        "ListenOverflows",
+        "SYNs and last ACKs of handshakes that the accept queue had no room for.",
+        "The program does not accept as fast as clients come: oxtcp ss --summary shows which; more workers, a larger backlog and somaxconn.",
+    ),
+    of(
+        "ListenDrops",
+        "SYNs and last ACKs of handshakes that were dropped, for whatever cause.",
+        "ListenOverflows, TCPReqQFullDrop and SynShareExceeded tell the causes.",
+    ),
+    of(
+        "TCPReqQFullDoCookies",
+        "SYNs that were answered with a cookie, as the SYN queue was full or syncookies is 2.",
+        "As SyncookiesSent.",
+    ),
+    of(
+        "TCPReqQFullDrop",
+        "SYNs that were dropped, as the SYN queue was full.",
+        "Real clients are among them: oxtcp set syncookies=1, or oxtcp profile apply under-attack.",
+    ),
+    of(
+        "SynShareExceeded",
+        "SYNs of a host or network that had its share of the SYN queue already.",
+        "One sender floods, or many clients are behind one address: the firewall can drop the one, syn_host_share and syn_net_share allow the other more.",
+    ),
+    of(
+        "SynCacheEvicted",
+        "Half-open connections that gave way to a newer SYN, as the SYN queue was full.",
+        "Clients far away may not get in: a larger backlog and max_syn_backlog.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The module's own list, where it has one.
+    #[test]
+    fn every_counter_of_the_module_is_explained() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rust/oxtcp/counters.rs");
+        let Ok(source) = std::fs::read_to_string(path) else {
+            return;
+        };
+        let list = source
+            .split_once("\ncounters! {\n")
+            .and_then(|(_, rest)| rest.split_once("\n}\n"))
+            .expect("`counters! { ... }`")
+            .0;
+        let names = list
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with("///"));
+        for name in names.filter_map(|line| line.strip_suffix(',')) {
+            assert!(find(name).is_some(), "{name} is to be explained here");
+        }
+    }
+
+    #[test]
+    fn each_once_and_in_whole_sentences() {
+        for (number, one) in EXPLAINED.iter().enumerate() {
+            assert!(
+                one.meaning.ends_with('.') && one.advice.ends_with('.'),
+                "{}",
+                one.name
+            );
+            assert!(EXPLAINED
+                .iter()
+                .skip(number + 1)
+                .all(|other| other.name != one.name));
+        }
+    }
+}
