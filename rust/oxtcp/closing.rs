@@ -2,6 +2,7 @@
 
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
+use oxtcp_engine::connection::Urgent;
 use oxtcp_engine::FlightMemory;
 
 use crate::namespace::Namespace;
@@ -146,9 +147,8 @@ fn release(sk: &mut Sk<'_>) {
         drop(sk.state().port.take());
         sk.forget_local_port();
     }
-    let shared = sock.shared();
-    shared.tx.set_bytes(0);
-    shared.figures.clear();
+    sock.shared().tx.set_bytes(0);
+    sock.notes().figures.clear();
     if sock.state() != SkState::CLOSE {
         sk.set_state(SkState::CLOSE);
     }
@@ -203,6 +203,7 @@ pub(crate) fn disconnect(sk: &mut Owner<'_>) {
     }
     sk.purge();
     connection::set_rx_bytes(sk, 0);
+    sk.sock().notes().urgent.set(Urgent::NONE);
     sk.clear_remote();
     route::reset_route(sk);
     if !sk.is_address_bound() {

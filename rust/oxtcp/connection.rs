@@ -10,7 +10,9 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
-use oxtcp_engine::connection::{Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Useless};
+use oxtcp_engine::connection::{
+    Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Urgent, UrgentPlace, Useless,
+};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, SeqRange, State};
@@ -27,7 +29,7 @@ use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
 use crate::sys::table;
 use crate::sys::time::Jiffies;
-use crate::{closing, icmp, output};
+use crate::{closing, icmp, output, urgent};
 
 /// A segment of the connection has arrived; its payload begins `header_len` bytes into `skb`.
 pub(crate) fn segment(
@@ -55,6 +57,13 @@ pub(crate) fn segment(
         return;
     };
     let before = connection.rcv_nxt();
+    let mut urgent = urgent::urgent(sk);
+    let known = urgent;
+    let inline = urgent::is_inline(sk);
+    let state = sk.state();
+    let Role::Connection(connection) = &mut state.role else {
+        return;
+    };
     let payload = connection.on_segment(
         cx,
         segment,
@@ -65,11 +74,22 @@ pub(crate) fn segment(
             most,
             unread,
             lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
+            urgent: Some(UrgentPlace {
+                urgent: &mut urgent,
+                inline,
+            }),
         },
         &mut state.flight,
     );
     let rcv_nxt = connection.rcv_nxt();
     let start = segment.payload().start;
+    let came = urgent.offset_in(segment).and_then(|offset| {
+        let offset = header_len.saturating_add(offset);
+        match &packet {
+            Ok(skb) => skb.byte(offset),
+            Err(skb) => skb.byte(offset),
+        }
+    });
     match (payload, packet) {
         (Payload::InOrder { skip, len }, Ok(mut skb)) => {
             skb.set_unread(Unread {
@@ -96,12 +116,33 @@ pub(crate) fn segment(
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
     }
+    if urgent != known || came.is_some() {
+        note_urgent(sk, urgent, came);
+    }
     match payload {
         Payload::None => {}
         Payload::InOrder { .. } => update_receive_memory(sk, false),
         Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
     }
     settle(sk, cx);
+}
+
+/// The peer has told of an urgent byte, or it came.
+fn note_urgent(sk: &mut Sk<'_>, mut urgent: Urgent, came: Option<u8>) {
+    if let Some(byte) = came {
+        urgent.set(byte);
+    }
+    let displaced = urgent.take_displaced();
+    sk.sock().notes().urgent.set(urgent);
+    if displaced {
+        urgent::pass(sk, 1);
+        sk.consume(1);
+        let left = rx_bytes(sk).saturating_sub(1);
+        set_rx_bytes(sk, left);
+    }
+    if came.is_some() {
+        sk.wake_readers();
+    }
 }
 
 /// Charges a segment's packet to the socket; gives it back when its payload cannot be kept. What is done to make room for it,
@@ -342,6 +383,9 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     if events.contains(Event::Readable) {
         sk.wake_readers();
     }
+    if events.contains(Event::Urgent) {
+        sk.signal_urgent();
+    }
     if events.contains(Event::PeerClosed) {
         sk.add_shutdown(bindings::RCV_SHUTDOWN as u8);
         sk.set_done(true);
@@ -532,15 +576,15 @@ fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Copies for those who look without the lock.
 fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let shared = sk.sock().shared();
+    let sock = sk.sock();
     let Role::Connection(connection) = &sk.state().role else {
         return;
     };
     let unacked = connection
         .first_unacked_byte()
         .distance_to(connection.write_seq());
-    shared.tx.set_bytes(unacked);
-    shared.figures.store(cx, connection);
+    sock.shared().tx.set_bytes(unacked);
+    sock.notes().figures.store(cx, connection);
     publish_unsent(sk);
 }
 

@@ -6,7 +6,7 @@
 
 use kernel::sync::rcu;
 
-use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::{Atomic, Relaxed};
 
 use oxtcp_engine::{Context, SeqNum};
 
@@ -52,7 +52,7 @@ pub(crate) fn look(
     };
     let why = match error {
         Error::TooBig(mtu) => {
-            sock.note().store(TooBig { seq, mtu }.packed(), Relaxed);
+            sock.notes().too_big.put(&TooBig { seq, mtu });
             sock.timer_expired();
             return;
         }
@@ -81,7 +81,7 @@ fn is_genuine(sk: &mut Sk<'_>, seq: SeqNum) -> bool {
         .is_some_and(|connection| connection.icmp_sequence_in_flight(seq))
 }
 
-/// An ICMP "too big", as it waits for the socket in its [`note`](crate::protocol::Socket::note): with no owner of that in the way.
+/// An ICMP "too big", as it waits for the socket: with no owner of that in the way.
 struct TooBig {
     /// Of the segment that it quotes.
     seq: SeqNum,
@@ -105,10 +105,27 @@ impl TooBig {
     }
 }
 
+/// Where a [`TooBig`] waits.
+pub(crate) struct TooBigNote(Atomic<i64>);
+
+impl TooBigNote {
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    fn put(&self, note: &TooBig) {
+        self.0.store(note.packed(), Relaxed);
+    }
+
+    fn take(&self) -> Option<TooBig> {
+        TooBig::unpacked(self.0.xchg(0, Relaxed))
+    }
+}
+
 /// Looks after an ICMP "too big" that has come for the connection; the caller settles. Softirq, or the process that lets go
 /// of the socket.
 pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let Some(TooBig { seq, mtu }) = TooBig::unpacked(sk.sock().note().xchg(0, Relaxed)) else {
+    let Some(TooBig { seq, mtu }) = sk.sock().notes().too_big.take() else {
         return;
     };
     if !is_genuine(sk, seq) {

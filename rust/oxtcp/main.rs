@@ -53,6 +53,7 @@ mod sysctls;
 #[allow(unsafe_code)]
 #[path = "../sys/mod.rs"]
 mod sys;
+mod urgent;
 
 use protocol::Tcp;
 use sys::proto::FamilyNumber;

@@ -64,9 +64,9 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
             | bindings::SO_SNDTIMEO_OLD
             | bindings::SO_SNDTIMEO_NEW
             | bindings::SO_RCVLOWAT
-            // Without effect on the kernel's TCP too: a stream has no broadcasts, and urgent data are in line.
-            | bindings::SO_BROADCAST
             | bindings::SO_OOBINLINE
+            // Without effect on the kernel's TCP too: a stream has no broadcasts.
+            | bindings::SO_BROADCAST
             | bindings::SO_DONTROUTE
             | bindings::SO_MARK
             | bindings::SO_BINDTODEVICE

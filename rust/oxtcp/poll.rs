@@ -7,10 +7,11 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 use crate::listener;
 use crate::protocol::{Shared, Socket};
 use crate::sys::bindings;
-use crate::sys::sock::SkState;
+use crate::sys::sock::{Flag, SkState};
 
 /// `EPOLL*` bits, as plain numbers (bindgen has them with casts).
 const IN: u32 = 0x0001 | 0x0040;
+const PRI: u32 = 0x0002;
 const OUT: u32 = 0x0004 | 0x0100;
 const ERR: u32 = 0x0008;
 const HUP: u32 = 0x0010;
@@ -109,7 +110,14 @@ pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
         // A buffer that is nearly full gets no fuller: what there is must do (tcp_rmem_pressure()).
         let rcvbuf = sk.rcvbuf();
         let pressed = readable > 0 && sk.rmem() > rcvbuf.saturating_sub(rcvbuf >> 3);
-        if pressed || readable >= sk.rcvlowat(false, i32::MAX as usize) {
+        let urgent = sk.notes().urgent.get();
+        // A reader at the mark passes a byte that is not for it.
+        let passed = usize::from(urgent.is_here() && !sk.flag(Flag::UrgInline));
+        let target = sk.rcvlowat(false, i32::MAX as usize).saturating_add(passed);
+        if urgent.has_come() {
+            mask |= PRI;
+        }
+        if pressed || readable >= target {
             mask |= IN;
         }
         if shutdown & bindings::SEND_SHUTDOWN != 0 || sk.is_writeable() {

@@ -154,7 +154,7 @@ impl Row {
         } else {
             (shared.tx.bytes(), shared.rx_bytes.load(Relaxed))
         };
-        let (timer, mut figures) = shared.figures.load();
+        let (timer, mut figures) = sock.notes().figures.load();
         if state == SkState::LISTEN {
             figures.ssthresh = 0;
         }

@@ -12,6 +12,7 @@ use oxtcp_engine::{Connection, Flight, FlightMemory, Instant, SeqNum, SeqRange, 
 
 use crate::figures::Published;
 use crate::half_open::{HalfOpens, Mini};
+use crate::icmp::TooBigNote;
 use crate::listener::AcceptQueue;
 use crate::namespace::Namespace;
 use crate::poll::SendQueue;
@@ -24,6 +25,7 @@ use crate::sys::proto::{statics, PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Locked, Owned, Sock};
 use crate::sys::user::{FromProgram, Message, OptionAnswer, OptionValue, ToProgram};
+use crate::urgent::UrgentNote;
 use crate::{closing, connect, connection, input, listener, options, poll, receive, send};
 
 /// The protocol, as `sys` wants it named.
@@ -50,9 +52,17 @@ pub(crate) struct Shared {
     /// Bytes in the receive queue. Written under the socket lock, as what follows; read also without, by poll() and
     /// `/proc`.
     pub(crate) rx_bytes: Atomic<u32>,
-    /// Copies: what is not acknowledged and what was never sent,
+    /// Copies of what is not acknowledged and what was never sent.
     pub(crate) tx: SendQueue,
-    /// and the rest.
+}
+
+/// What else may be reached without the socket lock. Each field is atomic by itself.
+pub(crate) struct Notes {
+    /// An ICMP "too big" that waits for the lock. Written in softirqs.
+    pub(crate) too_big: TooBigNote,
+    /// The peer's urgent byte. Written under the socket lock, as what follows.
+    pub(crate) urgent: UrgentNote,
+    /// Copies of a connection's figures.
     pub(crate) figures: Published,
 }
 
@@ -230,6 +240,7 @@ impl Protocol for Tcp {
     const SK_PROTOCOL: u16 = 0x200 | 6;
 
     type Shared = Shared;
+    type Notes = Notes;
     type State = State;
     type Mini = Mini;
     type PerNet = Namespace;
@@ -240,8 +251,15 @@ impl Protocol for Tcp {
             half_open: HalfOpens::new(),
             rx_bytes: Atomic::new(0),
             tx: SendQueue::new(),
-            figures: Published::new(),
         })
+    }
+
+    fn new_notes() -> Notes {
+        Notes {
+            too_big: TooBigNote::new(),
+            urgent: UrgentNote::new(),
+            figures: Published::new(),
+        }
     }
 
     fn new_state() -> State {
@@ -334,6 +352,10 @@ impl Protocol for Tcp {
         flags: u32,
     ) -> Result<usize> {
         receive::receive(sk, to, len, flags)
+    }
+
+    fn splice_stops(sk: &mut Owner<'_>, nonblock: bool) -> Result<bool> {
+        receive::splice_stops(sk, nonblock)
     }
 
     fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {

@@ -14,6 +14,7 @@ use crate::sys::errno::enotconn;
 use crate::sys::sock::{Flag, SkState};
 use crate::sys::stamp::RxStamps;
 use crate::sys::user::{Message, ToProgram};
+use crate::urgent;
 
 /// Queue lengths that ioctl() tells (`linux/sockios.h`).
 const SIOCINQ: u32 = 0x541b;
@@ -25,7 +26,7 @@ const SIOCATMARK: u32 = 0x8905;
 ///
 /// # Errors
 ///
-/// ENOTCONN, EAGAIN (also for an empty error queue), EINTR and ERESTARTSYS, EFAULT, EINVAL for MSG_OOB (there are no urgent data), and
+/// ENOTCONN, EAGAIN (also for an empty error queue), EINTR and ERESTARTSYS, EFAULT, for MSG_OOB those of [`urgent::receive`], and
 /// the connection's own error.
 pub(crate) fn receive(
     sk: &mut Owner<'_>,
@@ -39,11 +40,11 @@ pub(crate) fn receive(
     if sk.sock().state() == SkState::LISTEN {
         return Err(enotconn());
     }
-    if flags & bindings::MSG_OOB != 0 {
-        return Err(EINVAL);
-    }
     let mut stamps = RxStamps::none();
-    let received = receive_all(sk, to, len, flags, &mut stamps)?;
+    let received = match flags & bindings::MSG_OOB {
+        0 => receive_all(sk, to, len, flags, &mut stamps)?,
+        _ => urgent::receive(sk, to, len, flags)?,
+    };
     sk.put_rx_stamps(to, stamps);
     if sk.state().tells_inq || to.wants_inq() {
         let inq = bytes_left(sk);
@@ -77,11 +78,38 @@ fn receive_all(
     let mut copied: usize = 0;
     let mut fault = Ok(());
     let mut taken: usize = 0;
-    while copied < len {
-        let skip = if peek { copied } else { 0 };
+    // An urgent byte that a look has passed.
+    let mut passed: usize = 0;
+    loop {
+        let skip = if peek {
+            copied.saturating_add(passed)
+        } else {
+            0
+        };
+        // A read ends where an urgent byte is, and the next one passes it by, unless a signal tells of it.
+        let ahead = urgent::ahead(sk, skip);
+        if ahead == Some(0) {
+            if copied > 0 {
+                break;
+            }
+            sk.check_signal(timeo)?;
+        }
         let available = (connection::rx_bytes(sk) as usize).saturating_sub(skip);
         if available > 0 {
-            let want = available.min(len.saturating_sub(copied));
+            let mut want = available.min(len.saturating_sub(copied));
+            match ahead {
+                Some(0) if want > 0 && !urgent::is_inline(sk) => {
+                    if peek {
+                        passed = 1;
+                    } else {
+                        take(sk, 1);
+                        taken = taken.saturating_add(1);
+                    }
+                    continue;
+                }
+                None | Some(0) => {}
+                Some(ahead) => want = want.min(ahead),
+            }
             let room = (!discard).then_some(&mut *to);
             let got = match sk.copy_queued(room, skip, want, stamps) {
                 Ok(got) => got,
@@ -98,6 +126,9 @@ fn receive_all(
                 taken = taken.saturating_add(got);
             }
             copied = copied.saturating_add(got);
+            if copied >= len {
+                break;
+            }
             continue;
         }
         if copied >= target {
@@ -154,6 +185,7 @@ fn is_over(sk: &Sk<'_>) -> bool {
 
 /// Takes `len` bytes off the receive queue.
 fn take(sk: &mut Owner<'_>, len: usize) {
+    urgent::pass(sk, len as u32);
     sk.consume(len);
     let left = connection::rx_bytes(sk).saturating_sub(len as u32);
     connection::set_rx_bytes(sk, left);
@@ -181,6 +213,39 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     connection::settle(sk, &cx);
 }
 
+/// Whether splice() gets nothing now: it does not pass an urgent byte by, inline or not (`tcp_splice_read()`).
+///
+/// # Errors
+///
+/// EAGAIN, EINTR and ERESTARTSYS, ENOTCONN, and the connection's own error.
+pub(crate) fn splice_stops(sk: &mut Owner<'_>, nonblock: bool) -> Result<bool> {
+    if urgent::ahead(sk, 0) != Some(0) {
+        return Ok(false);
+    }
+    let mut timeo = sk.sock().rcvtimeo(nonblock);
+    if connection::rx_bytes(sk) == 0 && !is_over(sk) {
+        sk.wait(&mut timeo, false, |sk| {
+            connection::rx_bytes(sk) > 0 || is_over(sk)
+        })?;
+    }
+    if connection::rx_bytes(sk) == 0 {
+        return Ok(false);
+    }
+    if nothing_comes(sk, 0)?.is_none() && timeo == 0 {
+        return Err(EAGAIN);
+    }
+    Ok(true)
+}
+
+/// Bytes that can be read up to an urgent one (`tcp_inq()`).
+fn before_mark(sk: &mut Owner<'_>) -> u32 {
+    let all = connection::rx_bytes(sk);
+    match urgent::ahead(sk, 0) {
+        Some(ahead) if !urgent::is_inline(sk) && ahead < all as usize => ahead as u32,
+        _ => all,
+    }
+}
+
 /// ioctl(2): how much is in the queues.
 pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
     let state = sk.sock().state();
@@ -190,15 +255,14 @@ pub(crate) fn ioctl(sk: &mut Owner<'_>, command: u32) -> Result<i32> {
     let bytes = match command {
         SIOCINQ => match state {
             SkState::SYN_SENT | SkState::SYN_RECV => 0,
-            _ => connection::rx_bytes(sk),
+            _ => before_mark(sk),
         },
         SIOCOUTQ => sk.state().connection().map_or(0, |c| c.send_queue()),
         SIOCOUTQNSD => sk
             .state()
             .connection()
             .map_or(0, |c| c.send_queue_not_sent()),
-        // There are no urgent data, so the mark is never here.
-        SIOCATMARK => 0,
+        SIOCATMARK => u32::from(urgent::urgent(sk).is_here()),
         _ => return Err(ENOIOCTLCMD),
     };
     Ok(i32::try_from(bytes).unwrap_or(i32::MAX))

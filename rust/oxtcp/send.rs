@@ -16,14 +16,14 @@ use crate::sys::stamp::TxStamps;
 use crate::sys::user::{FromProgram, Message};
 
 /// Flags that mean something we do not do. Refused, so that nobody relies on them.
-const UNSUPPORTED: u32 = bindings::MSG_OOB | bindings::MSG_FASTOPEN;
+const UNSUPPORTED: u32 = bindings::MSG_FASTOPEN;
 
 /// Takes the message into the send buffer; returns how many bytes.
 ///
 /// # Errors
 ///
 /// EPIPE (with SIGPIPE, but for MSG_NOSIGNAL), ENOTCONN's kin by the state, EAGAIN, EINTR and ERESTARTSYS,
-/// EFAULT, EOPNOTSUPP for MSG_OOB and MSG_FASTOPEN, those of control messages, and the connection's own error.
+/// EFAULT, EOPNOTSUPP for MSG_FASTOPEN, those of control messages, and the connection's own error.
 pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_, FromProgram>) -> Result<usize> {
     let flags = from.flags();
     if flags & UNSUPPORTED != 0 {
@@ -41,7 +41,13 @@ pub(crate) fn send(sk: &mut Owner<'_>, from: &mut Message<'_, FromProgram>) -> R
         sk.state().send.stamp(stamps, not_sent);
     }
     let more = flags & bindings::MSG_MORE != 0;
-    connection::with(sk, |connection, _| connection.set_more(more));
+    let urgent = sent > 0 && flags & bindings::MSG_OOB != 0;
+    connection::with(sk, |connection, _| {
+        if urgent {
+            connection.mark_urgent();
+        }
+        connection.set_more(more);
+    });
     match result {
         _ if sent > 0 => Ok(sent),
         Ok(()) => Ok(0),
@@ -66,12 +72,13 @@ fn send_all(
     *stamps = sk.tx_stamps(from)?;
     check_writable(sk)?;
     let mut pushed = *sent;
+    let urgent = flags & bindings::MSG_OOB != 0;
     // Held back like MSG_MORE until the last byte is in: no short segment leaves between two chunks.
     while from.remaining() > 0 {
-        let (goal, mut room) = chunk(sk)?;
+        let (goal, mut room) = chunk(sk, urgent)?;
         if room == 0 {
             if !sk.has_send_room() {
-                push(sk);
+                push(sk, urgent && *sent > 0);
                 pushed = *sent;
                 if !sk.has_send_room() {
                     sk.wait_send_room(&mut timeo)?;
@@ -85,7 +92,7 @@ fn send_all(
         let fragment = match sk.take_message(from, room as usize) {
             Ok(fragment) => fragment,
             Err(error) if error == enobufs() => {
-                push(sk);
+                push(sk, urgent && *sent > 0);
                 sk.wait_send_room(&mut timeo)?;
                 check_writable(sk)?;
                 continue;
@@ -95,13 +102,13 @@ fn send_all(
         let len = fragment.len();
         append(sk, fragment)?;
         *sent = sent.saturating_add(len as usize);
-        if len == room {
+        if len == room && !urgent {
             let written = u32::try_from(sent.saturating_sub(pushed)).unwrap_or(u32::MAX);
             let Some(connection) = sk.state().connection() else {
                 continue;
             };
             if connection.forces_push(written) {
-                push(sk);
+                push(sk, false);
                 pushed = *sent;
             } else if connection.not_sent() <= goal {
                 // What is older has been sent (tcp_push_one()).
@@ -112,9 +119,12 @@ fn send_all(
     Ok(())
 }
 
-/// How large a chunk is, and how much of the last one is free.
-fn chunk(sk: &mut Owner<'_>) -> Result<(u32, u32)> {
-    let most = route::burst_limit(sk);
+/// How large a chunk is, and how much of the last one is free. What is urgent comes in single segments.
+fn chunk(sk: &mut Owner<'_>, urgent: bool) -> Result<(u32, u32)> {
+    let most = match urgent {
+        true => 0,
+        false => route::burst_limit(sk),
+    };
     let state = sk.state();
     let connection = state.connection().ok_or(EPIPE)?;
     let (goal, not_sent) = (connection.write_goal(most), connection.not_sent());
@@ -153,9 +163,14 @@ fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Resul
     Ok(())
 }
 
-/// Lets the engine send while more of the message is to come.
-fn push(sk: &mut Owner<'_>) {
-    connection::with(sk, |connection, _| connection.set_more(true));
+/// Lets the engine send while more of the message is to come; what there is of it is `urgent` up to here, perhaps.
+fn push(sk: &mut Owner<'_>, urgent: bool) {
+    connection::with(sk, |connection, _| {
+        if urgent {
+            connection.mark_urgent();
+        }
+        connection.set_more(true);
+    });
 }
 
 /// A sendfile() that announced more has come to the file's end.

@@ -137,16 +137,26 @@ struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk)
 }
 
 /* For datagrams that are put together of several calls; a stream has only cork.fl. */
-s64 *oxtcp_helper_sk_note(struct sock *sk)
+void *oxtcp_helper_sk_notes(struct sock *sk)
 {
-	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.transmit_time) % sizeof(s64));
-	return (s64 *)&inet_sk(sk)->cork.base.transmit_time;
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base) % sizeof(s64));
+	BUILD_BUG_ON(offsetofend(struct inet_cork, dst) < OXTCP_NOTES_LEN);
+	return &inet_sk(sk)->cork.base;
 }
 
-/* As above: options are for datagrams. */
+/* The program's struct socket goes under the lock alone. */
+void oxtcp_helper_sk_send_sigurg(struct sock *sk)
+{
+	sk_send_sigurg(sk);
+}
+
+/* As above, behind the notes. */
 void **oxtcp_helper_sk_per_net(struct sock *sk)
 {
-	return (void **)&inet_sk(sk)->cork.base.opt;
+	BUILD_BUG_ON(offsetof(struct inet_cork, transmit_time) < OXTCP_NOTES_LEN);
+	BUILD_BUG_ON(sizeof_field(struct inet_cork, transmit_time) < sizeof(void *));
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.transmit_time) % sizeof(void *));
+	return (void **)&inet_sk(sk)->cork.base.transmit_time;
 }
 
 bool oxtcp_helper_sk_no_space(struct sock *sk)
@@ -365,6 +375,19 @@ int oxtcp_helper_sk_wait(struct sock *sk, long *timeo, bool exclusive,
 	}
 	remove_wait_queue(sk_sleep(sk), &wait);
 	return err;
+}
+
+/* What a call that may wait for timeo jiffies returns because of a signal; 0 without one. */
+int oxtcp_helper_signal_errno(long timeo)
+{
+	if (!signal_pending(current))
+		return 0;
+	return timeo ? sock_intr_errno(timeo) : -EAGAIN;
+}
+
+bool oxtcp_helper_socket_nonblock(const struct socket *sock)
+{
+	return sock->file->f_flags & O_NONBLOCK;
 }
 
 void oxtcp_helper_sock_poll_wait(struct file *file, struct socket *sock,

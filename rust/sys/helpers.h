@@ -39,7 +39,12 @@ void oxtcp_helper_sk_data_ready(struct sock *sk);
 struct hlist_node *oxtcp_helper_sk_bind_node(struct sock *sk);
 struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node);
 struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk);
-s64 *oxtcp_helper_sk_note(struct sock *sk);
+/* Bytes of a struct inet_sock that are the protocol's, at oxtcp_helper_sk_notes(). */
+#define OXTCP_NOTES_LEN 32
+void *oxtcp_helper_sk_notes(struct sock *sk);
+void oxtcp_helper_sk_send_sigurg(struct sock *sk);
+int oxtcp_helper_signal_errno(long timeo);
+bool oxtcp_helper_socket_nonblock(const struct socket *sock);
 void **oxtcp_helper_sk_per_net(struct sock *sk);
 bool oxtcp_helper_sk_no_space(struct sock *sk);
 void oxtcp_helper_sk_write_space(struct sock *sk);
@@ -118,6 +123,7 @@ void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q);
 /* pages */
 void oxtcp_helper_get_page(struct page *page);
 void oxtcp_helper_put_page(struct page *page);
+size_t oxtcp_helper_copy_to_iter(const void *bytes, size_t len, struct iov_iter *to);
 size_t oxtcp_helper_copy_page_from_iter(struct page *page, size_t off, size_t len,
 					struct iov_iter *from);
 

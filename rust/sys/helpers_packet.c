@@ -254,6 +254,11 @@ void oxtcp_helper_put_page(struct page *page)
 	put_page(page);
 }
 
+size_t oxtcp_helper_copy_to_iter(const void *bytes, size_t len, struct iov_iter *to)
+{
+	return copy_to_iter(bytes, len, to);
+}
+
 size_t oxtcp_helper_copy_page_from_iter(struct page *page, size_t off, size_t len,
 					struct iov_iter *from)
 {

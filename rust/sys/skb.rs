@@ -255,6 +255,16 @@ impl SkBuff {
         unsafe { set_unread_of(self.as_ptr(), unread) };
     }
 
+    /// The byte `offset` bytes behind the data pointer, if the packet has it.
+    pub(crate) fn byte(&self, offset: u32) -> Option<u8> {
+        let offset = i32::try_from(offset).ok()?;
+        let mut byte = 0u8;
+        // SAFETY: Valid by the invariant; `byte` has room for the one byte that is copied. The function checks the end.
+        let err =
+            unsafe { bindings::skb_copy_bits(self.as_ptr(), offset, (&raw mut byte).cast(), 1) };
+        (err == 0).then_some(byte)
+    }
+
     /// The packet's memory in bytes.
     pub(crate) fn truesize(&self) -> u32 {
         // SAFETY: Valid by the invariant.
@@ -449,6 +459,11 @@ impl Charged<'_> {
     /// See [`SkBuff::set_unread`].
     pub(crate) fn set_unread(&mut self, unread: Unread) {
         self.skb.set_unread(unread);
+    }
+
+    /// See [`SkBuff::byte`].
+    pub(crate) fn byte(&self, offset: u32) -> Option<u8> {
+        self.skb.byte(offset)
     }
 
     /// See [`SkBuff::truesize`].

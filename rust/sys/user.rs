@@ -192,6 +192,24 @@ impl Message<'_, FromProgram> {
 }
 
 impl Message<'_, ToProgram> {
+    /// Sets `MSG_*` flags that recvmsg() tells.
+    pub(crate) fn add_flags(&mut self, flags: u32) {
+        self.raw.msg_flags |= flags;
+    }
+
+    /// Gives bytes. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT for memory that cannot be written, or is too short.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result {
+        // SAFETY: By the invariant the iterator is valid and goes to the program; `bytes` is valid for reads of its length.
+        let copied = unsafe {
+            bindings::oxtcp_helper_copy_to_iter(bytes.as_ptr().cast(), bytes.len(), self.iter())
+        };
+        (copied == bytes.len()).then_some(()).ok_or(EFAULT)
+    }
+
     /// Whether the kernel's own caller (io_uring) asks how much is left to read ([`set_inq`](Self::set_inq)).
     pub(crate) fn wants_inq(&self) -> bool {
         // SAFETY: By the invariant the msghdr is valid.

@@ -14,6 +14,7 @@ pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
+pub const URG: u8 = 0x20;
 pub const ECE: u8 = 0x40;
 pub const CWR: u8 = 0x80;
 
@@ -31,6 +32,8 @@ pub struct Segment {
     /// The ECN field of the IP header.
     pub ecn: u8,
     pub window: u16,
+    /// The urgent pointer.
+    pub urgent: u16,
     /// The options' bytes.
     pub options: Vec<u8>,
     pub payload: usize,
@@ -190,6 +193,7 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
         flags: *tcp.get(13)?,
         ecn,
         window: short(14),
+        urgent: short(18),
         options: tcp.get(20..header)?.to_vec(),
         payload: tcp.len().checked_sub(header)?,
         length: packet.len(),

@@ -373,6 +373,14 @@ impl Engine {
         if !matches!(self.files.get(&to), Some(File::PipeIn)) {
             return Err(Outcome::error(errno("EINVAL")));
         }
+        // It does not pass an urgent byte by.
+        let socket = &self.sockets[id];
+        if socket.before_urgent() == Some(0) && socket.rx_bytes() > 0 {
+            return match socket.nonblock {
+                true => Err(Outcome::error(errno("EAGAIN"))),
+                false => Ok(Some(Outcome::ok(0))),
+            };
+        }
         let transfer = Transfer {
             fd: from,
             buffers: vec![len.max(0) as u64],

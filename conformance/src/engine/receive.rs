@@ -2,7 +2,7 @@
 
 //! Bytes from the wire to the program (the adapter's `connection.rs` and `receive.rs`).
 
-use oxtcp_engine::connection::{Packet, Payload, Room, Rx, Useless};
+use oxtcp_engine::connection::{Packet, Payload, Reading, Room, Rx, UrgentPlace, Useless};
 use oxtcp_engine::{Context, Segment, SeqNum};
 
 use super::memory::{self, Unread};
@@ -60,6 +60,10 @@ impl Engine {
             most,
             unread,
             lowat,
+            urgent: Some(UrgentPlace {
+                urgent: &mut socket.urgent,
+                inline: false,
+            }),
         };
         let payload = connection.on_segment(&cx, segment, rx, &mut socket.flight);
         let rcv_nxt = connection.rcv_nxt();
@@ -76,10 +80,22 @@ impl Engine {
         if rcv_nxt != before {
             self.take_reordered(id, rcv_nxt);
         }
+        self.note_urgent(id, segment);
         if payload != Payload::None {
             self.update_receive_memory(id, matches!(payload, Payload::OutOfOrder { .. }));
         }
         self.settle(id, &cx);
+    }
+
+    /// The urgent byte may have come; the one before it leaves, if the reader stood there.
+    fn note_urgent(&mut self, id: usize, segment: &Segment) {
+        let socket = &mut self.sockets[id];
+        if socket.urgent.offset_in(segment).is_some() {
+            socket.urgent.set(0);
+        }
+        if socket.urgent.take_displaced() {
+            socket.consume(1);
+        }
     }
 
     /// Whether the segment's packet may be kept, as the adapter's `make_room`.
@@ -177,21 +193,41 @@ impl Engine {
         if socket.state == tcp_state::LISTEN {
             return Some(Outcome::error(errno("ENOTCONN")));
         }
-        if flags & MSG_OOB != 0 {
-            return Some(Outcome::error(errno("EINVAL")));
-        }
         let len = transfer.len();
+        if flags & MSG_OOB != 0 {
+            let peek = flags & MSG_PEEK != 0;
+            return Some(match self.sockets[id].urgent.read(peek) {
+                Reading::Byte(_) => Outcome::ok(len.min(1) as i64),
+                Reading::NotYet => Outcome::error(errno("EAGAIN")),
+                Reading::Nothing => Outcome::error(errno("EINVAL")),
+            });
+        }
         let target = match flags & MSG_WAITALL != 0 {
             true => len,
             false => len.min(u64::from(socket.rcvlowat)),
         };
         let nonblock = socket.nonblock || flags & MSG_DONTWAIT != 0;
         while *copied < len {
+            let socket = &self.sockets[id];
+            let mark = socket.before_urgent();
             let skip = match flags & MSG_PEEK != 0 {
-                true => *copied,
+                // A look passes an urgent byte as well.
+                true => *copied + u64::from(mark == Some(0)),
                 false => 0,
             };
-            let available = u64::from(self.sockets[id].rx_bytes()).saturating_sub(skip);
+            let mut available = u64::from(socket.rx_bytes()).saturating_sub(skip);
+            match mark {
+                Some(0) if flags & MSG_PEEK != 0 => {}
+                // A read ends here, and the next one passes the byte by.
+                Some(0) if *copied > 0 => break,
+                Some(0) if available > 0 => {
+                    self.take(id, 1);
+                    continue;
+                }
+                Some(ahead) if ahead <= skip && skip > 0 => break,
+                Some(ahead) => available = available.min(ahead - skip),
+                None => {}
+            }
             if available > 0 {
                 if transfer.null && flags & MSG_TRUNC == 0 {
                     return Some(match *copied {
@@ -302,17 +338,7 @@ impl Engine {
 
     /// Takes bytes off the receive queue; the window may open.
     pub(super) fn take(&mut self, id: usize, len: u32) {
-        let socket = &mut self.sockets[id];
-        let mut left = len;
-        while let Some(first) = socket.queue.front_mut() {
-            if first.len > left {
-                first.len -= left;
-                first.seq = first.seq.add(left);
-                break;
-            }
-            left -= first.len;
-            socket.queue.pop_front();
-        }
+        self.sockets[id].consume(len);
         let config = self.sysctls.config.clone();
         let cx = Context {
             now: self.instant(),

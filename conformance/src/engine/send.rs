@@ -33,7 +33,7 @@ impl Engine {
         transfer: &Transfer,
         progress: &mut Progress,
     ) -> Option<Outcome> {
-        if transfer.flags & (MSG_OOB | MSG_FASTOPEN) != 0 {
+        if transfer.flags & MSG_FASTOPEN != 0 {
             return Some(Outcome::error(errno("EOPNOTSUPP")));
         }
         let result = self.send_all(id, transfer, progress)?;
@@ -44,7 +44,13 @@ impl Engine {
             self.stamp(id);
         }
         let more = transfer.flags & MSG_MORE != 0;
-        self.with_connection(id, |connection, _| connection.set_more(more));
+        let urgent = progress.sent > 0 && transfer.flags & MSG_OOB != 0;
+        self.with_connection(id, |connection, _| {
+            if urgent {
+                connection.mark_urgent();
+            }
+            connection.set_more(more);
+        });
         Some(match result {
             _ if progress.sent > 0 => Outcome::ok(progress.sent as i64),
             Ok(()) => Outcome::ok(0),

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use oxtcp_engine::connection::Info;
+use oxtcp_engine::connection::{Info, Urgent};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
@@ -96,6 +96,8 @@ pub(super) struct Socket {
     /// Packets out of order, sorted.
     pub(super) reorder: Vec<Unread>,
     pub(super) ranges: Reassembly,
+    /// The peer's urgent byte; what it is nobody asks here.
+    pub(super) urgent: Urgent,
     pub(super) flight: Option<Flight>,
     /// What is in the send buffer, its upkeep included.
     pub(super) wmem_queued: u32,
@@ -147,6 +149,7 @@ impl Socket {
             queue: VecDeque::new(),
             reorder: Vec::new(),
             ranges: Reassembly::new(),
+            urgent: Urgent::NONE,
             flight: None,
             wmem_queued: 0,
             chunk: 0,
@@ -184,6 +187,31 @@ impl Socket {
 
     pub(super) fn rx_bytes(&self) -> u32 {
         self.queue.iter().map(|unread| unread.len).sum()
+    }
+
+    /// Takes bytes off the receive queue.
+    pub(super) fn consume(&mut self, len: u32) {
+        let mut left = len;
+        while let Some(first) = self.queue.front_mut() {
+            self.urgent.on_reader(first.seq.add(left.min(first.len)));
+            if first.len > left {
+                first.len -= left;
+                first.seq = first.seq.add(left);
+                break;
+            }
+            left -= first.len;
+            self.queue.pop_front();
+        }
+    }
+
+    /// How many bytes stand before the urgent one, if it is not behind the reader.
+    pub(super) fn before_urgent(&self) -> Option<u64> {
+        let reader = match (self.queue.front(), &self.role) {
+            (Some(first), _) => first.seq,
+            (None, Role::Connection(connection)) => connection.rcv_nxt(),
+            (None, _) => return None,
+        };
+        self.urgent.ahead_of(reader).map(u64::from)
     }
 
     pub(super) fn rmem(&self) -> u32 {

@@ -111,6 +111,9 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
 
     /// The part of a socket that has locks or atomics of its own.
     type Shared: Send + Sync;
+    /// A part of a socket in words that the kernel's `struct inet_sock` has for datagrams: atomics. It is small, see
+    /// [`Sock::notes`].
+    type Notes: Send + Sync;
     /// The part of a socket that the socket lock protects.
     type State: Send;
     /// Small objects in the flow table.
@@ -120,6 +123,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
 
     /// Any context.
     fn new_shared() -> impl PinInit<Self::Shared>;
+    /// Any context.
+    fn new_notes() -> Self::Notes;
     /// Any context.
     fn new_state() -> Self::State;
 
@@ -167,6 +172,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
         len: usize,
         flags: u32,
     ) -> Result<usize>;
+    /// Whether splice() gets nothing now; else it reads as `receive` does.
+    fn splice_stops(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<bool>;
     /// Any context that may not sleep; no lock is held.
     fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
     /// Whether what waits to be sent leaves room for more, whatever the send buffer's size; `wake`: room that is worth waking

@@ -31,6 +31,7 @@ impl<P: Protocol> Statics<P> {
         sendmsg: Some(bindings::inet_sendmsg),
         recvmsg: Some(bindings::inet_recvmsg),
         mmap: Some(bindings::sock_no_mmap),
+        splice_read: Some(Self::ops_splice_read),
         splice_eof: Some(Self::ops_splice_eof),
         // SAFETY: All other fields are pointers to functions, for which zero is "none".
         ..unsafe { core::mem::zeroed() }
@@ -178,6 +179,33 @@ impl<P: Protocol> Statics<P> {
                 sock.lock(|sk| P::socket_option_set(sk, name as u32));
             }
             err
+        }
+    }
+
+    /// What is read is copied, as by the socket layer where this is not there.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel to call, as said at the head of these callbacks.
+    unsafe extern "C" fn ops_splice_read(
+        socket: *mut bindings::socket,
+        offset: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: u32,
+    ) -> isize {
+        // SAFETY: See above; the offset is the caller's, and the file, which has called, is the socket's.
+        unsafe {
+            if *offset != 0 {
+                return kernel::error::code::ESPIPE.to_errno() as isize;
+            }
+            let sock = Sock::<P>::from_raw((*socket).sk);
+            let nonblock = bindings::oxtcp_helper_socket_nonblock(socket);
+            match sock.lock(|sk| P::splice_stops(sk, nonblock)) {
+                Ok(false) => bindings::copy_splice_read((*socket).file, offset, pipe, len, flags),
+                Ok(true) => 0,
+                Err(error) => error.to_errno() as isize,
+            }
         }
     }
 

@@ -28,7 +28,6 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::aref::{ARef, AlwaysRefCounted};
-use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 use kernel::types::Opaque;
 
@@ -68,8 +67,8 @@ pub(crate) use state::{Flag, SkState};
 ///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
 ///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
-/// * Its `cork.base.transmit_time` is a word for the protocol ([`note`](Sock::note)): corks are for datagrams. So is
-///   `cork.base.opt`, which points to the namespace's `P::PerNet` ([`per_net`](Sock::per_net)).
+/// * The beginning of its `cork.base` is a `P::Notes`: corks are for datagrams.
+/// * Its `cork.base.transmit_time` is a pointer to the namespace's `P::PerNet` ([`per_net`](Sock::per_net)).
 /// * Its `sk_bind_node` is a [`Links`]: that is for the kernel's tables of bound sockets, in which ours are not.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
@@ -131,11 +130,10 @@ impl<P: Protocol> Sock<P> {
         &self.shared
     }
 
-    /// A word for the protocol, 0 in a new socket, for those who have no lock.
-    pub(crate) fn note(&self) -> &Atomic<i64> {
-        // SAFETY: The word is the socket's, which is valid as long as the borrow, and aligned, as the helper makes sure. It is
-        // accessed here alone.
-        unsafe { Atomic::from_ptr(bindings::oxtcp_helper_sk_note(self.as_ptr())) }
+    /// What the protocol has in words of the kernel's, for those who have no lock.
+    pub(crate) fn notes(&self) -> &P::Notes {
+        // SAFETY: By the invariants; the socket is valid as long as the borrow.
+        unsafe { &*Self::notes_of(self.as_ptr()) }
     }
 
     /// The socket's network namespace.
@@ -273,6 +271,8 @@ impl<P: Protocol> Sock<P> {
             (*sk).sk_tsq_flags = 0;
             (*sk).sk_write_space = Some(small_queue::write_space::<P>);
             Self::apart_of(sk).write(PacketList::new());
+            // INVARIANT: Of the type that it is read as.
+            Self::notes_of(sk).write(P::new_notes());
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
             (&raw mut (*at).state).write(UnsafeCell::new(P::new_state()));
             bindings::oxtcp_helper_sk_timer_setup(sk, Some(Statics::<P>::timer));
@@ -372,6 +372,22 @@ impl<P: Protocol> Sock<P> {
     unsafe fn apart_of(sk: *mut bindings::sock) -> *mut PacketList {
         // SAFETY: Promised by the caller. A `PacketList` is the pointer that `sk_send_head` is.
         unsafe { bindings::oxtcp_helper_sk_send_head(sk) }.cast()
+    }
+
+    /// Where the protocol's notes are.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a valid socket.
+    unsafe fn notes_of(sk: *mut bindings::sock) -> *mut P::Notes {
+        const {
+            assert!(size_of::<P::Notes>() <= bindings::OXTCP_NOTES_LEN as usize);
+            assert!(align_of::<P::Notes>() <= align_of::<i64>());
+            // The socket does not drop them.
+            assert!(!core::mem::needs_drop::<P::Notes>());
+        }
+        // SAFETY: Promised by the caller. There is so much room, aligned for an `i64`, as the helper makes sure.
+        unsafe { bindings::oxtcp_helper_sk_notes(sk) }.cast()
     }
 
     /// The socket behind this one in its [`SockQueue`].

@@ -44,6 +44,8 @@ pub(crate) enum Flag {
     Done = bindings::sock_flags_SOCK_DONE as i32,
     /// `SO_KEEPALIVE`.
     KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN as i32,
+    /// `SO_OOBINLINE`.
+    UrgInline = bindings::sock_flags_SOCK_URGINLINE as i32,
     /// `SO_LINGER`.
     Linger = bindings::sock_flags_SOCK_LINGER as i32,
 }

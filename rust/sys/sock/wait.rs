@@ -58,6 +58,12 @@ impl<P: Protocol> Locked<'_, P> {
         }
     }
 
+    /// Tells who owns the program's file that the peer has urgent data (SIGURG).
+    pub(crate) fn signal_urgent(&mut self) {
+        // SAFETY: Valid and locked, so that the `struct socket`, if there is one, stays, and its file with it.
+        unsafe { bindings::oxtcp_helper_sk_send_sigurg(self.sk()) };
+    }
+
     /// Tells those who asked for signals that the peer has closed (`how` 1) or that all is over (2).
     pub(crate) fn wake_async_closed(&mut self, all: bool) {
         const SOCK_WAKE_WAITD: i32 = 1;
@@ -120,6 +126,16 @@ impl<P: Protocol> Owned<'_, P> {
                 (&raw mut done).cast(),
             )
         })
+    }
+
+    /// What a call that would wait for `timeo` jiffies returns if a signal is there.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN for no time, else ERESTARTSYS or EINTR.
+    pub(crate) fn check_signal(&self, timeo: isize) -> Result {
+        // SAFETY: No conditions.
+        kernel::error::to_result(unsafe { bindings::oxtcp_helper_signal_errno(timeo) })
     }
 
     /// Waits for a connection to come up. Lets the lock go meanwhile.

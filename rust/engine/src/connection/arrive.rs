@@ -31,7 +31,7 @@ impl Connection {
         &mut self,
         cx: &Context<'_>,
         segment: &Segment,
-        rx: Rx<'_>,
+        mut rx: Rx<'_>,
         flight: &mut dyn FlightMemory,
     ) -> Payload {
         let crossing;
@@ -165,12 +165,8 @@ impl Connection {
             }
         }
 
-        // Sixth, nothing.
-        //
-        // Deviation: RFC 9293 section 3.8.5 (MUST-30) has every TCP support urgent data. This one does not yet: URG and its pointer are
-        // ignored, and what is urgent stays in the stream, where RFC 6093 section 6 would have programs read it anyway.
-
-        // Seventh and eighth, the text and the FIN.
+        // Sixth, URG; seventh and eighth, the text and the FIN.
+        self.on_urgent(segment, &mut rx);
         self.on_text(cx, segment, rx)
     }
 
@@ -268,6 +264,21 @@ impl Connection {
             }
         }
         link.owed.insert(Owed::ACK);
+    }
+
+    /// The urgent pointer of an acceptable segment (RFC 9293 section 3.10.7.4, sixth): once the peer's FIN has come, it means nothing.
+    pub(super) fn on_urgent(&mut self, segment: &Segment, rx: &mut Rx<'_>) {
+        let Some(Parts {
+            link, rcv: Some(_), ..
+        }) = self.phase.parts()
+        else {
+            return;
+        };
+        let (next, unread) = (link.rcv_nxt, rx.unread);
+        let place = rx.urgent.as_mut();
+        if place.is_some_and(|place| place.on_segment(segment, next, unread)) {
+            self.events.insert(Event::Urgent);
+        }
     }
 
     /// The text and the FIN of an acceptable segment.

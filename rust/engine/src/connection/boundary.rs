@@ -61,7 +61,7 @@ impl Sender {
     /// Deviation: RFC 9293 section 3.7.4 holds a small segment back while anything is unacknowledged. In the variant, which the
     /// RFC's appendix A.3 names, while a small one is: the end of a large write does not wait for a delayed acknowledgment.
     pub(super) fn tail_may_go(&self, link: &Link, fin: bool, options: &SocketOptions) -> bool {
-        if fin || self.force != Force::No {
+        if fin || self.force != Force::No || self.is_urgent(link) {
             return true;
         }
         if options.cork || self.more == More::Wait {

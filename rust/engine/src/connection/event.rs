@@ -19,6 +19,8 @@ pub enum Event {
     Closed,
     /// [`Connection::error`](super::Connection::error) has become set.
     Error,
+    /// The peer has told of an urgent byte that was not known ([`Urgent`](super::Urgent)): SIGURG.
+    Urgent,
     /// Both sides are done: the caller may keep
     /// [`Connection::time_wait`](super::Connection::time_wait) in place of the connection.
     TimeWait,
@@ -26,13 +28,14 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order in which [`Events::iter`] names them.
-    pub const ALL: [Event; 7] = [
+    pub const ALL: [Event; 8] = [
         Event::Established,
         Event::Readable,
         Event::Writable,
         Event::PeerClosed,
         Event::Closed,
         Event::Error,
+        Event::Urgent,
         Event::TimeWait,
     ];
 
@@ -45,6 +48,7 @@ impl Event {
             Event::Closed => 16,
             Event::Error => 32,
             Event::TimeWait => 64,
+            Event::Urgent => 128,
         }
     }
 }

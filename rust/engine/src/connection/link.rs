@@ -67,6 +67,8 @@ impl Owed {
     pub(super) const PROBE: Owed = Owed(16);
     /// An acknowledgment that could not be sent, when the delayed acknowledgment's timer expires.
     pub(super) const ACK_LATER: Owed = Owed(32);
+    /// A segment without data at SND.UNA, which tells of urgent data that a closed window keeps here (RFC 9293 section 3.8.5).
+    pub(super) const URGENT_PROBE: Owed = Owed(64);
     /// What any segment that carries an ACK fulfils.
     const ANY_ACK: Owed = Owed(1 | 2 | 4 | 32);
 
@@ -317,7 +319,10 @@ impl Link {
         //
         // Deviation: RFC 9293 section 3.8.6.1 probes a window with an octet of data. As in Linux with none: nothing has to be kept for
         // sending again, and nothing has to be taken back when the peer refuses it.
-        let (seq, kind) = if owed.contains(Owed::PROBE) {
+        let (seq, kind) = if owed.contains(Owed::URGENT_PROBE) {
+            self.owed.remove(Owed::URGENT_PROBE);
+            (self.snd_una, TransmitKind::Probe)
+        } else if owed.contains(Owed::PROBE) {
             self.owed.remove(Owed::PROBE);
             (self.snd_una.sub(1), TransmitKind::Probe)
         } else if owed.contains(Owed::KEEPALIVE) {

@@ -16,6 +16,7 @@
 //! | `ecn.rs` | congestion that routers mark |
 //! | `refusal.rs` | what the layers below did not take |
 //! | `quick.rs` | TCP_QUICKACK |
+//! | `urgent.rs` | urgent data |
 //! | `receive.rs` | what is accepted, delayed acknowledgments |
 //! | `window.rs`, `autotune.rs`, `memory.rs` | the window that is offered; how the buffer grows; what is done when memory is short |
 //! | `pacing.rs` | gaps between bursts |
@@ -67,6 +68,7 @@ mod tally;
 mod timeout;
 mod timers;
 mod undo;
+mod urgent;
 mod window;
 
 #[cfg(test)]
@@ -82,6 +84,7 @@ pub use receive::{Payload, Rx};
 pub use recovery::Mode;
 pub use state::State;
 pub use timers::TimerKind;
+pub use urgent::{Reading, Urgent, UrgentPlace};
 
 use crate::context::{Context, SocketOptions};
 use crate::flight::{FlightMemory, NoFlight};
@@ -256,11 +259,11 @@ impl Connection {
         let syn_received = matches!(self.phase, Phase::SynReceived(_));
         let Parts {
             link,
-            snd,
+            mut snd,
             mut rcv,
             fin,
         } = self.phase.parts()?;
-        match (snd, limit) {
+        match (snd.as_deref_mut(), limit) {
             (Some(_), _) if syn_received => {}
             (Some(_), None) => {}
             (Some(snd), Some(limit)) => {
@@ -278,7 +281,11 @@ impl Connection {
         if link.owed.is_empty() {
             return None;
         }
-        link.poll(cx, &mut self.timers, rcv)
+        let mut segment = link.poll(cx, &mut self.timers, rcv)?;
+        if let Some(snd) = snd {
+            snd.point(link, &mut segment);
+        }
+        Some(segment)
     }
 
     /// When [`on_timer`](Connection::on_timer) is to be called, if ever.

@@ -373,7 +373,7 @@ impl Connection {
         &mut self,
         cx: &Context<'_>,
         segment: &Segment,
-        rx: Rx<'_>,
+        mut rx: Rx<'_>,
     ) -> Payload {
         let Phase::SynSent(open) = self.phase else {
             return Payload::None;
@@ -422,6 +422,7 @@ impl Connection {
                 self.timers.clear(TimerKind::Retransmit);
                 self.events.insert(Event::Established);
                 self.start_keepalive(cx);
+                self.on_urgent(segment, &mut rx);
                 self.on_text(cx, segment, rx)
             }
             Some(State::SynReceived) => {

@@ -7,6 +7,7 @@ use super::info::ReceiverEnd;
 use super::link::{Link, Owed};
 use super::memory::{self, Packet, Useless};
 use super::timers::{Tick, TimerKind, Timers};
+use super::urgent::UrgentPlace;
 use super::window::Buffer;
 use crate::context::Context;
 use crate::reassembly::Reassembly;
@@ -32,6 +33,8 @@ pub struct Rx<'a> {
     pub unread: u32,
     /// The user waits for so many (`SO_RCVLOWAT`).
     pub lowat: u32,
+    /// The peer's urgent byte; `None`: what the peer says of it is ignored.
+    pub urgent: Option<UrgentPlace<'a>>,
 }
 
 /// Which bytes of a segment's payload the caller is to keep.

@@ -29,6 +29,8 @@ pub(super) struct Sender {
     pub(super) wl1: SeqNum,
     /// The largest window that the peer has offered.
     pub(super) max_wnd: u32,
+    /// Behind the urgent byte (SND.UP); SND.UNA or older: there is none.
+    pub(super) up: SeqNum,
     /// Behind the last small segment sent (Minshall's variant of Nagle's algorithm, Linux's `snd_sml`).
     pub(super) small: SeqNum,
     pub(super) window: Window,
@@ -129,6 +131,7 @@ impl Sender {
             wnd,
             wl1,
             max_wnd: wnd,
+            up: link.snd_una,
             small: link.snd_una,
             window: Window::initial(mss, segments),
             usage: Usage::new(cx.now, link.snd_una),
@@ -423,7 +426,11 @@ impl Sender {
         }
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
         let size = self.segment_size(link, sack).max(1);
-        let most = whole(limit.0, size).max(size);
+        self.forget_urgent(link);
+        let most = match self.is_urgent(link) {
+            true => size,
+            false => whole(limit.0, size).max(size),
+        };
         let bounded = memory.is_bounded();
         let edge = bounded.then(|| self.boundary(memory, link.snd_nxt, most));
         let edge = edge.flatten();
@@ -501,6 +508,7 @@ impl Sender {
         if matches!(burst.why, Why::New | Why::ProbeNew) && burst.len != 0 {
             self.mark_new(link, &mut segment);
         }
+        self.point(link, &mut segment);
         link.tally.on_sent(&segment, again);
         Some(segment)
     }
@@ -882,6 +890,9 @@ impl Sender {
             self.force = Force::Timer;
         } else {
             link.owed.insert(Owed::PROBE);
+            if self.is_urgent_near(link) {
+                link.owed.insert(Owed::URGENT_PROBE);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::invariants::Watch;
 use super::op::{self, Op, Switch};
 use super::stand::leads;
+use oxtcp_engine::connection::{Urgent, UrgentPlace};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::wire::{Flags, Header};
 use oxtcp_engine::{
@@ -54,6 +55,8 @@ pub struct Driver {
     pub conn: Connection,
     pub shelf: Shelf,
     pub reassembly: Reassembly,
+    /// The peer's urgent byte.
+    urgent: Urgent,
     /// What came out of order and is kept, in the order of its coming.
     kept: Vec<SeqRange>,
     /// The number of the next byte of the peer's stream; known with the connection.
@@ -117,6 +120,7 @@ impl Driver {
             conn,
             shelf: Shelf::default(),
             reassembly: Reassembly::new(),
+            urgent: Urgent::NONE,
             kept: Vec::new(),
             queue: 0,
             limit: memory_for(buffer),
@@ -164,6 +168,10 @@ impl Driver {
             most: MOST,
             unread,
             lowat: 1,
+            urgent: Some(UrgentPlace {
+                urgent: &mut self.urgent,
+                inline: false,
+            }),
         };
         let verdict = self.conn.on_segment(cx, segment, rx, &mut self.shelf);
         let start = segment.payload().start;
@@ -204,6 +212,7 @@ impl Driver {
             }
         }
         self.take_kept();
+        self.take_urgent(segment);
         self.check_next();
         let memory = self.memory();
         // A single packet may go beyond.
@@ -215,6 +224,24 @@ impl Driver {
             self.grow(grown);
         }
         (skip, len)
+    }
+
+    /// As the adapter does it; the byte is its offset. The byte of before leaves the queue.
+    fn take_urgent(&mut self, segment: &Segment) {
+        if let Some(offset) = self.urgent.offset_in(segment) {
+            assert!(offset < segment.payload_len);
+            self.urgent.set(offset as u8);
+            assert!(self.urgent.has_come());
+        }
+        if self.urgent.take_displaced() {
+            assert!(self.queue > 0);
+            self.queue -= 1;
+        }
+        if let Some(next) = self.next {
+            self.urgent.on_reader(next.sub(self.queue));
+        }
+        assert_eq!(Urgent::unpacked(self.urgent.packed()), self.urgent);
+        assert!(!self.urgent.is_here() || self.urgent.is_some());
     }
 
     /// As the adapter does it: whether the packet may be kept.

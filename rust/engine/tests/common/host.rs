@@ -395,6 +395,7 @@ impl Host {
                 most: memory.most,
                 unread,
                 lowat: 1,
+                urgent: None,
             },
             &mut socket.flight,
         );

@@ -18,6 +18,7 @@ mod refusing;
 mod sending;
 mod timing;
 mod tuning;
+mod urging;
 mod window;
 mod windows;
 
@@ -27,6 +28,6 @@ use super::Connection;
 fn size__of_a_connection() {
     let size = core::mem::size_of::<Connection>();
     std::println!("Connection: {size} bytes");
-    // With 384 the whole socket has 1600 bytes.
-    assert!(size <= 384, "{size}");
+    // With 392 the whole socket has 1600 bytes.
+    assert!(size <= 392, "{size}");
 }

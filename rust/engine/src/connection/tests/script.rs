@@ -6,7 +6,8 @@
 //! data.
 
 use crate::connection::{
-    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State,
+    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State, Urgent,
+    UrgentPlace,
 };
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, NoFlight};
@@ -59,6 +60,9 @@ pub struct Peer {
     /// Bytes in the receive queue.
     pub unread: u32,
     pub lowat: u32,
+    /// The peer's urgent byte, and whether it is read in line.
+    pub urgent: Urgent,
+    pub inline: bool,
     /// What a packet takes; by default, twice its payload.
     pub truesize: fn(u32) -> u32,
     pub segment_size: u16,
@@ -141,6 +145,8 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         },
         unread: 0,
         lowat: 1,
+        urgent: Urgent::NONE,
+        inline: false,
         truesize: |payload| 2 * payload,
         segment_size: 0,
         limit: BurstLimit(0),
@@ -343,6 +349,10 @@ impl Peer {
             most: self.memory.most,
             unread: self.unread,
             lowat: self.lowat,
+            urgent: Some(UrgentPlace {
+                urgent: &mut self.urgent,
+                inline: self.inline,
+            }),
         };
         let before = self.conn.rcv_nxt();
         let receiving = self.conn.can_receive();
