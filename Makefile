@@ -160,6 +160,16 @@ conformance: job-conformance ## packetdrill's scripts on the engine and in a ker
 		--builtin-results $(B)/conformance/builtin.tsv $(if $(SCRIPTS),,--table Documentation/conformance.md) $(SCRIPTS) || code=1; \
 	exit $$code
 
+# What the built-in TCP does, the module is compared with in the same kernel, and the engine on the host.
+PHONY += differential
+differential: job-conformance ## random conversations with the built-in TCP, the module and the engine, compared; SEEDS=200
+	@code=0; rm -rf $(B)/differential; mkdir -p $(B)/differential; \
+	scripts/vm run --mode icount --smp 1 --module --timeout 3000 --job $(B)/job/conformance --out $(B)/differential \
+		--log $(B)/log/differential.log -- "./differential.sh $(or $(SEEDS),200)" || code=1; \
+	$(call cargo,run --quiet --release --bin differential,conformance) -- --count $(or $(SEEDS),200) --window-share 40 \
+		--against $(B)/differential/builtin.txt || code=1; \
+	exit $$code
+
 # Deadlines that only a hang reaches, on slow machines too.
 STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
 # A debug kernel is many times slower: of the socket tests those between ourselves. DEBUG_TESTS= (empty) and

@@ -35,6 +35,10 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
+    /// Windows may differ by so many thousandths.
+    #[arg(long, default_value_t = 0)]
+    window_share: u32,
+
     /// Differences that are shown.
     #[arg(long, default_value_t = 10)]
     show: usize,
@@ -86,12 +90,12 @@ fn work(options: &Options) -> Result<bool, String> {
         write(path, &records)?;
     }
     match &options.against {
-        Some(path) => Ok(judge(&read(path)?, &records, options.show)),
+        Some(path) => Ok(judge(&read(path)?, &records, options)),
         None => Ok(true),
     }
 }
 
-fn judge(expected: &[Record], actual: &[Record], show: usize) -> bool {
+fn judge(expected: &[Record], actual: &[Record], options: &Options) -> bool {
     let (mut same, mut close, mut different) = (0, 0, 0);
     for actual in actual {
         let Some(expected) = expected.iter().find(|record| record.seed == actual.seed) else {
@@ -99,12 +103,12 @@ fn judge(expected: &[Record], actual: &[Record], show: usize) -> bool {
             different += 1;
             continue;
         };
-        match compare(expected, actual) {
+        match compare(expected, actual, options.window_share) {
             Agreement::Same => same += 1,
             Agreement::Close => close += 1,
             Agreement::Differs(context, left, right) => {
                 different += 1;
-                if different > show {
+                if different > options.show {
                     continue;
                 }
                 println!("# seed {}:", actual.seed);

@@ -46,6 +46,7 @@ pub fn conversation(seed: u64, backend: &mut dyn Backend) -> Record {
             entries: Vec::new(),
         },
     };
+    talk.settings();
     let opened = match active {
         true => talk.connect(),
         false => talk.accept(),
@@ -176,9 +177,21 @@ impl Talk<'_> {
             }
             _ => text,
         };
-        self.note(self.now, true, None, text);
+        self.note(self.now, false, None, text);
         self.drain();
         result
+    }
+
+    /// What depends on the host's memory is the same everywhere.
+    fn settings(&mut self) {
+        for (name, value) in [
+            ("tcp_rmem", "4096 131072 8388608"),
+            ("tcp_wmem", "4096 16384 4194304"),
+        ] {
+            if let Err(what) = self.backend.sysctl(name, value) {
+                self.note(0, true, None, what);
+            }
+        }
     }
 
     fn connect(&mut self) -> bool {

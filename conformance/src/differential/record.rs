@@ -20,7 +20,7 @@ pub struct Record {
 pub struct Entry {
     /// When, in microseconds since the beginning.
     pub at: Micros,
-    /// Whether the TCP did it; else it was done to it.
+    /// Whether the TCP did it by itself; else it is a step of the conversation: a segment of the peer's, or a call and what it returned.
     pub done: bool,
     /// TSval of what it sent, in milliseconds since the first.
     pub stamp: Option<u32>,
