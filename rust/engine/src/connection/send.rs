@@ -676,9 +676,10 @@ impl Sender {
         let records = &flight.records;
         let last = records.get(records.len().checked_sub(1)?)?;
         let data_end = SeqNum::min(self.write_seq, link.snd_nxt);
-        let start = SeqNum::max(data_end.sub(size), last.range.start);
-        let start = SeqNum::min(start, data_end);
-        let start = SeqNum::max(start, link.snd_una);
+        // The segments of a burst are of one size but for the last.
+        let start = SeqNum::max(SeqNum::min(last.range.start, data_end), link.snd_una);
+        let whole = start.distance_to(data_end).saturating_sub(1);
+        let start = start.add(whole.saturating_sub(whole.checked_rem(size).unwrap_or(0)));
         let edge = link.snd_una.add(self.wnd);
         if link.snd_nxt.after(edge) {
             return None;

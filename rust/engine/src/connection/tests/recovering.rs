@@ -162,6 +162,21 @@ fn probe__finds_a_lost_tail() {
     assert_eq!(peer.conn.retransmits(), 0);
 }
 
+/// RFC 8985 section 7.3: the last segment, as it was cut, and not the last octets of the segment's size.
+#[test]
+fn probe__is_the_last_segment() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 10, &[]);
+    peer.write(2 * u32::from(peer.conn.mss()) + 300);
+    let sent = peer.sent_short();
+    let &(_, start, len) = sent.last().unwrap();
+    assert_eq!((sent.len(), len), (3, 300));
+    let _ = peer.expire();
+    assert_eq!(peer.sent_short(), [(LossProbe, start, len)]);
+}
+
 /// RFC 8985 section 7.4: when the probe itself has repaired the loss, the window is reduced all the same; when the probe was
 /// needless, it is not.
 #[test]
