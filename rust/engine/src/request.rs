@@ -192,11 +192,7 @@ impl Request {
             // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
             peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
             advertised_mss: open.advertised_mss,
-            window: first_window(
-                open.recv_space,
-                segment,
-                scales.map_or(WindowScale::default(), |(_, ours)| ours),
-            ),
+            window: first_window(open.recv_space, segment),
             replied: ReplyLimit::new(),
             sent: sent_tick(cx),
             agreed: Agreed::new(agreed, scales),
@@ -485,23 +481,15 @@ impl Request {
     }
 }
 
-/// The window of a SYN, which is not scaled (RFC 7323 section 2.2): whole segments where there is room for one
-/// (Linux's `tcp_select_initial_window`), and a multiple of the scale's unit, so that the first scaled one can name the same
-/// right edge. Where there is more room than a SYN can tell of, that edge can be rounded up to later.
-pub(crate) fn first_window(space: u32, segment: u16, scale: WindowScale) -> u16 {
-    let Ok(bytes) = u16::try_from(space) else {
-        return u16::MAX;
+/// The window of a SYN, which is not scaled (RFC 7323 section 2.2): whole segments where there is room for one (Linux's
+/// `tcp_select_initial_window`). The first scaled one is rounded up, so that the right edge does not move back.
+pub(crate) fn first_window(space: u32, segment: u16) -> u16 {
+    let segment = u32::from(segment);
+    let whole = match space.checked_rem(segment) {
+        Some(rest) if space > segment => space.saturating_sub(rest),
+        _ => space,
     };
-    let whole = match bytes.checked_rem(segment) {
-        Some(rest) if bytes > segment => bytes.saturating_sub(rest),
-        _ => bytes,
-    };
-    let units = scale.narrow(u32::from(whole));
-    match units {
-        0 => whole,
-        // At most `whole`, which has 16 bits.
-        _ => scale.widen(units) as u16,
-    }
+    u16::try_from(whole).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -596,8 +584,8 @@ mod tests {
             (push, 1, 1, 64_000, "complete"),
             (Flags::FIN_ACK, 1, 1, 0, "complete"),
             (Flags::ACK, 500, 1, 0, "complete"),
-            (Flags::ACK, 9_600, 1, 5, "complete"),
-            (Flags::ACK, 9_601, 1, 0, "complete"),
+            (Flags::ACK, 9_716, 1, 5, "complete"),
+            (Flags::ACK, 9_717, 1, 0, "complete"),
             // Nobody sends a SYN-ACK to a listener.
             (Flags::SYN_ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::SYN_ACK, 0, 1, 10, "challenge ACK+1,+1"),
@@ -613,19 +601,19 @@ mod tests {
             // Outside of the window.
             (Flags::ACK, 0, 1, 0, "ACK+1,+1"),
             (Flags::ACK, 0, 1, 1, "ACK+1,+1"),
-            (Flags::ACK, 9_601, 1, 1, "ACK+1,+1"),
+            (Flags::ACK, 9_717, 1, 1, "ACK+1,+1"),
             (Flags::SYN, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::SYN, u32::MAX, 0, 0, "ACK+1,+1"),
             (Flags::NONE, 20_000, 0, 0, "ACK+1,+1"),
             (Flags::RST, 0, 0, 0, "ignore"),
-            (Flags::RST, 9_602, 0, 0, "ignore"),
-            (Flags::RST_ACK, 9_602, 9, 0, "ignore"),
+            (Flags::RST, 9_718, 0, 0, "ignore"),
+            (Flags::RST_ACK, 9_718, 9, 0, "ignore"),
             // RST: the exact number, and a guess.
             (Flags::RST, 1, 0, 0, "drop"),
             (Flags::RST_ACK, 1, 1, 0, "drop"),
             (Flags::RST_ACK, 1, 9, 0, "drop"),
             (Flags::RST, 2, 0, 0, "challenge ACK+1,+1"),
-            (Flags::RST, 9_601, 0, 0, "challenge ACK+1,+1"),
+            (Flags::RST, 9_717, 0, 0, "challenge ACK+1,+1"),
             // Another SYN within the window.
             (Flags::SYN, 5, 0, 0, "challenge ACK+1,+1"),
             (Flags::SYN_ACK, 5, 1, 0, "challenge ACK+1,+1"),
@@ -696,7 +684,7 @@ mod tests {
         let request = Request::new(&cx(&config), &syn(), &OPEN);
         let syn_ack = request.syn_ack(&cx(&config));
         // Seven segments, in units of 128.
-        assert_eq!(syn_ack.header.window, 9_600);
+        assert_eq!(syn_ack.header.window, 9_716);
         assert_eq!(
             syn_ack.header.options,
             Options {
@@ -756,22 +744,22 @@ mod tests {
     }
 
     #[test]
-    fn first_window__whole_segments_in_units_of_the_scale() {
-        // Room, segment, scale, window.
+    fn first_window__whole_segments() {
+        // Room, segment, window.
         let table = [
-            (20_000, 1460, 0, 18_980),
-            (10_000, 1388, 7, 9_600),
-            (1_000, 1460, 0, 1_000),
-            (100, 1460, 7, 100),
-            (65_535, 1285, 0, 65_535),
-            (65_536, 1460, 0, 65_535),
-            (500_000, 1460, 4, 65_535),
-            (5_000, 0, 0, 5_000),
-            (0, 1460, 14, 0),
+            (20_000, 1460, 18_980),
+            (10_000, 1388, 9_716),
+            (1_000, 1460, 1_000),
+            (65_535, 1285, 65_535),
+            // What Linux's default buffer makes, with timestamps and without.
+            (65_536, 1460, 64_240),
+            (65_536, 1448, 65_160),
+            (500_000, 1460, 65_535),
+            (5_000, 0, 5_000),
+            (0, 1460, 0),
         ];
-        for (space, segment, scale, expected) in table {
-            let window = first_window(space, segment, WindowScale::new(scale));
-            assert_eq!(window, expected, "{space} {segment} {scale}");
+        for (space, segment, expected) in table {
+            assert_eq!(first_window(space, segment), expected, "{space} {segment}");
         }
     }
 

@@ -149,7 +149,7 @@ impl SynSent {
     }
 
     fn window(&self) -> u16 {
-        first_window(self.recv_space, self.advertised_mss, self.rcv_scale)
+        first_window(self.recv_space, self.advertised_mss)
     }
 
     /// The SYN, if it is to be sent now.

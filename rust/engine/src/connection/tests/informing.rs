@@ -47,7 +47,7 @@ fn info__of_a_new_connection() {
     assert_eq!((now.snd_cwnd, now.snd_ssthresh), (10, 0x7fff_ffff));
     assert_eq!((now.rtt, now.rttvar, now.min_rtt), (10_000, 5000, 10_000));
     assert_eq!((now.rto, now.reordering), (210_000, 3));
-    assert_eq!((now.snd_wnd, now.rcv_wnd), (60_000, 49_984));
+    assert_eq!((now.snd_wnd, now.rcv_wnd), (60_000, 50_048));
     // Without the segment that is kept back.
     assert_eq!(now.rcv_ssthresh, 49_000);
     assert_eq!((now.busy_time, now.unacked, now.notsent_bytes), (0, 0, 0));
