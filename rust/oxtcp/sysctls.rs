@@ -17,6 +17,7 @@ use oxtcp_engine::{Config, Duration};
 
 use crate::namespace::Namespace;
 use crate::sys::net::Doorway;
+use crate::sys::page::buffer_share;
 use crate::sys::snapshot::Snapshot;
 use crate::sys::sysctl::{Entry, Field, Names, SysctlTable, Values};
 
@@ -54,6 +55,9 @@ macro_rules! settings {
                     }, )*
                     $( $nname: Atomic::new(from.map_or($ndefault, |from| from.$nname.load(Relaxed))), )*
                 };
+                if from.is_none() {
+                    new.bound_buffers();
+                }
                 let config = new.engine_config();
                 new.config.set(config);
                 Ok(Arc::new(new, GFP_KERNEL)?)
@@ -198,9 +202,9 @@ settings! {
         notsent_lowat = u32::MAX, 0, u32::MAX;
     }
     vectors {
-        /// Bytes of a receive buffer: least, default, most.
-        rmem = [4096, 131_072, 6_291_456], 1, i32::MAX;
-        /// Bytes of a send buffer: least, default, most.
+        /// Bytes of a receive buffer: least, default, most. On a host with less than 4 GB the most is a 128th of its memory.
+        rmem = [4096, 131_072, 33_554_432], 1, i32::MAX;
+        /// Bytes of a send buffer: least, default, most. On a host with less than 512 MB the most is a 128th of its memory.
         wmem = [4096, 16_384, 4_194_304], 1, i32::MAX;
     }
     names {
@@ -231,6 +235,15 @@ impl Sysctls {
         doorway: &Doorway<'n, Namespace>,
     ) -> Result<SysctlTable<'n>> {
         SysctlTable::register(doorway, c"net/oxtcp", self.clone(), Self::ENTRIES)
+    }
+
+    /// No buffer takes more than its share of the host's memory, as in Linux (`tcp_init`).
+    fn bound_buffers(&self) {
+        let share = i32::try_from(buffer_share()).unwrap_or(i32::MAX);
+        let [_, _, rmem] = &self.rmem;
+        rmem.store(rmem.load(Relaxed).min(share.max(131_072)), Relaxed);
+        let [_, _, wmem] = &self.wmem;
+        wmem.store(wmem.load(Relaxed).min(share.max(65_536)), Relaxed);
     }
 
     /// The congestion controller of new connections. Any context.

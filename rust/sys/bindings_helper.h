@@ -23,6 +23,7 @@
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/sockptr.h>
+#include <linux/swap.h>
 #include <linux/sysctl.h>
 #include <linux/tcp.h>
 #include <linux/timer.h>

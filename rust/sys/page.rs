@@ -6,6 +6,13 @@ use core::ptr::NonNull;
 
 use super::bindings;
 
+/// A 128th of the memory that buffers can be in, in bytes: what Linux lets one buffer take at most (`tcp_init`). Any context.
+pub(crate) fn buffer_share() -> u64 {
+    // SAFETY: No conditions.
+    let pages = unsafe { bindings::nr_free_buffer_pages() } as u64;
+    pages.saturating_mul(kernel::page::PAGE_SIZE as u64) >> 7
+}
+
 /// A run of bytes in a page (or compound page), with a reference on it.
 ///
 /// # Invariants
