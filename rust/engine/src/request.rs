@@ -8,6 +8,7 @@
 //!
 //! [`Connection::accept`]: crate::connection::Connection::accept
 
+mod cookie;
 mod defer;
 
 pub use defer::{retransmissions, seconds};
@@ -20,7 +21,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Ecn, Flags, Header, Mss, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
 
 /// What the caller decides about a connection request.
 #[derive(Clone, Copy, Debug)]
@@ -189,8 +190,7 @@ impl Request {
             irs: syn.seq(),
             ts_recent,
             ts_offset: open.ts_offset,
-            // RFC 9293 section 3.7.1: 536 where the peer names none. Linux takes it for IPv6 too.
-            peer_mss: Mss::new(offered.mss.unwrap_or(Mss::DEFAULT_V4.get())).get(),
+            peer_mss: Request::offered_mss(syn).get(),
             advertised_mss: open.advertised_mss,
             window: first_window(open.recv_space, segment),
             replied: ReplyLimit::new(),
@@ -372,7 +372,7 @@ impl Request {
         self.window as u32
     }
 
-    /// The MSS that the peer announced, or the default; at least [`Mss::MIN`].
+    /// The MSS that the peer announced, or the default; at least [`Mss::MIN`](crate::wire::Mss::MIN).
     pub const fn peer_mss(&self) -> u16 {
         self.peer_mss
     }

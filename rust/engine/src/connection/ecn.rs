@@ -57,6 +57,11 @@ pub(crate) const fn answer(flags: Flags, agreed: bool) -> Flags {
     }
 }
 
+/// The flags of a SYN that asked for ECN, or did not, as if it had not.
+pub(crate) const fn without_setup(flags: Flags) -> Flags {
+    flags.without(BOTH)
+}
+
 /// Whether a SYN asks for ECN ("ECN-setup SYN packet", RFC 3168 section 6.1.1).
 pub(super) const fn asks(syn: &Header) -> bool {
     syn.flags.contains(BOTH)

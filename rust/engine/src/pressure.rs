@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a listener whose SYN queue fills does, so that a real client still gets in (RFC 4987 section 3.3): half-open connections end sooner,
+//! and no host and no network may have all of the queue.
+
+/// How often a SYN-ACK is sent again in a queue that has `count` of at most `most`: `retries` up to half of it; then 3, 2, 1 times, and
+/// not at all when it is full. So a peer that does not answer is remembered for 15 s, 7 s, 3 s and 1 s.
+///
+/// Linux looks at how many are young beside that. A queue of less than eight is one of eight, as there.
+pub const fn synack_retries(retries: u8, count: u32, most: u32) -> u8 {
+    let most = if most < 8 { 8 } else { most };
+    let eighths = match (count as u64).saturating_mul(8).checked_div(most as u64) {
+        Some(eighths) => eighths,
+        None => 0,
+    };
+    let limit = match eighths {
+        0..=4 => return retries,
+        5 => 3,
+        6 => 2,
+        7 => 1,
+        _ => 0,
+    };
+    if retries < limit {
+        retries
+    } else {
+        limit
+    }
+}
+
+/// So many half-open connections a prefix may always have, however short the queue is.
+const ALWAYS: u64 = 16;
+
+/// Whether a prefix that has `of_prefix` half-open connections is to get no more of a queue that has `count` of at most `most`: it is half
+/// full, and the prefix has `share` percent of it.
+pub const fn is_too_many(of_prefix: u32, count: u32, most: u32, share: u8) -> bool {
+    let most = most as u64;
+    let portion = match most.saturating_mul(share as u64).checked_div(100) {
+        Some(portion) if portion > ALWAYS => portion,
+        _ => ALWAYS,
+    };
+    share < 100 && (count as u64).saturating_mul(2) >= most && of_prefix as u64 >= portion
+}
+
+/// The prefixes of an address that are one host's and one network's: /32 and /24 of IPv4, which is IPv4-mapped, /64 and /48 of IPv6.
+pub fn prefixes(ip: [u8; 16]) -> [[u8; 16]; 2] {
+    let mapped = ip.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+    let (host, network) = match mapped {
+        true => (16, 15),
+        false => (8, 6),
+    };
+    let cut = |len: usize| {
+        let mut prefix = ip;
+        prefix.iter_mut().skip(len).for_each(|byte| *byte = 0);
+        prefix
+    };
+    [cut(host), cut(network)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    /// RFC 4987 section 3.3: shorter timers.
+    #[test]
+    fn synack_retries__fewer_as_the_queue_fills() {
+        let table = [
+            (0, 5),
+            (500, 5),
+            (624, 5),
+            (625, 3),
+            (750, 2),
+            (875, 1),
+            (999, 1),
+            (1000, 0),
+            (u32::MAX, 0),
+        ];
+        for (count, expected) in table {
+            assert_eq!(synack_retries(5, count, 1000), expected, "{count}");
+            assert_eq!(synack_retries(0, count, 1000), 0);
+            assert!(synack_retries(1, count, 1000) <= 1);
+        }
+        // A short queue, and none.
+        assert_eq!((synack_retries(5, 4, 1), synack_retries(5, 8, 0)), (5, 0));
+        assert_eq!(synack_retries(5, u32::MAX / 2, u32::MAX), 5);
+    }
+
+    #[test]
+    fn is_too_many__of_a_queue_that_is_half_full() {
+        // Of the prefix, of all, the queue, percent.
+        let table = [
+            (100, 500, 1000, 10, true),
+            (99, 500, 1000, 10, false),
+            (499, 499, 1000, 10, false),
+            (1000, 1000, 1000, 100, false),
+            (16, 16, 16, 0, true),
+            (15, 16, 16, 0, false),
+            (u32::MAX, u32::MAX, u32::MAX, 50, true),
+            (0, 0, 0, 0, false),
+        ];
+        for (of_prefix, count, most, share, expected) in table {
+            let got = is_too_many(of_prefix, count, most, share);
+            assert_eq!(got, expected, "{of_prefix} {count} {most} {share}");
+        }
+    }
+
+    #[test]
+    fn prefixes__of_a_host_and_a_network() {
+        let v4 = |a, b, c, d| Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().octets();
+        let ip = v4(192, 0, 2, 77);
+        assert_eq!(prefixes(ip), [ip, v4(192, 0, 2, 0)]);
+        let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+        let cut = prefixes(v6("2001:db8:1:2:3:4:5:6"));
+        assert_eq!(cut, [v6("2001:db8:1:2::"), v6("2001:db8:1::")]);
+    }
+}
