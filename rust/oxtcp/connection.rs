@@ -152,7 +152,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
         if in_order {
             output::namespace(sk.sock())
                 .counters
-                .count(Counter::RcvQDrop);
+                .count(Counter::TCPRcvQDrop);
         }
     };
     let memory = receive_memory(sk.sock());
@@ -170,7 +170,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
             match why {
                 Useless::Old => {}
                 Useless::Beyond => counters.count(Counter::BeyondWindow),
-                Useless::Closed => counters.count(Counter::ZeroWindowDrop),
+                Useless::Closed => counters.count(Counter::TCPZeroWindowDrop),
             }
             return Err(skb);
         }

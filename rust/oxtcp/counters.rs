@@ -11,27 +11,49 @@ use crate::namespace::Namespace;
 use crate::sys::counters;
 use crate::sys::proc::SeqText;
 
-/// What is counted. The names are those of Linux (`include/uapi/linux/snmp.h`).
-#[derive(Clone, Copy)]
-pub(crate) enum Counter {
-    /// A segment whose payload begins beyond the window, or goes beyond it while data waits for the program.
-    BeyondWindow,
-    /// A segment with payload while the window was closed.
-    ZeroWindowDrop,
-    /// A segment in order that there was no memory for.
-    RcvQDrop,
+macro_rules! counters {
+    ( $( $(#[$doc:meta])* $name:ident, )* ) => {
+        /// What is counted. The names are those of Linux (`include/uapi/linux/snmp.h`), where it has one.
+        #[derive(Clone, Copy)]
+        pub(crate) enum Counter {
+            $( $(#[$doc])* $name, )*
+        }
+
+        impl Counter {
+            const NAMES: &'static [&'static str] = &[ $( stringify!($name), )* ];
+        }
+    };
 }
 
-impl Counter {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::BeyondWindow, "BeyondWindow"),
-        (Self::ZeroWindowDrop, "TCPZeroWindowDrop"),
-        (Self::RcvQDrop, "TCPRcvQDrop"),
-    ];
+counters! {
+    /// SYN-ACKs with a cookie.
+    SyncookiesSent,
+    /// ACKs with a good cookie.
+    SyncookiesRecv,
+    /// ACKs to a listener that sends cookies, with none that is good: forged, too old, used, of another flow.
+    SyncookiesFailed,
+    /// SYNs and last ACKs of handshakes that the accept queue had no room for.
+    ListenOverflows,
+    /// SYNs and last ACKs of handshakes that were dropped, for whatever cause.
+    ListenDrops,
+    /// SYNs that were answered with a cookie, as the SYN queue was full or `syncookies` is 2.
+    TCPReqQFullDoCookies,
+    /// SYNs that were dropped, as the SYN queue was full.
+    TCPReqQFullDrop,
+    /// SYNs of a host or network that had its share of the SYN queue (no such counter in Linux).
+    SynShareExceeded,
+    /// Half-open connections that gave way to a SYN (no such counter in Linux).
+    SynCacheEvicted,
+    /// Segments whose payload begins beyond the window, or goes beyond it while data waits for the program.
+    BeyondWindow,
+    /// Segments with payload while the window was closed.
+    TCPZeroWindowDrop,
+    /// Segments in order that there was no memory for.
+    TCPRcvQDrop,
 }
 
 /// A namespace's counters.
-pub(crate) struct Counters(counters::Counters<{ Counter::ALL.len() }>);
+pub(crate) struct Counters(counters::Counters<{ Counter::NAMES.len() }>);
 
 impl Counters {
     /// Sleeps. Errors: ENOMEM.
@@ -53,12 +75,12 @@ impl SeqText for Stat {
 
     fn show(namespace: &Namespace, seq: &SeqFile) {
         seq_print!(seq, "TcpExt:");
-        for (_, name) in Counter::ALL {
+        for name in Counter::NAMES {
             seq_print!(seq, " {name}");
         }
         seq_print!(seq, "\nTcpExt:");
-        for (counter, _) in Counter::ALL {
-            seq_print!(seq, " {}", namespace.counters.0.sum(counter as usize));
+        for index in 0..Counter::NAMES.len() {
+            seq_print!(seq, " {}", namespace.counters.0.sum(index));
         }
         seq_print!(seq, "\n");
     }

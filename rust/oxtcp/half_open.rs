@@ -6,22 +6,22 @@
 //! said otherwise.
 
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::rcu;
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::{reply, Segment, Transmit, TransmitKind};
+use oxtcp_engine::{pressure, reply, Segment, Transmit, TransmitKind};
 
 use crate::input::{find_listener, Arrival};
 use crate::listener;
+use crate::listening::{self, Life};
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{Socket, Tcp};
 use crate::sys::net::Net;
 use crate::sys::skb::SkBuff;
-use crate::sys::table::{self, FlowKey, MiniBody, MiniGuard};
+use crate::sys::table::{self, FlowKey, Found, MiniBody, MiniGuard};
 use crate::sys::time::Jiffies;
 
 /// What a small object is.
@@ -42,78 +42,6 @@ pub(crate) enum Mini {
     },
 }
 
-/// A socket's time as a listener, from listen(2) to the end of listening. After 65,536 the numbers come again: by then
-/// every half-open connection has run out of retransmissions long ago.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Life(u16);
-
-/// How many half-open connections a listener has, and in which of its lives it is. Any context, no lock.
-///
-/// Who stops listening does not look for his half-open connections: he begins the next life, and they end when
-/// their timer or a segment finds them, as in Linux.
-pub(crate) struct HalfOpens(Atomic<u64>);
-
-impl HalfOpens {
-    /// The life stands above the count.
-    const LIFE_SHIFT: u32 = 32;
-
-    pub(crate) fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    fn life_of(word: u64) -> Life {
-        Life((word >> Self::LIFE_SHIFT) as u16)
-    }
-
-    fn count_of(word: u64) -> u32 {
-        word as u32
-    }
-
-    /// Changes the word as `change` says, until that says `None`.
-    fn update(&self, mut change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
-        let mut old = self.0.load(Relaxed);
-        loop {
-            match self.0.cmpxchg(old, change(old)?, Full) {
-                Ok(_) => return Some(old),
-                Err(now) => old = now,
-            }
-        }
-    }
-
-    /// The life that is now, for who begins to listen.
-    pub(crate) fn life(&self) -> Life {
-        Self::life_of(self.0.load(Relaxed))
-    }
-
-    /// Counts one in, unless there are `most` already, or that life is over.
-    pub(crate) fn enter(&self, life: Life, most: u32) -> bool {
-        let may = |word| Self::life_of(word) == life && Self::count_of(word) < most;
-        self.update(|word| may(word).then(|| word.wrapping_add(1)))
-            .is_some()
-    }
-
-    /// Counts one out.
-    pub(crate) fn leave(&self, life: Life) {
-        // One of an earlier life is not counted any more.
-        let _ = self.update(|word| {
-            (Self::life_of(word) == life && Self::count_of(word) > 0).then(|| word.wrapping_sub(1))
-        });
-    }
-
-    /// Ends the life: all half-open connections are nobody's.
-    pub(crate) fn end(&self) {
-        let _ = self.update(|word| {
-            let next = Self::life_of(word).0.wrapping_add(1);
-            Some(u64::from(next) << Self::LIFE_SHIFT)
-        });
-    }
-
-    /// Whether it is that life still.
-    pub(crate) fn lives(&self, life: Life) -> bool {
-        self.life() == life
-    }
-}
-
 /// The design allows 128 bytes, with a timer of 40 (which lockdep makes larger).
 const _: () = assert!(table::mini_size_with_timer_of::<Tcp>(40) <= 128);
 
@@ -128,12 +56,18 @@ impl MiniBody<Tcp> for Mini {
             } => {
                 let listener = listener.clone();
                 let namespace = listener.per_net();
-                let config = namespace.config();
-                if !listener.shared().half_open.lives(*life) {
+                let mut config = namespace.config();
+                let Some(listening) = listening::of(&listener).filter(|l| l.half_open.lives(*life))
+                else {
                     remove(this, namespace);
                     return;
-                }
-                let defer = listener::defers(&listener);
+                };
+                let defer = listening.defer_accept();
+                config.synack_retries = pressure::synack_retries(
+                    config.synack_retries,
+                    listening.half_open.count(),
+                    listening.most_half_open(namespace),
+                );
                 match request.on_timer_deferring(&context(&config), defer) {
                     RequestTimer::Resend(syn_ack) => {
                         let next = request.next_timeout().as_micros();
@@ -170,8 +104,13 @@ pub(crate) fn time_wait_end() -> Jiffies {
 
 /// Takes an object out of its table, and out of the counts.
 pub(crate) fn remove(this: MiniGuard<'_, Tcp>, namespace: &Namespace) {
+    let key = this.key();
     match this.remove(&namespace.table) {
-        Some(Mini::HalfOpen { listener, life, .. }) => listener.shared().half_open.leave(life),
+        Some(Mini::HalfOpen { listener, life, .. }) => {
+            if let Some(listening) = listening::of(&listener) {
+                listening.leave(namespace, &key, life);
+            }
+        }
         Some(Mini::TimeWait { .. }) => namespace.release_time_wait(),
         None => {}
     }
@@ -181,10 +120,29 @@ impl Mini {
     /// Whether this is a half-open connection whose listener does not listen any more.
     pub(crate) fn is_stale(&self) -> bool {
         match self {
-            Mini::HalfOpen { listener, life, .. } => !listener.shared().half_open.lives(*life),
+            Mini::HalfOpen { listener, life, .. } => {
+                !listening::of(listener).is_some_and(|l| l.half_open.lives(*life))
+            }
             Mini::TimeWait { .. } => false,
         }
     }
+}
+
+/// Ends the half-open connection `key` of the listener in that life, to make room for another. Whether it was there.
+pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &FlowKey) -> bool {
+    let rcu = rcu::read_lock();
+    let Some(Found::Mini(mini)) = namespace.table.lookup(key, &rcu) else {
+        return false;
+    };
+    let Some(guard) = mini.lock() else {
+        return false;
+    };
+    let is_its = matches!(&*guard, Mini::HalfOpen { listener: of, life: then, .. }
+        if core::ptr::eq(&**of, listener) && *then == life);
+    if is_its {
+        remove(guard, namespace);
+    }
+    is_its
 }
 
 /// Whose a small object is.

@@ -10,13 +10,17 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
+use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MIN_HEADER_LEN};
-use oxtcp_engine::Segment;
+use oxtcp_engine::{Instant, Segment, SeqNum};
 
 use crate::connection;
+use crate::cookies;
+use crate::counters::Counter;
 use crate::half_open::{self, Whose};
 use crate::icmp;
 use crate::listener;
+use crate::listening;
 use crate::namespace::{context, Namespace};
 use crate::output::scoped;
 use crate::protocol::{Sk, Socket, Tcp};
@@ -25,6 +29,7 @@ use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
 use crate::sys::skb::{AtHook, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
+use crate::sys::time;
 
 /// Where a packet comes from, beside its addresses.
 #[derive(Clone, Copy)]
@@ -35,14 +40,22 @@ pub(crate) struct Arrival {
 
 /// What a packet is, as far as it concerns us.
 enum Packet {
-    /// Where the TCP header begins, whose flow it is, and the flags.
+    /// Where the TCP header begins, whose flow it is, and what is in the header.
     Tcp {
         offset: u32,
         key: FlowKey,
-        flags: Flags,
+        glance: Glance,
     },
     /// Where the ICMP header begins.
     Icmp { offset: u32 },
+}
+
+/// What is looked at before a segment is known to be ours.
+#[derive(Clone, Copy)]
+struct Glance {
+    flags: Flags,
+    seq: SeqNum,
+    ack: SeqNum,
 }
 
 /// Whose a packet is.
@@ -51,6 +64,8 @@ enum Owner<'a> {
     /// With the listener of a half-open one.
     Mini(&'a table::Mini<Tcp>, Option<ARef<Socket>>),
     Listener(ARef<Socket>),
+    /// The listener's, for the cookie that it brings.
+    Cookie(ARef<Socket>, Opened),
 }
 
 impl LocalIn for Tcp {
@@ -63,8 +78,12 @@ impl LocalIn for Tcp {
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
-        let (offset, key, flags) = match identify(&mut skb, family) {
-            Some(Packet::Tcp { offset, key, flags }) => (offset, key, flags),
+        let (offset, key, glance) = match identify(&mut skb, family) {
+            Some(Packet::Tcp {
+                offset,
+                key,
+                glance,
+            }) => (offset, key, glance),
             Some(Packet::Icmp { offset }) => {
                 let ifindex = skb.ifindex(family);
                 icmp::look(namespace, &mut skb, offset, family, ifindex);
@@ -80,7 +99,7 @@ impl LocalIn for Tcp {
             scoped(key.local(), arrival.ifindex),
             scoped(key.remote(), arrival.ifindex),
         );
-        let Some(owner) = find_owner(namespace, &key, flags, arrival, &rcu) else {
+        let Some(owner) = find_owner(namespace, &key, glance, arrival, &rcu) else {
             return Err(skb);
         };
         // From here on the packet is ours.
@@ -91,7 +110,9 @@ impl LocalIn for Tcp {
             return Ok(());
         }
         let allowed = match &owner {
-            Owner::Connection(sock) | Owner::Listener(sock) => sock.allows(&mut skb, family),
+            Owner::Connection(sock) | Owner::Listener(sock) | Owner::Cookie(sock, _) => {
+                sock.allows(&mut skb, family)
+            }
             Owner::Mini(_, Some(listener)) => listener.allows(&mut skb, family),
             Owner::Mini(_, None) => skb.is_allowed(family),
         };
@@ -117,6 +138,19 @@ impl LocalIn for Tcp {
             Owner::Listener(sock) => {
                 if let Some((segment, _)) = parse(&mut skb) {
                     listener::segment(net, namespace, &sock, key, &segment, arrival, None);
+                }
+            }
+            Owner::Cookie(sock, opened) => {
+                if let Some((segment, header_len)) = parse(&mut skb) {
+                    let cookie = (key, opened);
+                    listener::complete_cookie(
+                        net,
+                        namespace,
+                        &sock,
+                        cookie,
+                        (&segment, skb, header_len),
+                        arrival,
+                    );
                 }
             }
         }
@@ -200,19 +234,31 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
             port: port(0)?,
         },
     );
-    let flags = Flags::from_bits(*tcp.get(13)?);
-    Some(Packet::Tcp { offset, key, flags })
+    let number = |at: usize| {
+        let bytes = *tcp.get(at..)?.first_chunk()?;
+        Some(SeqNum::new(u32::from_be_bytes(bytes)))
+    };
+    let glance = Glance {
+        flags: Flags::from_bits(*tcp.get(13)?),
+        seq: number(4)?,
+        ack: number(8)?,
+    };
+    Some(Packet::Tcp {
+        offset,
+        key,
+        glance,
+    })
 }
 
 /// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or a listener's.
 ///
 /// What comes to a listener's port with ACK or RST (of a connection that is gone, say) goes on to the
 /// built-in TCP: it may have a connection of its own there (from before we listened), and otherwise
-/// answers with the same reset.
+/// answers with the same reset. But for an ACK that brings back a cookie.
 fn find_owner<'a>(
     namespace: &'a Namespace,
     key: &FlowKey,
-    flags: Flags,
+    glance: Glance,
     arrival: Arrival,
     rcu: &'a rcu::Guard,
 ) -> Option<Owner<'a>> {
@@ -228,10 +274,34 @@ fn find_owner<'a>(
         },
         None => {}
     }
-    if flags.intersects(Flags::ACK.union(Flags::RST)) {
+    let flags = glance.flags;
+    if !flags.intersects(Flags::ACK.union(Flags::RST)) {
+        return find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener);
+    }
+    if flags.intersects(Flags::SYN.union(Flags::RST)) {
         return None;
     }
-    find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener)
+    let listener = find_listener(namespace, key.local(), arrival, rcu)?;
+    let opened = cookie_of(namespace, &listener, key, glance)?;
+    Some(Owner::Cookie(listener, opened))
+}
+
+/// The cookie that an ACK brings to a listener, if it is good.
+fn cookie_of(
+    namespace: &Namespace,
+    listener: &Socket,
+    key: &FlowKey,
+    glance: Glance,
+) -> Option<Opened> {
+    let now = Instant::from_micros(time::now_micros());
+    if namespace.sysctls.syncookies() == 0 || !listening::of(listener)?.expects_cookies(now) {
+        return None;
+    }
+    let opened = cookies::open(namespace, key, (glance.seq, glance.ack), now);
+    if opened.is_none() {
+        namespace.counters.count(Counter::SyncookiesFailed);
+    }
+    opened
 }
 
 /// The listener for connections to `local`: one on the address, or one on any address.

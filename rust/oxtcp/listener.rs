@@ -2,80 +2,51 @@
 
 //! Listeners: from a SYN to accept().
 //!
-//! A SYN makes a half-open object (`half_open`), the ACK that completes the handshake makes the socket,
-//! which waits in the listener's accept queue. Neither takes the listener's socket lock.
+//! A SYN makes a half-open object (`half_open`), or is answered with a cookie (`cookies`) and makes nothing; the ACK that completes the
+//! handshake makes the socket, which waits in the listener's accept queue. Neither takes the listener's socket lock, and a SYN none of the
+//! listener's locks.
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 
 use oxtcp_engine::connection::PassiveOpen;
+use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
-use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum, SocketOptions};
+use oxtcp_engine::{isn, pressure, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
-use crate::half_open::{self, Life, Mini};
+use crate::counters::Counter;
+use crate::crowd::Recent;
+use crate::flood::{Queue, Remedy};
+use crate::half_open::{self, Mini};
 use crate::input::Arrival;
+use crate::listening::{self, Backlog, Life, Listening, Room};
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Idle, Owner, Role, Sk, Socket, Tcp};
-use crate::sys::errno::eaddrinuse;
+use crate::sys::errno::{eaddrinuse, econnaborted};
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
 use crate::sys::skb::SkBuff;
-use crate::sys::sock::{Child, Flag, SkState, SockQueue};
+use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
 use crate::sys::time::Jiffies;
-use crate::{closing, connect, connection};
-
-/// A listener's connections that wait for accept(). Made when it begins to listen; protected by the
-/// lock around it in `Shared`.
-pub(crate) struct AcceptQueue {
-    queue: SockQueue<Tcp>,
-    /// The hold on the port that each connection gets one of too.
-    port: PortRef,
-    /// The most that may wait.
-    backlog: u32,
-    /// What the listener's connections begin with.
-    options: SocketOptions,
-    calls: CallOptions,
-    /// For its half-open connections.
-    life: Life,
-}
-
-impl AcceptQueue {
-    /// Whether one more is one too many; as in Linux a backlog of n lets n + 1 wait.
-    fn is_full(&self) -> bool {
-        self.queue.len() > self.backlog
-    }
-
-    /// Connections made from now on begin with these.
-    pub(crate) fn set_options(&mut self, options: SocketOptions, calls: CallOptions) {
-        self.options = options;
-        self.calls = calls;
-    }
-}
+use crate::{closing, connect, connection, cookies, flood};
 
 /// How many connections wait for accept(), and how many may. Any context.
 pub(crate) fn queue(sock: &Socket) -> (u32, u32) {
-    let accept = sock.shared().accept.lock();
-    accept
-        .as_ref()
-        .map_or((0, 0), |accept| (accept.queue.len(), accept.backlog))
+    listening::of(sock).map_or((0, 0), |l| (l.waiting(), l.backlog().granted))
 }
 
 /// How many connections wait for accept(). Any context.
 pub(crate) fn waiting(sock: &Socket) -> u32 {
-    let accept = sock.shared().accept.lock();
-    accept.as_ref().map_or(0, |accept| accept.queue.len())
+    listening::of(sock).map_or(0, Listening::waiting)
 }
 
 /// For how many timeouts of a SYN-ACK the listener waits for data (TCP_DEFER_ACCEPT). Any context.
 pub(crate) fn defers(sock: &Socket) -> u8 {
-    let accept = sock.shared().accept.lock();
-    accept
-        .as_ref()
-        .map_or(0, |accept| accept.calls.defer_accept)
+    listening::of(sock).map_or(0, Listening::defer_accept)
 }
 
 /// listen(2). Process context.
@@ -84,14 +55,18 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
     let namespace = output::namespace(sock);
     let limit = u32::try_from(namespace.sysctls.somaxconn()).unwrap_or(0);
     // As the kernel's TCP does, a negative backlog counts as the largest there is.
-    let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(limit);
+    let asked = u32::try_from(backlog).unwrap_or(u32::MAX);
+    let backlog = Backlog {
+        asked,
+        granted: asked.min(limit),
+    };
     if connecting {
         return Err(EINVAL);
     }
     match (sock.state(), &sk.state().role) {
         (SkState::LISTEN, Role::Listener(_)) => {
-            if let Some(accept) = &mut *sock.shared().accept.lock() {
-                accept.backlog = backlog;
+            if let Some(listening) = listening::of(sock) {
+                listening.set_backlog(backlog);
             }
             return Ok(());
         }
@@ -109,29 +84,26 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
     result
 }
 
-fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: u32) -> Result {
+fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result {
     let sock = sk.sock();
+    let shared = &sock.shared().listening;
+    if shared.as_ref().is_none() {
+        // Nobody else does, as the socket is owned.
+        let _ = shared.populate(Listening::new(backlog.granted)?);
+    }
+    let listening = listening::of(sock).ok_or(ENOMEM)?;
+    if namespace.sysctls.syncookies() == 0 && listening.recent.as_ref().is_none() {
+        // Without it the newest are dropped, as in Linux.
+        if let Ok(recent) = Recent::new(listening::most(namespace, backlog.granted)) {
+            let _ = listening.recent.populate(recent);
+        }
+    }
     let state = sk.state();
     let options = state.options();
     let port = state.port.as_ref().ok_or(EINVAL)?;
     port.start_listen()?;
     let number = port.port();
-    let accept = AcceptQueue {
-        queue: SockQueue::new(),
-        port: port.child(),
-        backlog,
-        options,
-        calls: state.calls(),
-        life: sock.shared().half_open.life(),
-    };
-    let accept = match KBox::new(accept, GFP_KERNEL) {
-        Ok(accept) => accept,
-        Err(error) => {
-            port.stop_listen();
-            return Err(error.into());
-        }
-    };
-    *sock.shared().accept.lock() = Some(accept);
+    listening.begin(port.child(), backlog, options, state.calls());
     sk.set_state(SkState::LISTEN);
     sk.state().role = Role::Listener(options);
     let local = Endpoint {
@@ -157,12 +129,10 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
     if let Some(port) = &sk.state().port {
         port.stop_listen();
     }
-    let accept = sock.shared().accept.lock().take();
-    sock.shared().half_open.end();
-    let Some(mut accept) = accept else {
+    let Some(mut waiting) = listening::of(sock).and_then(Listening::end) else {
         return;
     };
-    while let Some(child) = accept.queue.pop() {
+    while let Some(child) = waiting.pop() {
         closing::abandon_child(child);
     }
 }
@@ -175,11 +145,7 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     }
     let mut timeo = sock.rcvtimeo(nonblock);
     loop {
-        let first = match &mut *sock.shared().accept.lock() {
-            Some(accept) => accept.queue.pop(),
-            None => None,
-        };
-        if let Some(child) = first {
+        if let Some(child) = listening::of(sock).and_then(Listening::pop) {
             return Ok(child);
         }
         sk.wait(&mut timeo, true, |sk| {
@@ -191,7 +157,7 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     }
 }
 
-/// A SYN for a listener. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context.
+/// A SYN for a listener. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context; takes no lock of the listener.
 pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
@@ -201,24 +167,26 @@ pub(crate) fn segment(
     arrival: Arrival,
     iss: Option<SeqNum>,
 ) {
-    let shared = listener.shared();
-    let (advertised_max, full, backlog, life) = match &*shared.accept.lock() {
-        Some(accept) => (
-            accept.options.max_seg,
-            accept.is_full(),
-            accept.backlog,
-            accept.life,
-        ),
-        None => return,
-    };
-    // No room: the peer's SYN will come again.
-    if full {
+    let Some(listening) = listening::of(listener) else {
         return;
-    }
+    };
+    let Some(life) = listening.half_open.life() else {
+        return;
+    };
     let config = namespace.config();
     let cx = context(&config);
     // SYN with FIN, and the like.
     if !matches!(listen::on_segment(&cx, segment), ListenVerdict::Syn) {
+        return;
+    }
+    listening.floods.note_syn();
+    let admission = match iss {
+        // Who has closed a connection just now is somebody: no limit, as in Linux.
+        Some(_) => Admission::Keep(u32::MAX),
+        None => admit(namespace, listener, listening, &key, life),
+    };
+    if matches!(admission, Admission::Drop) {
+        namespace.counters.count(Counter::ListenDrops);
         return;
     }
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
@@ -228,20 +196,32 @@ pub(crate) fn segment(
     let hash = namespace.flow_hash(&key);
     let info = route.info();
     let memory = connection::receive_memory(listener);
-    let open = RequestOpen {
-        iss: iss.unwrap_or_else(|| isn::initial(hash, cx.now)),
+    let open = |iss| RequestOpen {
+        iss,
         ts_offset: isn::timestamp_offset(hash),
-        advertised_mss: advertised_mss(info.advmss, advertised_max),
+        advertised_mss: advertised_mss(info.advmss, listening.max_seg()),
         recv_space: memory.first_window(),
         recv_limit: memory.largest_window(),
     };
+    let most = match admission {
+        Admission::Keep(most) => most,
+        _ => {
+            let cookie = cookies::issue(namespace, &key, hash, segment, cx.now);
+            listening.note_cookie(cx.now);
+            namespace.counters.count(Counter::SyncookiesSent);
+            // One that cannot be sent is one that was lost: the peer's SYN comes again.
+            let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
+            let _ = output::reply_by(&route, &key, syn_ack);
+            return;
+        }
+    };
+    let open = open(iss.unwrap_or_else(|| isn::initial(hash, cx.now)));
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
-    let half_open_max = u32::try_from(namespace.sysctls.max_syn_backlog())
-        .unwrap_or(0)
-        .min(backlog.max(1));
-    if !shared.half_open.enter(life, half_open_max) {
+    if !listening.enter(namespace, &key, life, most) {
+        // Other processors have filled it meanwhile.
+        namespace.counters.count(Counter::ListenDrops);
         return;
     }
     let body = Mini::HalfOpen {
@@ -252,11 +232,109 @@ pub(crate) fn segment(
     let placed = table::NewMini::new(key, body)
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
-        shared.half_open.leave(life);
+        listening.leave(namespace, &key, life);
         return;
+    }
+    if let Some(recent) = listening.recent.as_ref() {
+        recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let _ = output::reply_by(&route, &key, syn_ack);
+}
+
+/// What becomes of a SYN.
+enum Admission {
+    /// A half-open connection, unless there are so many.
+    Keep(u32),
+    Cookie,
+    Drop,
+}
+
+/// Whether a SYN is let in (Linux's `tcp_conn_request()`).
+fn admit(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    key: &FlowKey,
+    life: Life,
+) -> Admission {
+    let sysctls = &namespace.sysctls;
+    let syncookies = sysctls.syncookies();
+    let most = listening.most_half_open(namespace);
+    let count = listening.half_open.count();
+    let shortage = match count >= most {
+        true => Some(Queue::Syn),
+        false if has_its_share(namespace, listening, key, count, most) => {
+            namespace.counters.count(Counter::SynShareExceeded);
+            Some(Queue::Share)
+        }
+        false => None,
+    };
+    let mut admission = Admission::Keep(most);
+    match (syncookies, shortage) {
+        (0, None) | (1, None) => {}
+        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life) => {}
+        (0, Some(queue)) => {
+            namespace.counters.count(Counter::TCPReqQFullDrop);
+            flood::tell(namespace, listener, listening, queue, Remedy::Drop);
+            return Admission::Drop;
+        }
+        (syncookies, shortage) => {
+            namespace.counters.count(Counter::TCPReqQFullDoCookies);
+            // With 2 it is meant to be so.
+            if let (1, Some(queue)) = (syncookies, shortage) {
+                flood::tell(namespace, listener, listening, queue, Remedy::Cookie);
+            }
+            admission = Admission::Cookie;
+        }
+    }
+    // No room: the peer's SYN will come again.
+    if listening.is_full() {
+        overflows(namespace, listener, listening);
+        return Admission::Drop;
+    }
+    admission
+}
+
+/// Whether the peer's host or network has its share of the SYN queue.
+fn has_its_share(
+    namespace: &Namespace,
+    listening: &Listening,
+    key: &FlowKey,
+    count: u32,
+    most: u32,
+) -> bool {
+    let sysctls = &namespace.sysctls;
+    // What nobody could exceed needs no look at the counters.
+    if !pressure::is_too_many(u32::MAX, count, most, 0) {
+        return false;
+    }
+    let (host, network) = listening.crowds.count(namespace, key);
+    let share = |percent: i32| u8::try_from(percent).unwrap_or(100);
+    pressure::is_too_many(host, count, most, share(sysctls.syn_host_share()))
+        || pressure::is_too_many(network, count, most, share(sysctls.syn_net_share()))
+}
+
+/// Lets the oldest half-open connection of a full SYN queue give way, if it is to be so.
+fn make_room(namespace: &Namespace, listener: &Socket, listening: &Listening, life: Life) -> bool {
+    let Some(recent) = listening.recent.as_ref() else {
+        return false;
+    };
+    if namespace.sysctls.syn_cache() == 0 {
+        return false;
+    }
+    flood::tell(namespace, listener, listening, Queue::Syn, Remedy::Evict);
+    let made = recent.evict(|oldest| half_open::evict(namespace, listener, life, oldest));
+    if made {
+        namespace.counters.count(Counter::SynCacheEvicted);
+    }
+    made
+}
+
+/// The accept queue has no room. Softirq context.
+fn overflows(namespace: &Namespace, listener: &Socket, listening: &Listening) {
+    namespace.counters.count(Counter::ListenOverflows);
+    flood::tell(namespace, listener, listening, Queue::Accept, Remedy::Drop);
 }
 
 /// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it.
@@ -275,14 +353,14 @@ pub(crate) fn complete(
     };
     let (request, life) = (*request, *life);
     let key = guard.key();
-    let room = match &*listener.shared().accept.lock() {
-        Some(accept) if accept.is_full() => Room::Full,
-        Some(accept) => Room::For(accept.port.child(), accept.options, accept.calls),
-        None => Room::Closed,
+    let Some(listening) = listening::of(listener) else {
+        return;
     };
-    let (port, options, calls) = match room {
+    let (port, options, calls) = match listening.room() {
         Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
+            overflows(namespace, listener, listening);
+            namespace.counters.count(Counter::ListenDrops);
             // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
             // namespace has it so, the peer is told.
             if cx.config.abort_on_overflow {
@@ -299,75 +377,158 @@ pub(crate) fn complete(
             return;
         }
     };
-    let Ok(child) = Child::new(listener) else {
+    let newcomer = Newcomer {
+        request,
+        key,
+        port,
+        options,
+        calls,
+    };
+    let packet = (segment, skb, header_len);
+    let _ = newcomer.join(listener, listening, cx, packet, |sk| {
+        guard.replace_with(&namespace.table, sk)?;
+        listening.leave(namespace, &key, life);
+        Ok(())
+    });
+}
+
+/// An ACK with a good cookie: makes the socket, as [`complete`] does, of what the ACK brings. Softirq context.
+pub(crate) fn complete_cookie(
+    net: &Net,
+    namespace: &Namespace,
+    listener: &Socket,
+    (key, opened): (FlowKey, Opened),
+    packet: Packet<'_>,
+    arrival: Arrival,
+) {
+    let Some(listening) = listening::of(listener) else {
         return;
     };
-    let reference = child.reference();
-    // Nobody owns a socket that nobody knows.
-    let queued = reference.lock_bh_child(|sk| {
-        let local = output::unscoped(key.local());
-        let remote = output::unscoped(key.remote());
-        sk.set_ends(local, remote);
-        if output::is_link_local(&remote.ip) {
-            let _ = sk.bind_scope(path_oif(listener, &key, 0));
+    let config = namespace.config();
+    let cx = context(&config);
+    let (segment, ..) = packet;
+    namespace.counters.count(Counter::SyncookiesRecv);
+    let (port, options, calls) = match listening.room() {
+        Room::For(port, options, calls) => (port, options, calls),
+        // The ACK is dropped, as in Linux: the peer's data comes again, with the same cookie.
+        Room::Full => {
+            overflows(namespace, listener, listening);
+            namespace.counters.count(Counter::ListenDrops);
+            return;
         }
-        sk.state().port = Some(port);
-        sk.state().role = Role::Idle(Idle::new(options));
-        sk.state().set_calls(calls);
-        let family = sk.wire_family();
-        let route = route::route_socket(sk);
-        let path_mss = match route {
-            Ok((info, _)) => output::mss_of(info.mtu, family),
-            Err(_) => request.advertised_mss(),
-        };
-        let recv_space = connection::receive_memory(sk.sock()).first_window();
-        let open = PassiveOpen {
-            path_mss,
-            recv_space,
-            options: options_of(sk),
-        };
-        sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
-        sk.set_state(SkState::SYN_RECV);
-        match guard.replace_with(&namespace.table, sk) {
-            Ok(_) => listener.shared().half_open.leave(life),
-            Err(_) => {
+        Room::Closed => return,
+    };
+    let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
+    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
+        return;
+    };
+    let memory = connection::receive_memory(listener);
+    let open = RequestOpen {
+        iss: segment.header.ack.sub(1),
+        ts_offset: isn::timestamp_offset(namespace.flow_hash(&key)),
+        advertised_mss: advertised_mss(route.info().advmss, listening.max_seg()),
+        recv_space: memory.first_window(),
+        recv_limit: memory.largest_window(),
+    };
+    drop(route);
+    let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) else {
+        return;
+    };
+    let newcomer = Newcomer {
+        request,
+        key,
+        port,
+        options,
+        calls,
+    };
+    let joined = newcomer.join(listener, listening, &cx, packet, |sk| {
+        namespace.table.insert(sk, key)
+    });
+    if joined.is_ok() {
+        cookies::spend(namespace, &opened);
+    }
+}
+
+/// A segment, the packet that it came in, and its header's length.
+type Packet<'a> = (&'a Segment, SkBuff, u32);
+
+/// What a new connection of a listener's begins with.
+struct Newcomer {
+    request: Request,
+    key: FlowKey,
+    port: PortRef,
+    options: SocketOptions,
+    calls: CallOptions,
+}
+
+impl Newcomer {
+    /// Makes the socket, enters it into the flow table by `enter`, feeds it the segment that came, and lets accept() have it.
+    ///
+    /// # Errors
+    ///
+    /// No memory, what `enter` says, ECONNABORTED when the listener was closed meanwhile; there is no socket then.
+    fn join(
+        self,
+        listener: &Socket,
+        listening: &Listening,
+        cx: &Context<'_>,
+        (segment, skb, header_len): Packet<'_>,
+        enter: impl FnOnce(&mut Sk<'_>) -> Result,
+    ) -> Result {
+        let Newcomer {
+            request,
+            key,
+            port,
+            options,
+            calls,
+        } = self;
+        let child = Child::new(listener)?;
+        let reference = child.reference();
+        // Nobody owns a socket that nobody knows.
+        let joined = reference.lock_bh_child(|sk| {
+            let local = output::unscoped(key.local());
+            let remote = output::unscoped(key.remote());
+            sk.set_ends(local, remote);
+            if output::is_link_local(&remote.ip) {
+                let _ = sk.bind_scope(path_oif(listener, &key, 0));
+            }
+            sk.state().port = Some(port);
+            sk.state().role = Role::Idle(Idle::new(options));
+            sk.state().set_calls(calls);
+            let family = sk.wire_family();
+            let route = route::route_socket(sk);
+            let path_mss = match route {
+                Ok((info, _)) => output::mss_of(info.mtu, family),
+                Err(_) => request.advertised_mss(),
+            };
+            let recv_space = connection::receive_memory(sk.sock()).first_window();
+            let open = PassiveOpen {
+                path_mss,
+                recv_space,
+                options: options_of(sk),
+            };
+            sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
+            sk.set_state(SkState::SYN_RECV);
+            if let Err(error) = enter(sk) {
                 sk.state().role = Role::Idle(Idle::new(options));
                 sk.set_state(SkState::CLOSE);
                 sk.disown(child);
                 closing::discard(sk);
-                return false;
+                return Err(error);
             }
-        }
-        connection::segment(sk, cx, segment, skb, header_len);
-        // The queue takes the socket in whatever state it is by now: accept() returns even one that the
-        // peer has reset, as Linux's does.
-        let refused = match &mut *listener.shared().accept.lock() {
-            Some(accept) => {
-                accept.queue.push(child);
-                None
-            }
-            None => Some(child),
-        };
-        match refused {
-            None => true,
-            // The listener was closed meanwhile.
-            Some(child) => {
+            connection::segment(sk, cx, segment, skb, header_len);
+            // The queue takes the socket in whatever state it is by now: accept() returns even one that the
+            // peer has reset, as Linux's does.
+            listening.push(child).map_err(|child| {
                 sk.disown(child);
                 closing::abandon(sk);
-                false
-            }
-        }
-    });
-    if queued == Some(true) {
+                econnaborted()
+            })
+        });
+        joined.unwrap_or(Err(EINVAL))?;
         listener.wake_readers();
+        Ok(())
     }
-}
-
-/// Whether an accept queue takes one more.
-enum Room {
-    For(PortRef, SocketOptions, CallOptions),
-    Full,
-    Closed,
 }
 
 /// The options that a new connection of this socket begins with.

@@ -13,6 +13,7 @@
 //! | `protocol` | the socket's state, and the callbacks of the socket layer |
 //! | `connection` | one step of a connection: engine in, consequences out |
 //! | `connect`, `listener`, `half_open`, `closing` | how connections begin and end |
+//! | `listening`, `cookies`, `crowd`, `flood` | a listener's queues, and what is done when they are full |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
 //! | `ports`, `sysctls` | ports, settings |
@@ -31,13 +32,17 @@ use kernel::prelude::*;
 mod closing;
 mod connect;
 mod connection;
+mod cookies;
 mod counters;
+mod crowd;
 mod figures;
+mod flood;
 mod half_open;
 mod icmp;
 mod info;
 mod input;
 mod listener;
+mod listening;
 mod namespace;
 mod options;
 mod output;

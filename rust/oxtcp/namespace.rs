@@ -8,6 +8,7 @@ use kernel::sync::Arc;
 
 use oxtcp_engine::{Config, Context, Instant};
 
+use crate::cookies::Cookies;
 use crate::counters::{Counters, Stat};
 use crate::ports::Ports;
 use crate::procfs;
@@ -41,6 +42,9 @@ pub(crate) struct Namespace {
     orphans: Atomic<i32>,
     /// What `/proc/net/oxtcp_stat` tells.
     pub(crate) counters: Counters,
+    /// SYN cookies' keys.
+    #[pin]
+    pub(crate) cookies: Cookies,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
     /// Challenge ACKs of the second that began at `challenge_second`.
@@ -71,6 +75,7 @@ impl PerNet for Namespace {
             time_waits: Atomic::new(0),
             orphans: Atomic::new(0),
             counters: Counters::new()?,
+            cookies <- Cookies::new(),
             secret: SipKey::random(),
             challenges: Atomic::new(0),
             challenge_second: Atomic::new(0),
@@ -108,6 +113,11 @@ impl Namespace {
         bytes[..36].copy_from_slice(&key.to_bytes());
         bytes[36..].copy_from_slice(&(time::now_micros() / SHUFFLE_MICROS).to_ne_bytes());
         self.secret.hash(&bytes)
+    }
+
+    /// The keyed hash that the counters of a prefix are found by ([`Crowds`](crate::crowd::Crowds)).
+    pub(crate) fn prefix_hash(&self, prefix: &[u8; 16]) -> u64 {
+        self.secret.hash(prefix)
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Any context.

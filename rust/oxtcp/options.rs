@@ -15,6 +15,7 @@ use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
 use crate::connection;
 use crate::info;
+use crate::listening;
 use crate::output;
 use crate::protocol::{Owner, Role};
 use crate::sys::bindings;
@@ -350,7 +351,7 @@ fn tell_listener(sk: &mut Owner<'_>) {
     }
     let options = crate::listener::options_of(sk);
     let calls = sk.state().calls();
-    if let Some(accept) = &mut *sk.sock().shared().accept.lock() {
-        accept.set_options(options, calls);
+    if let Some(listening) = listening::of(sk.sock()) {
+        listening.set_options(options, calls);
     }
 }

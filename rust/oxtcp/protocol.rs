@@ -4,22 +4,21 @@
 
 use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::rcu;
+use kernel::sync::{rcu, SetOnce};
 
 use oxtcp_engine::connection::Info;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{Connection, Flight, FlightMemory, Instant, SeqNum, SeqRange, SocketOptions};
 
 use crate::figures::Published;
-use crate::half_open::{HalfOpens, Mini};
+use crate::half_open::Mini;
 use crate::icmp::TooBigNote;
-use crate::listener::AcceptQueue;
+use crate::listening::Listening;
 use crate::namespace::Namespace;
 use crate::poll::SendQueue;
 use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
 use crate::sys::errno::eprotonosupport;
-use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::net::Net;
 use crate::sys::proto::{statics, PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
@@ -43,12 +42,8 @@ pub(crate) type Owner<'a> = Owned<'a, Tcp>;
 /// What may be reached without the socket lock.
 #[pin_data]
 pub(crate) struct Shared {
-    /// A listener's connections that wait for accept(). Has a lock of its own, taken last: after any
-    /// socket lock. Any context.
-    #[pin]
-    pub(crate) accept: SpinLockBh<Option<KBox<AcceptQueue>>>,
-    /// Half-open connections of a listener.
-    pub(crate) half_open: HalfOpens,
+    /// What a listener has. It is made once, and does for itself what is to be locked. Any context.
+    pub(crate) listening: SetOnce<Pin<KBox<Listening>>>,
     /// Bytes in the receive queue. Written under the socket lock, as what follows; read also without, by poll() and
     /// `/proc`.
     pub(crate) rx_bytes: Atomic<u32>,
@@ -247,8 +242,7 @@ impl Protocol for Tcp {
 
     fn new_shared() -> impl PinInit<Shared> {
         pin_init!(Shared {
-            accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
-            half_open: HalfOpens::new(),
+            listening: SetOnce::new(),
             rx_bytes: Atomic::new(0),
             tx: SendQueue::new(),
         })

@@ -188,6 +188,16 @@ settings! {
         syn_retries = 6, 1, 127;
         /// Retransmissions of a SYN-ACK.
         synack_retries = 5, 0, 255;
+        /// When the SYN queue is full and `syncookies` is 0, its oldest half-open connection gives way (0 or 1), if `syncookies` was 0 when the
+        /// listener began to listen. Linux drops the SYN.
+        syn_cache = 1, 0, 1;
+        /// Percent of a SYN queue that one host (/32 of IPv4, /64 of IPv6) may have when the queue is half full; 16 it may always have. What is
+        /// beyond is answered with a cookie, or dropped without cookies. 100: no limit.
+        syn_host_share = 25, 0, 100;
+        /// The same of one network (/24 of IPv4, /48 of IPv6).
+        syn_net_share = 50, 0, 100;
+        /// SYN cookies (RFC 4987 section 3.6): 0 never, 1 when a listener's SYN queue is full, 2 in answer to every SYN.
+        syncookies = 1, 0, 2;
         /// Timestamps (RFC 7323): 0 none, 1 with a random offset for each connection. 2 is accepted and does the same as 1 (in
         /// Linux: without the offset).
         timestamps = 1, 0, 2;

@@ -23,6 +23,7 @@ declare! {
     eaddrinuse = EADDRINUSE;
     eaddrnotavail = EADDRNOTAVAIL;
     eafnosupport = EAFNOSUPPORT;
+    econnaborted = ECONNABORTED;
     econnrefused = ECONNREFUSED;
     econnreset = ECONNRESET;
     ehostunreach = EHOSTUNREACH;

@@ -96,6 +96,13 @@ unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb)
 	return verdict & NF_VERDICT_MASK;
 }
 
+/* net.rs */
+
+unsigned int oxtcp_helper_net_number(const struct net *net)
+{
+	return net->ns.inum;
+}
+
 /* proc.rs */
 
 struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net)
@@ -111,6 +118,11 @@ void *oxtcp_helper_pde_data(const struct inode *inode)
 struct seq_file *oxtcp_helper_seq_of(struct file *file)
 {
 	return file->private_data;
+}
+
+struct net *oxtcp_helper_seq_net(struct seq_file *seq)
+{
+	return seq_file_single_net(seq);
 }
 
 bool oxtcp_helper_maybe_get_net(struct net *net)

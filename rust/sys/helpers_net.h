@@ -25,9 +25,11 @@ bool oxtcp_helper_local_port_reserved(const struct net *net, u16 port);
 bool oxtcp_helper_ipv6_present(void);
 unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb);
 
+unsigned int oxtcp_helper_net_number(const struct net *net);
 struct proc_dir_entry *oxtcp_helper_proc_net(const struct net *net);
 void *oxtcp_helper_pde_data(const struct inode *inode);
 struct seq_file *oxtcp_helper_seq_of(struct file *file);
+struct net *oxtcp_helper_seq_net(struct seq_file *seq);
 bool oxtcp_helper_maybe_get_net(struct net *net);
 void oxtcp_helper_put_net(struct net *net);
 

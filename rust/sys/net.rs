@@ -65,6 +65,12 @@ impl Net {
         self.0.get()
     }
 
+    /// The number that the namespace is known by (`net:[4026531840]`). Any context.
+    pub(crate) fn number(&self) -> u32 {
+        // SAFETY: The namespace is valid; its number does not change.
+        unsafe { bindings::oxtcp_helper_net_number(self.as_ptr()) }
+    }
+
     /// `ip_local_port_range`: the first and the last of the ports that connect() chooses from. Any context.
     pub(crate) fn local_port_range(&self) -> (u16, u16) {
         let (mut low, mut high) = (0, 0);

@@ -22,6 +22,16 @@ impl SipKey {
         Self(key)
     }
 
+    /// The key of two words. Any context.
+    pub(crate) fn from_words(words: [u64; 2]) -> Self {
+        Self(bindings::siphash_key_t { key: words })
+    }
+
+    /// The key as two words, to be kept where words are. Any context.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        self.0.key
+    }
+
     /// The keyed hash of `data`.
     pub(crate) fn hash(&self, data: &[u8]) -> u64 {
         // SAFETY: `data` is valid for reads of its length, the key for its own.

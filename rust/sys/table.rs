@@ -64,7 +64,7 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
-    pub(crate) fn new(local: Endpoint, remote: Endpoint) -> Self {
+    pub(crate) const fn new(local: Endpoint, remote: Endpoint) -> Self {
         Self {
             local_ip: local.ip,
             remote_ip: remote.ip,
@@ -100,22 +100,22 @@ impl FlowKey {
 
 /// A key that may be read while it is written, word by word: some of the one key then, and some of the other.
 #[repr(transparent)]
-struct KeyCell([Atomic<u32>; KeyCell::WORDS]);
+pub(crate) struct KeyCell([Atomic<u32>; KeyCell::WORDS]);
 
 impl KeyCell {
     const WORDS: usize = core::mem::size_of::<FlowKey>() / core::mem::size_of::<u32>();
 
-    fn new(key: FlowKey) -> Self {
+    pub(crate) fn new(key: FlowKey) -> Self {
         Self(Self::words(key).map(Atomic::new))
     }
 
-    fn load(&self) -> FlowKey {
+    pub(crate) fn load(&self) -> FlowKey {
         let words = self.0.each_ref().map(|word| word.load(Relaxed));
         // SAFETY: A key is plain bytes without gaps, and any are one.
         unsafe { core::mem::transmute::<[u32; Self::WORDS], FlowKey>(words) }
     }
 
-    fn store(&self, key: FlowKey) {
+    pub(crate) fn store(&self, key: FlowKey) {
         for (to, from) in self.0.iter().zip(Self::words(key)) {
             to.store(from, Relaxed);
         }
@@ -295,28 +295,31 @@ impl<P: Protocol> NewMini<P> {
         Ok(Self(mini))
     }
 
-    /// Links the object by `link`, under its lock and with its timer set.
+    /// Links the object by `link`, with its timer set. Takes no lock, but when it fails.
     ///
     /// `link` gets the node; 0 says that a table has it, and the table owns the object then.
     fn link(self, timer: Jiffies, link: impl FnOnce(*mut bindings::rhash_head) -> i32) -> Result {
-        let mini: &Mini<P> = &self.0;
-        // SAFETY: Unlocked below.
-        unsafe { bindings::oxtcp_helper_mini_lock(mini.as_ptr().cast()) };
-        let err = link(mini.entry.node.get());
+        // From here on `MiniGuard::retire` gives the memory to `Mini::free_callback`, which frees it.
+        let this = ManuallyDrop::new(self);
+        let mini: *const Mini<P> = &*this.0;
+        // INVARIANT: Nobody knows the object yet, who would need the lock; it is as one in a table before it is in one. Its timer may run
+        // out before that: then `MiniGuard::remove` finds that it is not there yet, and sets it once more.
+        // SAFETY: The object is there, and the timer is set up.
+        let node = unsafe {
+            *(*mini).entry.hashed.get() = true;
+            bindings::mod_timer((*mini).timer.get(), timer.get());
+            (*mini).entry.node.get()
+        };
+        let err = link(node);
         if err == 0 {
-            // INVARIANT: In the table, live, and not freed before it has left the table.
-            // SAFETY: Locked; the timer is set up.
-            unsafe {
-                *mini.entry.hashed.get() = true;
-                bindings::mod_timer(mini.timer.get(), timer.get());
-            }
+            // The table's; it may be gone by now.
+            return Ok(());
         }
-        // SAFETY: Locked above.
-        unsafe { bindings::oxtcp_helper_mini_unlock(mini.as_ptr().cast()) };
-        kernel::error::to_result(err)?;
-        // The table's; `MiniGuard::retire` gives the memory to `Mini::free_callback`, which frees it.
-        core::mem::forget(self);
-        Ok(())
+        // SAFETY: The table would not have it, so nobody has freed it: only its timer knows it, whose `MiniGuard::remove` fails.
+        if let Some(guard) = unsafe { &*mini }.lock() {
+            drop(guard.retire());
+        }
+        kernel::error::to_result(err)
     }
 }
 
@@ -362,7 +365,12 @@ impl<P: Protocol> MiniGuard<'_, P> {
         let err = unsafe {
             bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get())
         };
-        (err == 0).then(|| self.retire())
+        if err != 0 {
+            // Its timer has run out before it was put in (`NewMini::link`), perhaps: once more.
+            self.set_timer(Jiffies::after_micros(1_000_000));
+            return None;
+        }
+        Some(self.retire())
     }
 
     /// Puts `sock` into the table in the object's place, at once for every reader.

@@ -85,11 +85,7 @@ impl Request {
             ts_offset: open.ts_offset,
             peer_mss: mss.get(),
             advertised_mss: open.advertised_mss,
-            window: first_window(
-                open.recv_space,
-                segment,
-                scales.map_or(WindowScale::default(), |(_, ours)| ours),
-            ),
+            window: first_window(open.recv_space, segment),
             replied: ReplyLimit::new(),
             // When the SYN-ACK was sent nobody knows.
             sent: SENT_AGAIN,

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who has a listener's half-open connections: how many a prefix has, and which came first.
+//!
+//! Atomic words, each for itself; any context, no lock. The memory is bounded: a sketch of 256 counters in each of four rows at most, and
+//! (without cookies) a ring of as many keys as there may be half-open connections.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use oxtcp_engine::pressure;
+
+use crate::namespace::Namespace;
+use crate::sys::table::{Endpoint, FlowKey, KeyCell};
+
+/// How many half-open connections each prefix has. Prefixes share counters, by a keyed hash; each has two, of which the smaller counts. So a
+/// prefix never has more than is told, and less only if it shares both with others.
+pub(crate) struct Crowds {
+    counters: KVec<Atomic<i32>>,
+    /// Of each of the four rows: a power of two.
+    width: usize,
+}
+
+impl Crowds {
+    const MOST: usize = 256;
+    const LEAST: usize = 16;
+    /// Two for hosts, two for networks.
+    const ROWS: usize = 4;
+
+    /// For a queue of `most`. Process context.
+    pub(crate) fn new(most: u32) -> Result<Self> {
+        let width = (most as usize)
+            .clamp(Self::LEAST, Self::MOST)
+            .next_power_of_two();
+        let count = width.saturating_mul(Self::ROWS);
+        let mut counters = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            counters.push(Atomic::new(0), GFP_KERNEL)?;
+        }
+        Ok(Self { counters, width })
+    }
+
+    /// Nobody has any. Process context.
+    pub(crate) fn clear(&self) {
+        for counter in &self.counters {
+            counter.store(0, Relaxed);
+        }
+    }
+
+    /// The counters of an address: two of its host, two of its network.
+    fn of(&self, namespace: &Namespace, key: &FlowKey) -> [Option<&Atomic<i32>>; Self::ROWS] {
+        let [host, network] =
+            pressure::prefixes(key.remote().ip).map(|ip| namespace.prefix_hash(&ip));
+        let words = [host, host >> 32, network, network >> 32];
+        let mut row = 0;
+        words.map(|word| {
+            let column = word as usize & self.width.wrapping_sub(1);
+            let index = self.width.wrapping_mul(row).wrapping_add(column);
+            row = row.wrapping_add(1);
+            self.counters.get(index)
+        })
+    }
+
+    /// A half-open connection comes.
+    pub(crate) fn enter(&self, namespace: &Namespace, key: &FlowKey) {
+        for counter in self.of(namespace, key).into_iter().flatten() {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// It goes.
+    pub(crate) fn leave(&self, namespace: &Namespace, key: &FlowKey) {
+        for counter in self.of(namespace, key).into_iter().flatten() {
+            counter.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// How many the host has, and how many the network.
+    pub(crate) fn count(&self, namespace: &Namespace, key: &FlowKey) -> (u32, u32) {
+        let [a, b, c, d] = self
+            .of(namespace, key)
+            .map(|counter| counter.map_or(0, |counter| counter.load(Relaxed).max(0) as u32));
+        (a.min(b), c.min(d))
+    }
+}
+
+/// The keys of the half-open connections that came last, in their order: the oldest give way when the queue is full (a "SYN cache").
+pub(crate) struct Recent {
+    keys: KVec<KeyCell>,
+    /// Where the next one goes, where the oldest is.
+    next: Atomic<u32>,
+}
+
+impl Recent {
+    /// 40 bytes each.
+    const MOST: u32 = 4096;
+
+    /// For a queue of `most`. Process context.
+    pub(crate) fn new(most: u32) -> Result<Self> {
+        let most = most.clamp(1, Self::MOST);
+        let mut keys = KVec::with_capacity(most as usize, GFP_KERNEL | __GFP_NOWARN)?;
+        for _ in 0..most {
+            keys.push(KeyCell::new(NOBODY), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            keys,
+            next: Atomic::new(0),
+        })
+    }
+
+    fn slot(&self) -> Option<&KeyCell> {
+        let next = self.next.fetch_add(1, Relaxed) as usize;
+        self.keys.get(next.checked_rem(self.keys.len())?)
+    }
+
+    /// Remembers one. The oldest is forgotten, which is not the end of it.
+    pub(crate) fn note(&self, key: FlowKey) {
+        if let Some(slot) = self.slot() {
+            slot.store(key);
+        }
+    }
+
+    /// Lets the oldest give way, for which `evict` says whether it was there still.
+    pub(crate) fn evict(&self, mut evict: impl FnMut(&FlowKey) -> bool) -> bool {
+        /// Most of what is old is there still in a queue that is full.
+        const TRIES: usize = 16;
+        for _ in 0..TRIES {
+            let Some(slot) = self.slot() else {
+                return false;
+            };
+            // Some of one key and some of another, if it is written meanwhile: then nobody's.
+            let oldest = slot.load();
+            if oldest != NOBODY && evict(&oldest) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+const NOBODY: FlowKey = FlowKey::new(Endpoint::NONE, Endpoint::NONE);

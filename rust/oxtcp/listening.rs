@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a listener has: two queues, and how full they are.
+//!
+//! It is made by a socket's first listen(2) and stays until the socket is freed, so that who has found a listener can look at it
+//! without a lock. A SYN takes none: what it looks at are atomic words, each for itself.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::SetOnce;
+
+use oxtcp_engine::{cookie, Instant, SocketOptions};
+
+use crate::crowd::{Crowds, Recent};
+use crate::flood::Floods;
+use crate::namespace::Namespace;
+use crate::ports::PortRef;
+use crate::protocol::{CallOptions, Socket, Tcp};
+use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
+use crate::sys::sock::{Child, SockQueue};
+use crate::sys::table::FlowKey;
+
+/// See above.
+#[pin_data]
+pub(crate) struct Listening {
+    /// The connections that wait for accept(), while the socket listens. The accept lock, taken last: after any socket lock. Any
+    /// context.
+    #[pin]
+    accept: SpinLockBh<Option<AcceptQueue>>,
+    /// Copies for those who do not take the lock, written under it.
+    waiting: Atomic<u32>,
+    backlog: Atomic<u32>,
+    asked: Atomic<u32>,
+    max_seg: Atomic<u32>,
+    defer_accept: Atomic<u32>,
+    /// Half-open connections.
+    pub(crate) half_open: HalfOpens,
+    /// How many of these a prefix has.
+    pub(crate) crowds: Crowds,
+    /// Which came first; none where cookies are sent when the queue is full.
+    pub(crate) recent: SetOnce<Recent>,
+    /// When a cookie was sent last, give or take a second, in microseconds; 0: never.
+    cookie_sent: Atomic<u64>,
+    /// What overflowed, how often, and what was said of it.
+    pub(crate) floods: Floods,
+}
+
+/// What waits for accept(), and what the connections begin with.
+pub(crate) struct AcceptQueue {
+    queue: SockQueue<Tcp>,
+    /// The hold on the port that each connection gets one of too.
+    port: PortRef,
+    /// The most that may wait.
+    backlog: u32,
+    /// What the listener's connections begin with.
+    options: SocketOptions,
+    calls: CallOptions,
+}
+
+/// What listen(2) was asked for, and what came of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Backlog {
+    /// The argument.
+    pub(crate) asked: u32,
+    /// The most that may wait: that, or `somaxconn`.
+    pub(crate) granted: u32,
+}
+
+/// Whether an accept queue takes one more.
+pub(crate) enum Room {
+    For(PortRef, SocketOptions, CallOptions),
+    Full,
+    /// The socket does not listen any more.
+    Closed,
+}
+
+impl Listening {
+    /// Of a socket that does not listen yet, for about `most` half-open connections. Process context.
+    pub(crate) fn new(most: u32) -> Result<Pin<KBox<Self>>> {
+        let crowds = Crowds::new(most)?;
+        let zero = || Atomic::new(0u32);
+        let new = pin_init!(Self {
+            accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
+            waiting: zero(),
+            backlog: zero(),
+            asked: zero(),
+            max_seg: zero(),
+            defer_accept: zero(),
+            half_open: HalfOpens::new(),
+            crowds,
+            recent: SetOnce::new(),
+            cookie_sent: Atomic::new(0),
+            floods: Floods::new(),
+        });
+        KBox::pin_init(new, GFP_KERNEL)
+    }
+
+    /// The socket listens from now on; half-open connections may come in. Process context.
+    pub(crate) fn begin(
+        &self,
+        port: PortRef,
+        backlog: Backlog,
+        options: SocketOptions,
+        calls: CallOptions,
+    ) {
+        let mut accept = self.accept.lock();
+        *accept = Some(AcceptQueue {
+            queue: SockQueue::new(),
+            port,
+            backlog: backlog.granted,
+            options,
+            calls,
+        });
+        self.copy_backlog(backlog);
+        self.copy_options(&options, &calls);
+        drop(accept);
+        self.cookie_sent.store(0, Relaxed);
+        self.crowds.clear();
+        self.half_open.begin();
+    }
+
+    /// The socket listens no more: what has waited. Process context.
+    pub(crate) fn end(&self) -> Option<SockQueue<Tcp>> {
+        let ended = self.accept.lock().take();
+        self.waiting.store(0, Relaxed);
+        self.half_open.end();
+        ended.map(|accept| accept.queue)
+    }
+
+    /// listen(2) again. Process context.
+    pub(crate) fn set_backlog(&self, backlog: Backlog) {
+        if let Some(accept) = &mut *self.accept.lock() {
+            accept.backlog = backlog.granted;
+            self.copy_backlog(backlog);
+        }
+    }
+
+    /// Connections made from now on begin with these. Process context.
+    pub(crate) fn set_options(&self, options: SocketOptions, calls: CallOptions) {
+        if let Some(accept) = &mut *self.accept.lock() {
+            accept.options = options;
+            accept.calls = calls;
+            self.copy_options(&options, &calls);
+        }
+    }
+
+    fn copy_backlog(&self, backlog: Backlog) {
+        self.backlog.store(backlog.granted, Relaxed);
+        self.asked.store(backlog.asked, Relaxed);
+    }
+
+    fn copy_options(&self, options: &SocketOptions, calls: &CallOptions) {
+        let max_seg = options.max_seg.map_or(0, |max_seg| max_seg.get());
+        self.max_seg.store(u32::from(max_seg), Relaxed);
+        self.defer_accept
+            .store(u32::from(calls.defer_accept), Relaxed);
+    }
+
+    /// Whether there is room for one more connection, and what it begins with. Any context.
+    pub(crate) fn room(&self) -> Room {
+        match &*self.accept.lock() {
+            Some(accept) if accept.queue.len() > accept.backlog => Room::Full,
+            Some(accept) => Room::For(accept.port.child(), accept.options, accept.calls),
+            None => Room::Closed,
+        }
+    }
+
+    /// Lets a connection wait. Any context.
+    ///
+    /// # Errors
+    ///
+    /// The connection, when the socket does not listen any more.
+    pub(crate) fn push(&self, child: Child<Tcp>) -> Result<(), Child<Tcp>> {
+        match &mut *self.accept.lock() {
+            Some(accept) => {
+                accept.queue.push(child);
+                let waiting = accept.queue.len();
+                self.waiting.store(waiting, Relaxed);
+                self.floods.note_waiting(waiting);
+                Ok(())
+            }
+            None => Err(child),
+        }
+    }
+
+    /// The connection that has waited longest. Any context.
+    pub(crate) fn pop(&self) -> Option<Child<Tcp>> {
+        let mut accept = self.accept.lock();
+        let queue = &mut (*accept).as_mut()?.queue;
+        let first = queue.pop();
+        self.waiting.store(queue.len(), Relaxed);
+        first
+    }
+
+    /// Counts a half-open connection in, unless there are `most` already, or that life is over. Any context, no lock, as what follows.
+    pub(crate) fn enter(
+        &self,
+        namespace: &Namespace,
+        key: &FlowKey,
+        life: Life,
+        most: u32,
+    ) -> bool {
+        let Some(count) = self.half_open.enter(life, most) else {
+            return false;
+        };
+        self.crowds.enter(namespace, key);
+        self.floods.note_half_open(count);
+        true
+    }
+
+    /// Counts it out.
+    pub(crate) fn leave(&self, namespace: &Namespace, key: &FlowKey, life: Life) {
+        if self.half_open.leave(life) {
+            self.crowds.leave(namespace, key);
+        }
+    }
+
+    /// The most that may be half open: as in Linux a backlog of n lets n + 1 be.
+    pub(crate) fn most_half_open(&self, namespace: &Namespace) -> u32 {
+        most(namespace, self.backlog.load(Relaxed))
+    }
+
+    /// How many connections wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
+    }
+
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog {
+            asked: self.asked.load(Relaxed),
+            granted: self.backlog.load(Relaxed),
+        }
+    }
+
+    /// Whether one more is one too many; as in Linux a backlog of n lets n + 1 wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting() > self.backlog.load(Relaxed)
+    }
+
+    /// TCP_MAXSEG, if it is set.
+    pub(crate) fn max_seg(&self) -> Option<core::num::NonZeroU16> {
+        core::num::NonZeroU16::new(self.max_seg.load(Relaxed) as u16)
+    }
+
+    /// TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK.
+    pub(crate) fn defer_accept(&self) -> u8 {
+        self.defer_accept.load(Relaxed) as u8
+    }
+
+    /// A SYN-ACK with a cookie goes out. Softirq context.
+    pub(crate) fn note_cookie(&self, now: Instant) {
+        // Not a write for each: all processors look at this line.
+        const OFTEN: u64 = 1_000_000;
+        let now = now.as_micros();
+        if now.saturating_sub(self.cookie_sent.load(Relaxed)) >= OFTEN {
+            self.cookie_sent.store(now.max(1), Relaxed);
+        }
+    }
+
+    /// Whether a cookie may be on its way back: Linux looks at no ACK else (`tcp_synq_no_recent_overflow()`). Softirq context.
+    pub(crate) fn expects_cookies(&self, now: Instant) -> bool {
+        let sent = self.cookie_sent.load(Relaxed);
+        // Another processor may have stored a time that is later than ours.
+        let since = now.as_micros().saturating_sub(sent);
+        // A second more, by which `sent` may be wrong.
+        sent != 0 && since < cookie::LIFETIME.as_micros().saturating_add(1_000_000)
+    }
+}
+
+/// See [`Listening::most_half_open`].
+pub(crate) fn most(namespace: &Namespace, backlog: u32) -> u32 {
+    u32::try_from(namespace.sysctls.max_syn_backlog())
+        .unwrap_or(0)
+        .min(backlog.saturating_add(1))
+}
+
+/// What `sock` has as a listener, if it ever was one. Any context, no lock.
+pub(crate) fn of(sock: &Socket) -> Option<&Listening> {
+    sock.shared()
+        .listening
+        .as_ref()
+        .map(|listening| &**listening)
+}
+
+/// A socket's time as a listener, from listen(2) to the end of listening. After 32,768 the numbers come again: by then
+/// every half-open connection has run out of retransmissions long ago.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life(u16);
+
+/// How many half-open connections a listener has, and in which of its lives it is. Any context, no lock.
+///
+/// Who stops listening does not look for his half-open connections: he begins the next life, and they end when
+/// their timer or a segment finds them, as in Linux. A life with an odd number is one of a listener, between two of them is one in which
+/// the socket does not listen.
+pub(crate) struct HalfOpens(Atomic<u64>);
+
+impl HalfOpens {
+    /// The life stands above the count.
+    const LIFE_SHIFT: u32 = 32;
+
+    fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    fn life_of(word: u64) -> Life {
+        Life((word >> Self::LIFE_SHIFT) as u16)
+    }
+
+    fn count_of(word: u64) -> u32 {
+        word as u32
+    }
+
+    /// Changes the word as `change` says, until that says `None`.
+    fn update(&self, mut change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        let mut old = self.0.load(Relaxed);
+        loop {
+            match self.0.cmpxchg(old, change(old)?, Full) {
+                Ok(_) => return Some(old),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// The life that is now, if the socket listens.
+    pub(crate) fn life(&self) -> Option<Life> {
+        let life = Self::life_of(self.0.load(Relaxed));
+        (life.0 & 1 == 1).then_some(life)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        Self::count_of(self.0.load(Relaxed))
+    }
+
+    /// Counts one in, unless there are `most` already, or that life is over. How many there are then.
+    fn enter(&self, life: Life, most: u32) -> Option<u32> {
+        let may = |word| Self::life_of(word) == life && Self::count_of(word) < most;
+        let before = self.update(|word| may(word).then(|| word.wrapping_add(1)))?;
+        Some(Self::count_of(before).wrapping_add(1))
+    }
+
+    /// Counts one out; `false` for one of an earlier life, which is not counted any more.
+    fn leave(&self, life: Life) -> bool {
+        let may = |word| Self::life_of(word) == life && Self::count_of(word) > 0;
+        self.update(|word| may(word).then(|| word.wrapping_sub(1)))
+            .is_some()
+    }
+
+    /// Begins the life of a listener.
+    fn begin(&self) {
+        let _ = self.update(|word| Some(Self::start_of(Self::life_of(word).0 | 1)));
+    }
+
+    /// Ends it: all half-open connections are nobody's.
+    fn end(&self) {
+        let _ =
+            self.update(|word| Some(Self::start_of(Self::life_of(word).0.wrapping_add(1) & !1)));
+    }
+
+    /// A life without half-open connections.
+    fn start_of(life: u16) -> u64 {
+        u64::from(life) << Self::LIFE_SHIFT
+    }
+
+    /// Whether it is that life still.
+    pub(crate) fn lives(&self, life: Life) -> bool {
+        self.life() == Some(life)
+    }
+}
