@@ -513,11 +513,6 @@ unsigned long oxtcp_helper_jiffies(void)
 	return jiffies;
 }
 
-unsigned int oxtcp_helper_processor(void)
-{
-	return raw_smp_processor_id();
-}
-
 void oxtcp_helper_cond_resched(void)
 {
 	cond_resched();

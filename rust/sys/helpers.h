@@ -180,7 +180,6 @@ int oxtcp_helper_proto_memory_init(void);
 bool oxtcp_helper_sk_exceeds_memory(const struct sock *sk);
 s64 oxtcp_helper_sockets_left(void);
 void oxtcp_helper_log_orphans(void);
-unsigned int oxtcp_helper_processor(void);
 void oxtcp_helper_proto_memory_exit(void);
 
 #endif

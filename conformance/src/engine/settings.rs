@@ -14,6 +14,7 @@ pub(super) struct Sysctls {
     pub(super) max_syn_backlog: usize,
     pub(super) somaxconn: u32,
     pub(super) min_tso_segs: u32,
+    pub(super) syncookies: u32,
     pub(super) notsent_lowat: u32,
     /// `net.core.rmem_max` and `wmem_max`: the most that SO_RCVBUF and SO_SNDBUF give.
     pub(super) core_max: u32,
@@ -31,6 +32,8 @@ pub(crate) enum Rule {
     Lowat,
     /// `net.oxtcp.min_tso_segs`
     LeastBurst,
+    /// `net.oxtcp.syncookies`
+    Cookies,
     /// Nothing depends on it: we always do what these values ask for.
     Always(&'static [&'static str]),
     /// Nothing depends on it, whatever the value.
@@ -86,8 +89,7 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         "tcp_min_tso_segs" => Rule::LeastBurst,
         // How long a burst may be held back to become larger. Ours are never held back.
         "tcp_tso_win_divisor" => Rule::Irrelevant,
-        // Cookies are for listeners that overflow; no script of those that count lets one overflow.
-        "tcp_syncookies" => Rule::Always(&["1"]),
+        "tcp_syncookies" => Rule::Cookies,
         // On for both sides, and a socket must ask for it.
         "tcp_fastopen" => Rule::Always(&["0x3"]),
         "tcp_fastopen_key" => Rule::Always(&["a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4"]),
@@ -104,6 +106,7 @@ impl Sysctls {
             max_syn_backlog: 4096,
             somaxconn: 4096,
             min_tso_segs: 2,
+            syncookies: 1,
             notsent_lowat: u32::MAX,
             core_max: 4 << 20,
             texts: BTreeMap::new(),
@@ -140,6 +143,7 @@ impl Sysctls {
             Rule::Receive => self.rmem = sizes().ok_or_else(bad)?,
             Rule::Send => self.wmem = sizes().ok_or_else(bad)?,
             Rule::LeastBurst => self.min_tso_segs = number().filter(|n| *n > 0).ok_or_else(bad)?,
+            Rule::Cookies => self.syncookies = number().filter(|n| *n <= 2).ok_or_else(bad)?,
             Rule::Lowat => self.notsent_lowat = number().ok_or_else(bad)?,
             Rule::Always(values) if values.contains(&value) => {}
             Rule::Always(_) => return Err(bad()),

@@ -3,7 +3,10 @@
 //! Segments in and out: the flow table, listeners, small objects (the adapter's `input.rs`, `output.rs`,
 //! `listener.rs`, `half_open.rs`, `icmp.rs`).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use oxtcp_engine::connection::PassiveOpen;
+use oxtcp_engine::cookie::{self, MssTable, Stamp};
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
@@ -23,6 +26,13 @@ const HASH: u64 = 0x1f2e_3d4c_5b6a_7988;
 
 /// The most bytes that the kernel puts into one packet (GSO_LEGACY_MAX_SIZE, less its headers).
 pub(super) const BURST: u32 = 65_536 - 320 - 1;
+
+/// The kernel's keyed hash for cookies.
+fn hash(ports: (u16, u16), stamp: &Stamp) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (ports, stamp.key(), stamp.irs.get(), stamp.count).hash(&mut hasher);
+    hasher.finish()
+}
 
 impl Engine {
     /// A packet has come from the wire.
@@ -82,6 +92,7 @@ impl Engine {
             };
             match listener {
                 Some(listener) => self.listener_segment(listener, ports, segment, iss),
+                None if self.cookie_segment(ports, segment) => {}
                 // The built-in TCP's answer.
                 None => {
                     if let Some(reset) = reply::closed(segment) {
@@ -105,8 +116,14 @@ impl Engine {
         };
         let half_open = |mini: &&MiniEntry| matches!(mini.body, Mini::HalfOpen { listener, .. } if listener == id);
         let half_open = self.minis.iter().filter(half_open).count();
-        let most = (*backlog as usize).max(1).min(self.sysctls.max_syn_backlog);
-        if queue.len() > *backlog as usize || half_open >= most {
+        let most = (*backlog as usize + 1).min(self.sysctls.max_syn_backlog);
+        let cookie = match (self.sysctls.syncookies, half_open >= most) {
+            _ if iss.is_some() => false,
+            (2, _) | (1, true) => true,
+            (_, true) => return,
+            (_, false) => false,
+        };
+        if queue.len() > *backlog as usize {
             return;
         }
         let advertised_mss = self.advertised_mss(listener);
@@ -122,24 +139,77 @@ impl Engine {
             if !matches!(listen::on_segment(cx, segment), ListenVerdict::Syn) {
                 return None;
             }
+            if cookie {
+                let hash = |stamp: &Stamp| hash(ports, stamp);
+                let cookie = cookie::issue(cx.now, segment, self.mss_table(), HASH, hash);
+                let open = RequestOpen {
+                    iss: cookie,
+                    ..open(cx.now)
+                };
+                return Some((None, Request::cookie_syn_ack(cx, segment, &open), cx.now));
+            }
             let request = Request::new(cx, segment, &open(cx.now));
             Some((
-                request,
+                Some(request),
                 request.syn_ack(cx),
                 cx.now + request.next_timeout(),
             ))
         });
         if let Some((request, syn_ack, at)) = made {
-            self.minis.push(MiniEntry {
+            let body = |request| Mini::HalfOpen {
+                request,
+                listener: id,
+            };
+            self.minis.extend(request.map(|request| MiniEntry {
                 ports,
-                body: Mini::HalfOpen {
-                    request,
-                    listener: id,
-                },
+                body: body(request),
                 at,
-            });
+            }));
             self.emit(ports, &syn_ack, syn_ack.payload);
         }
+    }
+
+    fn mss_table(&self) -> MssTable {
+        match self.headers {
+            60 => MssTable::V6,
+            _ => MssTable::V4,
+        }
+    }
+
+    /// Whether the segment brings a listener a cookie; if so, makes the socket.
+    fn cookie_segment(&mut self, ports: (u16, u16), segment: &Segment) -> bool {
+        let flags = segment.header.flags;
+        let bare = !flags.syn() && !flags.rst() && flags.ack();
+        let Some(id) = self.listener_at(ports.0).filter(|_| bare) else {
+            return false;
+        };
+        if self.sysctls.syncookies == 0 {
+            return false;
+        }
+        let config = self.sysctls.config.clone();
+        let cx = Context {
+            now: self.instant(),
+            config: &config,
+        };
+        let (seq, ack) = (segment.seq(), segment.header.ack);
+        let hash = |stamp: &Stamp| Some(hash(ports, stamp));
+        let opened = cookie::open(cx.now, seq, ack, self.mss_table(), HASH, hash);
+        let Some(opened) = opened else {
+            return false;
+        };
+        let listener = &self.sockets[id];
+        let memory = listener.memory(self.sysctls.rmem[2]);
+        let open = RequestOpen {
+            iss: ack.sub(1),
+            ts_offset: isn::timestamp_offset(HASH),
+            advertised_mss: self.advertised_mss(listener),
+            recv_space: memory.first_window(),
+            recv_limit: memory.largest_window(),
+        };
+        if let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) {
+            self.join(&cx, ports, &request, id, segment);
+        }
+        true
     }
 
     pub(super) fn advertised_mss(&self, socket: &Socket) -> u16 {
@@ -223,6 +293,26 @@ impl Engine {
             }
             return;
         }
+        self.minis.remove(index);
+        self.join(cx, ports, &request, listener, segment);
+    }
+
+    /// Makes the socket, if there is room for it, and feeds it the segment that came.
+    fn join(
+        &mut self,
+        cx: &Context<'_>,
+        ports: (u16, u16),
+        request: &Request,
+        listener: usize,
+        segment: &Segment,
+    ) {
+        let parent = &self.sockets[listener];
+        let Role::Listener { backlog, queue } = &parent.role else {
+            return;
+        };
+        if queue.len() > *backlog as usize {
+            return;
+        }
         let mut child = Socket::new(parent.rcvbuf, parent.sndbuf);
         child.options = parent.options;
         child.rcvbuf_locked = parent.rcvbuf_locked;
@@ -239,9 +329,8 @@ impl Engine {
             recv_space: child.memory(self.sysctls.rmem[2]).first_window(),
             options: child.options,
         };
-        child.role = Role::Connection(Connection::accept(cx, &request, &open));
+        child.role = Role::Connection(Connection::accept(cx, request, &open));
         child.state = tcp_state::SYN_RECV;
-        self.minis.remove(index);
         let id = self.sockets.len();
         self.sockets.push(child);
         self.connection_segment(id, segment);
