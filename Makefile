@@ -100,6 +100,13 @@ goodput: job ## what arrives over bad networks, beside the built-in TCP (virtual
 		"selftests/bench/goodput.sh"
 	@scripts/goodput-paper $(B)/goodput/goodput.txt
 
+# FLOOD_CLIENTS=50 takes less time.
+PHONY += floods
+floods: job ## what a SYN of a flood costs, and who gets in meanwhile, beside the built-in TCP (virtual time); writes Documentation/floods.md
+	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --env FLOOD_CLIENTS=$(or $(FLOOD_CLIENTS),200) --out $(B)/floods --log $(B)/log/floods.log -- \
+		"selftests/bench/floods.sh"
+	@scripts/floods-paper $(B)/floods/floods.txt
+
 ##@ Tests
 
 PHONY += check

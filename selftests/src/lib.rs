@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod connection;
 pub mod errno;
+pub mod flood;
 pub mod kernel;
 pub mod ktap;
 pub mod ns;

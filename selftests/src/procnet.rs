@@ -152,3 +152,15 @@ fn address(field: &str) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
+
+/// A counter of a file in the layout of /proc/net/netstat: names on one line, numbers on the next.
+pub fn stat(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines();
+    while let (Some(names), Some(numbers)) = (lines.next(), lines.next()) {
+        let mut both = names.split_whitespace().zip(numbers.split_whitespace());
+        if let Some((_, number)) = both.find(|(found, _)| *found == name) {
+            return number.parse().expect("a number");
+        }
+    }
+    panic!("no {name} in {text}")
+}

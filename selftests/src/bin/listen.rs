@@ -297,7 +297,7 @@ fn half_open(pair: Pair, matching: &str) -> (Sock, SocketAddr, Sock) {
     ns::nft_input(&[&format!("{matching} counter name dropped drop")]);
     // One half-open connection is all that it remembers.
     let (listener, address) =
-        oxtcp_selftests::connection::listening_at(pair.server, &pair.server.local(5001), 1);
+        oxtcp_selftests::connection::listening_at(pair.server, &pair.server.local(5001), 0);
     let client = Sock::open_nonblocking(pair.client);
     match client.connect(&address) {
         Ok(()) => {}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Real clients beside a flood of SYNs from another namespace, at whatever rate the machine gives; oxtcp beside the built-in TCP.
+//!
+//! `--tables` prints in place of that the tables of `make floods`, which runs it in a virtual machine whose clock counts instructions: a
+//! nanosecond is one there.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxtcp_selftests::connection::listening_at;
+use oxtcp_selftests::flood::{Flood, Sources};
+use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::{cases, ktap, procnet, stack, thread, Ip, Sock, Stack, Suite};
+
+/// The SYN queue's length that the listeners ask for.
+const BACKLOG: i32 = 128;
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--tables") {
+        return tables();
+    }
+    let mut suite = Suite::from_args("floods");
+    suite.once("cookies__clients_get_in", cookies__clients_get_in);
+    suite.once(
+        "cookies__one_network_does_not_keep_others_out",
+        cookies__one_network_does_not_keep_others_out,
+    );
+    cases!(suite.stacks: syn_cache__clients_get_in);
+    suite.run()
+}
+
+/// The two namespaces: the server's `a`, in which this thread is left, and the flood's and the clients' `b`. What the server answers to those that do
+/// not exist goes to nobody.
+fn link() -> Veth {
+    let link = Veth::make();
+    let nobody = Veth::address_of_nobody(Ip::V4, 0).ip();
+    ns::sh(&format!("ip route add 10.0.0.0/8 via {nobody} dev va"));
+    for filter in ["all", "va"] {
+        ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
+    }
+    link
+}
+
+/// Each server has a port of its own: what it leaves in TIME-WAIT is in nobody's way.
+fn address_of(server: Stack) -> SocketAddr {
+    Veth::address_a(Ip::V4, if server.ours { 5001 } else { 5002 })
+}
+
+fn set(stack: Stack, name: &str, value: &str) {
+    if let Some(path) = ns::find_sysctl(stack, &format!("tcp_{name}")) {
+        ns::set_sysctl(&path, value);
+    }
+}
+
+/// What came of it.
+struct Outcome {
+    tried: usize,
+    connected: usize,
+    /// Of those that connected, in milliseconds.
+    median: u128,
+    p99: u128,
+    syns: u64,
+    seconds: f64,
+}
+
+impl Outcome {
+    fn note(&self, server: Stack, what: &str) {
+        ktap::note(&format!(
+            "{what}, {}: {} of {} clients connected, median {} ms, p99 {} ms; {} SYNs, {:.0} per second",
+            server.name(),
+            self.connected,
+            self.tried,
+            self.median,
+            self.p99,
+            self.syns,
+            self.syns as f64 / self.seconds
+        ));
+    }
+}
+
+/// Lets `count` clients connect in turn, and say and hear something, while SYNs come in.
+fn under_flood(link: &Veth, server: Stack, sources: Sources, count: usize) -> Outcome {
+    let address = address_of(server);
+    let (listener, _) = listening_at(server, &address, BACKLOG);
+    let end = Arc::new(AtomicBool::new(false));
+    let syns = Arc::new(AtomicU64::new(0));
+    let accepting = {
+        let end = Arc::clone(&end);
+        thread::spawn(move || {
+            listener.set_nonblocking(true);
+            while !end.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((sock, _)) => sock.send_all(b"in"),
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        })
+    };
+    let flooding = {
+        let (end, syns) = (Arc::clone(&end), Arc::clone(&syns));
+        link.b.run(|| {
+            let mut flood = Flood::new(address, sources);
+            thread::spawn(move || {
+                while !end.load(Ordering::Relaxed) {
+                    syns.fetch_add(flood.send(256) as u64, Ordering::Relaxed);
+                    // Some of the processors for the others.
+                    std::thread::yield_now();
+                }
+            })
+        })
+    };
+    // The queue is full before the first of them.
+    oxtcp_selftests::wait::until("the flood is under way", || {
+        syns.load(Ordering::Relaxed) > 10 * BACKLOG as u64
+    });
+    let start = Instant::now();
+    let before = syns.load(Ordering::Relaxed);
+    let mut times: Vec<u128> = Vec::new();
+    link.b.run(|| {
+        for _ in 0..count {
+            let start = Instant::now();
+            if connects(&address) {
+                times.push(start.elapsed().as_millis());
+            }
+        }
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    let sent = syns.load(Ordering::Relaxed) - before;
+    end.store(true, Ordering::Relaxed);
+    flooding.join();
+    accepting.join();
+    times.sort_unstable();
+    let part = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0);
+    Outcome {
+        tried: count,
+        connected: times.len(),
+        median: part(50),
+        p99: part(99),
+        syns: sent,
+        seconds,
+    }
+}
+
+/// A client of the built-in TCP, as there are others. It is in when it has heard from the server.
+fn connects(address: &SocketAddr) -> bool {
+    let client = Sock::open(Stack::builtin(Ip::V4));
+    for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
+        let set = client.set_timeout(option, Duration::from_secs(20));
+        set.expect("a timeout");
+    }
+    client.connect(address).is_ok() && matches!(client.recv(&mut [0; 2], 0), Ok(2))
+}
+
+fn servers() -> Vec<Stack> {
+    let mut servers = vec![Stack::builtin(Ip::V4)];
+    if !stack::builtin_only() {
+        servers.push(Stack::ours(Ip::V4));
+    }
+    servers
+}
+
+fn clients() -> usize {
+    std::env::var("OXTCP_FLOOD_CLIENTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100)
+}
+
+/// With cookies, a flood from everywhere keeps nobody out.
+fn cookies__clients_get_in() {
+    let link = link();
+    for server in servers() {
+        set(server, "syncookies", "1");
+        let outcome = under_flood(&link, server, Sources::Everywhere, clients());
+        outcome.note(server, "SYN flood, cookies");
+        assert_eq!(outcome.connected, outcome.tried);
+    }
+}
+
+/// The queue of a listener is not full of one network's: it has its share, and others are kept without cookies.
+fn cookies__one_network_does_not_keep_others_out() {
+    let link = link();
+    for server in servers() {
+        set(server, "syncookies", "1");
+        let outcome = under_flood(&link, server, Sources::OneNetwork, clients());
+        outcome.note(server, "SYN flood of one /24, cookies");
+        assert_eq!(outcome.connected, outcome.tried);
+        if server.ours {
+            let text =
+                std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
+            let exceeded = procnet::stat(&text, "SynShareExceeded");
+            assert!(exceeded > 0, "{text}");
+        }
+    }
+}
+
+/// Without cookies it is the oldest that give way. How many clients get in depends on the rate; each has several tries.
+fn syn_cache__clients_get_in(server: Stack) {
+    if server.ip == Ip::V6 {
+        ktap::skip("the flood is of IPv4");
+    }
+    let link = link();
+    set(server, "syncookies", "0");
+    let outcome = under_flood(&link, server, Sources::Everywhere, clients().min(10));
+    outcome.note(server, "SYN flood, no cookies");
+    if server.ours {
+        let text = std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
+        assert!(procnet::stat(&text, "SynCacheEvicted") > 0, "{text}");
+        assert_eq!(outcome.connected, outcome.tried);
+    }
+}
+
+/// How many SYNs are measured.
+const MEASURED: usize = 20_000;
+
+/// What a SYN of a flood to `address` costs, all together.
+fn cost_of_syn(link: &Veth, address: SocketAddr) -> f64 {
+    link.b.run(|| {
+        let mut flood = Flood::new(address, Sources::Everywhere);
+        flood.send(2000);
+        let start = Instant::now();
+        let sent = flood.send(MEASURED);
+        let time = start.elapsed().as_nanos() as f64 / MEASURED as f64;
+        assert_eq!(sent, MEASURED, "SYNs that were not sent");
+        time
+    })
+}
+
+fn tables() -> ExitCode {
+    let link = link();
+    println!("**Instructions for a SYN of the flood**\n");
+    println!("| what becomes of it | oxtcp | built-in TCP | ratio |\n|---|---|---|---|");
+    ns::nft("table inet t {\n chain in {\n type filter hook prerouting priority -300;\n meta l4proto tcp drop\n }\n}");
+    let [ours, builtin] = [true, false].map(|ours| Stack { ours, ip: Ip::V4 });
+    let dropped = cost_of_syn(&link, address_of(ours));
+    ns::nft_clear();
+    println!(
+        "| none: a rule of the firewall drops it as it comes in | {dropped:.0} | {dropped:.0} | |"
+    );
+    let all = [ours, builtin].map(|server| {
+        set(server, "syncookies", "2");
+        let address = address_of(server);
+        let (_listener, _) = listening_at(server, &address, BACKLOG);
+        cost_of_syn(&link, address)
+    });
+    let row = |what: &str, [ours, builtin]: [f64; 2]| {
+        println!(
+            "| {what} | {ours:.0} | {builtin:.0} | {:.2} |",
+            ours / builtin
+        );
+    };
+    row("answered with a cookie", all);
+    row(
+        "the same, without what it costs to send it and drop it",
+        all.map(|cost| cost - dropped),
+    );
+    println!("\n**Clients that connect in turn meanwhile**\n");
+    println!("| flood | TCP | connected | median | 99 of 100 | SYNs per second |\n|---|---|---|---|---|---|");
+    for (what, syncookies, sources) in [
+        ("from everywhere, with cookies", "1", Sources::Everywhere),
+        ("from one /24, with cookies", "1", Sources::OneNetwork),
+        ("from everywhere, without cookies", "0", Sources::Everywhere),
+    ] {
+        for (name, server) in [("oxtcp", ours), ("built-in", builtin)] {
+            set(server, "syncookies", syncookies);
+            let count = if syncookies == "0" { 20 } else { clients() };
+            let outcome = under_flood(&link, server, sources, count);
+            println!(
+                "| {what} | {name} | {} of {} | {} ms | {} ms | {:.0} |",
+                outcome.connected,
+                outcome.tried,
+                outcome.median,
+                outcome.p99,
+                outcome.syns as f64 / outcome.seconds
+            );
+        }
+    }
+    ExitCode::SUCCESS
+}
