@@ -49,7 +49,7 @@ fn told(name: &str) -> Option<u64> {
     let line = lines
         .iter()
         .rev()
-        .find(|line| line.contains("oxtcp") && line.contains("half-open"))?;
+        .find(|line| line.contains("oxtcp") && line.contains("bytes of a connection"))?;
     let (_, rest) = line.split_once(name)?;
     rest.split_whitespace()
         .next()?
