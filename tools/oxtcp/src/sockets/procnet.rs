@@ -2,6 +2,7 @@
 //! Sockets out of `/proc/net/oxtcp` and `/proc/net/oxtcp6`, which have the layout of `/proc/net/tcp`
 //! (`Documentation/networking/proc_net_tcp.rst`).
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +28,7 @@ impl<'h> ProcNet<'h> {
 impl Source for ProcNet<'_> {
     fn each(&mut self, visit: &mut dyn FnMut(Socket)) -> Result<()> {
         self.host.need_module()?;
+        let mut seen = Seen::default();
         for (wanted, name) in [(self.v4, "proc/net/oxtcp"), (self.v6, "proc/net/oxtcp6")] {
             if !wanted {
                 continue;
@@ -62,10 +64,28 @@ impl Source for ProcNet<'_> {
                         line.trim_end()
                     ))
                 })?;
-                visit(socket);
+                if seen.is_new(&socket) {
+                    visit(socket);
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// What was handed out. While the kernel's table grows under a reader, a line may come twice.
+#[derive(Default)]
+struct Seen {
+    sockets: HashSet<u64>,
+    others: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Seen {
+    fn is_new(&mut self, socket: &Socket) -> bool {
+        match socket.inode {
+            0 => self.others.insert((socket.local, socket.remote)),
+            inode => self.sockets.insert(inode),
+        }
     }
 }
 
@@ -229,6 +249,10 @@ pub mod tests {
             (count(true, true), count(true, false), count(false, true)),
             (13, 11, 2)
         );
+        let table = fs::read_to_string(host.path("proc/net/oxtcp")).unwrap();
+        let twice = table.clone() + table.split_once('\n').unwrap().1;
+        fs::write(host.path("proc/net/oxtcp"), twice).unwrap();
+        assert_eq!(count(true, true), 13, "lines that come twice");
         fs::write(host.path("proc/net/oxtcp6"), "heading\nnonsense\n").unwrap();
         let problem = ProcNet::new(&host, true, true).all().unwrap_err();
         assert!(problem.message().contains("nonsense"), "{problem}");
