@@ -89,6 +89,14 @@ PHONY += shell
 shell: job ## a shell in a booted virtual machine, with the module loaded and the tools at hand
 	@scripts/vm shell
 
+# Both take PREFIX=/usr and DESTDIR=/path.
+PHONY += install uninstall
+install: all ## module, command, man pages, shell completions where Debian looks for them; PREFIX=/usr/local, DESTDIR=
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install
+
+uninstall: ## takes away what install has put there
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install --remove
+
 PHONY += bench
 bench: job ## instructions per byte, per request, per connection, beside the built-in TCP (virtual time)
 	@scripts/vm run --mode icount --smp 1 --timeout 3000 --out $(B)/bench --log $(B)/log/bench.log -- selftests/bench/run.sh

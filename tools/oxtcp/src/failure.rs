@@ -88,6 +88,7 @@ impl Problem {
     }
 
     /// The message.
+    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -12,7 +12,7 @@ use crate::failure::{Problem, Result};
 use crate::output::done;
 use crate::Cli;
 
-/// Print a shell's completions for this command.
+/// Print a shell's completions for this command
 ///
 /// `make install` puts them where Debian's shells look for them. By hand, for bash:
 ///

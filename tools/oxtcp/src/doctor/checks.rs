@@ -25,9 +25,6 @@ pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     library,
 ];
 
-/// CLOSE-WAIT that lasts so long is no program that is just finishing.
-const CLOSE_WAIT_MS: u32 = 60_000;
-
 /// The peer has closed, the program does not. How long is told by the last segment with an ACK: the FIN was one, and
 /// came no later.
 fn close_wait(facts: &Facts) -> Vec<Finding> {
@@ -42,7 +39,7 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
             .get(&socket.inode)
             .map(|info| info.last_ack_recv_ms)
         {
-            Some(age) if age >= CLOSE_WAIT_MS => leaking
+            Some(age) if age >= facts.close_wait_ms => leaking
                 .entry(facts.who(socket))
                 .or_default()
                 .push((socket, age)),
@@ -58,8 +55,9 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
                 severity: Severity::Warning,
                 name: "close-wait",
                 title: format!(
-                    "{who} does not close {} that the other side closed more than a minute ago",
-                    count(sockets.len(), "connection")
+                    "{who} does not close {} that the other side closed {} s ago and more",
+                    count(sockets.len(), "connection"),
+                    facts.close_wait_ms / 1000
                 ),
                 evidence: some(sockets.iter().map(|(socket, age)| {
                     format!("{}, CLOSE-WAIT for at least {} s, {} bytes unread", ends(socket), age / 1000, socket.recv_queue)

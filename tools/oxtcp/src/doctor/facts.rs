@@ -26,6 +26,8 @@ pub struct Facts {
     pub port_range: Option<(u16, u16)>,
     /// Entries of conntrack, and the most that it takes.
     pub conntrack: Option<(u64, u64)>,
+    /// So many milliseconds in CLOSE-WAIT are too many.
+    pub close_wait_ms: u32,
     /// The library of `oxtcp run`, or why it is not to be found.
     pub library: std::result::Result<String, String>,
 }
@@ -35,7 +37,7 @@ const MOST_INFOS: usize = 2000;
 
 impl Facts {
     /// Looks.
-    pub fn gather(host: &Host) -> Result<Self> {
+    pub fn gather(host: &Host, close_wait_seconds: u32) -> Result<Self> {
         let sockets = ProcNet::new(host, true, true).all()?;
         let owners = Owners::find(host);
         // Those first of which something is to be known.
@@ -69,6 +71,7 @@ impl Facts {
             conntrack: host
                 .number("proc/sys/net/netfilter/nf_conntrack_count")
                 .zip(host.number("proc/sys/net/netfilter/nf_conntrack_max")),
+            close_wait_ms: close_wait_seconds.saturating_mul(1000),
             library: crate::run::find_library(),
             sockets,
             owners,

@@ -23,6 +23,10 @@ use facts::Facts;
 /// The exit code is 3 when there is a problem or a warning. Notes alone leave it at 0.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// How long a connection may be in CLOSE-WAIT before its program is said to leak it
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    close_wait: u32,
+
     /// JSON
     #[arg(long)]
     json: bool,
@@ -89,7 +93,7 @@ pub fn doctor(arguments: &Arguments) -> Result<bool> {
     if !host.has_module() {
         return Err(module.missing(&host));
     }
-    let facts = Facts::gather(&host)?;
+    let facts = Facts::gather(&host, arguments.close_wait)?;
     let findings: Vec<Finding> = checks::CHECKS
         .iter()
         .flat_map(|check| check(&facts))

@@ -17,6 +17,7 @@ fn well() -> Facts {
         infos: HashMap::new(),
         port_range: Some((32768, 60999)),
         conntrack: Some((10, 65536)),
+        close_wait_ms: 60_000,
         library: Ok("/usr/lib/oxtcp/liboxtcp_preload.so".into()),
     }
 }

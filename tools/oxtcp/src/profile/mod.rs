@@ -19,7 +19,7 @@ use crate::settings::{self, table};
 use file::Profile;
 use undo::{Record, Records};
 
-/// Named sets of settings: look at them, apply them, take them back.
+/// Named sets of settings: look at them, apply them, take them back
 ///
 /// Those that come with the command are web-server, behind-nat, under-attack, long-fat-network and low-memory. Your own are files
 /// NAME.toml in ~/.config/oxtcp/profiles or /etc/oxtcp/profiles, which win over one of the same name; a path does as well:

@@ -98,6 +98,8 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
     let services = Services::read(&host);
     let filter = Filter::parse(&arguments.filter, &services)?;
     arguments.namespace.enter()?;
+    // Before anything is printed.
+    host.need_module()?;
     let both = arguments.ipv4 == arguments.ipv6;
     let mut source = ProcNet::new(&host, both || arguments.ipv4, both || arguments.ipv6);
     let needs_owners =
