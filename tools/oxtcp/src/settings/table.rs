@@ -3,7 +3,15 @@
 
 use crate::failure::{Problem, Result};
 
-include!(concat!(env!("OUT_DIR"), "/settings.rs"));
+pub use declared::SETTINGS;
+
+/// The module's declarations, as they are written there: a number may be of any type.
+#[allow(clippy::unnecessary_cast)]
+mod declared {
+    use super::{Kind, Setting};
+
+    include!(concat!(env!("OUT_DIR"), "/settings.rs"));
+}
 
 /// A setting, as the module declares it.
 #[derive(Debug, PartialEq)]

@@ -418,9 +418,7 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
         };
     }
     match text.split_once(':') {
-        Some((ip, port)) if !port.contains(':') && !(ip.is_empty() && port.is_empty()) => {
-            (ip, Some(port))
-        }
+        Some((ip, port)) if !port.contains(':') && text != ":" => (ip, Some(port)),
         _ => (text, None),
     }
 }
