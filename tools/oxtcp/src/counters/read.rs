@@ -87,6 +87,15 @@ mod tests {
         }
     }
 
+    /// The kernel's own file of that layout, on the machine that tests.
+    #[test]
+    fn the_kernels_netstat_can_be_read() {
+        if let Ok(text) = fs::read_to_string("/proc/net/netstat") {
+            let counters = parse(&text).expect("/proc/net/netstat");
+            assert!(counters.contains_key("ListenOverflows") && counters.len() > 50);
+        }
+    }
+
     #[test]
     fn since_then() {
         let of = |a, b| Counters::from([("A".to_string(), a), ("B".to_string(), b)]);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp ss --summary`: how many sockets there are in which state, and what each listener has.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::{Arguments, Filter, Listing, Services};
@@ -165,16 +167,25 @@ fn listeners(sockets: &[Socket], owners: &Owners) -> Vec<Listener> {
             connections: 0,
         })
         .collect();
+    let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
+    for (place, listener) in listeners.iter().enumerate() {
+        let port = listener.socket.local.port();
+        by_port.entry(port).or_default().push(place);
+    }
     for socket in sockets {
         if socket.state == State::Listen {
             continue;
         }
         // A listener on the address itself before one on all.
-        let of = listeners
-            .iter_mut()
-            .filter(|listener| listener.has(socket))
-            .min_by_key(|listener| listener.socket.local.ip().is_unspecified());
-        if let Some(of) = of {
+        let places = by_port.get(&socket.local.port());
+        let of = places
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|place| listeners[*place].has(socket))
+            .min_by_key(|place| listeners[*place].socket.local.ip().is_unspecified());
+        if let Some(place) = of {
+            let of = &mut listeners[place];
             match socket.state {
                 State::SynRecv => of.half_open += 1,
                 State::TimeWait => {}
