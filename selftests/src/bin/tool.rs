@@ -3,6 +3,7 @@
 //!
 //! The command is the one in PATH, or the one that OXTCP_TOOL names.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -336,6 +337,8 @@ fn profile__corrupt_file() {
     fs::write(&path, "[settings]\nfin_timeout = 3\n").expect("a file");
     oxtcp(&format!("profile apply {path}"));
     assert_eq!(setting("fin_timeout"), "3");
+    oxtcp("profile undo");
+    assert_eq!(all_settings(), before);
     fs::remove_file(&path).expect("the file");
 }
 
@@ -641,13 +644,16 @@ fn ss__many() {
     let output = dump.stdout.take().expect("a pipe");
     let text = std::io::read_to_string(output).expect("text");
     assert!(dump.wait().expect("it ends").success());
+    let mut listed: HashMap<&str, usize> = HashMap::new();
+    for local in text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3))
+    {
+        *listed.entry(local).or_default() += 1;
+    }
     for (client, _) in &ends {
         let local = client.local().expect("name").to_string();
-        let found = text
-            .lines()
-            .filter(|line| line.split_whitespace().nth(3) == Some(&local))
-            .count();
-        assert_eq!(found, 1, "{local}");
+        assert_eq!(listed.get(local.as_str()), Some(&1), "{local}");
     }
 }
 

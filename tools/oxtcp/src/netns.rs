@@ -2,8 +2,9 @@
 //! `--netns`: the network namespace that a command looks at.
 
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
@@ -26,7 +27,7 @@ impl Choice {
         };
         let path = path_of(name);
         let file = File::open(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Problem::usage(format!(
+            io::ErrorKind::NotFound => Problem::usage(format!(
                 "there is no network namespace `{name}` ({} does not exist).\n`ip netns` lists those with names; \
                  for a process's give its number.",
                 path.display()
@@ -34,7 +35,7 @@ impl Choice {
             _ => Problem::io("open", &path, &error),
         })?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
-            let error = std::io::Error::from(errno);
+            let error = io::Error::from(errno);
             match errno {
                 // An empty file that `ip netns` left behind, or no namespace at all.
                 rustix::io::Errno::INVAL => Problem::failed(format!(
@@ -57,17 +58,32 @@ fn path_of(name: &str) -> PathBuf {
     }
 }
 
-/// What tells the present namespace from all others that there are.
+/// What tells the present namespace from all others since the system's start: its cookie. (Numbers of inodes come again.)
 pub fn identity() -> Result<String> {
-    let path = Path::new("/proc/thread-self/ns/net");
-    let data = std::fs::metadata(path).map_err(|error| {
+    let fail = |error: io::Error| {
         Problem::failed(format!(
-            "cannot look at {}: {}",
-            path.display(),
+            "cannot tell which network namespace this is: {}",
             words(&error)
         ))
-    })?;
-    Ok(format!("{}-{}", data.dev(), data.ino()))
+    };
+    let socket = UnixDatagram::unbound().map_err(fail)?;
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the descriptor is open; the kernel writes at most `len` bytes to `cookie`, which has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(cookie.to_string())
+    } else {
+        Err(fail(io::Error::last_os_error()))
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +101,13 @@ mod tests {
         ] {
             assert_eq!(path_of(name), Path::new(path));
         }
+    }
+
+    #[test]
+    fn identity_stays() {
+        let first = identity().unwrap();
+        assert_ne!(first, "0");
+        assert_eq!(identity().unwrap(), first);
     }
 
     #[test]
