@@ -101,14 +101,14 @@ PHONY += bench
 bench: job ## instructions per byte, per request, per connection, beside the built-in TCP (virtual time)
 	@scripts/vm run --mode icount --smp 1 --timeout 3000 --out $(B)/bench --log $(B)/log/bench.log -- selftests/bench/run.sh
 
-# GOODPUT_ROUNDS=4 takes half of the time, and -j2 again.
+# GOODPUT_ROUNDS=2 takes half of the time, and -j2 again.
 GOODPUT_PARTS := goodput-0 goodput-1 goodput-share
 PHONY += goodput $(GOODPUT_PARTS)
 goodput: $(GOODPUT_PARTS) ## what arrives over bad networks, beside the built-in TCP (virtual time); writes Documentation/goodput.md
 	@scripts/goodput-paper $(GOODPUT_PARTS:%=$(B)/%/goodput.txt)
 
 $(GOODPUT_PARTS): goodput-%: job
-	@scripts/vm run --mode icount --smp 1 --module --timeout 7200 --env GOODPUT_ROUNDS=$(or $(GOODPUT_ROUNDS),10) --out $(B)/$@ --log $(B)/log/$@.log -- \
+	@scripts/vm run --mode icount --smp 1 --module --timeout 7200 --env GOODPUT_ROUNDS=$(or $(GOODPUT_ROUNDS),4) --out $(B)/$@ --log $(B)/log/$@.log -- \
 		"selftests/bench/goodput.sh $*"
 
 # FLOOD_CLIENTS=50 takes less time.
