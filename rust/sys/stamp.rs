@@ -18,10 +18,10 @@ use super::sock::{Locked, Owned, SkState, Sock};
 use super::user::{FromProgram, Message, OptionValue, ToProgram};
 
 /// `SOF_TIMESTAMPING_*`, as numbers.
-const OPT_ID: u32 = bindings::SOF_TIMESTAMPING_OPT_ID as u32;
-const OPT_ID_TCP: u32 = bindings::SOF_TIMESTAMPING_OPT_ID_TCP as u32;
-const OPT_STATS: u32 = bindings::SOF_TIMESTAMPING_OPT_STATS as u32;
-const TX_ACK: u32 = bindings::SOF_TIMESTAMPING_TX_ACK as u32;
+const OPT_ID: u32 = bindings::SOF_TIMESTAMPING_OPT_ID;
+const OPT_ID_TCP: u32 = bindings::SOF_TIMESTAMPING_OPT_ID_TCP;
+const OPT_STATS: u32 = bindings::SOF_TIMESTAMPING_OPT_STATS;
+const TX_ACK: u32 = bindings::SOF_TIMESTAMPING_TX_ACK;
 
 /// Which timestamps are wanted of a byte that is sent: flags of a packet's `tx_flags`, and whether of its acknowledgment.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
