@@ -217,7 +217,13 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         if let Some((flags, key)) = sk.state().send.stamps_in(part) {
             skb.stamp(flags, key.get());
         }
-        match route::transmit(sk, skb) {
+        // As in Linux the first ten segments are not spaced.
+        let begun = sk
+            .state()
+            .connection()
+            .is_some_and(|c| c.data_segs_out() >= 10);
+        let spaced = if begun { part.len } else { 0 };
+        match route::transmit(sk, skb, spaced) {
             Ok(()) => {}
             // It is on its way.
             Err(XmitError::Congested) => congested = true,

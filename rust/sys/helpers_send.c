@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers_send.h. */
 #include <linux/bits.h>
+#include <linux/math64.h>
 #include <linux/percpu.h>
 #include <linux/workqueue.h>
 #include <net/sock.h>
@@ -20,6 +21,49 @@
 unsigned int oxtcp_helper_max_tcp_header(void)
 {
 	return MAX_TCP_HEADER;
+}
+
+/*
+ * When the next packet may leave, on the monotonic clock: tcp_sock's
+ * tcp_wstamp_ns. The two words are for datagrams that are put together of
+ * several calls.
+ */
+static u64 *oxtcp_next_departure(struct sock *sk)
+{
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.fragsize) % sizeof(u64));
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.length) -
+		     offsetof(struct inet_sock, cork.base.fragsize) != sizeof(u32));
+	return (u64 *)&inet_sk(sk)->cork.base.fragsize;
+}
+
+/*
+ * Where fq spaces the packets of sk, tells it when this one is to leave, as
+ * __tcp_transmit_skb() does. Returns when it was to be before.
+ */
+u64 oxtcp_helper_skb_set_departure(struct sk_buff *skb, struct sock *sk)
+{
+	u64 *next = oxtcp_next_departure(sk);
+	u64 prior = *next;
+
+	if (READ_ONCE(sk->sk_pacing_status) != SK_PACING_FQ)
+		return 0;
+	*next = max(prior, ktime_get_ns());
+	skb_set_delivery_time(skb, *next, SKB_CLOCK_MONOTONIC);
+	return prior;
+}
+
+/* A packet with so many bytes was handed down: the next one leaves later, see tcp_update_skb_after_send(). */
+void oxtcp_helper_sk_departed(struct sock *sk, u64 prior, u32 bytes)
+{
+	unsigned long rate = READ_ONCE(sk->sk_pacing_rate);
+	u64 *next = oxtcp_next_departure(sk);
+	u64 len;
+
+	if (READ_ONCE(sk->sk_pacing_status) != SK_PACING_FQ || rate == ~0UL || !rate)
+		return;
+	len = div64_ul((u64)bytes * NSEC_PER_SEC, rate);
+	/* Jitter of the host is made up for. */
+	*next += len - min_t(u64, len / 2, *next - prior);
 }
 
 /* Whether more than `limit` bytes are below; if so, sk will be called when some have left. */

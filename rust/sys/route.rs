@@ -329,7 +329,8 @@ pub(crate) enum XmitError {
     Failed,
 }
 
-/// Sends a packet of the socket that begins with its TCP header; the payload is in fragments.
+/// Sends a packet of the socket that begins with its TCP header; the payload is in fragments. `spaced` is how many bytes of payload
+/// the next packet is to leave a gap for, where there is fq: 0 for none.
 ///
 /// # Errors
 ///
@@ -337,6 +338,7 @@ pub(crate) enum XmitError {
 pub(crate) fn transmit<P: Protocol>(
     sk: &mut Locked<'_, P>,
     mut skb: SkBuff<Outgoing>,
+    spaced: u32,
 ) -> Result<(), XmitError> {
     let family = sk.wire_family();
     if !skb.mark_tcp_header() {
@@ -352,16 +354,22 @@ pub(crate) fn transmit<P: Protocol>(
     // SAFETY: The socket is valid and locked, its route none or of the family that C takes it for. The packet is ours, with a
     // TCP header. Its memory is charged to the socket until it has left (`sock_wfree()`, see small_queue.rs), and the charge
     // keeps the socket.
-    let err = unsafe {
+    let (err, prior) = unsafe {
+        let prior = bindings::oxtcp_helper_skb_set_departure(skb, raw);
         bindings::skb_set_owner_w(skb, raw);
         bindings::oxtcp_helper_skb_tx_csum(skb, raw, family == Family::V6);
         let inet: *mut bindings::inet_sock = raw.cast();
         let fl = &raw mut (*inet).cork.fl;
-        match family {
+        let err = match family {
             Family::V4 => bindings::ip_queue_xmit(raw, skb, fl),
             Family::V6 => bindings::inet6_csk_xmit(raw, skb, fl),
-        }
+        };
+        (err, prior)
     };
+    if err == 0 && spaced > 0 {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_departed(raw, prior, spaced) };
+    }
     match err {
         0 => Ok(()),
         congested if congested == bindings::NET_XMIT_CN as i32 => Err(XmitError::Congested),

@@ -77,6 +77,8 @@ pub struct Engine {
     next_fd: i64,
     next_port: u16,
     sent: VecDeque<(Micros, Datagram)>,
+    /// What fq holds until its time, sorted by that.
+    held: VecDeque<(Micros, Datagram)>,
     blocked: Option<Blocked>,
     finished: Option<(Micros, Outcome)>,
 }
@@ -117,6 +119,7 @@ impl Engine {
             next_fd: 100,
             next_port: 50_000,
             sent: VecDeque::new(),
+            held: VecDeque::new(),
             blocked: None,
             finished: None,
         }
@@ -150,8 +153,10 @@ impl Engine {
     fn deadline(&self) -> Option<Micros> {
         let sockets = self.sockets.iter().filter_map(Socket::deadline);
         let minis = self.minis.iter().map(|mini| mini.at);
-        let first = sockets.chain(minis).min()?;
-        Some((first.as_micros() as Micros - BOOTED).max(self.now))
+        let first = sockets.chain(minis).min();
+        let first = first.map(|first| (first.as_micros() as Micros - BOOTED).max(self.now));
+        let held = self.held.front().map(|(at, _)| *at);
+        first.into_iter().chain(held).min()
     }
 
     /// Does what is due at the earliest deadline if that is not after `limit`.
@@ -160,6 +165,10 @@ impl Engine {
             return false;
         };
         self.now = at;
+        if self.held.front().is_some_and(|(at, _)| *at <= self.now) {
+            self.sent.extend(self.held.pop_front());
+            return true;
+        }
         let now = self.instant();
         if let Some(index) = self.minis.iter().position(|mini| mini.at <= now) {
             self.mini_timer(index);
@@ -260,7 +269,6 @@ impl Backend for Engine {
                 Ok(())
             }
             Device::Mtu(mtu) => Err(format!("an MTU of {mtu}")),
-            Device::Queue(Queue::Fq) => Err("a queue that paces (fq)".into()),
             Device::Queue(queue) => {
                 self.queue = queue;
                 Ok(())

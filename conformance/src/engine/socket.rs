@@ -107,6 +107,8 @@ pub(super) struct Socket {
     pub(super) chunks: VecDeque<SeqNum>,
     /// Where the send buffer begins.
     pub(super) send_start: Option<SeqNum>,
+    /// When the next packet may leave where there is fq, in nanoseconds.
+    pub(super) departure: i64,
     /// Where messages end in it (MSG_EOR).
     pub(super) boundaries: Vec<SeqNum>,
     /// SO_TIMESTAMPING's flags, and what keys count from.
@@ -155,6 +157,7 @@ impl Socket {
             chunk: 0,
             chunks: VecDeque::new(),
             send_start: None,
+            departure: 0,
             boundaries: Vec::new(),
             tsflags: 0,
             tskey: SeqNum::new(0),

@@ -18,6 +18,7 @@ use oxtcp_engine::{
 use super::memory::SendMemory;
 use super::socket::{errno, tcp_state, tsflag, Role, Socket};
 use super::{Engine, Mini, MiniEntry};
+use crate::script::Micros;
 use crate::shell::Queue;
 use crate::wire::{Datagram, IcmpError};
 
@@ -376,6 +377,7 @@ impl Engine {
             let Role::Connection(connection) = &mut socket.role else {
                 return;
             };
+            connection.set_paced(self.queue == Queue::Fq);
             // Where the device does not cut packets the layer above it does.
             let limit = burst(connection, self.sysctls.min_tso_segs);
             let mut memory = SendMemory {
@@ -410,8 +412,9 @@ impl Engine {
                 if !first {
                     part.header.flags.remove(Flags::CWR);
                 }
-                self.emit(ports, &part, here);
-                self.stamp_sent(id, here);
+                let at = self.departs(id, here.len);
+                self.emit_at(ports, &part, here, at);
+                self.stamp_sent(id, here, at);
                 if last {
                     break;
                 }
@@ -425,9 +428,29 @@ impl Engine {
         }
     }
 
-    /// A packet with these bytes passes the queue and the device at once.
-    fn stamp_sent(&mut self, id: usize, payload: SeqRange) {
-        let at = self.now;
+    /// When a packet of the socket with so many bytes leaves the queue. As `rust/sys/helpers_send.c` tells it to fq.
+    fn departs(&mut self, id: usize, bytes: u32) -> Micros {
+        let now = self.now;
+        if self.queue != Queue::Fq {
+            return now;
+        }
+        let socket = &mut self.sockets[id];
+        let prior = socket.departure;
+        socket.departure = prior.max(now * 1000);
+        let at = socket.departure;
+        let (rate, begun) = socket.connection().map_or((u64::MAX, false), |connection| {
+            (connection.pacing_rate(), connection.data_segs_out() >= 10)
+        });
+        if bytes > 0 && begun && rate != u64::MAX && rate > 0 {
+            let len = (u64::from(bytes) * 1_000_000_000 / rate) as i64;
+            socket.departure += len - (len / 2).min(at - prior);
+        }
+        (at / 1000).max(now)
+    }
+
+    /// A packet with these bytes passes the queue, and at its time the device.
+    fn stamp_sent(&mut self, id: usize, payload: SeqRange, leaves: Micros) {
+        let now = self.now;
         let socket = &mut self.sockets[id];
         let key = socket.tskey();
         // A packet has one key, the last one's.
@@ -437,9 +460,9 @@ impl Engine {
         let Some((seq, flags)) = stamp else {
             return;
         };
-        for (flag, stage) in [
-            (tsflag::TX_SCHED, tsflag::STAMP_SCHED),
-            (tsflag::TX_SOFTWARE, tsflag::STAMP_SND),
+        for (flag, stage, at) in [
+            (tsflag::TX_SCHED, tsflag::STAMP_SCHED, now),
+            (tsflag::TX_SOFTWARE, tsflag::STAMP_SND, leaves),
         ] {
             if flags & flag != 0 {
                 socket.errors.push_back((stage, key(seq), at));
@@ -449,6 +472,11 @@ impl Engine {
 
     /// Puts a packet on the wire.
     pub(super) fn emit(&mut self, ports: (u16, u16), transmit: &Transmit, payload: SeqRange) {
+        self.emit_at(ports, transmit, payload, self.now);
+    }
+
+    /// Puts a packet on the wire when its time has come.
+    fn emit_at(&mut self, ports: (u16, u16), transmit: &Transmit, payload: SeqRange, at: Micros) {
         if self.queue == Queue::Full {
             return;
         }
@@ -456,15 +484,18 @@ impl Engine {
         (header.src_port, header.dst_port) = ports;
         let mut bytes = [0; MAX_HEADER_LEN];
         let len = header.emit(&mut bytes);
-        self.sent.push_back((
-            self.now,
-            Datagram::Tcp {
-                tos: transmit.ecn.bits(),
-                header: bytes[..len].to_vec(),
-                payload: payload.len,
-                gso_size: 0,
-            },
-        ));
+        let packet = Datagram::Tcp {
+            tos: transmit.ecn.bits(),
+            header: bytes[..len].to_vec(),
+            payload: payload.len,
+            gso_size: 0,
+        };
+        if at <= self.now {
+            self.sent.push_back((self.now, packet));
+            return;
+        }
+        let behind = self.held.partition_point(|(other, _)| *other <= at);
+        self.held.insert(behind, (at, packet));
     }
 }
 

@@ -171,6 +171,13 @@ impl Connection {
         sender.is_none_or(|snd| written > snd.max_wnd() / 2)
     }
 
+    /// Segments with data that were sent, first and again.
+    pub fn data_segs_out(&self) -> u32 {
+        self.phase
+            .link()
+            .map_or(0, |link| link.tally.data_segs_out())
+    }
+
     /// Behind the last byte that the user has written, or the FIN that follows it.
     fn fin_end(&self) -> SeqNum {
         let fin = self.phase.fin() || self.phase.sender().is_none();
