@@ -280,7 +280,7 @@ impl Engine {
     fn receive_error(&mut self, id: usize, transfer: &Transfer) -> Outcome {
         let v6 = self.v6;
         let socket = &mut self.sockets[id];
-        if transfer.len() != 0 {
+        if !transfer.is_empty() {
             return Outcome::error(errno("EOPNOTSUPP"));
         }
         let Some((stage, key, at)) = socket.errors.pop_front() else {
