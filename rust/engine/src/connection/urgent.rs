@@ -58,7 +58,7 @@ impl Urgent {
             Octet::Come(byte) => (2, byte),
             Octet::Read => (3, 0),
         };
-        let mut low = u32::from(byte) | kind << 8;
+        let mut low = u32::from(byte) | (kind << 8);
         if self.here {
             low |= Urgent::HERE;
         }
