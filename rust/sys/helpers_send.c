@@ -30,10 +30,11 @@ unsigned int oxtcp_helper_max_tcp_header(void)
  */
 static u64 *oxtcp_next_departure(struct sock *sk)
 {
-	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.fragsize) % sizeof(u64));
-	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.length) -
-		     offsetof(struct inet_sock, cork.base.fragsize) != sizeof(u32));
-	return (u64 *)&inet_sk(sk)->cork.base.fragsize;
+	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.tx_flags) % sizeof(u64));
+	BUILD_BUG_ON(offsetof(struct inet_cork, tx_flags) < OXTCP_NOTES_LEN);
+	BUILD_BUG_ON(offsetofend(struct inet_cork, priority) -
+		     offsetof(struct inet_cork, tx_flags) != sizeof(u64));
+	return (u64 *)&inet_sk(sk)->cork.base.tx_flags;
 }
 
 /*
