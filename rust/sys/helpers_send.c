@@ -7,6 +7,7 @@
 #include <net/sock.h>
 #include <net/tcp.h>
 
+#include "helpers.h"
 #include "helpers_send.h"
 
 /*
