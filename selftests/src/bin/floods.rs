@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,10 @@ fn link() -> Veth {
     link
 }
 
-/// Each server has a port of its own: what it leaves in TIME-WAIT is in nobody's way.
-fn address_of(server: Stack) -> SocketAddr {
-    Veth::address_a(Ip::V4, if server.ours { 5001 } else { 5002 })
+/// An address for a server. Each has a port of its own: what it leaves in TIME-WAIT is in nobody's way.
+fn new_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(5001);
+    Veth::address_a(Ip::V4, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn set(stack: Stack, name: &str, value: &str) {
@@ -83,7 +84,7 @@ impl Outcome {
 
 /// Lets `count` clients connect in turn, and say and hear something, while SYNs come in.
 fn under_flood(link: &Veth, server: Stack, sources: Sources, count: usize) -> Outcome {
-    let address = address_of(server);
+    let address = new_address();
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let end = Arc::new(AtomicBool::new(false));
     let syns = Arc::new(AtomicU64::new(0));
@@ -235,14 +236,14 @@ fn tables() -> ExitCode {
     println!("| what becomes of it | oxtcp | built-in TCP | ratio |\n|---|---|---|---|");
     ns::nft("table inet t {\n chain in {\n type filter hook prerouting priority -300;\n meta l4proto tcp drop\n }\n}");
     let [ours, builtin] = [true, false].map(|ours| Stack { ours, ip: Ip::V4 });
-    let dropped = cost_of_syn(&link, address_of(ours));
+    let dropped = cost_of_syn(&link, new_address());
     ns::nft_clear();
     println!(
         "| none: a rule of the firewall drops it as it comes in | {dropped:.0} | {dropped:.0} | |"
     );
     let all = [ours, builtin].map(|server| {
         set(server, "syncookies", "2");
-        let address = address_of(server);
+        let address = new_address();
         let (_listener, _) = listening_at(server, &address, BACKLOG);
         cost_of_syn(&link, address)
     });
