@@ -70,6 +70,21 @@ const EXPLAINED: &[Explained] = &[
         "Half-open connections that gave way to a newer SYN, as the SYN queue was full.",
         "Clients far away may not get in: a larger backlog and max_syn_backlog.",
     ),
+    of(
+        "BeyondWindow",
+        "Segments whose payload begins beyond the window, or goes beyond it while data waits for the program.",
+        "A few are packets that were late. Many are a peer that does not heed the window, or somebody who guesses numbers.",
+    ),
+    of(
+        "TCPZeroWindowDrop",
+        "Segments with payload while the window was closed: the program does not read.",
+        "oxtcp ss shows whose receive queue is full; probes of a closed window are counted too, and are no harm.",
+    ),
+    of(
+        "TCPRcvQDrop",
+        "Segments in order that there was no memory for.",
+        "The peers send them again, slower. Many mean that the host's memory for TCP (net.ipv4.tcp_mem) or rmem is too small.",
+    ),
 ];
 
 #[cfg(test)]
