@@ -106,7 +106,7 @@ fn under_flood(link: &Veth, server: Stack, sources: Sources, count: usize) -> Ou
             let mut flood = Flood::new(address, sources);
             thread::spawn(move || {
                 while !end.load(Ordering::Relaxed) {
-                    syns.fetch_add(flood.send(256) as u64, Ordering::Relaxed);
+                    syns.fetch_add(flood.send(64) as u64, Ordering::Relaxed);
                     // Some of the processors for the others.
                     std::thread::yield_now();
                 }
