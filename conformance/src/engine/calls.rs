@@ -289,7 +289,7 @@ impl Engine {
             }
             _ => return Some(Outcome::error(errno("EISCONN"))),
         }
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,

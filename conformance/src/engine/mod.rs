@@ -183,7 +183,7 @@ impl Engine {
     }
 
     fn mini_timer(&mut self, index: usize) {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,

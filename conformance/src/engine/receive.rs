@@ -31,7 +31,7 @@ const TCP_CM_INQ: i64 = 36;
 impl Engine {
     /// A segment for a socket's connection.
     pub(super) fn connection_segment(&mut self, id: usize, segment: &Segment) {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,
@@ -339,7 +339,7 @@ impl Engine {
     /// Takes bytes off the receive queue; the window may open.
     pub(super) fn take(&mut self, id: usize, len: u32) {
         self.sockets[id].consume(len);
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,

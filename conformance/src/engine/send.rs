@@ -141,7 +141,7 @@ impl Engine {
 
     /// Takes `len` bytes into the send buffer.
     fn append(&mut self, id: usize, len: u32) {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = oxtcp_engine::Context {
             now: self.instant(),
             config: &config,

@@ -322,7 +322,7 @@ impl Engine {
         id: usize,
         step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
     ) -> Option<R> {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,
@@ -338,7 +338,7 @@ impl Engine {
         id: usize,
         step: impl FnOnce(&mut Connection, &Context<'_>, &mut dyn FlightMemory),
     ) {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,
@@ -433,7 +433,7 @@ impl Engine {
     /// Frees what a connection had; what was received stays for readers.
     pub(super) fn release(&mut self, id: usize) {
         let now = self.instant();
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let socket = &mut self.sockets[id];
         let cx = Context {
             now,

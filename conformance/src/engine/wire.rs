@@ -187,7 +187,7 @@ impl Engine {
         if self.sysctls.syncookies == 0 {
             return false;
         }
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,
@@ -222,7 +222,7 @@ impl Engine {
     }
 
     fn mini_segment(&mut self, index: usize, segment: &Segment) {
-        let config = self.sysctls.config.clone();
+        let config = self.sysctls.config;
         let cx = Context {
             now: self.instant(),
             config: &config,

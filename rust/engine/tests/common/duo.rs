@@ -429,7 +429,7 @@ impl Duo {
 
 impl End {
     fn connect(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let config = self.config.clone();
+        let config = self.config;
         let cx = Context {
             now,
             config: &config,
@@ -526,7 +526,7 @@ impl End {
     }
 
     fn tick(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let config = self.config.clone();
+        let config = self.config;
         let cx = Context {
             now,
             config: &config,
@@ -552,7 +552,7 @@ impl End {
         let Some((segment, payload)) = packet::read(bytes) else {
             return out;
         };
-        let config = self.config.clone();
+        let config = self.config;
         let cx = Context {
             now,
             config: &config,

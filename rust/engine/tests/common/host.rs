@@ -169,7 +169,7 @@ impl Host {
     }
 
     pub fn connect(&mut self, now: Instant) {
-        let config = self.setup.config.clone();
+        let config = self.setup.config;
         let cx = Context {
             now,
             config: &config,
@@ -245,7 +245,7 @@ impl Host {
         let Some((segment, payload)) = packet::read(bytes) else {
             return;
         };
-        let config = self.setup.config.clone();
+        let config = self.setup.config;
         let cx = Context {
             now,
             config: &config,
@@ -457,7 +457,7 @@ impl Host {
 
     /// The clock has come to `now`.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
-        let config = self.setup.config.clone();
+        let config = self.setup.config;
         let cx = Context {
             now,
             config: &config,
@@ -485,7 +485,7 @@ impl Host {
 
     /// Lets the program do what it can, and sends what the engine has to send, until neither moves.
     pub fn run(&mut self, now: Instant, out: &mut Vec<Vec<u8>>, peer_offered: Option<SeqNum>) {
-        let config = self.setup.config.clone();
+        let config = self.setup.config;
         let cx = Context {
             now,
             config: &config,
@@ -714,7 +714,7 @@ impl Host {
 
     /// The network says that a packet of ours was too big; it quotes the header.
     pub fn too_big(&mut self, now: Instant, packet: &[u8], largest: usize) {
-        let config = self.setup.config.clone();
+        let config = self.setup.config;
         let cx = Context {
             now,
             config: &config,

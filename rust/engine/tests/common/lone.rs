@@ -104,7 +104,7 @@ impl Lone {
         if self.trace {
             eprintln!("{:>12} {op:?}", self.now.as_micros());
         }
-        let config = self.config.clone();
+        let config = self.config;
         let mut cx = Context {
             now: self.now,
             config: &config,

@@ -369,7 +369,7 @@ fn info__tells_of_marks() {
             sack,
             ..Offer::default()
         };
-        let mut peer = established_with(config.clone(), options, offer);
+        let mut peer = established_with(config, options, offer);
         let now = info(&peer);
         assert_eq!((now.ecn, now.ecn_seen, now.delivered_ce), (true, false, 0));
         let mut data = seg(Flags::ACK, IRS.add(1), ISS.add(1), 1000);

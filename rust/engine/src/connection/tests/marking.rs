@@ -151,7 +151,7 @@ fn negotiation__passive() {
                         recv_space: 50_000,
                         options: SocketOptions::default(),
                     };
-                    let mut peer = syn_sent_with(config.clone(), SocketOptions::default());
+                    let mut peer = syn_sent_with(config, SocketOptions::default());
                     peer.conn = Connection::accept(&cx, &request, &passive);
                     let _ = peer.give(seg(Flags::ACK, IRS.add(1), ISS.add(1), 0));
                     assert_marks_data(&mut peer, agreed, &case);

@@ -454,7 +454,7 @@ fn quick_ack__off_on_and_once() {
     let mut peer = established();
     assert!(peer.conn.quick_ack());
     let set = |peer: &mut Peer, mode| {
-        let config = peer.config.clone();
+        let config = peer.config;
         let cx = Context {
             now: peer.now,
             config: &config,

@@ -13,7 +13,7 @@ use Refusal::{Congested, Dropped, Failed, NoMemory};
 use TransmitKind::{Ack, Data, Fin, KeepAlive, Probe, Retransmission};
 
 pub(super) fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
-    let config = peer.config.clone();
+    let config = peer.config;
     let cx = crate::context::Context {
         now: peer.now,
         config: &config,
@@ -274,7 +274,7 @@ fn probes__dropped_come_again_in_500_ms() {
         ..SocketOptions::default()
     };
     let mut peer = established_with(Config::default(), options, Offer::default());
-    let config = peer.config.clone();
+    let config = peer.config;
     let cx = crate::context::Context {
         now: peer.now,
         config: &config,
@@ -327,7 +327,7 @@ fn poll_without_data__leaves_data_and_gives_the_rest() {
     peer.shutdown();
     let _ = peer.data(0, 1000, 0, Flags::NONE);
     let _ = peer.data(1000, 1000, 0, Flags::NONE);
-    let config = peer.config.clone();
+    let config = peer.config;
     let cx = crate::context::Context {
         now: peer.now,
         config: &config,
