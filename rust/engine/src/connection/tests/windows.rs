@@ -115,7 +115,7 @@ fn algorithm__of_the_socket_or_of_the_namespace() {
     };
     for (config, option, expected) in [
         (Config::default(), None, Algorithm::Cubic),
-        (reno.clone(), None, Algorithm::NewReno),
+        (reno, None, Algorithm::NewReno),
         (reno, Some(Algorithm::Cubic), Algorithm::Cubic),
         (
             Config::default(),
