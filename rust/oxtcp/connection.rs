@@ -52,11 +52,6 @@ pub(crate) fn segment(
     let most = receive_memory(sk.sock()).most;
     let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
     let unread = rx_bytes(sk);
-    let state = sk.state();
-    let Role::Connection(connection) = &mut state.role else {
-        return;
-    };
-    let before = connection.rcv_nxt();
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
     let inline = urgent::is_inline(sk);
@@ -64,6 +59,7 @@ pub(crate) fn segment(
     let Role::Connection(connection) = &mut state.role else {
         return;
     };
+    let before = connection.rcv_nxt();
     let payload = connection.on_segment(
         cx,
         segment,
@@ -90,6 +86,10 @@ pub(crate) fn segment(
             Err(skb) => skb.byte(offset),
         }
     });
+    // First, as in Linux: a packet whose last byte is displaced goes, instead of getting what came joined to it.
+    if urgent != known || came.is_some() {
+        note_urgent(sk, urgent, came);
+    }
     match (payload, packet) {
         (Payload::InOrder { skip, len }, Ok(mut skb)) => {
             skb.set_unread(Unread {
@@ -115,9 +115,6 @@ pub(crate) fn segment(
     }
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
-    }
-    if urgent != known || came.is_some() {
-        note_urgent(sk, urgent, came);
     }
     match payload {
         Payload::None => {}
