@@ -100,7 +100,7 @@ fn receive_all(
             match ahead {
                 Some(0) if want > 0 && !urgent::is_inline(sk) => {
                     if peek {
-                        passed = 1;
+                        passed = passed.saturating_add(1);
                     } else {
                         take(sk, 1);
                         taken = taken.saturating_add(1);
@@ -139,6 +139,7 @@ fn receive_all(
             break;
         }
         made_room(sk, &mut taken);
+        let reader = urgent::reader(sk);
         let waited = sk.wait(&mut timeo, false, |sk| {
             connection::rx_bytes(sk) as usize > skip || is_over(sk)
         });
@@ -147,6 +148,10 @@ fn receive_all(
                 return Err(error);
             }
             break;
+        }
+        // An urgent byte that was passed has given way to a newer one, or somebody else has read: what is looked at begins there.
+        if urgent::reader(sk) != reader {
+            passed = 0;
         }
     }
     made_room(sk, &mut taken);

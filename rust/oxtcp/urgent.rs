@@ -44,7 +44,7 @@ pub(crate) fn is_inline(sk: &Sk<'_>) -> bool {
 
 /// The number of the next byte that a reader gets; `None` where none is to come. (Once the peer's FIN has come, and all is read, it
 /// does not matter that it is one beyond.)
-fn reader(sk: &mut Sk<'_>) -> Option<SeqNum> {
+pub(crate) fn reader(sk: &mut Sk<'_>) -> Option<SeqNum> {
     if let Some(first) = sk.peek() {
         return Some(SeqNum::new(first.unread().seq));
     }

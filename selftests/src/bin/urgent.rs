@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::from_args("urgent");
     cases!(suite.pairs:
         oob__is_read_apart, oob__can_be_looked_at, oob__of_no_bytes, oob__has_not_come, oob__outlives_the_connection,
-        mark__ends_a_read, mark__is_passed_by_a_look, mark__ends_what_waits_for_all, mark__the_newest_counts,
+        mark__ends_a_read, mark__is_passed_by_a_look, mark__displaced_under_a_look, mark__ends_what_waits_for_all, mark__the_newest_counts,
         mark__where_the_reader_stands, mark__goes_with_the_bytes, mark__far_ahead, mark__again_and_again, mark__of_a_new_connection,
         inline__stays_in_the_stream, inline__of_the_listener, inline__in_a_stream, splice__stops, poll__tells, signal__comes,
         signal__ends_a_wait, send__goes_at_once, send__through_a_small_buffer, wire__points_behind_the_byte,
@@ -244,6 +244,25 @@ fn mark__is_passed_by_a_look(pair: Pair) {
     expect(&ends.server, 10, PEEK, b"cd");
     expect(&ends.server, 10, libc::MSG_TRUNC, &[0, 0]);
     assert!(!at_mark(&ends.server));
+}
+
+/// The byte that a look has passed, and waits behind, gives way to a newer one.
+fn mark__displaced_under_a_look(pair: Pair) {
+    let ends = connected(pair);
+    urge(&ends.client, b"X");
+    settled(&ends);
+    let server = ends.server.try_clone();
+    let looker = thread::spawn(move || {
+        let mut bytes = [0; 10];
+        let got = server.recv(&mut bytes, PEEK).expect("recv");
+        bytes[..got].to_vec()
+    });
+    looker.wait_blocked_in(libc::SYS_recvfrom);
+    urge(&ends.client, b"aY");
+    assert_eq!(looker.join(), b"a");
+    expect(&ends.server, 10, 0, b"a");
+    assert!(at_mark(&ends.server));
+    ends.check_alive();
 }
 
 fn mark__ends_what_waits_for_all(pair: Pair) {
