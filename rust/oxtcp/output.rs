@@ -242,6 +242,11 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         header.seq = header.seq.add(part.len);
         // The first segment alone says that the window was reduced.
         header.flags.remove(Flags::CWR);
+        // The pointer counts from the segment's number.
+        match u32::from(header.urgent).checked_sub(part.len) {
+            Some(ahead) if ahead > 0 => header.urgent = ahead as u16,
+            _ => header.flags.remove(Flags::URG),
+        }
     }
 }
 
