@@ -131,6 +131,9 @@ impl Recent {
             // Some of one key and some of another, if it is written meanwhile: then nobody's.
             let oldest = slot.load();
             if oldest != NOBODY && evict(&oldest) {
+                // The next one goes here, not over what is older than it only by a step.
+                slot.store(NOBODY);
+                self.next.fetch_sub(1, Relaxed);
                 return true;
             }
         }

@@ -182,6 +182,10 @@ pub(crate) fn segment(
     listening.floods.note_syn();
     let admission = match iss {
         // Who has closed a connection just now is somebody: no limit, as in Linux.
+        Some(_) if listening.is_full() => {
+            overflows(namespace, listener, listening);
+            Admission::Drop
+        }
         Some(_) => Admission::Keep(u32::MAX),
         None => admit(namespace, listener, listening, &key, life),
     };
@@ -191,6 +195,7 @@ pub(crate) fn segment(
     }
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
+        namespace.counters.count(Counter::ListenDrops);
         return;
     };
     let hash = namespace.flow_hash(&key);
@@ -208,10 +213,11 @@ pub(crate) fn segment(
         _ => {
             let cookie = cookies::issue(namespace, &key, hash, segment, cx.now);
             listening.note_cookie(cx.now);
-            namespace.counters.count(Counter::SyncookiesSent);
             // One that cannot be sent is one that was lost: the peer's SYN comes again.
             let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
-            let _ = output::reply_by(&route, &key, syn_ack);
+            if output::reply_by(&route, &key, syn_ack).is_ok() {
+                namespace.counters.count(Counter::SyncookiesSent);
+            }
             return;
         }
     };
@@ -232,6 +238,7 @@ pub(crate) fn segment(
     let placed = table::NewMini::new(key, body)
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
+        namespace.counters.count(Counter::ListenDrops);
         listening.leave(namespace, &key, life);
         return;
     }
@@ -270,6 +277,11 @@ fn admit(
         }
         false => None,
     };
+    // No room: the peer's SYN will come again, and nobody has to give way to it.
+    if listening.is_full() {
+        overflows(namespace, listener, listening);
+        return Admission::Drop;
+    }
     let mut admission = Admission::Keep(most);
     match (syncookies, shortage) {
         (0, None) | (1, None) => {}
@@ -287,11 +299,6 @@ fn admit(
             }
             admission = Admission::Cookie;
         }
-    }
-    // No room: the peer's SYN will come again.
-    if listening.is_full() {
-        overflows(namespace, listener, listening);
-        return Admission::Drop;
     }
     admission
 }
