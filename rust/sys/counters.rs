@@ -25,6 +25,8 @@ impl<const N: usize> Counters<N> {
     ///
     /// Errors: ENOMEM.
     pub(crate) fn new() -> Result<Self> {
+        // A CPU's part is at most 32 KB, and `N` is cut to 32 bits below.
+        const { assert!(N > 0 && N <= 4096) };
         kernel::task::might_sleep();
         // SAFETY: No conditions but that it may sleep.
         let raw = unsafe { bindings::oxtcp_helper_counters_alloc(N as u32) };

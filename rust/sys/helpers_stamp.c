@@ -36,10 +36,14 @@ u8 oxtcp_helper_tx_flags(u32 tsflags)
 	return flags;
 }
 
+/* What __sock_tx_timestamp() gives; the other bits mean something else. */
+#define OXTCP_TX_FLAGS (SKBTX_HW_TSTAMP_NOBPF | SKBTX_SW_TSTAMP | SKBTX_SCHED_TSTAMP | \
+			SKBTX_COMPLETION_TSTAMP)
+
 /* The packet has the byte that a call's timestamps are of; key is its sequence number. */
 void oxtcp_helper_skb_stamp(struct sk_buff *skb, u8 tx_flags, u32 key)
 {
-	skb_shinfo(skb)->tx_flags |= tx_flags;
+	skb_shinfo(skb)->tx_flags |= tx_flags & OXTCP_TX_FLAGS;
 	skb_shinfo(skb)->tskey = key;
 }
 
@@ -68,8 +72,9 @@ bool oxtcp_helper_sk_has_errqueue(const struct sock *sk)
 /*
  * recvmsg(MSG_ERRQUEUE), with the socket's lock. The key of a timestamp is the
  * sequence number, as GSO needs it; __skb_complete_tx_timestamp() makes a
- * stream's offset of it for the kernel's own TCP alone. Nobody else takes from
- * the queue: what is looked at here is what inet_recv_error() gets.
+ * stream's offset of it for the kernel's own TCP alone. Only io_uring's
+ * SOCKET_URING_OP_TX_TIMESTAMP takes from the queue without the lock: it gets
+ * sequence numbers, and may take away what is looked at here.
  */
 int oxtcp_helper_recv_error(struct sock *sk, struct msghdr *msg, int len)
 {

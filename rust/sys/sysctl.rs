@@ -153,10 +153,12 @@ impl<'n> SysctlTable<'n> {
         }
         // Only now, as the buffer has its last place: C wants pointers.
         for (line, bound) in table.iter_mut().zip(bounds.iter_mut()) {
+            let bound = core::ptr::from_mut(bound);
             if line.extra1.is_null() {
-                line.extra1 = (&raw mut bound.min).cast();
+                // SAFETY: It is in the buffer.
+                line.extra1 = unsafe { &raw mut (*bound).min }.cast();
             }
-            line.extra2 = core::ptr::from_mut(bound).cast();
+            line.extra2 = bound.cast();
         }
         let keep: KBox<dyn Keep> = KBox::new(values, GFP_KERNEL)?;
         // SAFETY: The namespace is valid, the path ends with a NUL and is copied. The table, the bounds and the
