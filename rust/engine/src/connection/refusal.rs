@@ -50,7 +50,9 @@ impl Connection {
             // A SYN: its timer runs.
             return;
         };
-        if why != Refusal::Congested && segment.kind != TransmitKind::LossProbe {
+        // A reset here answers an acknowledgment of what was never sent: it is no segment of the connection, and was not counted.
+        let counted = !matches!(segment.kind, TransmitKind::LossProbe | TransmitKind::Reset);
+        if why != Refusal::Congested && counted {
             let again = segment.kind == TransmitKind::Retransmission;
             link.tally.take_back(segment, sent, again);
         }

@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::congestion::Algorithm;
-use crate::connection::{Event, TimerKind};
+use crate::connection::{Event, State, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::transmit::{BurstLimit, Refusal, Transmit, TransmitKind};
 use crate::wire::Flags;
@@ -358,4 +358,17 @@ fn pacing_rate__of_the_window_in_a_round_trip() {
     let rate = peer.conn.pacing_rate();
     // The window is 5 segments, but ten are out.
     assert!((1_170_000..=1_230_000).contains(&rate), "{rate}");
+}
+
+/// A reset that answers an acknowledgment of what was never sent is not counted, whether it leaves or not.
+#[test]
+fn reset__that_did_not_leave_takes_nothing_from_the_counts() {
+    let mut peer = in_state(State::SynReceived);
+    let _ = peer.sent();
+    let before = peer.conn.info(&peer.cx(), None).segs_out;
+    let _ = peer.give(seg(Flags::ACK, IRS.add(1), ISS.add(5000), 0));
+    let reset = peer.next();
+    assert_eq!(reset.kind, TransmitKind::Reset);
+    refuse(&mut peer, &reset, 0, Dropped);
+    assert_eq!(peer.conn.info(&peer.cx(), None).segs_out, before);
 }
