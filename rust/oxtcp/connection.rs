@@ -132,10 +132,7 @@ fn note_urgent(sk: &mut Sk<'_>, mut urgent: Urgent, came: Option<u8>) {
     let displaced = urgent.take_displaced();
     sk.sock().notes().urgent.set(urgent);
     if displaced {
-        urgent::pass(sk, 1);
-        sk.consume(1);
-        let left = rx_bytes(sk).saturating_sub(1);
-        set_rx_bytes(sk, left);
+        take(sk, 1);
     }
     if came.is_some() {
         sk.wake_readers();
@@ -422,12 +419,14 @@ fn release_acknowledged(sk: &mut Sk<'_>) {
 
 /// Stamps what has been acknowledged and is to have a timestamp of that (SOF_TIMESTAMPING_TX_ACK).
 fn tell_acknowledged(sk: &mut Sk<'_>) {
+    let mut from = 0;
     loop {
         let state = sk.state();
         let Role::Connection(connection) = &state.role else {
             return;
         };
-        let Some((packet, key)) = state.send.take_acked(connection.first_unacked_byte()) else {
+        let acked = connection.first_unacked_byte();
+        let Some((packet, key)) = state.send.take_acked(acked, &mut from) else {
             return;
         };
         if let Some(packet) = packet {
@@ -603,6 +602,14 @@ pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
 /// Bytes in the receive queue.
 pub(crate) fn rx_bytes(sk: &Sk<'_>) -> u32 {
     sk.sock().shared().rx_bytes.load(Relaxed)
+}
+
+/// Takes `len` bytes off the receive queue.
+pub(crate) fn take(sk: &mut Sk<'_>, len: u32) {
+    urgent::pass(sk, len);
+    sk.consume(len as usize);
+    let left = rx_bytes(sk).saturating_sub(len);
+    set_rx_bytes(sk, left);
 }
 
 /// Sets [`rx_bytes`].

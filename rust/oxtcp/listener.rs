@@ -282,14 +282,15 @@ fn admit(
         overflows(namespace, listener, listening);
         return Admission::Drop;
     }
-    let mut admission = Admission::Keep(most);
     match (syncookies, shortage) {
-        (0, None) | (1, None) => {}
-        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life) => {}
+        (0 | 1, None) => Admission::Keep(most),
+        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life) => {
+            Admission::Keep(most)
+        }
         (0, Some(queue)) => {
             namespace.counters.count(Counter::TCPReqQFullDrop);
             flood::tell(namespace, listener, listening, queue, Remedy::Drop);
-            return Admission::Drop;
+            Admission::Drop
         }
         (syncookies, shortage) => {
             namespace.counters.count(Counter::TCPReqQFullDoCookies);
@@ -297,10 +298,9 @@ fn admit(
             if let (1, Some(queue)) = (syncookies, shortage) {
                 flood::tell(namespace, listener, listening, queue, Remedy::Cookie);
             }
-            admission = Admission::Cookie;
+            Admission::Cookie
         }
     }
-    admission
 }
 
 /// Whether the peer's host or network has its share of the SYN queue.

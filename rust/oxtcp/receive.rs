@@ -102,7 +102,7 @@ fn receive_all(
                     if peek {
                         passed = passed.saturating_add(1);
                     } else {
-                        take(sk, 1);
+                        connection::take(sk, 1);
                         taken = taken.saturating_add(1);
                     }
                     continue;
@@ -122,7 +122,7 @@ fn receive_all(
                 break;
             }
             if !peek {
-                take(sk, got);
+                connection::take(sk, got as u32);
                 taken = taken.saturating_add(got);
             }
             copied = copied.saturating_add(got);
@@ -186,14 +186,6 @@ fn is_over(sk: &Sk<'_>) -> bool {
     sock.has_error()
         || u32::from(sock.shutdown()) & bindings::RCV_SHUTDOWN != 0
         || sock.state() == SkState::CLOSE
-}
-
-/// Takes `len` bytes off the receive queue.
-fn take(sk: &mut Owner<'_>, len: usize) {
-    urgent::pass(sk, len as u32);
-    sk.consume(len);
-    let left = connection::rx_bytes(sk).saturating_sub(len as u32);
-    connection::set_rx_bytes(sk, left);
 }
 
 /// The reader has taken so many bytes: the window may open, and the buffer grow with the reader's pace.

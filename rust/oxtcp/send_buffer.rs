@@ -223,12 +223,17 @@ impl SendBuffer {
     }
 
     /// The first byte before `seq` of whose acknowledgment a timestamp is wanted, in a packet with the bytes of its piece up to it, for
-    /// which there may be no memory. It is told once.
-    pub(crate) fn take_acked(&mut self, seq: SeqNum) -> Option<(Option<SkBuff<Outgoing>>, SeqNum)> {
+    /// which there may be no memory. It is told once. `from` is the piece to begin at, 0 at first, and then the one to go on at.
+    pub(crate) fn take_acked(
+        &mut self,
+        seq: SeqNum,
+        from: &mut u32,
+    ) -> Option<(Option<SkBuff<Outgoing>>, SeqNum)> {
         if !self.marks.has(Marks::STAMP) {
             return None;
         }
-        for index in 0..self.count {
+        for index in *from..self.count {
+            *from = index;
             let at = self.slot(index);
             let piece = self.slots.get_mut(at)?.as_mut()?;
             if !piece.start.before(seq) {

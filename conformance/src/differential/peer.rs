@@ -135,6 +135,15 @@ impl Peer {
         }
     }
 
+    /// An option behind the padding that most put before it.
+    fn padded(option: RawOption) -> [RawOption; 3] {
+        let nop = RawOption {
+            kind: 1,
+            data: Vec::new(),
+        };
+        [nop.clone(), nop, option]
+    }
+
     fn live(&self, number: u32) -> u32 {
         self.isn.unwrap_or(0).wrapping_add(number)
     }
@@ -143,17 +152,7 @@ impl Peer {
     pub(super) fn segment(&self, millis: u32, flags: u16, seq: u32, len: u32, ack: u32) -> Segment {
         let mut options = Vec::new();
         if self.stamped {
-            options.extend([
-                RawOption {
-                    kind: 1,
-                    data: vec![],
-                },
-                RawOption {
-                    kind: 1,
-                    data: vec![],
-                },
-            ]);
-            options.push(self.stamp(millis));
+            options.extend(Peer::padded(self.stamp(millis)));
         }
         let mut blocks: Vec<(u32, u32)> = Vec::new();
         if self.sacks {
@@ -169,20 +168,10 @@ impl Peer {
             let edges = blocks
                 .iter()
                 .flat_map(|(start, end)| [self.live(*start), self.live(*end)]);
-            options.extend([
-                RawOption {
-                    kind: 1,
-                    data: vec![],
-                },
-                RawOption {
-                    kind: 1,
-                    data: vec![],
-                },
-            ]);
-            options.push(RawOption {
+            options.extend(Peer::padded(RawOption {
                 kind: 5,
                 data: edges.flat_map(u32::to_be_bytes).collect(),
-            });
+            }));
         }
         let shift = match self.scaled {
             true => u32::from(self.offer.scale.unwrap_or(0)),

@@ -178,6 +178,13 @@ fn cookies__clients_get_in() {
         let outcome = under_flood(&link, server, Sources::Everywhere, clients());
         outcome.note(server, "SYN flood, cookies");
         assert_eq!(outcome.connected, outcome.tried);
+        // It was a flood, and clients came in by cookies.
+        let file = if server.ours { "oxtcp_stat" } else { "netstat" };
+        let path = format!("/proc/thread-self/net/{file}");
+        let text = std::fs::read_to_string(&path).expect(file);
+        for name in ["SyncookiesSent", "SyncookiesRecv"] {
+            assert!(procnet::stat(&text, name) > 0, "{name} in {text}");
+        }
     }
 }
 
