@@ -172,21 +172,29 @@ def kvm_works():
 
 def take_slot():
     """Waits until fewer virtual machines run than there are processors; the lock is held until we end.
-    More at once are slower than one after the other, and run into their time-outs."""
+    More at once are slower than one after the other, and run into their time-outs. Who came first is first:
+    only the first of the queue looks for a slot, and the kernel wakes who waits for a lock in their order."""
     os.makedirs(f"{CACHE}/slots", exist_ok=True)
     slots = [open(f"{CACHE}/slots/{n}", "w") for n in range(max(2, os.cpu_count() or 2))]
-    said = False
-    while True:
-        for slot in slots:
-            try:
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return slot
-            except BlockingIOError:
-                pass
-        if not said:
+    with open(f"{CACHE}/slots/queue", "w") as queue:
+        said = False
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             print("vm: waiting for other virtual machines to end", file=sys.stderr)
             said = True
-        time.sleep(0.5)
+            fcntl.flock(queue, fcntl.LOCK_EX)
+        while True:
+            for slot in slots:
+                try:
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return slot
+                except BlockingIOError:
+                    pass
+            if not said:
+                print("vm: waiting for other virtual machines to end", file=sys.stderr)
+                said = True
+            time.sleep(0.5)
 
 
 def main():
