@@ -129,6 +129,8 @@ settings! {
     numbers {
         /// Answer a completed handshake with RST when the accept queue is full (0 or 1).
         abort_on_overflow = 0, 0, 1;
+        /// What the search for the path's MTU begins with: bytes of payload in a segment.
+        base_mss = 1024, 1, 65_535;
         /// Challenge ACKs of the namespace in a second (RFC 5961 section 7). Linux's default since 6.2: no
         /// limit, as a shared one can be observed from outside (CVE-2016-5696).
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
@@ -161,10 +163,20 @@ settings! {
         /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of
         /// its established table); this is the value for 8 GB and more.
         max_tw_buckets = 262_144, 0, i32::MAX;
+        /// The least MSS to send, whatever the path and the peer say: options and payload.
+        min_snd_mss = 48, 48, 65_535;
         /// The least segments in a burst, however slow the path.
         min_tso_segs = 2, 1, 255;
+        /// The search for the path's MTU does not come down below so many bytes of payload.
+        mtu_probe_floor = 48, 48, 65_535;
+        /// The search for the path's MTU without ICMP (RFC 4821): 0 never, 1 when a black hole is suspected, 2 from the beginning.
+        mtu_probing = 0, 0, 2;
         /// As `retries2`, without a program; 0 means 8.
         orphan_retries = 0, 0, 255;
+        /// Seconds after which the search for the path's MTU may begin again.
+        probe_interval = 600, 0, MAX_SECONDS;
+        /// The search for the path's MTU ends when what gets through and what does not are closer than so many bytes.
+        probe_threshold = 8, 0, 65_535;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
         /// R1).
         retries1 = 3, 0, 255;
@@ -297,6 +309,12 @@ impl Sysctls {
             ecn: byte(self.ecn()),
             ecn_fallback: self.ecn_fallback() != 0,
             shrink_window: self.shrink_window() != 0,
+            mtu_probing: byte(self.mtu_probing()),
+            base_mss: short(self.base_mss()),
+            mtu_probe_floor: short(self.mtu_probe_floor()),
+            probe_threshold: short(self.probe_threshold()),
+            probe_interval: seconds(self.probe_interval()),
+            min_snd_mss: short(self.min_snd_mss()),
             slow_start_after_idle: self.slow_start_after_idle() != 0,
             invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
             congestion_control: self.algorithm(),
@@ -314,6 +332,10 @@ impl Values for Sysctls {
 /// The limits above keep the numbers in range; these conversions hold for any.
 fn byte(value: i32) -> u8 {
     value.clamp(0, 255) as u8
+}
+
+fn short(value: i32) -> u16 {
+    value.clamp(0, 65_535) as u16
 }
 
 fn positive(value: i32) -> u64 {

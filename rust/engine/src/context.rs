@@ -80,6 +80,18 @@ pub struct Config {
     pub initial_cwnd: u8,
     /// The congestion controller of new connections.
     pub congestion_control: Algorithm,
+    /// The search for the path's MTU without ICMP (RFC 4821): 0 never, 1 when a black hole is suspected, 2 from the beginning.
+    pub mtu_probing: u8,
+    /// What the search begins with: bytes of payload in a segment.
+    pub base_mss: u16,
+    /// The search does not come down below that.
+    pub mtu_probe_floor: u16,
+    /// The search ends when what gets through and what does not are closer than so many bytes.
+    pub probe_threshold: u16,
+    /// So long after it began the search may begin again.
+    pub probe_interval: Duration,
+    /// The least MSS to send, whatever the path says.
+    pub min_snd_mss: u16,
     /// The least time between two challenge or duplicate ACKs that one connection sends in answer to
     /// invalid segments (RFC 5961 section 7).
     pub invalid_ratelimit: Duration,
@@ -127,6 +139,13 @@ impl Default for Config {
             slow_start_after_idle: true,
             initial_cwnd: 10,
             congestion_control: Algorithm::Cubic,
+            mtu_probing: 0,
+            // RFC 4821 section 7.2: "an initial value for eff_pmtu of 1024 bytes".
+            base_mss: 1024,
+            mtu_probe_floor: 48,
+            probe_threshold: 8,
+            probe_interval: Duration::from_secs(600),
+            min_snd_mss: 48,
             invalid_ratelimit: Duration::from_millis(500),
         }
     }

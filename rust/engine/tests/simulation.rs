@@ -233,6 +233,7 @@ fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
         whole_bursts,
         merge: rng.pick(&[0, 0, 500, 950]),
         rate,
+        silent: false,
         largest: if rng.chance(100) && !whole_bursts {
             rng.between(300, 1300) as usize
         } else {
@@ -568,6 +569,41 @@ fn path_mtu_discovery() {
         }
         scenario
     });
+}
+
+/// The path carries less than was thought, and says nothing of it (RFC 4821 section 7.7).
+#[test]
+fn black_holes() {
+    seeds(200, |seed, rng| {
+        let mut scenario = random(seed, rng);
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.config.mtu_probing = rng.pick(&[1, 2]);
+        }
+        for path in [&mut scenario.to_client, &mut scenario.to_server] {
+            path.largest = rng.between(200, 1400) as usize;
+            path.silent = true;
+            path.whole_bursts = false;
+            path.loss = path.loss.min(20);
+        }
+        scenario
+    });
+}
+
+/// Where nothing is in the way the search finds the whole path, and costs nothing but its beginning.
+#[test]
+fn mtu_search_on_a_good_path() {
+    let took = [0, 2].map(|mtu_probing| {
+        let mut scenario = plain(5);
+        scenario.server_plan.bytes = 3_000_000;
+        for setup in [&mut scenario.client, &mut scenario.server] {
+            setup.config.mtu_probing = mtu_probing;
+        }
+        let mut world = common::world::World::new(&scenario);
+        let outcome = world.finish(LIMIT);
+        assert_eq!((outcome.lost, world.server.error), (0, None));
+        outcome.took
+    });
+    assert!(took[1] < took[0].times(2), "{took:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::ns::{self, Namespace, Veth};
+use oxtcp_selftests::tcp_info::TcpInfo;
 use oxtcp_selftests::{cases, ktap, thread, transfer, wait, Ip, Pair, Sock, Suite};
 
 /// Kinds of TCP options (RFC 9293 3.2, RFC 7323, RFC 2018).
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         gso__bursts_on_loopback, gso__bursts_on_veth, checksum__right_without_offloads,
         checksum__right_with_offloads_off_on_loopback, gro__aggregates_reach_us, transfer__no_offloads_at_all,
         mtu__small, mtu__1500, mtu__9000, mtu__65535, mtu__loopback_1500, mtu__lowered_in_mid_stream,
-        mtu__narrow_path,
+        mtu__narrow_path, mtu__black_hole, mtu__black_hole_for_good, mtu__search_from_the_beginning,
     );
     suite.run()
 }
@@ -382,4 +383,90 @@ fn mtu__narrow_path(pair: Pair) {
     assert!(wide > 0, "nothing was too long");
     // The first window, and no more.
     assert!(wide <= 12, "{wide} packets were too long");
+}
+
+/// A link that drops longer packets without a word, and a sender with `tcp_mtu_probing` at `probing`; packets are segments on it.
+fn black_hole(pair: Pair, probing: &str) -> (Veth, Connected) {
+    let link = Veth::make();
+    let setting = ns::find_sysctl(pair.client, "tcp_mtu_probing");
+    ns::set_sysctl(&setting.expect("tcp_mtu_probing"), probing);
+    ethtool("va", NO_SENDING_OFFLOADS);
+    link.b.run(|| {
+        ns::nft_input(&["tcp dport 5001 meta length > 1200 counter name dropped drop"]);
+    });
+    let ends = over_link(&link, pair);
+    (link, ends)
+}
+
+fn snd_mss(sock: &Sock) -> u32 {
+    TcpInfo::of(sock).snd_mss
+}
+
+/// The longest segment with data.
+fn longest(capture: &Capture) -> usize {
+    let segments = capture.segments();
+    let sent = segments.iter().filter(|s| s.outgoing);
+    sent.map(|s| s.payload).max().unwrap_or(0)
+}
+
+/// RFC 4821: a sender that hears nothing tries smaller segments, and then finds out what gets through.
+fn mtu__black_hole(pair: Pair) {
+    let (link, ends) = black_hole(pair, "1");
+    let Connected { client, server } = ends;
+    let total = 3_000_000;
+    let sender = {
+        let client = client.try_clone();
+        thread::spawn(move || client.send_all(&vec![7; total]))
+    };
+    server.recv_exact(total);
+    sender.join();
+    let mss = snd_mss(&client);
+    ktap::note(&format!("segments of {mss} bytes"));
+    // 1200 less the headers, but for the search's threshold of 8.
+    let most = if pair.ip() == Ip::V4 { 1148 } else { 1128 };
+    assert!((1000..=most).contains(&mss), "segments of {mss} bytes");
+    assert!(link.b.run(|| ns::nft_packets("dropped")) >= 4);
+}
+
+/// Without that nothing gets through.
+fn mtu__black_hole_for_good(pair: Pair) {
+    let (link, ends) = black_hole(pair, "0");
+    let Connected { client, server } = ends;
+    let capture = Capture::on("va");
+    let sender = {
+        let client = client.try_clone();
+        thread::spawn(move || client.send_all(&[7; 30_000]))
+    };
+    // More than ten seconds of timeouts.
+    wait::until("many were dropped", || {
+        TcpInfo::of(&client).total_retrans >= 7
+    });
+    assert_eq!(server.readable(), 0);
+    assert!(longest(&capture) > 1400);
+    assert!(snd_mss(&client) > 1400);
+    link.b.run(ns::nft_clear);
+    server.recv_exact(30_000);
+    sender.join();
+}
+
+/// 2: small segments first, then what the path takes.
+fn mtu__search_from_the_beginning(pair: Pair) {
+    let (link, ends) = black_hole(pair, "2");
+    link.b.run(ns::nft_clear);
+    let Connected { client, server } = ends;
+    assert_eq!(snd_mss(&client), 1024);
+    let capture = Capture::on("va");
+    client.send_all(&[7; 5000]);
+    server.recv_exact(5000);
+    assert_eq!(longest(&capture), 1024);
+    let total = 5_000_000;
+    let sender = {
+        let client = client.try_clone();
+        thread::spawn(move || client.send_all(&vec![8; total]))
+    };
+    server.recv_exact(total);
+    sender.join();
+    let mss = snd_mss(&client);
+    let most = if pair.ip() == Ip::V4 { 1448 } else { 1428 };
+    assert!(mss <= most && mss + 8 >= most, "segments of {mss} bytes");
 }

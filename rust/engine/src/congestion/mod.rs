@@ -45,7 +45,7 @@ impl Window {
 
     /// The window is about to come down because it was not used, which is no congestion: slow start may bring it back to
     /// three quarters of what it was, at least (RFC 2861 section 3, Linux's `tcp_current_ssthresh`).
-    fn remember(&mut self) {
+    pub(crate) fn remember(&mut self) {
         let quarters = (self.cwnd >> 1).saturating_add(self.cwnd >> 2);
         self.ssthresh = self.ssthresh.max(quarters);
     }

@@ -313,6 +313,7 @@ impl Sender {
         } else {
             self.forget_undo(link, flight);
         }
+        self.settle_probe(link, flight);
         if told.ece {
             link.tally.on_marked(segments(told.delivered, size));
         }

@@ -6,6 +6,7 @@
 use core::num::NonZeroU16;
 
 use super::ecn::EcnState;
+use super::mtu::Search;
 use super::receive::Receiver;
 use super::tally::Tally;
 use super::timers::{Tick, TimerKind, Timers};
@@ -126,6 +127,8 @@ pub(super) struct Link {
     pub(super) advertised_mss: u16,
     /// The MSS to send, before options: the least of the peer's, the path's and the user's.
     pub(super) mss: u16,
+    /// And as far as is known.
+    pub(super) search: Search,
     pub(super) scales: Scales,
     /// And whether SACK was negotiated: see [`sack`](Link::sack).
     pub(super) ecn: EcnState,
@@ -139,7 +142,7 @@ pub(super) struct Link {
 const STAMP_LIFE: u16 = 24 * 24;
 
 /// Bytes that the timestamp option takes in every segment.
-const STAMP_LEN: u16 = 12;
+pub(super) const STAMP_LEN: u16 = 12;
 
 impl Link {
     /// SND.NXT - SND.UNA.
@@ -179,13 +182,23 @@ impl Link {
 
     /// Bytes of payload that fit into a segment with `sack` blocks of SACK.
     pub(super) fn payload_mss(&self, sack: usize) -> u16 {
-        let stamps = if self.stamps.is_some() { STAMP_LEN } else { 0 };
         let sack = match sack {
             0 => 0,
             n => 4u16.saturating_add(8u16.saturating_mul(n as u16)),
         };
         // 48 less 40 bytes of options.
-        self.mss.saturating_sub(stamps).saturating_sub(sack).max(8)
+        let mss = self.search.bound(self.mss);
+        mss.saturating_sub(self.options_len())
+            .saturating_sub(sack)
+            .max(8)
+    }
+
+    /// Bytes of options in each segment, without SACK.
+    pub(super) fn options_len(&self) -> u16 {
+        match self.stamps.is_some() {
+            true => STAMP_LEN,
+            false => 0,
+        }
     }
 
     /// Owes an ACK in answer to an invalid segment, unless the last such answer is too recent

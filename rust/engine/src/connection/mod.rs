@@ -10,6 +10,7 @@
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
 //! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
+//! | `mtu.rs` | how large segments may be, where nobody says |
 //! | `boundary.rs` | which bytes are not sent together |
 //! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
@@ -50,6 +51,7 @@ mod event;
 mod info;
 mod link;
 mod memory;
+mod mtu;
 mod open;
 mod outline;
 mod pacing;
@@ -308,13 +310,13 @@ impl Connection {
     }
 
     /// The path's MSS has changed, by routing: bytes without options.
-    pub fn set_path_mss(&mut self, _cx: &Context<'_>, mss: u16) {
+    pub fn set_path_mss(&mut self, cx: &Context<'_>, mss: u16) {
         let options = self.options;
         if let Phase::SynSent(open) = &mut self.phase {
             open.set_path_mss(mss);
         }
         if let Some(Parts { link, .. }) = self.phase.parts() {
-            let mss = open::send_mss(link.peer_mss, mss, &options);
+            let mss = open::send_mss(cx, link.peer_mss, mss, &options);
             if link.mss != mss {
                 link.mss = mss;
                 self.status.clear(Status::IDLE);

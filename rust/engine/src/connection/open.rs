@@ -4,7 +4,8 @@
 
 use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
-use super::link::{Link, Owed, Scales, Stamps};
+use super::link::{Link, Owed, Scales, Stamps, STAMP_LEN};
+use super::mtu::Search;
 use super::phase::{Duplex, Phase};
 use super::quick::hold_handshake;
 use super::receive::Receiver;
@@ -217,7 +218,8 @@ impl SynSent {
             challenged: Link::never_challenged(cx),
             peer_mss,
             advertised_mss: self.advertised_mss,
-            mss: send_mss(peer_mss, self.path_mss, options),
+            mss: send_mss(cx, peer_mss, self.path_mss, options),
+            search: search(cx, peer_mss, options, stamps.is_some()),
             scales: Scales::new(snd_scale, rcv_scale),
             ecn: EcnState::new(ecn, theirs.sack_permitted && self.offers.sack),
             owed: Owed::NONE,
@@ -275,9 +277,19 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
 ///
 /// Deviation: RFC 9293 section 3.7.1 (MUST-15) takes 1220 for a peer over IPv6 that names none. Linux, and so we, take 536 for both:
 /// every TCP names one, and the smaller is safe.
-pub(super) fn send_mss(peer: u16, path: u16, options: &SocketOptions) -> u16 {
+pub(super) fn send_mss(cx: &Context<'_>, peer: u16, path: u16, options: &SocketOptions) -> u16 {
     let user = options.max_seg.map_or(u16::MAX, |mss| mss.get());
-    Mss::new(peer.min(path).min(user)).get()
+    let least = cx.config.min_snd_mss;
+    Mss::new(peer.min(path).min(user).max(least)).get()
+}
+
+/// The search for the path's MTU, up to what the peer takes.
+fn search(cx: &Context<'_>, peer: u16, options: &SocketOptions, stamps: bool) -> Search {
+    let options_len = match stamps {
+        true => STAMP_LEN,
+        false => 0,
+    };
+    Search::new(cx, send_mss(cx, peer, u16::MAX, options), options_len)
 }
 
 /// How long to wait for the answer to a SYN that has been sent `resent` times again: RFC 6298 section 2.1 and
@@ -347,7 +359,13 @@ impl Connection {
             challenged: Link::never_challenged(cx),
             peer_mss: request.peer_mss(),
             advertised_mss: request.advertised_mss(),
-            mss: send_mss(request.peer_mss(), open.path_mss, &open.options),
+            mss: send_mss(cx, request.peer_mss(), open.path_mss, &open.options),
+            search: search(
+                cx,
+                request.peer_mss(),
+                &open.options,
+                request.ts_recent().is_some(),
+            ),
             scales: Scales::new(snd_scale, rcv_scale),
             ecn: EcnState::new(request.ecn_agreed(), request.sack_permitted()),
             owed: Owed::NONE,

@@ -15,6 +15,7 @@
 
 use super::ack::Delivery;
 use super::link::Link;
+use super::mtu::MtuProbe;
 use super::prr::Prr;
 use super::rack::{Found, Rack};
 use super::send::Sender;
@@ -95,6 +96,8 @@ pub(crate) struct Recovery {
     /// F-RTO: it is not yet known whether the timeout was spurious.
     pub(super) frto: bool,
     pub(super) plan: Plan,
+    /// A probe of the path's MTU.
+    pub(super) mtu: Option<MtuProbe>,
 }
 
 impl Recovery {
@@ -112,6 +115,7 @@ impl Recovery {
             probe_due: false,
             frto: false,
             plan: Plan::Repair,
+            mtu: None,
         }
     }
 
@@ -145,6 +149,8 @@ impl Recovery {
             undo.resent = Some(undo.resent.unwrap_or(0).saturating_add(len));
         }
         self.first_copy.get_or_insert(stamp);
+        // What comes of it is not known any more.
+        self.mtu = None;
         self.on_sent(mode, len);
     }
 
@@ -152,6 +158,7 @@ impl Recovery {
     pub(super) fn on_taken_back(&mut self, len: u32, again: bool) {
         self.prr.take_back(len);
         self.probe = None;
+        self.mtu = None;
         if let (Some(undo), true) = (&mut self.undo, again) {
             undo.resent = undo.resent.map(|resent| resent.saturating_sub(len));
         }
@@ -286,7 +293,7 @@ impl Sender {
                 self.on_echo(cx, link, flight, told);
             }
             self.try_to_open(link, flight);
-        } else {
+        } else if !self.forgive_probe(link, flight) {
             self.enter_recovery(cx, link, flight, told.ece);
         }
         set
@@ -557,7 +564,9 @@ impl Sender {
                 //
                 // Deviation: RFC 5682 section 2.1 step 1 leaves F-RTO where the same segment times out again. Linux, and so we, go on:
                 // where a path is silent for long, originals arrive after several timeouts as after one.
-                recovery.frto = before < Mode::Recovery || self.retransmits != 0;
+                // Nor where the timeout may have to do with a probe that was too large.
+                recovery.frto =
+                    (before < Mode::Recovery || self.retransmits != 0) && recovery.mtu.is_none();
             }
             None => {
                 let first = self.retransmits == 0;
@@ -586,10 +595,6 @@ impl Sender {
         memory: &mut dyn FlightMemory,
         mss: u32,
     ) {
-        let ssthresh = self
-            .window
-            .ssthresh
-            .max(self.window.cwnd.saturating_mul(3) >> 2);
         match self.flight(cx, link, memory, true) {
             Some(flight) => {
                 let Flight { records, recovery } = flight;
@@ -603,13 +608,8 @@ impl Sender {
                 if records.lost() == 0 {
                     return;
                 }
-                recovery.high = link.snd_nxt;
-                recovery.duplicates = 0;
-                recovery.undo = None;
-                recovery.probe = None;
-                recovery.probe_due = false;
-                recovery.plan = Plan::Repair;
-                recovery.frto = false;
+                recovery.mtu = None;
+                self.begin_resizing(link, recovery);
             }
             None => {
                 self.outline = super::outline::Outline::Again {
@@ -617,11 +617,8 @@ impl Sender {
                     next: link.snd_una,
                     out: 0,
                 };
+                self.resize();
             }
-        }
-        if self.mode != Mode::Loss {
-            self.window.ssthresh = ssthresh;
-            self.mode = Mode::Loss;
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::info::SenderEnd;
 use super::link::{Body, Link, Owed};
+use super::mtu::Probing;
 use super::outline::{Noted, Outline};
 use super::rack::Reordering;
 use super::receive::Receiver;
@@ -240,6 +241,11 @@ impl Sender {
         self.rtt.rto(limits(config))
     }
 
+    /// The retransmission timeout without its back-off.
+    pub(super) fn base_rto(&self, config: &Config) -> Duration {
+        self.rtt.base_rto(limits(config))
+    }
+
     pub(super) fn retransmits(&self) -> u8 {
         self.retransmits
     }
@@ -431,20 +437,36 @@ impl Sender {
             true => size,
             false => whole(limit.0, size).max(size),
         };
+        let mut segment_len = size;
+        let mut probing = None;
+        if has_new {
+            match self.consider_probe(cx, link, memory, sack, size) {
+                Probing::No => {}
+                Probing::Wait => return None,
+                Probing::Go(len) => {
+                    segment_len = len;
+                    probing = Some(Sender::probing_burst(link, len));
+                }
+            }
+        }
         let bounded = memory.is_bounded();
         let edge = bounded.then(|| self.boundary(memory, link.snd_nxt, most));
         let edge = edge.flatten();
         let mut flight = self.flight(cx, link, memory, false);
-        let chosen = self.choose(
-            cx,
-            link,
-            flight.as_deref_mut(),
-            fin,
-            options,
-            size,
-            most,
-            edge,
-        );
+        let is_probe = probing.is_some();
+        let chosen = match probing {
+            Some(burst) => Some(burst),
+            None => self.choose(
+                cx,
+                link,
+                flight.as_deref_mut(),
+                fin,
+                options,
+                size,
+                most,
+                edge,
+            ),
+        };
         let Some(mut burst) = chosen else {
             if has_new {
                 let pipe = self.in_network(link, memory.get().as_deref());
@@ -473,7 +495,7 @@ impl Sender {
         // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written; and as in Linux on the last segment
         // of every burst, so that a receiver that collects segments (GRO) passes them on at its end.
         let last = burst.start.add(burst.len) == self.write_seq && self.more != More::Over;
-        if burst.len > size || (burst.len != 0 && (last || message)) {
+        if burst.len > segment_len || (burst.len != 0 && (last || message)) {
             flags.insert(Flags::PSH);
         }
         let kind = match (burst.why, burst.len) {
@@ -489,7 +511,20 @@ impl Sender {
             if link.in_flight() == 0 {
                 self.controller.on_idle(cx.now, self.idle(cx));
             }
-            self.on_sent(cx, link, memory, timers, options, burst.len, end, size);
+            self.on_sent(
+                cx,
+                link,
+                memory,
+                timers,
+                options,
+                burst.len,
+                end,
+                segment_len,
+            );
+            if is_probe {
+                let range = SeqRange::new(burst.start, burst.len);
+                self.on_probing(link, memory, range, size);
+            }
             let pipe = self.in_network(link, memory.get().as_deref());
             self.note_usage(cx, link, pipe, size);
             if let (Some(rcv), true) = (rcv.as_deref_mut(), burst.len != 0) {
@@ -501,7 +536,7 @@ impl Sender {
             seq: burst.start,
             len: burst.len,
             flags,
-            mss: size.min(u32::from(u16::MAX)) as u16,
+            mss: segment_len.min(u32::from(u16::MAX)) as u16,
             kind,
         };
         let mut segment = link.compose(cx, timers, rcv, body);

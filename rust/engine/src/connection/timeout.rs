@@ -78,6 +78,11 @@ impl Connection {
             self.give_up();
             return;
         }
+        if snd.retransmits() != 0 {
+            // Counted from the first retransmission.
+            let waited = snd.waited(cx) - snd.base_rto(cx.config);
+            link.suspect_black_hole(cx, waited, self::patience(cx.config, cx.config.retries1));
+        }
         snd.on_timeout(cx, link, flight);
         snd.arm(cx, &mut self.timers, &options);
     }

@@ -597,6 +597,18 @@ impl Records {
         self.lose(0)
     }
 
+    /// Marks as lost what of `range` the peer has not reported.
+    pub(crate) fn lose_range(&mut self, range: SeqRange) {
+        self.isolate(range);
+        for index in 0..self.len() {
+            let Some(run) = self.get(index) else { break };
+            let marks = run.record.marks;
+            if range.contains_range(run.range) && !marks.has(Marks::SACKED) {
+                self.lose(index);
+            }
+        }
+    }
+
     /// Marks the record as lost, and with it a copy that is in flight. Returns how many octets that are.
     pub(crate) fn lose(&mut self, index: usize) -> u32 {
         let Some(run) = self.get(index) else { return 0 };

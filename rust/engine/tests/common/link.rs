@@ -38,6 +38,8 @@ pub struct Path {
     /// The largest TCP segment, header included, that passes; 0 for no bound. The sender is told of what
     /// does not.
     pub largest: usize,
+    /// Nobody is told: a black hole.
+    pub silent: bool,
 }
 
 impl Default for Path {
@@ -59,6 +61,7 @@ impl Default for Path {
             mark_from: 0,
             marks: 0,
             largest: 0,
+            silent: false,
         }
     }
 }
@@ -101,8 +104,12 @@ impl Link {
 
     /// Whether the packet is too big, and what would not be.
     pub fn refuses(&self, bytes: &[u8]) -> Option<usize> {
+        (!self.path.silent && self.is_too_big(bytes)).then_some(self.path.largest)
+    }
+
+    fn is_too_big(&self, bytes: &[u8]) -> bool {
         let largest = self.path.largest;
-        (largest != 0 && bytes.len() - packet::IP > largest).then_some(largest)
+        largest != 0 && bytes.len() - packet::IP > largest
     }
 
     pub fn set_loss(&mut self, per_mille: u32) {
@@ -111,7 +118,7 @@ impl Link {
 
     pub fn send(&mut self, now: Instant, mut bytes: Vec<u8>) {
         self.carried += 1;
-        if self.loses(now, &bytes) {
+        if self.is_too_big(&bytes) || self.loses(now, &bytes) {
             self.lost += 1;
             return;
         }

@@ -12,6 +12,7 @@ mod informing;
 mod marking;
 mod opening;
 mod pacing;
+mod probing;
 mod receiving;
 mod recovering;
 mod refusing;
@@ -28,6 +29,6 @@ use super::Connection;
 fn size__of_a_connection() {
     let size = core::mem::size_of::<Connection>();
     std::println!("Connection: {size} bytes");
-    // With 392 the whole socket has 1600 bytes.
-    assert!(size <= 392, "{size}");
+    // With 400 the whole socket has 1600 bytes.
+    assert!(size <= 400, "{size}");
 }
