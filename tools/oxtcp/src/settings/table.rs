@@ -53,6 +53,7 @@ pub enum Kind {
 /// What is counted, for those whose name does not say it.
 const UNITS: &[(&str, &str)] = &[
     ("abort_on_overflow", "0 or 1"),
+    ("base_mss", "bytes"),
     ("challenge_ack_limit", "segments per second"),
     ("dsack", "0 or 1"),
     ("ecn", "mode"),
@@ -66,8 +67,13 @@ const UNITS: &[(&str, &str)] = &[
     ("max_orphans", "sockets"),
     ("max_syn_backlog", "half-open connections"),
     ("max_tw_buckets", "TIME-WAITs"),
+    ("min_snd_mss", "bytes"),
     ("min_tso_segs", "segments"),
+    ("mtu_probe_floor", "bytes"),
+    ("mtu_probing", "mode"),
     ("orphan_retries", "retransmissions"),
+    ("probe_interval", "seconds"),
+    ("probe_threshold", "bytes"),
     ("retries1", "retransmissions"),
     ("retries2", "retransmissions"),
     ("rfc1337", "0 or 1"),
