@@ -37,6 +37,7 @@ pub fn closed(segment: &Segment) -> Option<Transmit> {
         mss: Mss::DEFAULT_V4.get(),
         ecn: Ecn::NotEct,
         kind: TransmitKind::Reset,
+        persist: None,
     })
 }
 

@@ -221,6 +221,7 @@ impl Request {
             mss: self.peer_mss,
             ecn: Ecn::NotEct,
             kind: TransmitKind::SynAck,
+            persist: None,
         }
     }
 
@@ -469,6 +470,7 @@ impl Request {
             mss: self.peer_mss,
             ecn: Ecn::NotEct,
             kind,
+            persist: None,
         }
     }
 

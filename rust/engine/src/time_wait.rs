@@ -311,6 +311,7 @@ impl TimeWait {
             mss: Mss::DEFAULT_V4.get(),
             ecn: Ecn::NotEct,
             kind: TransmitKind::Ack,
+            persist: None,
         }
     }
 }

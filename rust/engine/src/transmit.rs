@@ -3,6 +3,7 @@
 //! A segment to send: what the engine hands to its caller.
 
 use crate::seq::SeqRange;
+use crate::time::Instant;
 use crate::wire::{Ecn, Header};
 
 /// The most payload, in bytes, that the caller can send with one [`Transmit`].
@@ -31,6 +32,8 @@ pub struct Transmit {
     pub ecn: Ecn,
     /// Why this segment is sent: for counters, traces, and for the caller's own rate limits.
     pub kind: TransmitKind,
+    /// When the persist timer would have expired that the segment has stopped: it runs on if the segment is refused.
+    pub(crate) persist: Option<Instant>,
 }
 
 impl Transmit {

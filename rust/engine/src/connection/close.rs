@@ -169,5 +169,6 @@ fn reset(seq: SeqNum, ack: SeqNum, flags: Flags, timestamps: Option<Timestamps>)
         mss: crate::wire::Mss::DEFAULT_V4.get(),
         ecn: crate::wire::Ecn::NotEct,
         kind: TransmitKind::Reset,
+        persist: None,
     }
 }

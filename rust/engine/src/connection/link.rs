@@ -308,6 +308,7 @@ impl Link {
             mss: body.mss,
             ecn: Ecn::NotEct,
             kind: body.kind,
+            persist: None,
         }
     }
 

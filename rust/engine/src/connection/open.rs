@@ -186,6 +186,7 @@ impl SynSent {
             mss: self.path_mss,
             ecn: Ecn::NotEct,
             kind: TransmitKind::Syn,
+            persist: None,
         })
     }
 
@@ -268,6 +269,7 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
         mss: link.mss,
         ecn: Ecn::NotEct,
         kind: TransmitKind::SynAck,
+        persist: None,
     };
     link.tally.on_sent(&syn_ack, false);
     syn_ack

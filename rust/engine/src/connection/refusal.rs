@@ -15,7 +15,7 @@ use crate::congestion::{Cause, Congestion, CongestionControl};
 use crate::context::Context;
 use crate::flight::FlightMemory;
 use crate::seq::{SeqNum, SeqRange};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::transmit::{Refusal, Transmit, TransmitKind};
 use crate::wire::Flags;
 
@@ -76,7 +76,8 @@ impl Connection {
                     // What the first of it said did not leave either.
                     snd.reduction_untold |= sent == 0 && segment.header.flags.contains(Flags::CWR);
                     snd.take_back(cx, link, flight, start, end);
-                    snd.try_later(cx, link, timers, delay);
+                    let next = segment.persist.or_else(|| Some(cx.now + delay?));
+                    snd.try_later(cx, link, timers, next);
                 }
                 TransmitKind::Retransmission => {
                     snd.take_back_again(cx, link, flight, start, end);
@@ -179,14 +180,14 @@ impl Sender {
         }
     }
 
-    /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: after
-    /// `delay`, or by its own rule (Linux's tcp_check_probe_timer and tcp_send_probe0).
+    /// With nothing in flight no acknowledgment will come, and only the persist timer sends what could not be sent: at
+    /// `next`, or by its own rule (Linux's tcp_check_probe_timer and tcp_send_probe0).
     pub(super) fn try_later(
         &mut self,
         cx: &Context<'_>,
         link: &Link,
         timers: &mut Timers,
-        delay: Option<Duration>,
+        next: Option<Instant>,
     ) {
         if link.in_flight() != 0 {
             return;
@@ -195,10 +196,8 @@ impl Sender {
         if self.persisted == 0 {
             self.waiting_since = Tick::new(cx.now);
         }
-        match delay {
-            Some(delay) if self.persisted != 0 => {
-                timers.set(TimerKind::Persist, cx.now + delay);
-            }
+        match next {
+            Some(next) if self.persisted != 0 => timers.set(TimerKind::Persist, next),
             _ if timers.get(TimerKind::Persist).is_none() => self.arm_persist(cx, timers),
             _ => {}
         }

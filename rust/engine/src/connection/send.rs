@@ -505,11 +505,16 @@ impl Sender {
             (Why::New, 0) => TransmitKind::Fin,
             (Why::New, _) => TransmitKind::Data,
         };
+        let mut persist = None;
         if again {
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end);
         } else {
             if link.in_flight() == 0 {
                 self.controller.on_idle(cx.now, self.idle(cx));
+            }
+            // One that has just expired does not run on.
+            if self.force != Force::Timer {
+                persist = timers.get(super::TimerKind::Persist);
             }
             self.on_sent(
                 cx,
@@ -540,6 +545,7 @@ impl Sender {
             kind,
         };
         let mut segment = link.compose(cx, timers, rcv, body);
+        segment.persist = persist;
         if matches!(burst.why, Why::New | Why::ProbeNew) && burst.len != 0 {
             self.mark_new(link, &mut segment);
         }

@@ -194,6 +194,28 @@ fn dropped__with_nothing_in_flight_is_tried_every_500_ms() {
     assert_eq!(peer.sent_short(), [(Data, 0, 1000)]);
 }
 
+/// Or a program that writes often would never be tried for, nor given up.
+#[test]
+fn dropped__a_write_does_not_put_off_the_next_try() {
+    let mut peer = bursts();
+    peer.write(1000);
+    let burst = peer.next();
+    refuse(&mut peer, &burst, 0, Dropped);
+    let _ = peer.expire();
+    for _ in 0..5 {
+        let again = peer.next();
+        refuse(&mut peer, &again, 0, Dropped);
+        for _ in 0..4 {
+            peer.advance(100);
+            peer.write(10);
+            let written = peer.next();
+            refuse(&mut peer, &written, 0, Dropped);
+        }
+        assert_eq!(peer.expire(), 100);
+    }
+    assert_eq!(peer.conn.probes(), 6);
+}
+
 #[test]
 fn congested__it_has_left_and_the_window_is_reduced() {
     let mut peer = bursts();
