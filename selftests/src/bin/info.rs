@@ -7,7 +7,7 @@ use oxtcp_selftests::connection::{connected_with, listening_at};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::tcp_info::{self, TcpInfo};
 use oxtcp_selftests::{
-    cases, connected, listening, thread, transfer, wait, Connected, Pair, Sock, Stack, Suite,
+    cases, connected, ktap, listening, thread, transfer, wait, Connected, Pair, Sock, Stack, Suite,
 };
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         info__of_a_new_connection, info__counts_both_ways, info__segments_agree,
         info__tells_the_times, info__tells_of_a_shut_window, info__tells_of_a_full_send_buffer,
         info__tells_of_losses, info__tells_of_marks, info__tells_the_pacing_rate,
+        info__tells_the_delivery_rate, info__tells_of_a_rate_that_the_program_limits,
         info__after_a_fin, info__after_a_reset,
     );
     suite.run()
@@ -356,6 +357,67 @@ fn info__tells_the_pacing_rate(pair: Pair) {
     assert_eq!(info.max_pacing_rate, MOST as u64, "{info:?}");
     assert_eq!(info.pacing_rate, MOST as u64, "{info:?}");
     assert_eq!(TcpInfo::of(&ends.server).max_pacing_rate, u64::MAX);
+}
+
+/// Segments on a path of 8 Mbit/s, with their headers, and 20 ms.
+fn slow_path(pair: Pair) -> (Veth, Sock, Sock) {
+    let link = Veth::make();
+    ns::sh_or_skip("ip link set dev va gso_max_segs 1");
+    ns::sh_or_skip("tc qdisc add dev va root netem delay 20ms rate 8mbit limit 1000");
+    let address = Veth::address_b(pair.ip(), 5001);
+    let (listener, _) = link.b.run(|| listening_at(pair.server, &address, 1));
+    let client = Sock::open(pair.client);
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    (link, client, server)
+}
+
+/// Of a path that is full the rate is the path's.
+fn info__tells_the_delivery_rate(pair: Pair) {
+    const TOTAL: usize = 3_000_000;
+    let (_link, client, server) = slow_path(pair);
+    let info = TcpInfo::of(&client);
+    // Linux counts the SYN.
+    assert!(info.delivery_rate < 200_000, "{info:?}");
+    let receiver = thread::spawn(move || transfer::receive(&server, 3, TOTAL));
+    let sender = {
+        let client = client.try_clone();
+        thread::spawn(move || transfer::send(&client, 3, TOTAL))
+    };
+    let mut largest = 0;
+    let full = wait::until_some("the path to be full", || {
+        let info = TcpInfo::of(&client);
+        largest = largest.max(info.delivery_rate);
+        let fast = info.delivery_rate > 700_000 && !info.delivery_rate_app_limited;
+        (fast || info.bytes_acked > TOTAL as u64).then_some(info)
+    });
+    assert!(full.bytes_acked <= TOTAL as u64, "{largest} {full:?}");
+    wait::until("the end", || {
+        let info = TcpInfo::of(&client);
+        largest = largest.max(info.delivery_rate);
+        info.bytes_acked > TOTAL as u64
+    });
+    sender.join();
+    receiver.join();
+    ktap::note(&format!("{largest} bytes in a second at most"));
+    // 1,000,000 with the headers of segments; a machine that stops and goes on makes one of them uncertain.
+    assert!(largest < 1_250_000, "{largest}");
+}
+
+/// A program that asks for little at a time learns of the round trip, and is told that it was its own doing.
+fn info__tells_of_a_rate_that_the_program_limits(pair: Pair) {
+    let (_link, client, server) = slow_path(pair);
+    assert!(TcpInfo::of(&client).delivery_rate_app_limited);
+    for _ in 0..20 {
+        client.send_all(&[4; 1000]);
+        assert_eq!(server.recv_exact(1000).len(), 1000);
+        server.send_all(&[5]);
+        assert_eq!(client.recv_exact(1).len(), 1);
+    }
+    let info = settled(&client);
+    assert!(info.delivery_rate_app_limited, "{info:?}");
+    // No more than a segment in 20 ms.
+    assert!((1..=73_000).contains(&info.delivery_rate), "{info:?}");
 }
 
 fn info__after_a_fin(pair: Pair) {

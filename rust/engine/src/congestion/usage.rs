@@ -73,9 +73,14 @@ impl Usage {
         self.most & !Usage::FULL
     }
 
+    /// Whether the window was full in this round.
+    pub fn is_full(&self) -> bool {
+        self.most & Usage::FULL != 0
+    }
+
     /// Whether the window is what limits the sender, so that it may grow.
     pub fn is_limited(&self, window: &Window) -> bool {
-        if self.most & Usage::FULL != 0 {
+        if self.is_full() {
             return true;
         }
         // So that slow start comes to twice of what was used.

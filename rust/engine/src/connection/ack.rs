@@ -6,11 +6,12 @@ use super::link::{Link, Owed};
 use super::outline::Outline;
 use super::recovery::{Mode, Probe};
 use super::send::{More, Sender};
-use super::timers::{micros, Tick, Timers};
+use super::timers::{micros, Mark, Tick, Timers};
 use super::undo::is_older;
 use crate::congestion::{Ack, Cause, CongestionControl};
 use crate::context::{Context, SocketOptions};
-use crate::flight::{Flight, FlightMemory, Marks, Run};
+use crate::flight::{is_later, Flight, FlightMemory, Marks, Run};
+use crate::rate::{Rate, Sent};
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
@@ -63,6 +64,8 @@ pub(super) struct Delivery {
     reported_at: Option<(u32, u32)>,
     /// The lowest octet that arrived for the first time and was sent once.
     lowest: Option<SeqNum>,
+    /// What of it was sent last.
+    latest: Option<Sent>,
 }
 
 impl Delivery {
@@ -71,6 +74,10 @@ impl Delivery {
         self.delivered = self.delivered.saturating_add(run.range.len);
         self.reported |= by_report;
         let record = &run.record;
+        let (at, count) = (record.at, record.count);
+        if self.latest.is_none_or(|latest| is_later(at, latest.at)) {
+            self.latest = Some(Sent { at, count });
+        }
         if record.marks.has(Marks::REPEATED) {
             self.repeated |= !by_report;
             return;
@@ -147,6 +154,7 @@ impl Sender {
             acked_at: None,
             reported_at: None,
             lowest: None,
+            latest: None,
         };
         if advanced || reports || duplicate || ece {
             let needed = in_flight && (reports || duplicate || ece);
@@ -230,7 +238,8 @@ impl Sender {
         let flight = self.outline.pipe(link.in_flight());
         let told_before = link.snd_una;
         let acked = told_before.distance_to(ack);
-        let (at, arrived) = self.outline.on_ack(link, ack);
+        let told = self.outline.on_ack(link, ack);
+        let (at, arrived) = (told.at, told.arrived);
         if ece {
             let size = self.segment_size(link, 0);
             link.tally.on_marked(segments(arrived, size));
@@ -242,6 +251,10 @@ impl Sender {
         };
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
+        }
+        let rate = at.map(|at| self.untold_rate(cx, at, told.since));
+        if let Some(rate) = &rate {
+            link.tally.rate.note(rate);
         }
         self.advance(cx, link, ack);
         if !matches!(self.outline, Outline::Again { .. }) {
@@ -255,12 +268,26 @@ impl Sender {
             rtt: rtt.or_else(|| link.stamp_rtt(cx, segment)),
             in_recovery: self.reduced.after(told_before),
             ece,
+            rate,
             ..told
         };
         self.controller.on_ack(&mut self.window, &told);
         self.end_reduced(ack);
         let first_at = self.outline.first_at();
         self.restart_timer(cx, link, timers, options, first_at, None);
+    }
+
+    /// A sample of the delivery rate: `since` octets have arrived since the first of them was sent at `at`.
+    ///
+    /// Where more than that was in flight then, Linux's sample begins earlier and has more in it. So that this one does not seem slower than the
+    /// path is, it counts as limited by the program, unless the window is what limits it.
+    fn untold_rate(&self, cx: &Context<'_>, at: Mark, since: u32) -> Rate {
+        Rate {
+            delivered: since,
+            interval: at.elapsed(cx.now).max(Duration::from_micros(1)),
+            prior: 0,
+            app_limited: !self.usage.is_full(),
+        }
     }
 
     /// An acknowledgment, told to the flight.
@@ -301,6 +328,14 @@ impl Sender {
             }
         }
         let rtt = self.measure(cx, link, segment, &told);
+        let (now, delivered, min_rtt) = (micros(cx), told.delivered, self.min_rtt_micros());
+        let (latest, round) = (told.latest, self.srtt_micros());
+        let deliveries = &mut flight.deliveries;
+        let rate = deliveries.on_delivered(now, delivered, latest, min_rtt, round);
+        flight.records.set_delivered(flight.deliveries.count());
+        if let Some(rate) = &rate {
+            link.tally.rate.note(rate);
+        }
         self.take_needless(link, flight, needless, size);
         if let Some(probe) = flight.recovery.probe {
             self.on_probe_acked(cx, link, flight, probe, needless, &told, ack);
@@ -346,6 +381,7 @@ impl Sender {
             cwnd_limited: record.cwnd_limited || holes,
             in_recovery: held || !grows || self.reduced.after(told.before),
             ece: told.ece,
+            rate,
             ..record
         };
         self.controller.on_ack(&mut self.window, &record);
@@ -407,7 +443,9 @@ impl Sender {
             // Something that the network has doubled.
             .filter(|_| link.tally.resent() != 0);
         let (now, grain, min_rtt) = (micros(cx), self.grain(), self.min_rtt_micros());
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let flying = SeqRange::between(records.start(), records.end());
         for block in blocks.iter() {
             // A block at the acknowledgment contradicts it; one beyond what was sent is nonsense.
@@ -452,7 +490,9 @@ impl Sender {
         ack: SeqNum,
     ) {
         let (now, grain, min_rtt) = (micros(cx), self.grain(), self.min_rtt_micros());
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         while let Some(run) = records.pop_acked(ack) {
             if run.record.marks.has(Marks::SACKED) {
                 continue;

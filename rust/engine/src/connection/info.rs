@@ -70,7 +70,7 @@ pub struct Info {
     pub min_rtt: u32,
     pub data_segs_in: u32,
     pub data_segs_out: u32,
-    /// Bytes a second, and whether the program sent less than it could have; 0 and false as long as nothing measures it.
+    /// Bytes a second, and whether the program sent less than it could have; 0 and true before anything is measured.
     pub delivery_rate: u64,
     pub delivery_rate_app_limited: bool,
     pub busy_time: u64,
@@ -140,7 +140,7 @@ impl Info {
         data_segs_in: 0,
         data_segs_out: 0,
         delivery_rate: 0,
-        delivery_rate_app_limited: false,
+        delivery_rate_app_limited: true,
         busy_time: 0,
         rwnd_limited: 0,
         sndbuf_limited: 0,
@@ -241,6 +241,8 @@ impl Connection {
         }
         // Without our FIN: it is no data.
         let data = self.snd_una().distance_to(self.data_end());
+        info.delivery_rate = link.tally.rate.bytes_per_second();
+        info.delivery_rate_app_limited = link.tally.rate.app_limited();
         let outstanding = segments(data, mss).saturating_sub(info.sacked);
         // The SYN was delivered, too.
         info.delivered = link

@@ -275,7 +275,7 @@ impl Connection {
                     return data;
                 }
                 let short = self.status.has(Status::SHORT);
-                snd.note_limit(cx, link, flight.get().as_deref(), fin, short);
+                snd.note_limit(cx, link, flight.get(), fin, short);
             }
             // All of ours is acknowledged.
             (None, _) => flight.release(),

@@ -225,7 +225,9 @@ impl Sender {
     /// Something is lost. If that is the probe, which is the oldest in flight, it was too large, and there is no congestion: it is sent
     /// again in smaller segments, with the window as it was (RFC 4821 section 7.6.1). Says whether it was so.
     pub(super) fn forgive_probe(&mut self, link: &Link, flight: &mut Flight) -> bool {
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let Some(probe) = recovery.mtu.as_mut() else {
             return false;
         };

@@ -24,6 +24,8 @@ pub(super) enum Outline {
         /// acknowledgment of less tells no round trip, or it would seem too short.
         first_long: bool,
         last_long: bool,
+        /// What was acknowledged since the first of what is in flight was sent, see [`Arrived::add`].
+        arrived: Arrived,
     },
     /// A timeout without memory: all is sent again in sequence, as after RFC 5681 section 3.1.
     Again {
@@ -34,6 +36,35 @@ pub(super) enum Outline {
         /// Octets sent since the timeout and not acknowledged.
         out: u32,
     },
+}
+
+/// Bytes, in sixteens: up to a megabyte, beyond which a delivery rate seems too small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Arrived(u16);
+
+impl Arrived {
+    const UNIT: u32 = 16;
+
+    const fn get(self) -> u32 {
+        // No more than a megabyte.
+        (self.0 as u32).saturating_mul(Arrived::UNIT)
+    }
+
+    fn add(self, bytes: u32) -> Self {
+        let units = bytes.checked_div(Arrived::UNIT).unwrap_or(0);
+        let units = u32::from(self.0).saturating_add(units);
+        Arrived(units.min(u32::from(u16::MAX)) as u16)
+    }
+}
+
+/// What an acknowledgment tells the outline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// When the oldest of what is acknowledged was sent, if it was sent once.
+    pub(super) at: Option<Mark>,
+    /// How many octets have arrived, and how many since then.
+    pub(super) arrived: u32,
+    pub(super) since: u32,
 }
 
 /// A transmission that the outline cannot hold apart from the others.
@@ -53,6 +84,7 @@ impl Outline {
             last_at: None,
             first_long: false,
             last_long: false,
+            arrived: Arrived(0),
         }
     }
 
@@ -65,6 +97,7 @@ impl Outline {
             last_at: at,
             first_long: false,
             last_long: false,
+            arrived: Arrived(0),
         }
     }
 
@@ -101,12 +134,14 @@ impl Outline {
                 last_at,
                 first_long,
                 last_long,
+                arrived,
             } => {
                 let single = *first_end == link.snd_nxt;
                 if link.in_flight() == 0 {
                     *first_at = mark;
                     *first_end = end;
                     *first_long = false;
+                    *arrived = Arrived(0);
                 } else if single && !long_ago(first_at) {
                     *first_end = end;
                 } else if single {
@@ -156,26 +191,37 @@ impl Outline {
         }
     }
 
-    /// The peer acknowledges up to `ack`, and something is left. Returns when the oldest of what is acknowledged was sent,
-    /// if it was sent once, and how many octets have arrived.
-    pub(super) fn on_ack(&mut self, link: &Link, ack: SeqNum) -> (Option<Mark>, u32) {
+    /// The peer acknowledges up to `ack`, and something is left.
+    pub(super) fn on_ack(&mut self, link: &Link, ack: SeqNum) -> Told {
         let acked = link.snd_una.distance_to(ack);
         match self {
-            Outline::Kept => (None, acked),
+            Outline::Kept => Told {
+                at: None,
+                arrived: acked,
+                since: 0,
+            },
             Outline::Sent {
                 first_end,
                 first_at,
                 last_at,
                 first_long,
                 last_long,
+                arrived,
             } => {
+                let since = arrived.get().saturating_add(acked);
+                *arrived = arrived.add(acked);
                 let at = first_at.filter(|_| !*first_long || ack.after_eq(*first_end));
                 if ack.after_eq(*first_end) {
+                    *arrived = Arrived(0).add(first_end.distance_to(ack));
                     *first_end = link.snd_nxt;
                     *first_at = *last_at;
                     *first_long = *last_long;
                 }
-                (at, acked)
+                Told {
+                    at,
+                    arrived: acked,
+                    since,
+                }
             }
             Outline::Again { recover, next, out } => {
                 // Only what was sent again has left the network now; what lies beyond was there all along.
@@ -186,7 +232,11 @@ impl Outline {
                     *next = SeqNum::max(*next, ack);
                     *out = out.saturating_sub(arrived);
                 }
-                (None, arrived)
+                Told {
+                    at: None,
+                    arrived,
+                    since: 0,
+                }
             }
         }
     }
@@ -209,6 +259,14 @@ impl Outline {
 
     /// Writes into `flight` what is known here.
     pub(super) fn describe(&self, link: &Link, flight: &mut Flight, now: Instant) {
+        let (first_at, before) = match *self {
+            Outline::Sent {
+                first_at, arrived, ..
+            } => (first_at, arrived.get()),
+            Outline::Kept | Outline::Again { .. } => (None, 0),
+        };
+        let first_at = first_at.unwrap_or(Mark::new(now));
+        flight.deliveries.begin(first_at.get(), before);
         let records = &mut flight.records;
         records.reset(link.snd_una);
         flight.recovery.reset(link.snd_una, link.snd_nxt);
@@ -231,6 +289,7 @@ impl Outline {
                 last_at,
                 first_long,
                 last_long,
+                arrived: _,
             } => {
                 if first_end.after(link.snd_una) && first_end.before(link.snd_nxt) {
                     push(first_end, first_at, first_long);
@@ -264,5 +323,7 @@ impl Outline {
                 flight.recovery.high = recover;
             }
         }
+        let count = flight.deliveries.count();
+        flight.records.set_delivered(count);
     }
 }

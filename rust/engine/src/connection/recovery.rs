@@ -189,7 +189,9 @@ impl Sender {
         flight: &mut Flight,
         told: &mut Delivery,
     ) -> bool {
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         recovery.plan = Plan::Repair;
         // A mark proves congestion: the window is not restored, whatever becomes of the repair.
         if let (Some(undo), true) = (&mut recovery.undo, told.ece) {
@@ -315,7 +317,9 @@ impl Sender {
     /// There cannot have been more duplicates than segments in flight beside the hole. More tell of reordering.
     pub(super) fn bound_duplicates(&mut self, link: &Link, flight: &mut Flight, acked: u32) {
         let size = self.segment_size(link, 0);
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let in_flight = link.in_flight();
         let holes = records.lost().max(size).min(in_flight);
         let most = in_flight.saturating_sub(holes);
@@ -373,7 +377,9 @@ impl Sender {
 
     /// RACK_detect_loss() with RACK_update_reo_wnd()'s conditions (RFC 8985 section 6.2 steps 4 and 5).
     pub(super) fn detect(&mut self, cx: &Context<'_>, link: &Link, flight: &mut Flight) -> Found {
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let size = self.segment_size(link, 0).max(1);
         let impatient = !self.reordering.seen()
             && (self.mode >= Mode::Recovery
@@ -421,7 +427,9 @@ impl Sender {
 
     /// The mode when nothing is lost.
     pub(super) fn try_to_open(&mut self, link: &Link, flight: &mut Flight) {
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let copies = any_copy(records);
         if !copies {
             recovery.first_copy = None;
@@ -505,7 +513,9 @@ impl Sender {
             return;
         }
         let size = self.segment_size(link, 0).max(1);
-        let Flight { records, recovery } = flight;
+        let Flight {
+            records, recovery, ..
+        } = flight;
         let pipe = recovery.pipe(records);
         self.window.cwnd = recovery
             .prr
@@ -597,7 +607,9 @@ impl Sender {
     ) {
         match self.flight(cx, link, memory, true) {
             Some(flight) => {
-                let Flight { records, recovery } = flight;
+                let Flight {
+                    records, recovery, ..
+                } = flight;
                 for index in 0..records.len() {
                     let Some(run) = records.get(index) else { break };
                     let marks = run.record.marks;
@@ -682,7 +694,9 @@ const RENEGING_DELAY: Duration = Duration::from_millis(10);
 /// Deviation: RFC 8985 section 6.3 counts what is older than RACK.rtt and the reordering window as lost. As in Linux the window is left
 /// out: it has long passed for all but what was sent last.
 fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
-    let Flight { records, recovery } = flight;
+    let Flight {
+        records, recovery, ..
+    } = flight;
     let reneged = records
         .get(0)
         .is_some_and(|run| run.record.marks.has(Marks::SACKED));

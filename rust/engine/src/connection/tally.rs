@@ -4,9 +4,10 @@
 
 use super::link::Link;
 use super::send::Sender;
-use super::timers::Tick;
+use super::timers::{micros, Tick};
 use crate::context::Context;
 use crate::flight::Flight;
+use crate::rate::Best;
 use crate::time::{Duration, Instant};
 use crate::transmit::{segments, Transmit};
 
@@ -43,6 +44,8 @@ pub(super) struct Tally {
     busy: u32,
     rwnd_limited: u32,
     sndbuf_limited: u32,
+    /// The rate at which the path delivers.
+    pub(super) rate: Best,
 }
 
 /// 64 bits that are aligned as 32.
@@ -391,17 +394,18 @@ impl Sender {
         &self,
         cx: &Context<'_>,
         link: &mut Link,
-        flight: Option<&Flight>,
+        mut flight: Option<&mut Flight>,
         fin: bool,
         short: bool,
     ) {
         let sent = link.tally.take_sent();
         let pending = self.has_new(link, fin);
+        self.note_bubble(cx, link, flight.as_deref_mut());
         let limit = if !pending && link.in_flight() == 0 {
             Limit::Idle
         } else {
             let size = self.segment_size(link, 0);
-            let pipe = self.in_network(link, flight);
+            let pipe = self.in_network(link, flight.as_deref());
             let room = pipe == 0 || self.window.cwnd.saturating_sub(pipe) >= size;
             let next = self.not_sent(link).clamp(1, size.max(1));
             let before = link.tally.limit();
@@ -412,6 +416,25 @@ impl Sender {
             }
         };
         link.tally.set_limit(cx.now, limit);
+    }
+
+    /// Notes for the delivery rate that there is less than a segment to send although the window has room (Linux's
+    /// `tcp_rate_check_app_limited`).
+    fn note_bubble(&self, cx: &Context<'_>, link: &Link, flight: Option<&mut Flight>) {
+        let Some(flight) = flight else { return };
+        let size = self.segment_size(link, 0);
+        let pipe = self.in_network(link, Some(flight));
+        let Flight {
+            records,
+            deliveries,
+            ..
+        } = flight;
+        let (holes, oldest) = (records.lost() > records.resent(), records.get(0));
+        if self.not_sent(link) < size && pipe < self.window.cwnd && !holes {
+            let now = micros(cx);
+            let oldest = oldest.map_or(now, |run| run.record.at.wrapping_sub(run.record.span));
+            deliveries.on_app_limited(now, pipe, oldest);
+        }
     }
 }
 
@@ -425,7 +448,7 @@ mod tests {
 
     #[test]
     fn size__is_what_the_budget_has() {
-        assert_eq!(core::mem::size_of::<Tally>(), 76);
+        assert_eq!(core::mem::size_of::<Tally>(), 80);
         assert_eq!(core::mem::align_of::<Tally>(), 4);
     }
 

@@ -180,7 +180,9 @@ impl Sender {
 
 /// Whether the mode outlives the repair, see [`Sender::undo_at_the_end`].
 fn keeps_mode(link: &Link, flight: &mut Flight) -> bool {
-    let Flight { records, recovery } = flight;
+    let Flight {
+        records, recovery, ..
+    } = flight;
     if link.sack() || link.snd_una != recovery.high {
         return false;
     }

@@ -14,9 +14,10 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use records::{Marks, Records, Run};
+pub(crate) use records::{is_later, Marks, Records, Run};
 
 use crate::connection::recovery::Recovery;
+use crate::rate::Deliveries;
 use crate::seq::{SeqNum, SeqRange};
 
 /// Data in flight, and the repair of what is lost of it.
@@ -24,7 +25,11 @@ use crate::seq::{SeqNum, SeqRange};
 pub struct Flight {
     pub(crate) records: Records,
     pub(crate) recovery: Recovery,
+    pub(crate) deliveries: Deliveries,
 }
+
+// What the slab has for one.
+const _: () = assert!(core::mem::size_of::<Flight>() <= 2048);
 
 impl Default for Flight {
     fn default() -> Self {
@@ -38,6 +43,7 @@ impl Flight {
         Flight {
             records: Records::new(SeqNum::new(0)),
             recovery: Recovery::new(),
+            deliveries: Deliveries::new(),
         }
     }
 

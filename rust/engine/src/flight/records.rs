@@ -7,6 +7,7 @@
 //! merged, which costs precision in time, and at last reports of the peer are forgotten, which costs a needless
 //! retransmission; nothing else depends on them (RFC 2018 section 8: they were advisory).
 
+use crate::rate::Count;
 use crate::seq::{SeqNum, SeqRange};
 
 /// What has become of a run of octets.
@@ -55,6 +56,8 @@ pub(crate) struct Record {
     pub(crate) at: u32,
     /// The first of it was sent so many microseconds earlier.
     pub(crate) span: u32,
+    /// What had been delivered when the last of it was sent.
+    pub(crate) count: Count,
     pub(crate) marks: Marks,
 }
 
@@ -96,6 +99,8 @@ pub(crate) struct Records {
     sacked: u32,
     lost: u32,
     resent: u32,
+    /// What has been delivered by now, for the records to come.
+    delivered: Count,
 }
 
 impl Records {
@@ -113,6 +118,7 @@ impl Records {
                 end: SeqNum::new(0),
                 at: 0,
                 span: 0,
+                count: Count::ZERO,
                 marks: Marks::SENT,
             }; Records::CAPACITY],
             head: 0,
@@ -122,7 +128,13 @@ impl Records {
             sacked: 0,
             lost: 0,
             resent: 0,
+            delivered: Count::ZERO,
         }
+    }
+
+    /// What is sent from now on is sent after so much has been delivered.
+    pub(crate) fn set_delivered(&mut self, delivered: Count) {
+        self.delivered = delivered;
     }
 
     /// Forgets everything; the next octet to be sent is `start`.
@@ -134,6 +146,7 @@ impl Records {
         self.sacked = 0;
         self.lost = 0;
         self.resent = 0;
+        self.delivered = Count::ZERO;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -264,11 +277,13 @@ impl Records {
     /// The record was sent again, all of it, at `at`.
     pub(crate) fn set_resent(&mut self, index: usize, at: u32) {
         let Some(run) = self.get(index) else { return };
+        let count = self.delivered;
         let marks = run.record.marks.with(Marks::RESENT).with(Marks::REPEATED);
         self.set_marks(index, marks.without(Marks::JUDGED));
         if let Some(record) = self.record_mut(index) {
             record.at = at;
             record.span = 0;
+            record.count = count;
         }
     }
 
@@ -277,6 +292,7 @@ impl Records {
     pub(crate) fn push(&mut self, end: SeqNum, at: u32, grain: u32) {
         let joins = self.last == Last::New;
         self.last = Last::New;
+        let count = self.delivered;
         if let Some(index) = self.len().checked_sub(1) {
             if let Some(last) = self.record_mut(index) {
                 let span = at.wrapping_sub(last.at).wrapping_add(last.span);
@@ -284,6 +300,7 @@ impl Records {
                     last.end = end;
                     last.at = at;
                     last.span = span;
+                    last.count = count;
                     return;
                 }
             }
@@ -298,6 +315,7 @@ impl Records {
                 end,
                 at,
                 span: 0,
+                count,
                 marks: Marks::SENT,
             };
         }
@@ -456,7 +474,8 @@ impl Records {
         self.count(b.record.marks, b.range.len, false);
         self.count(marks, a.range.len.saturating_add(b.range.len), true);
         let later = is_later(b.record.at, a.record.at);
-        let at = if later { b.record.at } else { a.record.at };
+        let last = if later { b.record } else { a.record };
+        let at = last.at;
         let first = |r: &Record| r.at.wrapping_sub(r.span);
         let first = match is_later(first(&b.record), first(&a.record)) {
             true => first(&a.record),
@@ -467,6 +486,7 @@ impl Records {
                 end: b.record.end,
                 at,
                 span: at.wrapping_sub(first),
+                count: last.count,
                 marks,
             };
         }
@@ -646,6 +666,6 @@ impl Records {
 }
 
 /// Whether `a` is later than `b`, in microseconds modulo 2^32.
-const fn is_later(a: u32, b: u32) -> bool {
+pub(crate) const fn is_later(a: u32, b: u32) -> bool {
     (b.wrapping_sub(a) as i32) < 0
 }

@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::connection::{Info, Mode, State};
-use crate::context::{Config, SocketOptions};
+use crate::context::{Config, Context, SocketOptions};
 use crate::seq::SeqNum;
 use crate::transmit::{BurstLimit, Refusal};
 use crate::wire::{Ecn, Flags};
@@ -51,6 +51,83 @@ fn info__of_a_new_connection() {
     // Without the segment that is kept back.
     assert_eq!(now.rcv_ssthresh, 49_000);
     assert_eq!((now.busy_time, now.unacked, now.notsent_bytes), (0, 0, 0));
+}
+
+/// A thousand octets in each of `count` segments, acknowledged one by one, 10 ms and 1 ms apart, as a path lets them through; the window is
+/// kept full if `full`.
+fn through_a_path(peer: &mut Peer, count: u32, full: bool) {
+    let size = u32::from(peer.conn.mss());
+    if full {
+        peer.write(count * size);
+    }
+    for segment in 1..=count {
+        if !full {
+            peer.write(size);
+        }
+        let _ = peer.sent();
+        peer.advance(if full { 1 } else { 10 });
+        peer.ack(segment * size);
+    }
+}
+
+#[test]
+fn delivery_rate__of_a_full_window_is_the_paths() {
+    for sack in [false, true] {
+        let mut peer = connected(Offer {
+            sack,
+            ..Offer::default()
+        });
+        let before = info(&peer);
+        assert_eq!(
+            (before.delivery_rate, before.delivery_rate_app_limited),
+            (0, true)
+        );
+        through_a_path(&mut peer, 60, true);
+        let now = info(&peer);
+        let exact = u64::from(peer.conn.mss()) * 1000;
+        assert!(
+            (exact * 9 / 10..=exact * 11 / 10).contains(&now.delivery_rate),
+            "{now:?}"
+        );
+    }
+}
+
+#[test]
+fn delivery_rate__a_program_that_writes_little_is_told_so() {
+    let mut peer = with_sack();
+    through_a_path(&mut peer, 5, false);
+    let now = info(&peer);
+    // A segment in a round trip of 10 ms; the times are odd microseconds.
+    let exact = u64::from(peer.conn.mss()) * 100;
+    assert!(now.delivery_rate.abs_diff(exact) < exact / 100, "{now:?}");
+    assert!(now.delivery_rate_app_limited);
+    // It stays when the connection ends.
+    let cx = Context {
+        now: peer.now,
+        config: &peer.config,
+    };
+    peer.conn.abort(&cx);
+    assert_eq!(info(&peer).delivery_rate, now.delivery_rate);
+}
+
+/// RFC 6298 section 3: of what was sent twice it is not known which has arrived. It counts for later samples.
+#[test]
+fn delivery_rate__a_repair_does_not_make_it_larger() {
+    let mut peer = with_sack();
+    through_a_path(&mut peer, 30, true);
+    let before = info(&peer).delivery_rate;
+    peer.write(20_000);
+    let start = 30 * u32::from(peer.conn.mss());
+    let size = u32::from(peer.conn.mss());
+    let _ = peer.sent();
+    for segment in 1..10 {
+        peer.advance(1);
+        peer.report(start, &[(start + size, start + (segment + 1) * size)], None);
+        let _ = peer.sent();
+    }
+    peer.advance(10);
+    peer.ack(start + 10 * size);
+    assert!(info(&peer).delivery_rate <= before * 5 / 4);
 }
 
 #[test]
