@@ -172,12 +172,17 @@ impl Sender {
                 }
             }
         }
+        let probing = timers.get(super::TimerKind::Persist).is_some();
         if self.persisted != 0 && self.usable(link) > 0 {
             // The window is open: begin anew, and do not wait out the back-off if it is not open enough.
             self.persisted = 0;
-            if timers.get(super::TimerKind::Persist).is_some() {
+            if probing {
                 self.arm_persist(cx, timers);
             }
+        } else if probing && !old && !in_flight {
+            // The peer has just said what its window is: there is no need to ask before another timeout is over (Linux's
+            // `tcp_ack_probe`).
+            self.arm_persist(cx, timers);
         }
         match advanced {
             false => AckVerdict::Old,

@@ -495,7 +495,9 @@ impl Sender {
         // RFC 9293 section 3.9.1.2: PSH with the last of what the user has written; and as in Linux on the last segment
         // of every burst, so that a receiver that collects segments (GRO) passes them on at its end.
         let last = burst.start.add(burst.len) == self.write_seq && self.more != More::Over;
-        if burst.len > segment_len || (burst.len != 0 && (last || message)) {
+        // What the persist timer sends is all that the window takes: with it (Linux's `tcp_write_wakeup`).
+        let probe = self.force == Force::Timer && burst.why == Why::New;
+        if burst.len > segment_len || (burst.len != 0 && (last || message || probe)) {
             flags.insert(Flags::PSH);
         }
         let kind = match (burst.why, burst.len) {
@@ -602,6 +604,12 @@ impl Sender {
             }
         }
         let mut burst = None;
+        // What is to tell of the path does not wait for more (Linux's `tcp_xmit_recovery`: TCP_NAGLE_OFF).
+        let nodelay = SocketOptions {
+            nodelay: options.nodelay || plan == Plan::New,
+            ..*options
+        };
+        let options = &nodelay;
         if self.has_new(link, fin) {
             burst = self.fresh(link, pipe, fin, options, size, most, edge);
             // Not while the peer's window is closed: that time tells nothing of the path before it is over.
@@ -611,8 +619,13 @@ impl Sender {
         }
         match flight {
             Some(flight) if burst.is_none() && plan == Plan::New => {
+                if link.snd_nxt.after(flight.recovery.high) {
+                    // It will tell; until then copies wait.
+                    flight.recovery.plan = Plan::Hold;
+                    return None;
+                }
                 // RFC 5682 section 2.1 step 2b: without new data the repair is the conventional one.
-                flight.recovery.frto &= link.snd_nxt.after(flight.recovery.high);
+                flight.recovery.frto = false;
                 flight.recovery.plan = Plan::Repair;
                 self.again(link, Some(flight), pipe, fin, size, most)
             }

@@ -634,3 +634,25 @@ fn timeout__leaves_what_was_sent_just_now() {
     assert_eq!(peer.flight.as_ref().unwrap().lost(), 2000);
     assert_eq!(segments(&mut peer), [(Retransmission, 0, 1)]);
 }
+
+/// RFC 5682 section 2.1 step 2b, without SACK: the first acknowledgment after a timeout lets new data go, the small end of it as well
+/// (Linux's `tcp_xmit_recovery`), and no copy beside it: the next acknowledgment tells.
+#[test]
+fn frto__new_data_goes_and_no_copy_beside_it() {
+    let mut peer = established();
+    peer.write(4000);
+    let _ = peer.sent();
+    let _ = peer.expire();
+    let copy = peer.next();
+    assert_eq!((copy.payload.start, copy.payload.len), (ISS.add(1), 1000));
+    peer.quiet();
+    peer.write(300);
+    peer.quiet();
+    peer.ack(1000);
+    let new = peer.next();
+    assert_eq!((new.payload.start, new.payload.len), (ISS.add(4001), 300));
+    peer.quiet();
+    // Something that was sent once has arrived: the timeout was spurious, nothing goes again.
+    peer.ack(2000);
+    peer.quiet();
+}

@@ -338,3 +338,50 @@ fn unreachable__does_not_end_an_established_connection() {
         assert_eq!(peer.conn.error(), Some(Error::Unreachable));
     }
 }
+
+/// RFC 9293 section 3.8.6.1: a peer that has just said what its window is need not be asked before another timeout is over (Linux's
+/// `tcp_ack_probe`).
+#[test]
+fn persist__begins_anew_with_each_word_of_the_peer() {
+    let mut peer = established();
+    peer.ack_window(0, 0);
+    peer.write(1000);
+    peer.quiet();
+    let left = |peer: &Peer| {
+        peer.conn
+            .poll_timeout()
+            .unwrap()
+            .since(peer.now)
+            .as_millis()
+    };
+    let wait = left(&peer);
+    for _ in 0..3 {
+        peer.advance(wait - 1);
+        assert_eq!(left(&peer), 1);
+        peer.ack_window(0, 0);
+        peer.quiet();
+        assert_eq!(left(&peer), wait);
+    }
+    assert_eq!(peer.expire(), wait);
+    assert_eq!(peer.next().kind, TransmitKind::Probe);
+    // The back-off stays.
+    assert_eq!(left(&peer), 2 * wait);
+    peer.advance(wait);
+    peer.ack_window(0, 0);
+    peer.quiet();
+    assert_eq!(left(&peer), 2 * wait);
+}
+
+/// RFC 9293 section 3.8.6.2.1: what the override timer lets go is all that the window takes, with PSH (Linux's `tcp_write_wakeup`).
+#[test]
+fn persist__a_part_of_a_segment_carries_psh() {
+    let mut peer = established();
+    peer.ack_window(0, 300);
+    peer.write(1000);
+    peer.quiet();
+    let _ = peer.expire();
+    let part = peer.next();
+    assert_eq!(part.payload.len, 300);
+    assert!(part.header.flags.contains(Flags::PSH));
+    peer.quiet();
+}
