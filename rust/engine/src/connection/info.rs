@@ -215,7 +215,7 @@ impl Connection {
         info.wscale = info.snd_wscale != 0 || info.rcv_wscale != 0;
         info.last_ack_recv = millis(link.heard.elapsed(now));
         info.rcv_wnd = link.rcv_wnd();
-        info.advmss = u32::from(link.advertised_mss);
+        info.advmss = u32::from(link.advmss());
         let mss = match self.phase.sender() {
             Some(_) => self.mss(),
             None => link.payload_mss(0),

@@ -180,6 +180,11 @@ impl Link {
         SeqNum::max(self.rcv_edge, self.rcv_nxt)
     }
 
+    /// Payload of the largest segment that the peer may send (Linux's advmss once the SYNs are exchanged).
+    pub(super) fn advmss(&self) -> u16 {
+        self.advertised_mss.saturating_sub(self.options_len())
+    }
+
     /// Bytes of payload that fit into a segment with `sack` blocks of SACK.
     pub(super) fn payload_mss(&self, sack: usize) -> u16 {
         let sack = match sack {
@@ -320,12 +325,24 @@ impl Link {
         })
     }
 
-    /// The pure acknowledgment or the probe that is owed, if one is.
+    /// The number of a segment without data: SND.NXT; or, where the peer has taken back so much of its window that `edge`, its right
+    /// end, lies before that, this. What lies beyond a window is not acceptable, and its acknowledgment would go unread
+    /// (Linux's `tcp_acceptable_seq`, which leaves what a window's scale cuts off as it is).
+    pub(super) fn acceptable_seq(&self, edge: SeqNum) -> SeqNum {
+        let beyond = span(edge, self.snd_nxt);
+        match beyond < self.rcv_scale().unit() {
+            true => self.snd_nxt,
+            false => edge,
+        }
+    }
+
+    /// The pure acknowledgment or the probe that is owed, if one is. `edge` is the right end of the peer's window.
     pub(super) fn poll(
         &mut self,
         cx: &Context<'_>,
         timers: &mut Timers,
         rcv: Option<&mut Receiver>,
+        edge: SeqNum,
     ) -> Option<Transmit> {
         let owed = self.owed;
         // Probes first: they acknowledge as well. Both are an old number without data, to which every TCP
@@ -343,11 +360,11 @@ impl Link {
             self.owed.remove(Owed::KEEPALIVE);
             (self.snd_una.sub(1), TransmitKind::KeepAlive)
         } else if owed.contains(Owed::CHALLENGE) {
-            (self.snd_nxt, TransmitKind::ChallengeAck)
+            (self.acceptable_seq(edge), TransmitKind::ChallengeAck)
         } else if owed.contains(Owed::ACK) {
-            (self.snd_nxt, TransmitKind::Ack)
+            (self.acceptable_seq(edge), TransmitKind::Ack)
         } else if owed.contains(Owed::WINDOW) {
-            (self.snd_nxt, TransmitKind::WindowUpdate)
+            (self.acceptable_seq(edge), TransmitKind::WindowUpdate)
         } else {
             return None;
         };

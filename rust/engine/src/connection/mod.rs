@@ -283,7 +283,11 @@ impl Connection {
         if link.owed.is_empty() {
             return None;
         }
-        let mut segment = link.poll(cx, &mut self.timers, rcv)?;
+        let edge = match &snd {
+            Some(snd) => link.snd_una.add(snd.wnd()),
+            None => link.snd_nxt,
+        };
+        let mut segment = link.poll(cx, &mut self.timers, rcv, edge)?;
         if let Some(snd) = snd {
             snd.point(link, &mut segment);
         }

@@ -43,12 +43,8 @@ struct Selected {
 impl Buffer {
     /// An empty buffer that makes a window of `space` bytes, of which `offered` are offered already.
     pub(super) fn new(space: u32, offered: u32, mss: u16) -> Self {
+        let reserve = reserved(space, mss);
         let mss = u32::from(mss);
-        // Linux's tcp_init_buffer_space: one segment of the buffer is kept back until it is known what packets cost.
-        let reserve = match space > mss.saturating_mul(2) {
-            true => space.saturating_sub(mss).max(mss.saturating_mul(2)),
-            false => space,
-        };
         let limit = memory::memory_for(space, memory::FIRST_SHARE);
         Buffer {
             free: limit,
@@ -96,11 +92,12 @@ impl Buffer {
         &mut self,
         rx: &Rx<'_>,
         len: u32,
-        share: u8,
+        (share, clamp): (u8, u32),
         (rcv_mss, mss): (u16, u16),
         joined: bool,
     ) -> bool {
-        let room = self.space(share).saturating_sub(self.threshold);
+        let room = self.space(share).min(clamp);
+        let room = room.saturating_sub(self.threshold);
         if room == 0 {
             return false;
         }
@@ -140,13 +137,14 @@ impl Buffer {
     /// Linux's `__tcp_select_window`, with `last`, the window that was offered last.
     fn select(
         &self,
-        share: u8,
+        (share, clamp): (u8, u32),
         rcv_mss: u16,
         scale: WindowScale,
         shrink: bool,
         last: u32,
     ) -> Selected {
-        let (mut space, full) = (self.space(share), self.full(share));
+        let (mut space, all) = (self.space(share), self.full(share));
+        let full = all.min(clamp);
         let unit = scale.unit();
         let mss = u32::from(rcv_mss).min(full);
         let tight = space < full >> 1;
@@ -159,7 +157,7 @@ impl Buffer {
         }
         // "With large window, mss test triggers way too late in order to announce zero window in time before rmem limit
         // kicks in."
-        if tight && (space < full >> 4 || space < mss || (shrink && space < unit)) {
+        if tight && (space < all >> 4 || space < mss || (shrink && space < unit)) {
             return none;
         }
         let bounded = space.min(self.threshold);
@@ -181,6 +179,15 @@ impl Buffer {
     }
 }
 
+/// What remains of a buffer for windows of `space` bytes when a segment of it is kept back (Linux's `tcp_init_buffer_space`).
+fn reserved(space: u32, mss: u16) -> u32 {
+    let mss = u32::from(mss);
+    match space > mss.saturating_mul(2) {
+        true => space.saturating_sub(mss).max(mss.saturating_mul(2)),
+        false => space,
+    }
+}
+
 /// Whole units of the window's scale.
 fn round_down(bytes: u32, unit: u32) -> u32 {
     bytes & !unit.wrapping_sub(1)
@@ -193,11 +200,20 @@ fn align(bytes: u32, unit: u32) -> u32 {
 }
 
 impl Receiver {
+    /// The window is not larger, whatever is free (Linux's window_clamp).
+    pub(super) fn clamp(&self, link: &Link) -> u32 {
+        let full = self.buffer.full(self.share);
+        match self.facts.has(Facts::RESERVED) {
+            true => reserved(full, link.advmss()),
+            false => full,
+        }
+    }
+
     /// The window that could be offered now. In a buffer that fills up, no acknowledgment is sent earlier than it must be.
     fn select(&mut self, cx: &Context<'_>, link: &Link) -> u32 {
         let shrink = may_shrink(cx, link);
         let found = self.buffer.select(
-            self.share,
+            (self.share, self.clamp(link)),
             self.rcv_mss(),
             link.rcv_scale(),
             shrink,
@@ -267,7 +283,7 @@ impl Receiver {
         self.be_patient();
         let limit = memory.used.min(memory.may_become()).max(memory.limit);
         if memory.used > limit {
-            self.buffer.clamp(link.advertised_mss);
+            self.buffer.clamp(link.advmss());
         }
         Room::Over(limit)
     }
@@ -314,7 +330,11 @@ impl Receiver {
         let window = window.saturating_add(u64::from(ahead));
         let window = window.min(u64::from(u32::MAX)) as u32;
         let limit = memory::memory_for(window, self.share).min(memory.may_become());
-        (limit > memory.limit).then_some(limit)
+        if limit <= memory.limit {
+            return None;
+        }
+        self.facts.set(Facts::RESERVED, false);
+        Some(limit)
     }
 
     /// There may be more room than before: an update of the window may be worth a segment, and what was read may have to
@@ -331,7 +351,7 @@ impl Receiver {
             return;
         }
         let now = link.rcv_wnd();
-        if now.saturating_mul(2) > self.buffer.full(self.share) {
+        if now.saturating_mul(2) > self.clamp(link) {
             return;
         }
         // Linux's rule: an update is worth a segment when it doubles the window; or when it lets a peer go on that waits for

@@ -505,3 +505,104 @@ fn quick_ack__off_before_the_handshake() {
     assert_eq!(peer.expire(), 200);
     assert_eq!(peer.next().kind, TransmitKind::Ack);
 }
+
+/// Linux's `tcp_initialize_rcv_mss`: the least of what either side may send, half of the window and 536, without timestamps;
+/// never less than 88.
+#[test]
+fn rcv_mss__begins_small() {
+    assert_eq!(established().conn.rcv_mss(), 536);
+    let mut config = Config::default();
+    let offer = Offer::default();
+    for (max_seg, stamps, begins) in [(400, false, 400), (400, true, 388), (90, true, 88)] {
+        let options = SocketOptions {
+            max_seg: core::num::NonZeroU16::new(max_seg),
+            ..SocketOptions::default()
+        };
+        config.timestamps = stamps;
+        let peer = established_with(config, options, Offer { stamps, ..offer });
+        assert_eq!(peer.conn.rcv_mss(), begins);
+    }
+}
+
+/// Linux's `tcp_measure_rcv_mss`: a smaller size that comes twice in a row is the peer's, where PSH is not set or it is as large as
+/// every host takes (536 with the options).
+#[test]
+fn rcv_mss__a_smaller_size_that_comes_twice() {
+    for (stamps, len, flags, learnt) in [
+        (false, 536, Flags::PSH, true),
+        (false, 535, Flags::PSH, false),
+        (false, 535, Flags::NONE, true),
+        (false, 87, Flags::NONE, false),
+        (true, 524, Flags::PSH, true),
+        (true, 523, Flags::PSH, false),
+        (true, 76, Flags::NONE, true),
+        (true, 75, Flags::NONE, false),
+    ] {
+        let offer = Offer {
+            stamps,
+            ..Offer::default()
+        };
+        let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+        let _ = peer.data(0, 900, 0, Flags::NONE);
+        let _ = peer.data(900, len, 0, flags);
+        assert_eq!(peer.conn.rcv_mss(), 900);
+        let _ = peer.data(900 + len, len, 0, flags);
+        let expected = if learnt { len as u16 } else { 900 };
+        assert_eq!(peer.conn.rcv_mss(), expected, "{stamps} {len} {flags:?}");
+    }
+}
+
+/// Until a packet has shown what packets cost, a segment of the buffer is kept back (Linux's `tcp_init_buffer_space`); its size is
+/// that without timestamps (Linux's advmss).
+#[test]
+fn window__a_segment_of_the_buffer_is_kept_back() {
+    for (stamps, offered) in [(false, 49_000), (true, 49_012)] {
+        let offer = Offer {
+            scale: Some(0),
+            stamps,
+            ..Offer::default()
+        };
+        let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+        // Small ones tell nothing.
+        for at in 0..20 {
+            let _ = peer.data(at * 500, 500, 0, Flags::NONE);
+            peer.read(50_000);
+            let _ = peer.sent();
+        }
+        // Old data is answered.
+        let _ = peer.data(0, 1, 0, Flags::NONE);
+        let _ = peer.sent();
+        assert_eq!(peer.conn.rcv_wnd(), u32::div_ceil(offered, 64) * 64);
+        // Of a large one it is known; the last of it is offered, too.
+        let _ = peer.data(10_000, 1000, 0, Flags::NONE);
+        peer.read(50_000);
+        let _ = peer.data(11_000, 1100, 0, Flags::NONE);
+        peer.read(50_000);
+        for at in 0..10 {
+            let _ = peer.data(12_100 + at * 1000, 1000, 0, Flags::NONE);
+            peer.read(50_000);
+            let _ = peer.sent();
+        }
+        let _ = peer.data(0, 1, 0, Flags::NONE);
+        let _ = peer.sent();
+        assert!(peer.conn.rcv_wnd() >= 50_000, "{}", peer.conn.rcv_wnd());
+    }
+}
+
+/// RFC 9293 section 3.10.7.4 accepts nothing beyond a window: after the peer has taken some of it back, an acknowledgment names its
+/// new end (Linux's `tcp_acceptable_seq`).
+#[test]
+fn acknowledgment__lies_in_a_window_that_was_taken_back() {
+    let mut peer = established();
+    peer.write(5000);
+    let _ = peer.sent();
+    for (window, at) in [(0, 0), (3000, 3000), (4999, 4999), (5000, 5000)] {
+        peer.ack_window(0, window);
+        let _ = peer.sent();
+        // What came before is answered.
+        let _ = peer.give(seg(Flags::ACK, IRS, ISS.add(1), 0));
+        let answer = peer.next();
+        assert_eq!(answer.header.seq, ISS.add(1).add(at), "{window}");
+        peer.advance(1000);
+    }
+}
