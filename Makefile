@@ -179,13 +179,16 @@ conformance: job-conformance ## packetdrill's scripts on the engine and in a ker
 	exit $$code
 
 # What the built-in TCP does, the module is compared with in the same kernel, and the engine on the host.
+SEEDS ?= 200
+FIRST ?= 0
+DIFFERENTIAL = $(call cargo,run --quiet --bin differential,conformance) -- --first $(FIRST) --count $(SEEDS) --against $(B)/differential/builtin.txt
 PHONY += differential
-differential: job-conformance ## random conversations with the built-in TCP, the module and the engine, compared; SEEDS=200
+differential: job-conformance ## random conversations with the built-in TCP, the module and the engine, compared; FIRST=0 SEEDS=200
 	@code=0; rm -rf $(B)/differential; mkdir -p $(B)/differential; \
 	scripts/vm run --mode icount --smp 1 --module --timeout 3000 --job $(B)/job/conformance --out $(B)/differential \
-		--log $(B)/log/differential.log -- "./differential.sh $(or $(SEEDS),200)" || code=1; \
-	$(call cargo,run --quiet --release --bin differential,conformance) -- --count $(or $(SEEDS),200) --window-share 40 \
-		--against $(B)/differential/builtin.txt || code=1; \
+		--log $(B)/log/differential.log -- "./differential.sh $(FIRST) $(SEEDS)" || code=1; \
+	echo "# the module:"; $(DIFFERENTIAL) --records $(B)/differential/module.txt || code=1; \
+	echo "# the engine:"; $(DIFFERENTIAL) || code=1; \
 	exit $$code
 
 # Deadlines that only a hang reaches, on slow machines too.

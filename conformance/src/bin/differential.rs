@@ -2,12 +2,15 @@
 
 //! Holds random conversations with a TCP, and compares what it does with what another has done. See the crate's README.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
-use oxtcp_conformance::differential::{compare, conversation, read, write, Agreement, Record};
+use oxtcp_conformance::differential::{
+    compare, conversation, read, table, write, Class, End, Record,
+};
 use oxtcp_conformance::engine::Engine;
 use oxtcp_conformance::run::IpVersion;
 use oxtcp_conformance::socket::{self, Stack};
@@ -31,13 +34,17 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
+    /// Holds no conversations, but takes what was recorded.
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+
     /// Compares with what was recorded.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
-    /// Windows may differ by so many thousandths.
-    #[arg(long, default_value_t = 0)]
-    window_share: u32,
+    /// Writes the table of known differences.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
 
     /// Differences that are shown.
     #[arg(long, default_value_t = 10)]
@@ -66,6 +73,24 @@ fn main() -> ExitCode {
 }
 
 fn work(options: &Options) -> Result<bool, String> {
+    if let Some(path) = &options.table {
+        std::fs::write(path, table()).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(true);
+    }
+    let records = match &options.records {
+        Some(path) => read(path)?,
+        None => hold(options)?,
+    };
+    if let Some(path) = &options.record {
+        write(path, &records)?;
+    }
+    match &options.against {
+        Some(path) => Ok(judge(&read(path)?, &records, options)),
+        None => Ok(true),
+    }
+}
+
+fn hold(options: &Options) -> Result<Vec<Record>, String> {
     let stack = match options.on {
         On::Engine => None,
         On::Module => Some(Stack::oxtcp()?),
@@ -82,31 +107,30 @@ fn work(options: &Options) -> Result<bool, String> {
             _ => IpVersion::V6,
         };
         records.push(match stack {
-            None => conversation(seed, &mut Engine::new(version)),
+            None => conversation(seed, &mut Engine::new(version).with_ticks()),
             Some(stack) => socket::hold(stack, version, |tcp| conversation(seed, tcp))?,
         });
     }
-    if let Some(path) = &options.record {
-        write(path, &records)?;
-    }
-    match &options.against {
-        Some(path) => Ok(judge(&read(path)?, &records, options)),
-        None => Ok(true),
-    }
+    Ok(records)
 }
 
 fn judge(expected: &[Record], actual: &[Record], options: &Options) -> bool {
-    let (mut same, mut close, mut different) = (0, 0, 0);
+    let (mut same, mut parted, mut different) = (0, 0, 0);
+    let mut met: BTreeMap<Class, u32> = BTreeMap::new();
     for actual in actual {
         let Some(expected) = expected.iter().find(|record| record.seed == actual.seed) else {
             println!("# seed {}: nothing is recorded", actual.seed);
             different += 1;
             continue;
         };
-        match compare(expected, actual, options.window_share) {
-            Agreement::Same => same += 1,
-            Agreement::Close => close += 1,
-            Agreement::Differs(context, left, right) => {
+        let found = compare(expected, actual);
+        for class in found.classes {
+            *met.entry(class).or_default() += 1;
+        }
+        match found.end {
+            End::Same => same += 1,
+            End::Parted => parted += 1,
+            End::Differs(context, left, right) => {
                 different += 1;
                 if different > options.show {
                     continue;
@@ -127,6 +151,9 @@ fn judge(expected: &[Record], actual: &[Record], options: &Options) -> bool {
             }
         }
     }
-    println!("# conversations: {same} the same, {close} the same up to a close call, {different} different");
+    for (class, times) in met {
+        println!("#   {}: {times}", class.name());
+    }
+    println!("# conversations: {same} the same, {parted} parted by a known difference, {different} different");
     different == 0
 }

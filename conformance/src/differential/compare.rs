@@ -2,95 +2,630 @@
 
 //! Two records of a conversation, side by side.
 
-use super::{Entry, Record};
-use crate::run::{TOLERANCE, WHEEL_SHARE};
+use std::collections::BTreeSet;
+
+use super::classes::Class;
+use super::told::Told;
+use super::{Entry, Record, STATE};
+use crate::engine::wheel::{self, TICK};
 use crate::script::Micros;
 
 /// What came of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Agreement {
-    /// The two did the same.
+pub struct Comparison {
+    /// Known differences that were met on the way.
+    pub classes: BTreeSet<Class>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a comparison ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The two did the same to the end, but for known differences that the peer does not see.
     Same,
-    /// They did the same as far as can be told: something came so near to the peer's next step that one TCP did it before and
-    /// the other after.
-    Close,
-    /// What came before the first difference, and the difference: expected, and what was instead.
+    /// A known difference had the peer do otherwise: nothing can be compared behind it.
+    Parted,
+    /// What came before a difference that nobody has explained, and the difference: expected, and what was instead.
     Differs(Vec<String>, Option<Entry>, Option<Entry>),
 }
 
 /// Lines that are shown before a difference.
 const CONTEXT: usize = 14;
+/// What a kernel takes for what it does, beside its ticks, in microseconds.
+const SPEED: Micros = 1_500;
+/// Fields of [`STATE`].
+const MODE: usize = 0;
+const CWND: usize = 1;
+const SSTHRESH: usize = 2;
+const RTO: usize = 3;
+const RTT: usize = 4;
+const BACKOFF: usize = 6;
+const RCV_SSTHRESH: usize = 9;
+/// How much larger our window may be: what a packet takes, and what a full one lets it grow by.
+const MOST_MORE: u32 = 4 * 1460;
+/// The shortest delay of an acknowledgment (TCP_ATO_MIN).
+const ATO: Micros = 40_000;
+/// The longest that an acknowledgment is held back (TCP_DELACK_MAX).
+const HELD_BACK: Micros = 200_000;
 
-/// Compares a record with the one that is expected. Windows may differ by `window_share` thousandths: what packets weigh, and so
-/// how much of a buffer is left, the engine's back end knows only nearly.
-pub fn compare(expected: &Record, actual: &Record, window_share: u32) -> Agreement {
-    let mut last: Micros = 0;
-    for at in 0.. {
-        let (left, right) = (expected.entries.get(at), actual.entries.get(at));
-        let (left, right) = match (left, right) {
-            (None, None) => return Agreement::Same,
-            (Some(left), Some(right)) if is_same(left, right, last, window_share) => {
-                last = left.at;
-                continue;
+/// Compares a record with the one that is expected.
+pub fn compare(expected: &Record, actual: &Record) -> Comparison {
+    let mut pair = Pair {
+        left: &expected.entries,
+        right: &actual.entries,
+        at: (0, 0),
+        classes: BTreeSet::new(),
+        drift: 0,
+        written: 1,
+        owed: None,
+        early: None,
+        told: BTreeSet::new(),
+        fin: None,
+        scales: (None, None),
+        edge: None,
+        disorder: 0,
+        step: None,
+    };
+    let end = loop {
+        match pair.step() {
+            Next::On => {}
+            Next::Over => break End::Same,
+            Next::Parted(class) => {
+                pair.classes.insert(class);
+                break End::Parted;
             }
-            other => other,
+            Next::Differs => break pair.differs(),
+        }
+    };
+    Comparison {
+        classes: pair.classes,
+        end,
+    }
+}
+
+/// Two records, as far as they were compared.
+struct Pair<'a> {
+    /// The built-in TCP's,
+    left: &'a [Entry],
+    /// and ours.
+    right: &'a [Entry],
+    at: (usize, usize),
+    classes: BTreeSet<Class>,
+    /// How much later ours did what it did last, since the last step.
+    drift: Micros,
+    /// Behind all that the program has written.
+    written: u32,
+    /// An acknowledgment that ours has held back, and since when.
+    owed: Option<(u32, Micros)>,
+    /// What ours has acknowledged before the left did.
+    early: Option<u32>,
+    /// Behind the peer's FIN.
+    fin: Option<u32>,
+    /// How windows are scaled: the TCP's and the peer's offer.
+    scales: (Option<u32>, Option<u32>),
+    /// The end of the peer's window.
+    edge: Option<u32>,
+    /// So many segments of the peer's ago, less than this, one came out of order, or again.
+    disorder: u8,
+    /// The peer's last segment.
+    step: Option<Told>,
+    /// Bare acknowledgments on the left that ours has sent with data.
+    told: BTreeSet<usize>,
+}
+
+enum Next {
+    On,
+    Over,
+    Parted(Class),
+    Differs,
+}
+
+impl Pair<'_> {
+    fn step(&mut self) -> Next {
+        if self.told.contains(&self.at.0) {
+            self.at.0 += 1;
+            return Next::On;
+        }
+        let (left, right) = (self.left.get(self.at.0), self.right.get(self.at.1));
+        match (left, right) {
+            (None, None) => Next::Over,
+            (Some(left), Some(right)) if !left.done && !right.done => {
+                self.both_stepped(left, right)
+            }
+            (Some(left), Some(right)) if left.done && right.done => self.both_did(left, right),
+            (left, right) => self.one_did(left, right),
+        }
+    }
+
+    /// What ours has acknowledged, and what it owes.
+    fn acked(&self) -> Option<u32> {
+        let sent = self.right[..self.at.1].iter().filter(|e| e.done);
+        let told = sent.filter_map(|e| Told::of(e)?.ack).max();
+        told.max(self.owed.map(|(ack, _)| ack)).max(self.early)
+    }
+
+    fn both_stepped(&mut self, left: &Entry, right: &Entry) -> Next {
+        let write = |entry: &Entry| {
+            entry
+                .text
+                .split_once(" = ")
+                .map(|(call, _)| call.to_string())
         };
+        if left.text != right.text && left.text.starts_with("write(") && write(left) == write(right)
+        {
+            return Next::Parted(Class::Buffer);
+        }
+        if left.text != right.text || left.at != right.at {
+            return Next::Differs;
+        }
+        if self.is_overdue(left.at) {
+            return Next::Differs;
+        }
+        if let Some(written) = left.text.strip_prefix("write(") {
+            let result = written
+                .split_once("= ")
+                .and_then(|(_, n)| n.parse::<u32>().ok());
+            self.written += result.unwrap_or(0);
+        }
+        if let Some(told) = Told::of(left) {
+            if told.has('F') {
+                self.fin = Some(told.end.wrapping_add(1));
+            }
+            if told.has('S') && self.scales.1.is_none() {
+                self.scales.1 = told.scale();
+            }
+            if let Some(ack) = told.ack {
+                let scale = match self.scales {
+                    (Some(_), Some(scale)) if !told.has('S') => scale,
+                    _ => 0,
+                };
+                self.edge = Some(ack.wrapping_add(told.window << scale));
+            }
+            if told.len() > 0 {
+                let next = self.acked();
+                self.disorder = match next.is_some_and(|next| told.start == next) {
+                    true => self.disorder.saturating_sub(1),
+                    false => 16,
+                };
+            }
+            self.step = Some(told);
+        }
+        self.drift = 0;
+        self.pass(true, true)
+    }
+
+    /// The states that both were in before what is compared.
+    fn states(&self) -> Option<(&[i64], &[i64])> {
+        let last = |entries: &'_ [Entry], at: usize| {
+            let before = entries[..at].iter().enumerate().rev();
+            before
+                .clone()
+                .find(|(_, e)| !e.state.is_empty())
+                .map(|(at, _)| at)
+        };
+        let left = last(self.left, self.at.0)?;
+        let right = last(self.right, self.at.1)?;
+        Some((&self.left[left].state, &self.right[right].state))
+    }
+
+    /// By how much the retransmission timeouts differ that both have measured.
+    fn timeouts(&self) -> Micros {
+        let Some((left, right)) = self.states() else {
+            return 0;
+        };
+        let near = |left: i64, right: i64| (left - right).abs() <= (left / 8).max(2_000);
+        match near(left[RTT], right[RTT]) {
+            true => {
+                let backoff = left[BACKOFF].max(right[BACKOFF]).clamp(0, 4);
+                (left[RTO] - right[RTO]).abs() << backoff
+            }
+            false => 0,
+        }
+    }
+
+    /// Who of both may send more: the windows are known, and counted differently.
+    fn counts(&self) -> bool {
+        let Some((left, right)) = self.states() else {
+            return false;
+        };
+        let never = |state: &[i64]| state[SSTHRESH] >= 0x7fff_ffff;
+        let near = (left[CWND] - right[CWND]).abs() <= (left[CWND] / 3).max(2);
+        let alike = left[MODE] == right[MODE] && never(left) == never(right) && near;
+        alike && (left[CWND] != right[CWND] || self.is_small_in_flight())
+    }
+
+    /// Whether something smaller than the largest segment is in flight.
+    fn is_small_in_flight(&self) -> bool {
+        let sent = self.left[..self.at.0]
+            .iter()
+            .filter(|e| e.done)
+            .filter_map(Told::of);
+        let largest = sent.clone().map(|told| told.len()).max().unwrap_or(0);
+        let steps = self.left[..self.at.0].iter().filter(|e| !e.done);
+        let acked = steps.filter_map(|e| Told::of(e)?.ack).max().unwrap_or(0);
+        sent.clone()
+            .any(|told| told.len() > 0 && told.len() < largest && told.end > acked)
+    }
+
+    fn pass(&mut self, left: bool, right: bool) -> Next {
+        self.at.0 += usize::from(left);
+        self.at.1 += usize::from(right);
+        Next::On
+    }
+
+    /// Ours has held an acknowledgment back for longer than any may be.
+    fn is_overdue(&self, now: Micros) -> bool {
+        self.owed
+            .is_some_and(|(_, since)| now - since > HELD_BACK + 2 * TICK + SPEED)
+    }
+
+    fn both_did(&mut self, left: &Entry, right: &Entry) -> Next {
+        let (Some(theirs), Some(ours)) = (Told::of(left), Told::of(right)) else {
+            return match left.text == right.text {
+                true => self.pass(true, true),
+                false => Next::Differs,
+            };
+        };
+        let bare = theirs.is_bare() && self.acked_before() < theirs.ack;
+        if ours.brings_as(&theirs) && self.is_same_time(left, right, bare) {
+            if let Some(next) = self.fields(&theirs, &ours) {
+                return next;
+            }
+        }
+        let opens = self.step.as_ref().is_some_and(|step| step.has('S'));
+        if ours.has('R') && opens {
+            if theirs.has('R') && ours.ack == theirs.ack {
+                self.classes.insert(Class::Reset);
+                return self.pass(true, true);
+            }
+            if theirs.is_bare() {
+                return Next::Parted(Class::Reopen);
+            }
+        }
+        if theirs.is_bare() {
+            if let Some(next) = self.surplus(left, &theirs) {
+                return next;
+            }
+        }
+        if ours.is_bare() {
+            if let Some(next) = self.late(right, &ours) {
+                return next;
+            }
+        }
+        self.parting(left, right, &theirs, &ours)
+    }
+
+    fn one_did(&mut self, left: Option<&Entry>, right: Option<&Entry>) -> Next {
+        if let Some((entry, told)) = left.and_then(|l| Some((l, Told::of(l)?))) {
+            if entry.done && told.is_bare() {
+                if let Some(next) = self.surplus(entry, &told) {
+                    return next;
+                }
+            }
+        }
+        if let Some((entry, told)) = right.and_then(|r| Some((r, Told::of(r)?))) {
+            if entry.done && told.is_bare() {
+                if let Some(next) = self.late(entry, &told) {
+                    return next;
+                }
+            }
+        }
         // Whoever did something that the other did not do before the peer's next step: how near was that step?
-        let near = |one: Option<&Entry>, other: Option<&Entry>| match (one, other) {
-            (Some(one), Some(other)) if one.done && !other.done => {
-                (one.at - other.at).abs() <= tolerance(one.at - last)
+        match (left, right) {
+            (Some(one), Some(other)) if one.done != other.done => {
+                let (done, step) = if one.done { (one, other) } else { (other, one) };
+                let apart = step.at - done.at;
+                let near = slack(done.at) + self.drift.abs();
+                let told = Told::of(done);
+                let data = told.as_ref().is_some_and(|told| told.len() > 0);
+                let ours = right.is_some_and(|right| right.done);
+                if let (Some(told), false) = (&told, ours) {
+                    if let Some(class) = self.theirs_alone(told) {
+                        return Next::Parted(class);
+                    }
+                }
+                if ours {
+                    if let Some(class) = self.ours_alone(told.as_ref()) {
+                        return Next::Parted(class);
+                    }
+                }
+                match apart {
+                    _ if apart <= near => Next::Parted(Class::Tick),
+                    _ if apart <= near + self.timeouts() => Next::Parted(Class::Timeout),
+                    _ if data && self.counts() => Next::Parted(Class::Octets),
+                    _ => Next::Differs,
+                }
             }
-            _ => false,
+            _ => Next::Differs,
+        }
+    }
+
+    /// Why the built-in TCP sends something and ours does not.
+    fn theirs_alone(&self, told: &Told) -> Option<Class> {
+        if told.len() > 0 && Some(told.end) == self.edge && self.is_small(told) {
+            return Some(Class::Silly);
+        }
+        let again = told.len() > 0 || told.has('F');
+        (again && self.is_few()).then_some(Class::Few)
+    }
+
+    /// Smaller than the largest so far.
+    fn is_small(&self, told: &Told) -> bool {
+        let sent = self.left[..self.at.0]
+            .iter()
+            .filter(|e| e.done)
+            .filter_map(Told::of);
+        told.len() < sent.map(|told| told.len()).max().unwrap_or(0)
+    }
+
+    /// Why ours sends something and the built-in TCP does not.
+    fn ours_alone(&self, told: Option<&Told>) -> Option<Class> {
+        let (left, right) = self.states()?;
+        if left[BACKOFF] > right[BACKOFF] {
+            return Some(Class::Backoff);
+        }
+        let bare = self.step.as_ref().is_some_and(Told::is_bare);
+        let more = told.is_some_and(|told| told.len() > 0);
+        (more && bare && left[MODE] == 0 && right[MODE] == 1).then_some(Class::Duplicate)
+    }
+
+    /// The times of two things that both did.
+    fn is_same_time(&mut self, left: &Entry, right: &Entry, bare: bool) -> bool {
+        let apart = right.at - left.at;
+        let stamps = match (left.stamp, right.stamp) {
+            (Some(left), Some(right)) => {
+                let told = (i64::from(right) - i64::from(left)) * 1000;
+                (told - apart).abs() <= 3_000
+            }
+            (left, right) => left.is_none() == right.is_none(),
         };
-        if near(left, right) || near(right, left) {
-            return Agreement::Close;
+        let slack = slack(left.at.max(right.at));
+        let apart_less = apart.abs().min((apart - self.drift).abs());
+        if stamps && bare && apart_less > slack && apart.abs() <= ATO {
+            self.classes.insert(Class::Ato);
+            return true;
         }
-        let from = at.saturating_sub(CONTEXT);
-        let context = expected.entries[from..at.min(expected.entries.len())].iter();
-        return Agreement::Differs(
-            context.map(Entry::to_string).collect(),
-            left.cloned(),
-            right.cloned(),
-        );
-    }
-    Agreement::Same
-}
-
-fn tolerance(span: Micros) -> Micros {
-    TOLERANCE.max(span * WHEEL_SHARE / 1000)
-}
-
-fn is_same(left: &Entry, right: &Entry, last: Micros, window_share: u32) -> bool {
-    let allowed = tolerance(left.at - last);
-    let stamps = match (left.stamp, right.stamp) {
-        (Some(left), Some(right)) => {
-            i64::from(left.abs_diff(right)) * 1000 <= allowed.max(tolerance(i64::from(left) * 1000))
+        if !stamps || apart_less > slack + self.timeouts() {
+            return false;
         }
-        (None, None) => true,
-        _ => false,
-    };
-    left.done == right.done
-        && is_same_text(&left.text, &right.text, window_share)
-        && (left.at - right.at).abs() <= allowed
-        && stamps
+        if apart_less > slack {
+            self.classes.insert(Class::Timeout);
+        } else if apart.abs() > SPEED {
+            self.classes.insert(Class::Tick);
+        }
+        self.drift = apart;
+        true
+    }
+
+    /// The fields of two segments that bring the same; `None` where they cannot be explained.
+    fn fields(&mut self, theirs: &Told, ours: &Told) -> Option<Next> {
+        let mut found = Vec::new();
+        if ours.push != theirs.push {
+            if ours.len() == 0 || ours.end >= self.written {
+                return None;
+            }
+            found.push(Class::Push);
+        }
+        if ours.has('R') && theirs.has('R') && ours.ack == theirs.ack {
+            if (ours.window, &ours.options) != (theirs.window, &theirs.options) {
+                self.classes.insert(Class::Reset);
+            }
+            return Some(self.pass(true, true));
+        }
+        let mut base = theirs.clone();
+        if ours.ack != theirs.ack || ours.options != theirs.options {
+            found.push(Class::Whole);
+            match self.answer(ours) {
+                Some((at, told)) => {
+                    self.told.insert(at);
+                    base = told;
+                }
+                None if self.is_answer(theirs, ours) => {
+                    self.early = ours.ack;
+                    base.window = ours.window;
+                }
+                None => return None,
+            }
+        }
+        if ours.window != base.window {
+            found.push(self.window(&base, ours)?);
+        }
+        if ours.has('S') {
+            self.scales.0 = ours.scale();
+        }
+        if let (Some((owed, _)), Some(ack)) = (self.owed, ours.ack) {
+            if ack >= owed {
+                self.owed = None;
+            }
+        }
+        self.classes.extend(found);
+        Some(self.pass(true, true))
+    }
+
+    /// Why the window that ours offers is another.
+    fn window(&self, theirs: &Told, ours: &Told) -> Option<Class> {
+        if self.fin.is_some_and(|fin| ours.ack == Some(fin)) {
+            return Some(Class::Closed);
+        }
+        let unscaled = self.scales.0.is_none() || self.scales.1.is_none();
+        let large = self
+            .states()
+            .is_some_and(|(left, _)| left[RCV_SSTHRESH] > 65_535);
+        if unscaled && large {
+            return Some(Class::Unscaled);
+        }
+        let unit = match self.scales {
+            (Some(scale), Some(_)) => 1 << scale,
+            _ => 1,
+        };
+        let more = ours.window.checked_sub(theirs.window)?;
+        let most = MOST_MORE + ours.reported();
+        (more.saturating_mul(unit) <= most).then_some(Class::Window)
+    }
+
+    /// The bare acknowledgment of the same step on the left that says what ours says with data.
+    fn answer(&self, ours: &Told) -> Option<(usize, Told)> {
+        let rest = self.left.iter().enumerate().skip(self.at.0 + 1);
+        for (at, entry) in rest.take_while(|(_, entry)| entry.done) {
+            let told = Told::of(entry)?;
+            if told.is_bare() && told.ack == ours.ack && told.options == ours.options {
+                return Some((at, told));
+            }
+        }
+        None
+    }
+
+    /// Ours acknowledges with data what the last segment has brought; the left will do so later.
+    fn is_answer(&self, theirs: &Told, ours: &Told) -> bool {
+        let Some(step) = &self.step else { return false };
+        let end = step.end.wrapping_add(u32::from(step.has('F')));
+        let brought = step.end != step.start || step.has('F');
+        let tells = ours.ack > theirs.ack && ours.ack >= Some(end);
+        // Or the timestamp alone, of what is acknowledged by both.
+        let stamp = ours.ack == theirs.ack && ours.plain() == theirs.plain();
+        ours.len() > 0 && brought && (tells || stamp)
+    }
+
+    /// A bare acknowledgment on the left that ours does not send now.
+    fn surplus(&mut self, entry: &Entry, told: &Told) -> Option<Next> {
+        let ack = told.ack?;
+        if self.early.is_some_and(|early| early >= ack) {
+            self.early = None;
+            return Some(self.pass(true, false));
+        }
+        let before = self.right.get(..self.at.1)?.iter().rev();
+        let last = before
+            .filter(|entry| entry.done)
+            .find_map(|entry| Told::of(entry)?.ack)?;
+        // It tells of something new that came in order, and of a window that opens.
+        let grown = match self.at.0.checked_sub(1).and_then(|at| self.left.get(at)) {
+            Some(step) => !step.done && step.at + SPEED >= entry.at,
+            None => false,
+        };
+        if ack <= last || !grown || told.options.contains("sack") {
+            return None;
+        }
+        self.classes.insert(Class::Hurry);
+        let since = self.owed.map_or(entry.at, |(_, since)| since);
+        self.owed = Some((ack, since));
+        Some(self.pass(true, false))
+    }
+
+    /// A bare acknowledgment of ours that the left does not send now: it sent it earlier.
+    fn late(&mut self, entry: &Entry, told: &Told) -> Option<Next> {
+        let ack = told.ack?;
+        let Some((owed, since)) = self.owed else {
+            let fresh = self.acked_before() < Some(ack) && !told.options.contains("sack");
+            if self.disorder > 0 && fresh {
+                self.classes.insert(Class::Eager);
+                self.early = Some(ack);
+                return Some(self.pass(false, true));
+            }
+            let (_, right) = self.states()?;
+            let unscaled = self.scales.0.is_none() || self.scales.1.is_none();
+            if unscaled && told.window == 65_535 && right[RCV_SSTHRESH] > 65_535 {
+                self.classes.insert(Class::Unscaled);
+                self.early = Some(ack);
+                return Some(self.pass(false, true));
+            }
+            return None;
+        };
+        if ack < owed || entry.at - since > HELD_BACK + 2 * TICK + SPEED {
+            return None;
+        }
+        self.owed = None;
+        Some(self.pass(false, true))
+    }
+
+    /// What ours has acknowledged in segments that were sent.
+    fn acked_before(&self) -> Option<u32> {
+        let sent = self.right[..self.at.1].iter().filter(|e| e.done);
+        sent.filter_map(|e| Told::of(e)?.ack).max()
+    }
+
+    /// Less than a full segment is in flight, in more than one packet.
+    fn is_few(&self) -> bool {
+        let sent = self.left[..self.at.0].iter().filter(|e| e.done);
+        let sent: Vec<Told> = sent.filter_map(Told::of).collect();
+        let largest = sent.iter().map(Told::len).max().unwrap_or(0).max(536);
+        let steps = self.left[..self.at.0].iter().filter(|e| !e.done);
+        let acked = steps.filter_map(|e| Told::of(e)?.ack).max().unwrap_or(0);
+        let ends = sent.iter().filter(|told| told.len() > 0 || told.has('F'));
+        let ends: BTreeSet<u32> = ends
+            .map(|told| told.end + u32::from(told.has('F')))
+            .filter(|end| *end > acked)
+            .collect();
+        let end = ends.last().copied().unwrap_or(acked);
+        ends.len() > 1 && end - acked <= largest
+    }
+
+    /// Two segments that do not bring the same.
+    fn parting(&mut self, left: &Entry, right: &Entry, theirs: &Told, ours: &Told) -> Next {
+        let seen = self.right[..self.at.1].iter().filter(|e| e.done);
+        let seen = seen
+            .filter_map(Told::of)
+            .map(|told| told.end)
+            .max()
+            .unwrap_or(0);
+        let again = |told: &Told| told.start < seen;
+        if ours.start == theirs.start && again(ours) && again(theirs) && ours.len() != theirs.len()
+        {
+            return Next::Parted(Class::Repack);
+        }
+        if again(ours) && again(theirs) && ours.end == theirs.end && ours.end == seen {
+            return Next::Parted(Class::Tail);
+        }
+        if left.at <= right.at {
+            if let Some(class) = self.theirs_alone(theirs) {
+                return Next::Parted(class);
+            }
+        }
+        if right.at <= left.at {
+            if let Some(class) = self.ours_alone(Some(ours)) {
+                return Next::Parted(class);
+            }
+        }
+        let first = match left.at.cmp(&right.at) {
+            _ if theirs.is_bare() => Some(ours),
+            _ if ours.is_bare() => Some(theirs),
+            std::cmp::Ordering::Less => Some(theirs),
+            std::cmp::Ordering::Greater => Some(ours),
+            std::cmp::Ordering::Equal => Some(theirs),
+        };
+        let more = ours.options_len().checked_sub(theirs.options_len());
+        if ours.start == theirs.start
+            && more.is_some_and(|m| m > 0 && ours.len() + m == theirs.len())
+        {
+            return Next::Parted(Class::Whole);
+        }
+        if first.is_some_and(|told| told.len() > 0) && self.counts() {
+            return Next::Parted(Class::Octets);
+        }
+        Next::Differs
+    }
+
+    fn differs(&self) -> End {
+        let (left, right) = (self.left.get(self.at.0), self.right.get(self.at.1));
+        let from = self.at.0.saturating_sub(CONTEXT);
+        let context = self.left[from..self.at.0].iter();
+        let mut context: Vec<String> = context.map(Entry::to_string).collect();
+        context.push(format!("  state {}", STATE.join(" ")));
+        for (name, entries, at) in [("-", self.left, self.at.0), ("+", self.right, self.at.1)] {
+            let before = entries[..at].iter().rev();
+            let known: Vec<&Entry> = before.filter(|e| !e.state.is_empty()).take(3).collect();
+            for entry in known.iter().rev() {
+                context.push(format!("    {name} {:?} behind {entry}", entry.state));
+            }
+        }
+        End::Differs(context, left.cloned(), right.cloned())
+    }
 }
 
-fn is_same_text(left: &str, right: &str, window_share: u32) -> bool {
-    if left == right || window_share == 0 {
-        return left == right;
-    }
-    let apart = |text: &str| -> Option<(String, u32)> {
-        let (before, rest) = text.split_once(" win ")?;
-        let (window, after) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some((format!("{before} {after}"), window.parse().ok()?))
-    };
-    let (Some((left, ours)), Some((right, theirs))) = (apart(left), apart(right)) else {
-        return false;
-    };
-    let most = ours.max(theirs);
-    left == right
-        && u64::from(ours.abs_diff(theirs))
-            <= (u64::from(most) * u64::from(window_share) / 1000).max(1)
+/// How far apart two times may be of what the same timer had done at `at` in two kernels: a tick, and a bucket of the wheel if one ends
+/// then.
+fn slack(at: Micros) -> Micros {
+    wheel::bucket(at, at) + TICK + SPEED
 }
 
 impl std::fmt::Display for Entry {
@@ -102,71 +637,5 @@ impl std::fmt::Display for Entry {
             Some(stamp) => write!(f, " val {stamp}"),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(at: Micros, done: bool, text: &str) -> Entry {
-        Entry {
-            at,
-            done,
-            stamp: None,
-            text: text.into(),
-        }
-    }
-
-    fn record(entries: &[Entry]) -> Record {
-        Record {
-            seed: 1,
-            entries: entries.to_vec(),
-        }
-    }
-
-    #[test]
-    fn compare__times_within_the_tolerance_are_the_same() {
-        let left = record(&[entry(0, false, "a"), entry(200_000, true, "b")]);
-        let right = record(&[entry(0, false, "a"), entry(224_000, true, "b")]);
-        assert_eq!(compare(&left, &right, 0), Agreement::Same);
-        let right = record(&[entry(0, false, "a"), entry(226_000, true, "b")]);
-        assert!(matches!(compare(&left, &right, 0), Agreement::Differs(..)));
-    }
-
-    #[test]
-    fn compare__another_or_a_missing_segment_differs() {
-        let left = record(&[entry(0, false, "a"), entry(10, true, "b")]);
-        for right in [
-            record(&[entry(0, false, "a"), entry(10, true, "c")]),
-            record(&[entry(0, false, "a")]),
-            record(&[
-                entry(0, false, "a"),
-                entry(10, true, "b"),
-                entry(900_000, true, "b"),
-            ]),
-        ] {
-            assert!(matches!(compare(&left, &right, 0), Agreement::Differs(..)));
-        }
-    }
-
-    #[test]
-    fn compare__windows_may_differ_by_a_share() {
-        let left = record(&[entry(0, true, ". 1:1(0) ack 1 win 1000 <nop>")]);
-        let near = record(&[entry(0, true, ". 1:1(0) ack 1 win 1020 <nop>")]);
-        let far = record(&[entry(0, true, ". 1:1(0) ack 1 win 1050 <nop>")]);
-        let other = record(&[entry(0, true, "P. 1:1(0) ack 1 win 1000 <nop>")]);
-        assert_eq!(compare(&left, &near, 30), Agreement::Same);
-        for other in [(&near, 0), (&far, 30), (&other, 30)] {
-            let found = compare(&left, other.0, other.1);
-            assert!(matches!(found, Agreement::Differs(..)), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn compare__what_falls_beside_a_step_is_not_judged() {
-        let left = record(&[entry(100_000, true, "b"), entry(101_000, false, "a")]);
-        let right = record(&[entry(101_000, false, "a"), entry(102_000, true, "b")]);
-        assert_eq!(compare(&left, &right, 0), Agreement::Close);
     }
 }

@@ -18,6 +18,20 @@ const STEPS: u32 = 60;
 const REST: i64 = 7_000;
 const MAX_WRITE: u32 = 20_000;
 
+/// What is noted of a connection's state, as TCP_INFO has it.
+pub const STATE: [&str; 10] = [
+    "ca_state",
+    "snd_cwnd",
+    "snd_ssthresh",
+    "rto",
+    "rtt",
+    "rttvar",
+    "backoff",
+    "ato",
+    "rcv_mss",
+    "rcv_ssthresh",
+];
+
 /// Holds the conversation of `seed` with a TCP, and returns what it did.
 pub fn conversation(seed: u64, backend: &mut dyn Backend) -> Record {
     let mut random = Random::new(seed);
@@ -84,7 +98,17 @@ impl Talk<'_> {
             done,
             stamp,
             text,
+            state: Vec::new(),
         });
+    }
+
+    /// Notes what the TCP has come to with what was noted last.
+    fn note_state(&mut self) {
+        let Some(fd) = self.fd else { return };
+        let told = STATE.map(|name| self.backend.info(fd, &format!("tcpi_{name}")).unwrap_or(-1));
+        if let Some(last) = self.record.entries.last_mut() {
+            last.state = told.to_vec();
+        }
     }
 
     fn millis(&self) -> u32 {
@@ -113,6 +137,7 @@ impl Talk<'_> {
                 Ok(segment) => self.outbound(at, segment),
                 Err(what) => self.note(at, true, None, what),
             }
+            self.note_state();
         }
     }
 
@@ -156,6 +181,7 @@ impl Talk<'_> {
             payload: segment.len,
             gso_size: 0,
         });
+        self.note_state();
         self.drain();
     }
 
@@ -178,6 +204,7 @@ impl Talk<'_> {
             _ => text,
         };
         self.note(self.now, false, None, text);
+        self.note_state();
         self.drain();
         result
     }

@@ -6,12 +6,15 @@
 //! lost. What the TCP sends and what its calls return is the conversation's [`Record`]. The peer acts on what it has got,
 //! so two TCPs that do the same are given the same; the first thing that differs ends a [comparison](compare).
 
+mod classes;
 mod compare;
 mod conversation;
 mod peer;
 mod random;
 mod record;
+mod told;
 
-pub use compare::{compare, Agreement};
-pub use conversation::conversation;
+pub use classes::{table, Class};
+pub use compare::{compare, Comparison, End};
+pub use conversation::{conversation, STATE};
 pub use record::{read, write, Entry, Record};

@@ -26,6 +26,8 @@ pub struct Entry {
     pub stamp: Option<u32>,
     /// A segment as scripts have it, its numbers relative and without TSval; or a call.
     pub text: String,
+    /// What the connection's state was then ([`STATE`](super::STATE)); empty if it is not known.
+    pub state: Vec<i64>,
 }
 
 /// Writes `records` to a file.
@@ -40,7 +42,9 @@ pub fn write(path: &Path, records: &[Record]) -> Result<(), String> {
         for entry in &record.entries {
             let stamp = entry.stamp.map_or("-".into(), |stamp| stamp.to_string());
             let who = if entry.done { '>' } else { '<' };
-            text += &format!("{}\t{who}\t{stamp}\t{}\n", entry.at, entry.text);
+            let state: Vec<String> = entry.state.iter().map(i64::to_string).collect();
+            let state = state.join(" ");
+            text += &format!("{}\t{who}\t{stamp}\t{}\t{state}\n", entry.at, entry.text);
         }
     }
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
@@ -64,7 +68,7 @@ pub fn read(path: &Path) -> Result<Vec<Record>, String> {
             });
             continue;
         }
-        let mut fields = line.splitn(4, '\t');
+        let mut fields = line.splitn(5, '\t');
         let mut field = || fields.next().ok_or_else(bad);
         let entry = Entry {
             at: field()?.parse().map_err(|_| bad())?,
@@ -74,6 +78,13 @@ pub fn read(path: &Path) -> Result<Vec<Record>, String> {
                 stamp => Some(stamp.parse().map_err(|_| bad())?),
             },
             text: field()?.to_string(),
+            state: match field() {
+                Ok(state) => state
+                    .split_whitespace()
+                    .filter_map(|n| n.parse().ok())
+                    .collect(),
+                Err(_) => Vec::new(),
+            },
         };
         records.last_mut().ok_or_else(bad)?.entries.push(entry);
     }

@@ -122,6 +122,14 @@ pub(super) fn cost(packet: u32) -> (u32, u32) {
     (truesize, 0)
 }
 
+/// MAX_TCP_HEADER: room before a segment that is sent.
+const SEND_PAD: u32 = 320;
+
+/// What a segment to send takes when it is a packet of its own, as `tcp_sndbuf_expand` counts it.
+pub(super) fn of_sent(mss: u32) -> u32 {
+    (mss + SEND_PAD + SHARED_INFO).next_power_of_two() + SK_BUFF
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

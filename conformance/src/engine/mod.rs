@@ -10,6 +10,7 @@ mod receive;
 mod send;
 pub(crate) mod settings;
 mod socket;
+pub mod wheel;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -67,6 +68,8 @@ pub struct Engine {
     drops: Drops,
     /// A step of a connection sends one packet with data, and not all.
     sends_one: bool,
+    /// Timers go off when a kernel's would.
+    coarse: bool,
     /// Sockets are of AF_INET6.
     v6: bool,
     /// Closed sockets stay until their connection is done.
@@ -111,6 +114,7 @@ impl Engine {
             segment_size: 0,
             drops: Drops::default(),
             sends_one: false,
+            coarse: false,
             v6: version != IpVersion::V4,
             sockets: Vec::new(),
             minis: Vec::new(),
@@ -125,8 +129,20 @@ impl Engine {
         }
     }
 
+    /// The same, with timers that are as coarse as a kernel's ([`wheel`]).
+    #[must_use]
+    pub fn with_ticks(mut self) -> Self {
+        self.coarse = true;
+        self
+    }
+
     fn instant(&self) -> Instant {
         Instant::from_micros((BOOTED + self.now) as u64)
+    }
+
+    /// When a timer goes off that is to at `at`.
+    fn timer_at(&self, at: Instant) -> Instant {
+        timer_at(self.coarse, self.now, at)
     }
 
     /// Runs `step` with the time and the settings.
@@ -150,13 +166,34 @@ impl Engine {
     }
 
     /// The earliest deadline.
-    fn deadline(&self) -> Option<Micros> {
-        let sockets = self.sockets.iter().filter_map(Socket::deadline);
+    fn deadline(&mut self) -> Option<Micros> {
+        self.arm();
+        let sockets = self.sockets.iter().filter_map(|one| self.deadline_of(one));
         let minis = self.minis.iter().map(|mini| mini.at);
         let first = sockets.chain(minis).min();
         let first = first.map(|first| (first.as_micros() as Micros - BOOTED).max(self.now));
         let held = self.held.front().map(|(at, _)| *at);
         first.into_iter().chain(held).min()
+    }
+
+    /// Notes which timers have been armed just now.
+    fn arm(&mut self) {
+        let (now, instant) = (self.now, self.instant());
+        for socket in self.sockets.iter_mut().filter(|_| self.coarse) {
+            if let socket::Role::Connection(connection) = &socket.role {
+                socket.wheel.arm(connection, now, instant);
+            }
+        }
+    }
+
+    fn deadline_of(&self, socket: &Socket) -> Option<Instant> {
+        match &socket.role {
+            socket::Role::Connection(_) if self.coarse => {
+                let at = socket.wheel.next()?;
+                Some(Instant::from_micros((BOOTED + at) as u64))
+            }
+            _ => socket.deadline(),
+        }
     }
 
     /// Does what is due at the earliest deadline if that is not after `limit`.
@@ -174,7 +211,7 @@ impl Engine {
             self.mini_timer(index);
             return true;
         }
-        let due = |socket: &Socket| socket.deadline().is_some_and(|at| at <= now);
+        let due = |socket: &Socket| self.deadline_of(socket).is_some_and(|at| at <= now);
         if let Some(id) = self.sockets.iter().position(due) {
             self.connection_timer(id);
         }
@@ -193,14 +230,16 @@ impl Engine {
             Mini::TimeWait(_) => 0,
         };
         let entry = &mut self.minis[index];
+        let (now, coarse) = (self.now, self.coarse);
+        let timer_at = |at| timer_at(coarse, now, at);
         match &mut entry.body {
             Mini::HalfOpen { request, .. } => match request.on_timer_deferring(&cx, defer) {
                 RequestTimer::Resend(syn_ack) => {
-                    entry.at = cx.now + request.next_timeout();
+                    entry.at = timer_at(cx.now + request.next_timeout());
                     let ports = entry.ports;
                     self.emit(ports, &syn_ack, syn_ack.payload);
                 }
-                RequestTimer::Wait => entry.at = cx.now + request.next_timeout(),
+                RequestTimer::Wait => entry.at = timer_at(cx.now + request.next_timeout()),
                 RequestTimer::Expire => {
                     self.minis.remove(index);
                 }
@@ -210,6 +249,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// When a timer goes off that is armed at `now` and is to at `at`, as coarse as a kernel's or exact.
+fn timer_at(coarse: bool, now: Micros, at: Instant) -> Instant {
+    if !coarse {
+        return at;
+    }
+    let wait = at.as_micros() as Micros - BOOTED - now;
+    Instant::from_micros((BOOTED + wheel::expiry(now, wait)) as u64)
 }
 
 impl Backend for Engine {

@@ -13,7 +13,8 @@ use oxtcp_engine::{
     SeqRange, SocketOptions, State,
 };
 
-use super::memory::Unread;
+use super::memory::{self, Unread};
+use super::wheel::Wheel;
 use super::{Engine, Mini, MiniEntry};
 use crate::script::{errno_number, Micros};
 
@@ -122,6 +123,8 @@ pub(super) struct Socket {
     pub(super) no_space: bool,
     /// What there was to tell of the last connection, and when it ended.
     pub(super) past: Option<(Info, Instant)>,
+    /// Its timers, if they are a kernel's.
+    pub(super) wheel: Wheel,
 }
 
 impl Socket {
@@ -165,6 +168,7 @@ impl Socket {
             errors: VecDeque::new(),
             no_space: false,
             past: None,
+            wheel: Wheel::default(),
         }
     }
 
@@ -372,7 +376,7 @@ impl Engine {
         let events = connection.take_events();
         let state = connection.state();
         let error = connection.take_error();
-        let cwnd = connection.cwnd();
+        let (cwnd, mss) = (connection.cwnd(), u32::from(connection.mss()));
         socket.mirror(state);
         if let Some(error) = error {
             socket.error = match error {
@@ -384,7 +388,9 @@ impl Engine {
             };
         }
         if events.contains(Event::Established) || events.contains(Event::Writable) {
-            let wanted = cwnd.saturating_mul(2).min(most);
+            // TCP_INIT_CWND is the least.
+            let segments = cwnd.checked_div(mss).unwrap_or(0).max(10);
+            let wanted = memory::of_sent(mss).saturating_mul(2 * segments).min(most);
             if !socket.sndbuf_locked {
                 socket.sndbuf = socket.sndbuf.max(wanted);
             }
@@ -410,6 +416,7 @@ impl Engine {
         });
         if let Some((time_wait, at)) = left {
             let ports = (socket.local_port, socket.remote_port);
+            let at = self.timer_at(at);
             self.minis.push(MiniEntry {
                 ports,
                 body: Mini::TimeWait(time_wait),

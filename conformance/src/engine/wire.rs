@@ -157,6 +157,7 @@ impl Engine {
             ))
         });
         if let Some((request, syn_ack, at)) = made {
+            let at = self.timer_at(at);
             let body = |request| Mini::HalfOpen {
                 request,
                 listener: id,

@@ -18,12 +18,29 @@ pub(super) struct Clock {
     /// The wall clock at the start, in microseconds.
     wall: i64,
     runs: bool,
+    /// The script begins at a multiple of so many ticks.
+    round: Option<i64>,
 }
 
 impl Clock {
     /// CLOCK_MONOTONIC, now.
     pub(super) fn nanos() -> Nanos {
         read(ClockId::CLOCK_MONOTONIC)
+    }
+
+    /// A clock for what is to begin at a multiple of so many ticks, as the kernel counts them, so that its timers are the same each time.
+    ///
+    /// # Errors
+    ///
+    /// Says that the kernel does not tell its count.
+    pub(super) fn in_step(round: i64) -> Result<Clock, String> {
+        match Tick::get().first {
+            Some(_) => Ok(Clock {
+                round: Some(round),
+                ..Clock::default()
+            }),
+            None => Err(format!("no jiffies in {TIMERS}")),
+        }
     }
 
     /// Whether the script has begun.
@@ -34,6 +51,10 @@ impl Clock {
     /// The script begins at the time that is returned, which is soon.
     pub(super) fn start(&mut self) -> Nanos {
         self.start = Tick::get().next_start(Clock::nanos());
+        if let Some(round) = self.round {
+            let apart = Tick::get().count(self.start).rem_euclid(round);
+            self.start += (round - apart) % round * Tick::get().length;
+        }
         let to_wall = read(ClockId::CLOCK_REALTIME) - Clock::nanos();
         self.wall = (self.start + to_wall) / 1000;
         self.runs = true;
@@ -70,6 +91,20 @@ struct Tick {
     length: Nanos,
     /// When it comes, modulo its length.
     phase: Nanos,
+    /// The kernel's count of one (jiffies), and when it came.
+    first: Option<(i64, Nanos)>,
+}
+
+/// Where the kernel tells its count, to root.
+const TIMERS: &str = "/proc/timer_list";
+
+/// The kernel's count of ticks, now.
+fn jiffies() -> Option<i64> {
+    let text = std::fs::read_to_string(TIMERS).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("jiffies:"))?;
+    line.trim().parse::<u64>().ok().map(|count| count as i64)
 }
 
 impl Tick {
@@ -83,13 +118,29 @@ impl Tick {
                 Ok(time) => time.tv_sec() * 1_000_000_000 + time.tv_nsec(),
                 Err(error) => panic!("clock_getres: {error}"),
             };
-            let before = read(coarse);
-            while read(coarse) == before {}
+            let edge = || {
+                let before = read(coarse);
+                while read(coarse) == before {}
+                Clock::nanos()
+            };
+            edge();
+            // Once more, if the next one came while the file was read.
+            let (at, first) = (0..10)
+                .map(|_| (edge(), read(coarse), jiffies(), read(coarse)))
+                .find_map(|(at, before, count, after)| (before == after).then_some((at, count)))
+                .unwrap_or((edge(), None));
             Tick {
                 length,
-                phase: Clock::nanos() % length,
+                phase: at % length,
+                first: first.map(|count| (count, at)),
             }
         })
+    }
+
+    /// The kernel's count at `at`.
+    fn count(self, at: Nanos) -> i64 {
+        let (count, first) = self.first.unwrap_or((0, self.phase));
+        count + (at - first).div_euclid(self.length)
     }
 
     /// When a script begins: a quarter of a tick behind one, as packetdrill has it for ticks of a millisecond. Most
@@ -112,7 +163,12 @@ mod tests {
     fn next_start__is_behind_a_tick() {
         let length = 4_000_000;
         for (now, phase) in [(0, 0), (123_456_789, 3_000_000), (40_000_000, 3_999_999)] {
-            let start = Tick { length, phase }.next_start(now);
+            let tick = Tick {
+                length,
+                phase,
+                first: None,
+            };
+            let start = tick.next_start(now);
             assert!(start > now && start <= now + 2 * length);
             assert_eq!((start - 1_000_000 - phase) % length, 0);
         }

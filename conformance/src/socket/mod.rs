@@ -26,6 +26,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::backend::{Backend, Device, Outcome};
 use crate::call::SystemCall;
+use crate::engine::wheel::ROUND;
 use crate::run::{run, Failure, FailureKind, IpVersion, Settings, Verdict};
 use crate::script::{parse, Micros, Script};
 use crate::wire::Datagram;
@@ -148,6 +149,7 @@ pub fn hold<R: Send>(
 ) -> Result<R, String> {
     let work = || {
         let mut socket = Socket::new(stack, version)?;
+        socket.clock = Clock::in_step(ROUND)?;
         let result = work(&mut socket);
         socket.trouble().map_or(Ok(result), Err)
     };

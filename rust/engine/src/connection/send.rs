@@ -719,8 +719,12 @@ impl Sender {
         edge: Option<SeqNum>,
     ) -> Option<Burst> {
         if self.has_new(link, fin) {
-            // Whatever cwnd is.
-            if let Some(burst) = self.fresh(link, 0, fin, options, size, size, edge) {
+            // Whatever cwnd is, and however small it is (Linux's `tcp_send_loss_probe`: TCP_NAGLE_OFF).
+            let nodelay = SocketOptions {
+                nodelay: true,
+                ..*options
+            };
+            if let Some(burst) = self.fresh(link, 0, fin, &nodelay, size, size, edge) {
                 return Some(Burst {
                     why: Why::ProbeNew,
                     ..burst

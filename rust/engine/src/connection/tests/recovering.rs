@@ -656,3 +656,25 @@ fn frto__new_data_goes_and_no_copy_beside_it() {
     peer.ack(2000);
     peer.quiet();
 }
+
+/// RFC 8985 section 7.3: a probe of new data, though Nagle's algorithm would hold so little back (Linux's `tcp_send_loss_probe`).
+#[test]
+fn probe__of_new_data_is_not_delayed() {
+    let offer = Offer {
+        sack: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+    peer.write(500);
+    assert_eq!(peer.next().payload.len, 500);
+    peer.write(100);
+    peer.quiet();
+    let _ = peer.expire();
+    let probe = peer.next();
+    assert_eq!(probe.kind, TransmitKind::LossProbeData);
+    assert_eq!(
+        (probe.payload.start, probe.payload.len),
+        (ISS.add(501), 100)
+    );
+    peer.quiet();
+}

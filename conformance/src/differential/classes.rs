@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The differences that are known, each with its reason.
+
+macro_rules! classes {
+    ($($class:ident, $name:literal, $sees:literal, $known:literal, $why:literal;)*) => {
+        /// A known difference between the built-in TCP and ours.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs)]
+        pub enum Class {
+            $($class,)*
+        }
+
+        impl Class {
+            /// All of them.
+            pub const ALL: &[Class] = &[$(Class::$class,)*];
+
+            /// In a few words.
+            pub const fn name(self) -> &'static str {
+                match self { $(Class::$class => $name,)* }
+            }
+
+            /// Whether the peer goes on differently: nothing is compared behind it then.
+            pub const fn parts(self) -> &'static str {
+                match self { $(Class::$class => $sees,)* }
+            }
+
+            /// What it is known by.
+            pub const fn known_by(self) -> &'static str {
+                match self { $(Class::$class => $known,)* }
+            }
+
+            /// Why it is as it is.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Class::$class => $why,)* }
+            }
+        }
+    };
+}
+
+classes! {
+    Tick, "a tick", "at times",
+        "The same thing at times that are a tick of 4 ms apart; or a bucket of the kernel's timer wheel where one ends at that time, and a timer of that length can have been in it. Where a step of the peer's lies between the two, the conversation parts.",
+        "Linux counts times in ticks and rounds each up; the engine counts microseconds, and its timer is rounded once.";
+    Timeout, "the variance of the round trip", "at times",
+        "As before, but by no more than the two measured timeouts differ (tcpi_rto, with the back-off), of round trips that are the same.",
+        "Linux keeps the largest variance of a round trip for some more of them (mdev_max), which takes twelve octets per connection. The engine has RFC 6298's, and Linux's for shorter round trips.";
+    Ato, "the delay of an acknowledgment", "no",
+        "A bare acknowledgment of what has come in order, by no more than the shortest delay (40 ms) apart.",
+        "How long one is held back is learnt from the time between segments, by Linux in ticks.";
+    Push, "PSH inside of what was written", "no",
+        "PSH on one of two segments that are the same, which do not end where the program's data ends.",
+        "As in Linux, each burst ends with PSH; where one ends depends on the pacing rate and on when a packet left. What is sent again carries no PSH inside of the data: it means nothing to a receiver (RFC 9293 section 3.9.1.2).";
+    Window, "a larger window", "no",
+        "Our window is larger, by no more than four segments and what is reported as out of order.",
+        "A packet's own memory does not keep the window from opening, and what is kept out of order does not count twice (Documentation/architecture.md, receive memory).";
+    Closed, "the window after the peer's FIN", "no",
+        "Windows of segments that acknowledge the peer's FIN.",
+        "Nothing more can come. The engine has no receiver then, and offers what it offered.";
+    Unscaled, "a window beyond what can be named", "no",
+        "Without window scaling, where the buffer has room for more than 65,535: another window, or an acknowledgment of ours that Linux sends later.",
+        "Linux remembers the window that it would have offered, and takes one of 65,535 for one that has shrunk: it holds acknowledgments back.";
+    Hurry, "an acknowledgment that waits", "no",
+        "Linux acknowledges at once what came in order; ours does the same within the longest delay (200 ms), or with data.",
+        "Linux hurries as long as the window opens; the engine while it has room for less than ten segments (tests/goodput.rs: more makes slow start overshoot).";
+    Eager, "an acknowledgment at once", "no",
+        "Ours acknowledges at once, Linux later, and one of the last 16 segments came out of order, or again.",
+        "Who sends what was lost waits for acknowledgments. Linux's way costs up to a quarter of the speed where a tenth is lost (tests/goodput.rs).";
+    Whole, "an answer to all of a segment", "at times",
+        "A segment with data of ours acknowledges what the segment that let it go has brought; in Linux it does not, and a bare acknowledgment follows, at once or delayed. Where ours has a SACK block more, it has as much less data, and the conversation parts.",
+        "Linux sends when it has read the acknowledgment, before it takes the data. The engine answers the whole segment: one packet less, or a newer acknowledgment.";
+    Repack, "how what is sent again is cut", "yes",
+        "Both send the same octets again, from the same one on, but not to the same end.",
+        "Linux keeps the edges of its packets; the engine sends full segments from the first octet that is missing, whatever the peer's acknowledgments cut.";
+    Tail, "what a tail loss probe repeats", "yes",
+        "Both send the end of what is in flight again, from different octets on.",
+        "RFC 8985 section 7.3 asks for the last segment. The engine sends the last full segment's worth of the last burst.";
+    Few, "a probe of several small segments", "yes",
+        "Linux probes earlier; less than a full segment is in flight, in more than one packet.",
+        "Where one packet is in flight, a probe waits for an acknowledgment that may be held back. The engine counts octets: a receiver may hold back that of two small segments as well.";
+    Octets, "octets and not packets", "yes",
+        "One sends data and the other does not: in the same mode, with windows that differ by no more than a third (or two segments), or with small segments in flight.",
+        "The engine counts the congestion window in octets (RFC 5681), Linux in packets: where segments are small, either may send more.";
+    Silly, "the last octets of a window", "yes",
+        "Linux sends a small segment that fills the peer's window to its end.",
+        "With TCP_NODELAY it does not avoid the silly window; RFC 9293 section 3.8.6.2.1 does, and so does the engine.";
+    Backoff, "the back-off of window probes", "yes",
+        "Ours asks for the window earlier, and its back-off is less.",
+        "Once the window is open, though not enough, ours begins anew; Linux waits as long as before.";
+    Duplicate, "a duplicate behind an update", "yes",
+        "Without SACK, ours takes an acknowledgment for a duplicate, and Linux for an update to the same window.",
+        "RFC 5681 section 2: the same acknowledgment with the same window is a duplicate, though the peer has sent data since.";
+    Reset, "the fields of a reset", "no",
+        "Two resets' windows and options, or their numbers where there is no connection and so none to begin from.",
+        "They mean nothing (RFC 9293 section 3.5.3).";
+    Reopen, "a new SYN in TIME-WAIT", "yes",
+        "A SYN that could open a new connection comes to a port where nobody listens: Linux acknowledges, ours resets.",
+        "It is one for a closed port: the peer learns so at once.";
+    Buffer, "the room of a send buffer", "yes",
+        "A write takes more of its data, or less.",
+        "What packets weigh, the engine's back end (and only it) knows nearly. In a kernel the buffer follows the congestion window, which counts octets.";
+}
+
+/// The table, for `Documentation/differential.md`.
+pub fn table() -> String {
+    let mut text = String::from(
+        "<!-- SPDX-License-Identifier: GPL-2.0 -->\n\
+         <!-- Written by `make differential`; do not edit. -->\n\
+         # What ours does otherwise than the built-in TCP\n\n\
+         Random conversations with both (`make differential`, [how](../conformance/README.md#random-conversations)) may differ in what is\n\
+         listed here, and in nothing else. \"Parts\" says whether the peer goes on differently, so that nothing can be compared behind it.\n\n\
+         | difference | parts | known by | reason |\n|---|---|---|---|\n",
+    );
+    for class in Class::ALL {
+        text += &format!(
+            "| {} | {} | {} | {} |\n",
+            class.name(),
+            class.parts(),
+            class.known_by(),
+            class.reason()
+        );
+    }
+    text
+}
