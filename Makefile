@@ -185,6 +185,7 @@ DIFFERENTIAL = $(call cargo,run --quiet --bin differential,conformance) -- --fir
 PHONY += differential
 differential: job-conformance ## random conversations with the built-in TCP, the module and the engine, compared; FIRST=0 SEEDS=200
 	@code=0; rm -rf $(B)/differential; mkdir -p $(B)/differential; \
+	$(call cargo,run --quiet --bin differential,conformance) -- --table Documentation/differential.md || code=1; \
 	scripts/vm run --mode icount --smp 1 --module --timeout 3000 --job $(B)/job/conformance --out $(B)/differential \
 		--log $(B)/log/differential.log -- "./differential.sh $(FIRST) $(SEEDS)" || code=1; \
 	echo "# the module:"; $(DIFFERENTIAL) --records $(B)/differential/module.txt || code=1; \

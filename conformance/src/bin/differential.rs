@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use oxtcp_conformance::differential::{
-    compare, conversation, read, table, write, Class, End, Record,
+    compare, conversation, read, table, version, write, Class, End, Record,
 };
 use oxtcp_conformance::engine::Engine;
-use oxtcp_conformance::run::IpVersion;
 use oxtcp_conformance::socket::{self, Stack};
 
 /// Random conversations with a TCP: what does it do, and is it what another did?
@@ -46,6 +45,10 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
 
+    /// Of these alone, in place of `--first` and `--count`.
+    #[arg(long, value_delimiter = ',')]
+    seeds: Vec<u64>,
+
     /// Differences that are shown.
     #[arg(long, default_value_t = 10)]
     show: usize,
@@ -59,6 +62,16 @@ enum On {
     Module,
     /// The kernel's own TCP; root.
     Builtin,
+}
+
+impl Options {
+    fn seeds(&self) -> impl Iterator<Item = u64> + '_ {
+        let range = match self.seeds.is_empty() {
+            true => self.first..self.first.saturating_add(self.count),
+            false => 0..0,
+        };
+        range.chain(self.seeds.iter().copied())
+    }
 }
 
 fn main() -> ExitCode {
@@ -78,7 +91,12 @@ fn work(options: &Options) -> Result<bool, String> {
         return Ok(true);
     }
     let records = match &options.records {
-        Some(path) => read(path)?,
+        Some(path) => {
+            let mut records = read(path)?;
+            let wanted = |record: &Record| options.seeds().any(|seed| seed == record.seed);
+            records.retain(wanted);
+            records
+        }
         None => hold(options)?,
     };
     if let Some(path) = &options.record {
@@ -100,12 +118,8 @@ fn hold(options: &Options) -> Result<Vec<Record>, String> {
         socket::warm_up(stack)?;
     }
     let mut records = Vec::new();
-    for seed in options.first..options.first.saturating_add(options.count) {
-        // Half of them over IPv6.
-        let version = match seed % 2 {
-            0 => IpVersion::V4,
-            _ => IpVersion::V6,
-        };
+    for seed in options.seeds() {
+        let version = version(seed);
         records.push(match stack {
             None => conversation(seed, &mut Engine::new(version).with_ticks()),
             Some(stack) => socket::hold(stack, version, |tcp| conversation(seed, tcp))?,

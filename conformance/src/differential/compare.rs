@@ -34,6 +34,14 @@ pub enum End {
 const CONTEXT: usize = 14;
 /// What a kernel takes for what it does, beside its ticks, in microseconds.
 const SPEED: Micros = 1_500;
+/// Where acknowledgments are sent at other times.
+const ACKNOWLEDGED: [Class; 5] = [
+    Class::Hurry,
+    Class::Eager,
+    Class::Whole,
+    Class::Ato,
+    Class::Unscaled,
+];
 /// Fields of [`STATE`].
 const MODE: usize = 0;
 const CWND: usize = 1;
@@ -204,8 +212,15 @@ impl Pair<'_> {
                 .find(|(_, e)| !e.state.is_empty())
                 .map(|(at, _)| at)
         };
-        let left = last(self.left, self.at.0)?;
-        let right = last(self.right, self.at.1)?;
+        // What was done at once has one state, at its end.
+        let first = [self.left.get(self.at.0), self.right.get(self.at.1)];
+        let first = first.iter().flatten().map(|e| e.at).min().unwrap_or(0);
+        let now = |entries: &[Entry], at: usize| {
+            let known = |e: &Entry| e.done && !e.state.is_empty() && e.at <= first + SPEED;
+            entries.get(at).is_some_and(known).then_some(at)
+        };
+        let left = now(self.left, self.at.0).or_else(|| last(self.left, self.at.0))?;
+        let right = now(self.right, self.at.1).or_else(|| last(self.right, self.at.1))?;
         Some((&self.left[left].state, &self.right[right].state))
     }
 
@@ -217,8 +232,13 @@ impl Pair<'_> {
         let near = |left: i64, right: i64| (left - right).abs() <= (left / 8).max(2_000);
         match near(left[RTT], right[RTT]) {
             true => {
-                let backoff = left[BACKOFF].max(right[BACKOFF]).clamp(0, 4);
-                (left[RTO] - right[RTO]).abs() << backoff
+                // It is told with its back-off, but for window probes.
+                let probing = if self.is_idle() {
+                    left[BACKOFF].max(right[BACKOFF])
+                } else {
+                    0
+                };
+                (left[RTO] - right[RTO]).abs() << probing.clamp(0, 4)
             }
             false => 0,
         }
@@ -233,6 +253,21 @@ impl Pair<'_> {
         let near = (left[CWND] - right[CWND]).abs() <= (left[CWND] / 3).max(2);
         let alike = left[MODE] == right[MODE] && never(left) == never(right) && near;
         alike && (left[CWND] != right[CWND] || self.is_small_in_flight())
+    }
+
+    /// One of both has been idle for longer than a timeout, and the other not: it begins slowly (RFC 5681 section 4.1).
+    fn is_restart(&self, now: Micros) -> bool {
+        let Some((left, right)) = self.states() else {
+            return false;
+        };
+        let sent = self.left[..self.at.0]
+            .iter()
+            .rev()
+            .filter(|e| e.done && e.at + SPEED < now);
+        let data = sent.filter(|e| Told::of(e).is_some_and(|told| told.len() > 0));
+        let idle = data.map(|e| now - e.at).next().unwrap_or(0);
+        let (least, most) = (left[RTO].min(right[RTO]), left[RTO].max(right[RTO]));
+        (least..=most).contains(&idle)
     }
 
     /// Whether something smaller than the largest segment is in flight.
@@ -334,6 +369,7 @@ impl Pair<'_> {
                     _ if apart <= near => Next::Parted(Class::Tick),
                     _ if apart <= near + self.timeouts() => Next::Parted(Class::Timeout),
                     _ if data && self.counts() => Next::Parted(Class::Octets),
+                    _ if data && self.is_restart(done.at) => Next::Parted(Class::Timeout),
                     _ => Next::Differs,
                 }
             }
@@ -362,12 +398,20 @@ impl Pair<'_> {
     /// Why ours sends something and the built-in TCP does not.
     fn ours_alone(&self, told: Option<&Told>) -> Option<Class> {
         let (left, right) = self.states()?;
-        if left[BACKOFF] > right[BACKOFF] {
+        if left[BACKOFF] > 0 && left[BACKOFF] >= right[BACKOFF] && self.is_idle() {
             return Some(Class::Backoff);
         }
         let bare = self.step.as_ref().is_some_and(Told::is_bare);
         let more = told.is_some_and(|told| told.len() > 0);
         (more && bare && left[MODE] == 0 && right[MODE] == 1).then_some(Class::Duplicate)
+    }
+
+    /// All that was sent is acknowledged.
+    fn is_idle(&self) -> bool {
+        let sent = self.right[..self.at.1].iter().filter(|e| e.done);
+        let end = sent.filter_map(|e| Some(Told::of(e)?.end)).max();
+        let steps = self.right[..self.at.1].iter().filter(|e| !e.done);
+        steps.filter_map(|e| Told::of(e)?.ack).max() >= end
     }
 
     /// The times of two things that both did.
@@ -421,6 +465,12 @@ impl Pair<'_> {
                     self.told.insert(at);
                     base = told;
                 }
+                // Which timestamp is echoed depends on what was acknowledged when (RFC 7323 section 4.3).
+                None if ours.ack == theirs.ack
+                    && ours.plain() == theirs.plain()
+                    && ACKNOWLEDGED
+                        .iter()
+                        .any(|class| self.classes.contains(class)) => {}
                 None if self.is_answer(theirs, ours) => {
                     self.early = ours.ack;
                     base.window = ours.window;
@@ -482,9 +532,7 @@ impl Pair<'_> {
         let end = step.end.wrapping_add(u32::from(step.has('F')));
         let brought = step.end != step.start || step.has('F');
         let tells = ours.ack > theirs.ack && ours.ack >= Some(end);
-        // Or the timestamp alone, of what is acknowledged by both.
-        let stamp = ours.ack == theirs.ack && ours.plain() == theirs.plain();
-        ours.len() > 0 && brought && (tells || stamp)
+        ours.len() > 0 && brought && tells
     }
 
     /// A bare acknowledgment on the left that ours does not send now.
@@ -531,6 +579,9 @@ impl Pair<'_> {
             }
             return None;
         };
+        if ack > owed {
+            self.early = Some(ack);
+        }
         if ack < owed || entry.at - since > HELD_BACK + 2 * TICK + SPEED {
             return None;
         }

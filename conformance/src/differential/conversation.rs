@@ -7,7 +7,7 @@ use super::random::Random;
 use super::{Entry, Record};
 use crate::backend::{Backend, Outcome};
 use crate::call::{OptionValue, SystemCall, Transfer};
-use crate::run::{CONNECT_PORT, LOCAL_PORT};
+use crate::run::{IpVersion, CONNECT_PORT, LOCAL_PORT};
 use crate::script::Micros;
 use crate::wire::{flag, Datagram, Segment};
 
@@ -31,6 +31,14 @@ pub const STATE: [&str; 10] = [
     "rcv_mss",
     "rcv_ssthresh",
 ];
+
+/// Half of them are over IPv6.
+pub fn version(seed: u64) -> IpVersion {
+    match seed % 2 {
+        0 => IpVersion::V4,
+        _ => IpVersion::V6,
+    }
+}
 
 /// Holds the conversation of `seed` with a TCP, and returns what it did.
 pub fn conversation(seed: u64, backend: &mut dyn Backend) -> Record {

@@ -16,5 +16,5 @@ mod told;
 
 pub use classes::{table, Class};
 pub use compare::{compare, Comparison, End};
-pub use conversation::{conversation, STATE};
+pub use conversation::{conversation, version, STATE};
 pub use record::{read, write, Entry, Record};

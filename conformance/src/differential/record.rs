@@ -30,6 +30,9 @@ pub struct Entry {
     pub state: Vec<i64>,
 }
 
+/// In a file: the state is that of the entry before.
+const SAME: &str = "=";
+
 /// Writes `records` to a file.
 ///
 /// # Errors
@@ -39,10 +42,17 @@ pub fn write(path: &Path, records: &[Record]) -> Result<(), String> {
     let mut text = String::new();
     for record in records {
         text += &format!("seed {}\n", record.seed);
+        let mut last: &[i64] = &[];
         for entry in &record.entries {
             let stamp = entry.stamp.map_or("-".into(), |stamp| stamp.to_string());
             let who = if entry.done { '>' } else { '<' };
-            let state: Vec<String> = entry.state.iter().map(i64::to_string).collect();
+            let state: Vec<String> = match entry.state == last && !last.is_empty() {
+                true => vec![SAME.into()],
+                false => entry.state.iter().map(i64::to_string).collect(),
+            };
+            if !entry.state.is_empty() {
+                last = &entry.state;
+            }
             let state = state.join(" ");
             text += &format!("{}\t{who}\t{stamp}\t{}\t{state}\n", entry.at, entry.text);
         }
@@ -59,6 +69,7 @@ pub fn read(path: &Path) -> Result<Vec<Record>, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut records: Vec<Record> = Vec::new();
+    let mut last: Vec<i64> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let bad = || format!("{}:{}: `{line}`", path.display(), number + 1);
         if let Some(seed) = line.strip_prefix("seed ") {
@@ -79,13 +90,17 @@ pub fn read(path: &Path) -> Result<Vec<Record>, String> {
             },
             text: field()?.to_string(),
             state: match field() {
-                Ok(state) => state
-                    .split_whitespace()
-                    .filter_map(|n| n.parse().ok())
-                    .collect(),
+                Ok(SAME) => last.clone(),
+                Ok(state) => {
+                    let numbers = state.split_whitespace().map(str::parse);
+                    numbers.collect::<Result<_, _>>().map_err(|_| bad())?
+                }
                 Err(_) => Vec::new(),
             },
         };
+        if !entry.state.is_empty() {
+            last.clone_from(&entry.state);
+        }
         records.last_mut().ok_or_else(bad)?.entries.push(entry);
     }
     Ok(records)

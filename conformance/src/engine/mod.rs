@@ -94,6 +94,9 @@ struct Drops {
     queue_full: u64,
 }
 
+/// What a kernel takes for a packet or a call, as the virtual machine of `make differential` does.
+const WORK: Micros = 50;
+
 /// The host has been up for some time when a script begins: clocks are not at zero then.
 const BOOTED: Micros = 1_000_000_000;
 
@@ -134,6 +137,13 @@ impl Engine {
     pub fn with_ticks(mut self) -> Self {
         self.coarse = true;
         self
+    }
+
+    /// A kernel takes some time for a packet or a call: without it a round trip would have no length, which none has.
+    fn take_time(&mut self) {
+        if self.coarse {
+            self.now += WORK;
+        }
     }
 
     fn instant(&self) -> Instant {
@@ -271,6 +281,7 @@ impl Backend for Engine {
     }
 
     fn inject(&mut self, packet: &Datagram) {
+        self.take_time();
         self.arrive(packet);
         self.resume();
     }
@@ -284,6 +295,7 @@ impl Backend for Engine {
     }
 
     fn call(&mut self, call: &SystemCall) -> Option<Outcome> {
+        self.take_time();
         let outcome = self.begin(call);
         // What the call lets others do.
         self.resume();

@@ -506,7 +506,7 @@ impl Receiver {
             .any(|flag| segment.has(*flag));
         let whole = len.saturating_add(segment.header.options.wire_len() as u16);
         if whole >= Mss::DEFAULT_V4.get() || (whole >= LEAST_MSS && !ends) {
-            let len = whole.saturating_sub(link.stamps_len());
+            let len = whole.saturating_sub(link.options_len());
             self.last_len = len;
             if len == last {
                 self.rcv_mss = len.max(1);

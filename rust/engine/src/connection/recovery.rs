@@ -143,12 +143,13 @@ impl Recovery {
         records.pipe().saturating_sub(self.duplicates)
     }
 
-    /// `len` octets were sent again, with `stamp` as TSval.
-    pub(super) fn on_sent_again(&mut self, mode: Mode, len: u32, stamp: u32) {
+    /// `len` octets were sent again, with `stamp` as TSval; `None`: by a tail loss probe, which repairs nothing. What answers it shows
+    /// that a repair that began later was needless (as in Linux, where it leaves `retrans_stamp` alone).
+    pub(super) fn on_sent_again(&mut self, mode: Mode, len: u32, stamp: Option<u32>) {
         if let Some(undo) = &mut self.undo {
             undo.resent = Some(undo.resent.unwrap_or(0).saturating_add(len));
         }
-        self.first_copy.get_or_insert(stamp);
+        self.first_copy = self.first_copy.or(stamp);
         // What comes of it is not known any more.
         self.mtu = None;
         self.on_sent(mode, len);

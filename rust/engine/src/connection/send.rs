@@ -509,7 +509,8 @@ impl Sender {
         };
         let mut persist = None;
         if again {
-            self.on_sent_again(cx, link, flight, timers, options, burst.start, end);
+            let probe = burst.why == Why::ProbeAgain;
+            self.on_sent_again(cx, link, flight, timers, options, burst.start, end, probe);
         } else {
             if link.in_flight() == 0 {
                 self.controller.on_idle(cx.now, self.idle(cx));
@@ -912,6 +913,7 @@ impl Sender {
         options: &SocketOptions,
         start: SeqNum,
         end: SeqNum,
+        probe: bool,
     ) {
         let end = SeqNum::min(end, link.snd_nxt);
         let len = start.distance_to(end);
@@ -923,6 +925,7 @@ impl Sender {
                 let range = SeqRange::new(start, len);
                 flight.records.resend(range, micros(cx), self.grain());
                 let stamp = link.stamp_at(cx.now).unwrap_or(0);
+                let stamp = (!probe).then_some(stamp);
                 flight.recovery.on_sent_again(self.mode, len, stamp);
             }
             None => self.outline.on_sent_again(end, len),

@@ -678,3 +678,29 @@ fn probe__of_new_data_is_not_delayed() {
     );
     peer.quiet();
 }
+
+/// RFC 3522 section 3.2: what answers a tail loss probe shows that a timeout behind it was needless; the probe is no repair.
+#[test]
+fn undo__of_a_timeout_behind_a_probe_that_arrived() {
+    let offer = Offer {
+        sack: true,
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+    let before = peer.conn.cwnd();
+    peer.write(500);
+    let _ = peer.next();
+    let _ = peer.expire();
+    let probe = peer.next();
+    assert_eq!(probe.kind, LossProbe);
+    for _ in 0..2 {
+        let _ = peer.expire();
+        assert_eq!(peer.next().kind, Retransmission);
+    }
+    assert!(peer.conn.cwnd() < before);
+    let echo = probe.header.options.timestamps.unwrap().val;
+    peer.advance(10);
+    peer.report(500, &[], Some(echo));
+    assert_eq!(peer.conn.cwnd(), before);
+}
