@@ -11,7 +11,7 @@
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
 //! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
 //! | `mtu.rs` | how large segments may be, where nobody says |
-//! | `boundary.rs` | which bytes are not sent together |
+//! | `boundary.rs`, `deferral.rs` | which bytes are not sent together; which wait so that they are |
 //! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
 //! | `recovery.rs`, `rack.rs`, `prr.rs`, `undo.rs`, `probe.rs` | loss: its repair, its detection, the window meanwhile, the end of a false alarm, probes |
 //! | `ecn.rs` | congestion that routers mark |
@@ -46,6 +46,7 @@ mod arrive;
 mod autotune;
 mod boundary;
 mod close;
+mod deferral;
 pub(crate) mod ecn;
 mod event;
 mod info;

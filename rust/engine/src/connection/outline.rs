@@ -249,6 +249,16 @@ impl Outline {
         }
     }
 
+    /// When the oldest and the newest octet in flight were sent, if that is known.
+    pub(super) fn first_and_last_at(&self) -> Option<(u32, u32)> {
+        match self {
+            Outline::Sent {
+                first_at, last_at, ..
+            } => first_at.map(|first| (first.get(), last_at.unwrap_or(first).get())),
+            Outline::Kept | Outline::Again { .. } => None,
+        }
+    }
+
     /// Octets in the network, of `flight` that are not acknowledged.
     pub(super) fn pipe(&self, flight: u32) -> u32 {
         match self {

@@ -2,6 +2,7 @@
 
 //! The sending half: what may be sent now, and what the peer's acknowledgments change.
 
+use super::deferral::{Deferral, Ready};
 use super::info::SenderEnd;
 use super::link::{Body, Link, Owed};
 use super::mtu::Probing;
@@ -612,7 +613,25 @@ impl Sender {
         };
         let options = &nodelay;
         if self.has_new(link, fin) {
-            burst = self.fresh(link, pipe, fin, options, size, most, edge);
+            let all = self.not_sent(link);
+            let pending = edge.map_or(all, |edge| link.snd_nxt.distance_to(edge).min(all));
+            let ready = Ready {
+                pipe,
+                pending,
+                complete: fin || pending < all,
+                size,
+                most,
+            };
+            match self.deferral(cx, link, flight.as_deref(), ready) {
+                Deferral::None => {
+                    burst = self.fresh(link, pipe, fin, options, size, most, edge);
+                }
+                Deferral::Window => {
+                    self.note_usage(cx, link, self.window.cwnd, size);
+                    return None;
+                }
+                Deferral::Other => return None,
+            }
             // Not while the peer's window is closed: that time tells nothing of the path before it is over.
             if burst.is_some() && link.in_flight() == 0 && self.restart(cx, size) {
                 burst = self.fresh(link, pipe, fin, options, size, most, edge);

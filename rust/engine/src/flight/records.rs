@@ -235,6 +235,13 @@ impl Records {
         })
     }
 
+    /// When the first octet of all was last sent, and when the last one.
+    pub(crate) fn first_and_last_at(&self) -> Option<(u32, u32)> {
+        let first = self.record(0)?;
+        let last = self.record(self.len().checked_sub(1)?)?;
+        Some((first.at.wrapping_sub(first.span), last.at))
+    }
+
     /// All records, in sequence.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Run> + '_ {
         let mut start = self.start;
