@@ -93,7 +93,10 @@ fn measure(bed: &Bed, loss: u32, buffer: usize) -> u64 {
         };
         scenario.client.send_buffer = buffer;
         scenario.server.recv_buffer = buffer;
-        scenario.server.recv_buffer = buffer;
+        if bed.rate != 0 {
+            // What leaves in a millisecond, but two segments.
+            scenario.client.burst = (bed.rate / 1_000).max(3_000) as u32;
+        }
         let path = Path {
             delay: bed.delay,
             jitter: bed.jitter,

@@ -523,6 +523,8 @@ fn a_marking_queue() {
             scenario.client.send_buffer = 1 << 20;
             scenario.server.recv_buffer = 1 << 20;
             scenario.client.config.ecn = ecn;
+            // At this rate a host sends no more at once.
+            scenario.client.burst = 3_000;
             for path in [&mut scenario.to_client, &mut scenario.to_server] {
                 path.delay = ms(20);
                 path.rate = 1_250_000;
