@@ -5,8 +5,6 @@
 //! The direction that a FIN has ended is not there: no [`Sender`] once the peer has acknowledged ours, no
 //! [`Receiver`] once the peer's has come. Whether a FIN of ours is queued is not data but the state.
 
-use core::mem;
-
 use super::info::{ReceiverEnd, SenderEnd};
 use super::link::Link;
 use super::open::SynSent;
@@ -84,7 +82,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Duplex {
-    fn without_sender(self) -> Inbound {
+    fn without_sender(&self) -> Inbound {
         Inbound {
             link: self.link,
             rcv: self.rcv,
@@ -92,10 +90,30 @@ impl Duplex {
         }
     }
 
-    fn without_receiver(self) -> Outbound {
+    fn without_receiver(&self) -> Outbound {
         Outbound {
             link: self.link,
             snd: self.snd,
+            received: self.rcv.end(),
+        }
+    }
+}
+
+impl Outbound {
+    fn without_sender(&self) -> Ended {
+        Ended {
+            link: self.link,
+            sent: self.snd.end(),
+            received: self.received,
+        }
+    }
+}
+
+impl Inbound {
+    fn without_receiver(&self) -> Ended {
+        Ended {
+            link: self.link,
+            sent: self.sent,
             received: self.rcv.end(),
         }
     }
@@ -221,40 +239,18 @@ impl Phase {
     /// what the peer's SYN says.
     pub(super) fn advance(&mut self, input: Input) -> Option<State> {
         let next = self.state().next(input)?;
-        let old = mem::replace(self, Phase::Closed(self.numbers()));
-        *self = match (next, old) {
-            (State::Established, Phase::SynReceived(d)) => Phase::Established(d),
-            (State::FinWait1, Phase::Established(d)) => Phase::FinWait1(d),
+        *self = match (next, &*self) {
+            (State::Established, Phase::SynReceived(d)) => Phase::Established(*d),
+            (State::FinWait1, Phase::Established(d)) => Phase::FinWait1(*d),
             (State::FinWait2, Phase::FinWait1(d)) => Phase::FinWait2(d.without_sender()),
             (State::CloseWait, Phase::Established(d)) => Phase::CloseWait(d.without_receiver()),
             (State::Closing, Phase::FinWait1(d)) => Phase::Closing(d.without_receiver()),
-            (State::LastAck, Phase::CloseWait(o)) => Phase::LastAck(o),
-            (State::TimeWait, Phase::FinWait2(Inbound { link, rcv, sent })) => {
-                let received = rcv.end();
-                Phase::TimeWait(Ended {
-                    link,
-                    sent,
-                    received,
-                })
-            }
-            (
-                State::TimeWait,
-                Phase::Closing(Outbound {
-                    link,
-                    snd,
-                    received,
-                }),
-            ) => {
-                let sent = snd.end();
-                Phase::TimeWait(Ended {
-                    link,
-                    sent,
-                    received,
-                })
-            }
-            (State::Closed, _) => return Some(State::Closed),
+            (State::LastAck, Phase::CloseWait(o)) => Phase::LastAck(*o),
+            (State::TimeWait, Phase::FinWait2(i)) => Phase::TimeWait(i.without_receiver()),
+            (State::TimeWait, Phase::Closing(o)) => Phase::TimeWait(o.without_sender()),
+            (State::Closed, _) => Phase::Closed(self.numbers()),
             // Not in the table (a test walks it); stay.
-            (_, old) => old,
+            _ => return Some(next),
         };
         Some(next)
     }
