@@ -220,10 +220,36 @@ impl Connection {
         flight: &mut dyn FlightMemory,
     ) -> Option<Transmit> {
         let transmit = self.find_transmit(cx, limit, flight);
-        if transmit.is_none() {
+        if transmit.is_none() || self.was_last(cx, flight) {
             self.status.set(Status::IDLE);
         }
         transmit
+    }
+
+    /// Whether what was just returned is all that is to be sent for now, so that the next call need not look.
+    fn was_last(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) -> bool {
+        if self.status.has(Status::RESET) || matches!(self.phase, Phase::SynReceived(_)) {
+            return false;
+        }
+        let short = self.status.has(Status::SHORT);
+        match self.phase.parts() {
+            Some(Parts { link, .. }) if !link.owed.is_empty() => false,
+            Some(Parts {
+                link,
+                snd: Some(snd),
+                fin,
+                ..
+            }) => {
+                let last = !snd.has_new(link, fin) && !snd.may_repeat();
+                if last {
+                    snd.note_limit(cx, link, flight.get().as_deref(), fin, short);
+                    self.status.clear(Status::HELD);
+                }
+                last
+            }
+            Some(Parts { snd: None, .. }) => true,
+            None => false,
+        }
     }
 
     /// As [`poll_transmit`](Connection::poll_transmit), but data and a FIN stay where they are: for a caller whose

@@ -130,10 +130,10 @@ impl Connection {
         let rate = self.pacing_rate().min(bound);
         let idle = self.phase.sender().map_or(LONGEST, |snd| snd.idle(cx));
         let limit = self.paced_limit(cx, limit, rate, idle);
+        let waited = self.status.has(Status::HELD);
         let transmit = self.poll_with(cx, limit, flight);
         let bytes = transmit.as_ref().map_or(0, |sent| sent.payload.len);
         if bytes != 0 {
-            let waited = self.status.has(Status::HELD);
             self.pacer.on_sent(cx.now, idle, bytes, rate, waited);
         }
         transmit

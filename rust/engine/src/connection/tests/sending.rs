@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::congestion::Algorithm;
-use crate::connection::{Mode, TimerKind};
+use crate::connection::{Mode, Status, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::{BurstLimit, TransmitKind};
@@ -62,6 +62,30 @@ fn segments__go_out_in_bursts_of_whole_segments() {
         peer.sent_short(),
         [(Data, 10_000, 10_000), (Data, 20_000, 10_000)]
     );
+}
+
+/// What the caller's next look would find out is known with the last segment already; a refusal takes that back.
+#[test]
+fn last_segment__says_that_nothing_waits() {
+    let mut peer = established();
+    peer.write(2100);
+    for more in [true, true, false] {
+        let _ = peer.next();
+        assert_eq!(peer.conn.may_send_data(), more);
+        assert_eq!(peer.conn.status.has(Status::IDLE), !more);
+    }
+    peer.write(100);
+    // Nagle.
+    peer.quiet();
+    peer.ack(2100);
+    let _ = peer.next();
+    assert!(peer.conn.status.has(Status::IDLE));
+    // An acknowledgment is the last one too.
+    let _ = peer.data(0, 1000, 2200, Flags::NONE);
+    let _ = peer.data(1000, 1000, 2200, Flags::NONE);
+    assert_eq!(peer.next().kind, TransmitKind::Ack);
+    assert!(peer.conn.status.has(Status::IDLE));
+    peer.quiet();
 }
 
 /// Minshall's variant: one small segment in flight, however many full ones.
