@@ -5,8 +5,6 @@
 use kernel::prelude::*;
 
 use crate::connection;
-use crate::namespace::context;
-use crate::output;
 use crate::protocol::Owner;
 use crate::sys::bindings;
 use crate::sys::errno::{enobufs, eopnotsupp};
@@ -142,8 +140,6 @@ fn check_writable(sk: &mut Owner<'_>) -> Result {
 
 fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Result {
     let len = fragment.len();
-    let config = output::namespace(sk.sock()).config();
-    let cx = context(&config);
     let state = sk.state();
     let crate::protocol::Role::Connection(connection) = &mut state.role else {
         sk.uncharge_sent(len);
@@ -151,7 +147,7 @@ fn append(sk: &mut Owner<'_>, fragment: crate::sys::page::PageFragment) -> Resul
     };
     match state.send.append(connection.write_seq(), fragment) {
         Ok(upkeep) => {
-            connection.write(&cx, len);
+            connection.write(len);
             sk.charge_sent(upkeep);
             connection::publish_unsent(sk);
         }

@@ -141,11 +141,6 @@ impl Engine {
 
     /// Takes `len` bytes into the send buffer.
     fn append(&mut self, id: usize, len: u32) {
-        let config = self.sysctls.config;
-        let cx = oxtcp_engine::Context {
-            now: self.instant(),
-            config: &config,
-        };
         let socket = &mut self.sockets[id];
         let begins = socket.chunk == 0;
         socket.wmem_queued += len;
@@ -154,7 +149,7 @@ impl Engine {
             return;
         };
         let start = connection.write_seq();
-        connection.write(&cx, len);
+        connection.write(len);
         if begins {
             socket.chunks.push_back(start);
             socket.wmem_queued += UPKEEP;

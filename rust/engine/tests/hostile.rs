@@ -648,7 +648,7 @@ impl Pair {
             now: self.now,
             config: self.config,
         };
-        self.client.write(&cx, len);
+        self.client.write(len);
         let mut received = 0;
         while let Some(transmit) = self
             .client

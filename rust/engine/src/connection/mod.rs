@@ -420,7 +420,7 @@ impl Connection {
 
     /// The caller has appended `len` bytes to the send buffer. Nothing happens when nothing more can be sent
     /// ([`can_send`](Connection::can_send)).
-    pub fn write(&mut self, _cx: &Context<'_>, len: u32) {
+    pub fn write(&mut self, len: u32) {
         if !self.can_send() {
             return;
         }

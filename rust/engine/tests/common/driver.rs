@@ -389,7 +389,7 @@ impl Driver {
     /// A call of the user's, of the layers below, or of the network's; false for an operation of another kind.
     pub fn apply(&mut self, cx: &Context<'_>, op: &Op) -> bool {
         match *op {
-            Op::Write { len, .. } => self.write(cx, u32::from(len)),
+            Op::Write { len, .. } => self.write(u32::from(len)),
             Op::Read { len, .. } => self.read(cx, u32::from(len)),
             Op::Shutdown { .. } => self.conn.shutdown_write(cx),
             Op::Close { .. } => {
@@ -469,7 +469,7 @@ impl Driver {
         self.conn.resize_recv_buffer(cx, &self.memory());
     }
 
-    fn write(&mut self, cx: &Context<'_>, len: u32) {
+    fn write(&mut self, len: u32) {
         let waits = self
             .conn
             .first_unacked_byte()
@@ -477,7 +477,7 @@ impl Driver {
         let len = len.min(SEND_BUFFER.saturating_sub(waits));
         if self.conn.can_send() {
             self.written += u64::from(len);
-            self.conn.write(cx, len);
+            self.conn.write(len);
         }
     }
 

@@ -570,7 +570,7 @@ impl Host {
                 .extend(content(app.plan.stream, app.written, len as usize));
             app.written += len;
             socket.conn.set_more(more);
-            socket.conn.write(cx, len as u32);
+            socket.conn.write(len as u32);
             app.next_write = Some(cx.now + app.plan.write_every);
             moved = true;
         }

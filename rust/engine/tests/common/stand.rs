@@ -394,11 +394,7 @@ impl Stand {
     }
 
     pub fn write(&mut self, len: u32) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
-        self.conn.write(&cx, len);
+        self.conn.write(len);
         self.settle();
     }
 

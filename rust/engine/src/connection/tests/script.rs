@@ -412,11 +412,7 @@ impl Peer {
     }
 
     pub fn write(&mut self, len: u32) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
-        self.conn.write(&cx, len);
+        self.conn.write(len);
     }
 
     /// A write with MSG_EOR.
