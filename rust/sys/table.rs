@@ -353,6 +353,12 @@ impl<P: Protocol> MiniGuard<'_, P> {
         unsafe { bindings::mod_timer(self.mini.timer.get(), at.get()) };
     }
 
+    /// Whether the timer is to run out still.
+    fn timer_is_set(&self) -> bool {
+        // SAFETY: The timer is set up; a single word, as `timer_pending()` reads it.
+        !unsafe { (&raw const (*self.mini.timer.get()).entry.pprev).read_volatile() }.is_null()
+    }
+
     /// When the timer goes off.
     pub(crate) fn timer_left(&self) -> Jiffies {
         // SAFETY: The timer is set up; a single word.
@@ -366,8 +372,10 @@ impl<P: Protocol> MiniGuard<'_, P> {
             bindings::oxtcp_helper_flow_remove(table.raw.get(), self.mini.entry.node.get())
         };
         if err != 0 {
-            // Its timer has run out before it was put in (`NewMini::link`), perhaps: once more.
-            self.set_timer(Jiffies::after_micros(1_000_000));
+            // Its timer has run out before it was put in (`NewMini::link`): once more.
+            if !self.timer_is_set() {
+                self.set_timer(Jiffies::after_micros(1_000_000));
+            }
             return None;
         }
         Some(self.retire())
