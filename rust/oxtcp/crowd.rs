@@ -10,13 +10,16 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 
 use oxtcp_engine::pressure;
 
+use crate::listening::Life;
 use crate::namespace::Namespace;
 use crate::sys::table::{Endpoint, FlowKey, KeyCell};
 
-/// How many half-open connections each prefix has. Prefixes share counters, by a keyed hash; each has two, of which the smaller counts. So a
+/// How many half-open connections each prefix has, in one life of the listener. Prefixes share counters, by a keyed hash; each has two, of which the smaller counts. So a
 /// prefix never has more than is told, and less only if it shares both with others.
 pub(crate) struct Crowds {
-    counters: KVec<Atomic<i32>>,
+    /// In the upper 8 bits the life that is counted in ([`Life::tag`]), below them the count: who comes late with an object of another life changes
+    /// nothing.
+    counters: KVec<Atomic<u32>>,
     /// Of each of the four rows: a power of two.
     width: usize,
 }
@@ -26,6 +29,9 @@ impl Crowds {
     const LEAST: usize = 16;
     /// Two for hosts, two for networks.
     const ROWS: usize = 4;
+    const TAG_SHIFT: u32 = 24;
+    /// The most that a counter can count, and that a listener may have half open.
+    pub(crate) const COUNT_MOST: u32 = (1 << Self::TAG_SHIFT) - 1;
 
     /// For a queue of `most`. Process context.
     pub(crate) fn new(most: u32) -> Result<Self> {
@@ -40,15 +46,19 @@ impl Crowds {
         Ok(Self { counters, width })
     }
 
-    /// Nobody has any. Process context.
-    pub(crate) fn clear(&self) {
+    /// A life begins, in which nobody has any. Process context.
+    pub(crate) fn clear(&self, life: Life) {
         for counter in &self.counters {
-            counter.store(0, Relaxed);
+            counter.store(Self::start_of(life), Relaxed);
         }
     }
 
+    fn start_of(life: Life) -> u32 {
+        u32::from(life.tag()) << Self::TAG_SHIFT
+    }
+
     /// The counters of an address: two of its host, two of its network.
-    fn of(&self, namespace: &Namespace, key: &FlowKey) -> [Option<&Atomic<i32>>; Self::ROWS] {
+    fn of(&self, namespace: &Namespace, key: &FlowKey) -> [Option<&Atomic<u32>>; Self::ROWS] {
         let [host, network] =
             pressure::prefixes(key.remote().ip).map(|ip| namespace.prefix_hash(&ip));
         let words = [host, host >> 32, network, network >> 32];
@@ -62,16 +72,33 @@ impl Crowds {
     }
 
     /// A half-open connection comes.
-    pub(crate) fn enter(&self, namespace: &Namespace, key: &FlowKey) {
+    pub(crate) fn enter(&self, namespace: &Namespace, key: &FlowKey, life: Life) {
         for counter in self.of(namespace, key).into_iter().flatten() {
-            counter.fetch_add(1, Relaxed);
+            Self::change(counter, life, |count| {
+                (count < Self::COUNT_MOST).then(|| count.wrapping_add(1))
+            });
         }
     }
 
     /// It goes.
-    pub(crate) fn leave(&self, namespace: &Namespace, key: &FlowKey) {
+    pub(crate) fn leave(&self, namespace: &Namespace, key: &FlowKey, life: Life) {
         for counter in self.of(namespace, key).into_iter().flatten() {
-            counter.fetch_sub(1, Relaxed);
+            Self::change(counter, life, |count| count.checked_sub(1));
+        }
+    }
+
+    /// Changes a count as `change` says, if that is not `None`, while it is one of this life.
+    fn change(counter: &Atomic<u32>, life: Life, change: impl Fn(u32) -> Option<u32>) {
+        let start = Self::start_of(life);
+        let mut old = counter.load(Relaxed);
+        while old & !Self::COUNT_MOST == start {
+            let Some(count) = change(old & Self::COUNT_MOST) else {
+                return;
+            };
+            match counter.cmpxchg(old, start | count, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
         }
     }
 
@@ -79,7 +106,7 @@ impl Crowds {
     pub(crate) fn count(&self, namespace: &Namespace, key: &FlowKey) -> (u32, u32) {
         let [a, b, c, d] = self
             .of(namespace, key)
-            .map(|counter| counter.map_or(0, |counter| counter.load(Relaxed).max(0) as u32));
+            .map(|counter| counter.map_or(0, |counter| counter.load(Relaxed) & Self::COUNT_MOST));
         (a.min(b), c.min(d))
     }
 }

@@ -10,7 +10,7 @@ use kernel::sync::rcu;
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::{pressure, reply, Segment, Transmit, TransmitKind};
+use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
 
 use crate::input::{find_listener, Arrival};
 use crate::listener;
@@ -147,16 +147,18 @@ pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &
 
 /// Whose a small object is.
 pub(crate) enum Whose {
-    /// A half-open connection of this listener.
+    /// A half-open connection of this listener, for which the segment is.
     Listeners(ARef<Socket>),
+    /// The same, but the segment acknowledges what that connection has not sent: a cookie, perhaps.
+    Misses(ARef<Socket>),
     /// A connection that is over, or that has left the table in this moment.
     Nobodys,
     /// A half-open connection whose listener is gone; it was removed.
     Stale,
 }
 
-/// See [`Whose`].
-pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace) -> Whose {
+/// See [`Whose`]. `ack` is the number that a segment acknowledges which has ACK, and neither SYN nor RST.
+pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<SeqNum>) -> Whose {
     let Some(guard) = mini.lock() else {
         return Whose::Nobodys;
     };
@@ -165,7 +167,12 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace) -> Whose {
             remove(guard, namespace);
             Whose::Stale
         }
-        Mini::HalfOpen { listener, .. } => Whose::Listeners(listener.clone()),
+        Mini::HalfOpen {
+            request, listener, ..
+        } => match ack {
+            Some(ack) if !request.is_acked_by(ack) => Whose::Misses(listener.clone()),
+            _ => Whose::Listeners(listener.clone()),
+        },
         Mini::TimeWait { .. } => Whose::Nobodys,
     }
 }

@@ -58,6 +58,14 @@ struct Glance {
     ack: SeqNum,
 }
 
+impl Glance {
+    /// What it acknowledges, if it has ACK, and neither SYN nor RST.
+    fn acks(&self) -> Option<SeqNum> {
+        let is_ack = self.flags.ack() && !self.flags.intersects(Flags::SYN.union(Flags::RST));
+        is_ack.then_some(self.ack)
+    }
+}
+
 /// Whose a packet is.
 enum Owner<'a> {
     Connection(ARef<Socket>),
@@ -254,7 +262,8 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
 ///
 /// What comes to a listener's port with ACK or RST (of a connection that is gone, say) goes on to the
 /// built-in TCP: it may have a connection of its own there (from before we listened), and otherwise
-/// answers with the same reset. But for an ACK that brings back a cookie.
+/// answers with the same reset. But for an ACK that brings back a cookie; this is looked for too where a half-open connection has sent
+/// another number, as its peer may have been sent both, and knows the cookie only.
 fn find_owner<'a>(
     namespace: &'a Namespace,
     key: &FlowKey,
@@ -266,21 +275,24 @@ fn find_owner<'a>(
         Some(Found::Sock(sock)) => {
             return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
         }
-        Some(Found::Mini(mini)) => match half_open::whose(mini, namespace) {
+        Some(Found::Mini(mini)) => match half_open::whose(mini, namespace, glance.acks()) {
             Whose::Listeners(listener) => return Some(Owner::Mini(mini, Some(listener))),
+            Whose::Misses(listener) => {
+                return Some(match cookie_of(namespace, &listener, key, glance) {
+                    Some(opened) => Owner::Cookie(listener, opened),
+                    None => Owner::Mini(mini, Some(listener)),
+                });
+            }
             Whose::Nobodys => return Some(Owner::Mini(mini, None)),
             // Another listener may be there by now.
             Whose::Stale => {}
         },
         None => {}
     }
-    let flags = glance.flags;
-    if !flags.intersects(Flags::ACK.union(Flags::RST)) {
+    if !glance.flags.intersects(Flags::ACK.union(Flags::RST)) {
         return find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener);
     }
-    if flags.intersects(Flags::SYN.union(Flags::RST)) {
-        return None;
-    }
+    glance.acks()?;
     let listener = find_listener(namespace, key.local(), arrival, rcu)?;
     let opened = cookie_of(namespace, &listener, key, glance)?;
     Some(Owner::Cookie(listener, opened))

@@ -8,6 +8,7 @@
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::rcu;
 
 use oxtcp_engine::connection::PassiveOpen;
 use oxtcp_engine::cookie::Opened;
@@ -30,7 +31,7 @@ use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Flag, SkState};
-use crate::sys::table::{self, Endpoint, FlowKey, MiniGuard};
+use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
 use crate::{closing, connect, connection, cookies, flood};
 
@@ -102,15 +103,16 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     let options = state.options();
     let port = state.port.as_ref().ok_or(EINVAL)?;
     port.start_listen()?;
-    let number = port.port();
-    listening.begin(port.child(), backlog, options, state.calls());
-    sk.set_state(SkState::LISTEN);
-    sk.state().role = Role::Listener(options);
+    let (port, calls) = (port.child(), state.calls());
     let local = Endpoint {
         ip: sk.bound_ip(),
-        port: number,
+        port: port.port(),
     };
-    let key = FlowKey::new(output::scoped(local, sock.bound_dev()), Endpoint::NONE);
+    let local = output::scoped(local, sock.bound_dev());
+    listening.begin(local, port, backlog, options, calls);
+    sk.set_state(SkState::LISTEN);
+    sk.state().role = Role::Listener(options);
+    let key = FlowKey::new(local, Endpoint::NONE);
     if namespace.table.insert(sk, key).is_err() {
         end(sk);
         return Err(eaddrinuse());
@@ -363,7 +365,7 @@ pub(crate) fn complete(
     let Some(listening) = listening::of(listener) else {
         return;
     };
-    let (port, options, calls) = match listening.room() {
+    let (port, options, calls) = match listening.room(life, &key) {
         Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
             overflows(namespace, listener, listening);
@@ -387,6 +389,7 @@ pub(crate) fn complete(
     let newcomer = Newcomer {
         request,
         key,
+        life,
         port,
         options,
         calls,
@@ -411,11 +414,14 @@ pub(crate) fn complete_cookie(
     let Some(listening) = listening::of(listener) else {
         return;
     };
+    let Some(life) = listening.half_open.life() else {
+        return;
+    };
     let config = namespace.config();
     let cx = context(&config);
     let (segment, ..) = packet;
     namespace.counters.count(Counter::SyncookiesRecv);
-    let (port, options, calls) = match listening.room() {
+    let (port, options, calls) = match listening.room(life, &key) {
         Room::For(port, options, calls) => (port, options, calls),
         // The ACK is dropped, as in Linux: the peer's data comes again, with the same cookie.
         Room::Full => {
@@ -444,12 +450,31 @@ pub(crate) fn complete_cookie(
     let newcomer = Newcomer {
         request,
         key,
+        life,
         port,
         options,
         calls,
     };
-    let joined = newcomer.join(listener, listening, &cx, packet, |sk| {
-        namespace.table.insert(sk, key)
+    let rcu = rcu::read_lock();
+    // A half-open connection of the same peer, who was sent this cookie too and knows that only: it gives way.
+    let former = match namespace.table.lookup(&key, &rcu) {
+        Some(Found::Mini(mini)) => mini.lock(),
+        _ => None,
+    };
+    let joined = newcomer.join(listener, listening, &cx, packet, |sk| match former {
+        Some(former) if matches!(&*former, Mini::HalfOpen { .. }) => {
+            if let Mini::HalfOpen { listener, life, .. } =
+                former.replace_with(&namespace.table, sk)?
+            {
+                if let Some(listening) = listening::of(&listener) {
+                    listening.leave(namespace, &key, life);
+                }
+            }
+            Ok(())
+        }
+        // Of somebody else, who has come meanwhile.
+        Some(_) => Err(EEXIST),
+        None => namespace.table.insert(sk, key),
     });
     if joined.is_ok() {
         cookies::spend(namespace, &opened);
@@ -463,6 +488,8 @@ type Packet<'a> = (&'a Segment, SkBuff, u32);
 struct Newcomer {
     request: Request,
     key: FlowKey,
+    /// The listener's, which is the one that the connection is for.
+    life: Life,
     port: PortRef,
     options: SocketOptions,
     calls: CallOptions,
@@ -485,6 +512,7 @@ impl Newcomer {
         let Newcomer {
             request,
             key,
+            life,
             port,
             options,
             calls,
@@ -526,7 +554,7 @@ impl Newcomer {
             connection::segment(sk, cx, segment, skb, header_len);
             // The queue takes the socket in whatever state it is by now: accept() returns even one that the
             // peer has reset, as Linux's does.
-            listening.push(child).map_err(|child| {
+            listening.push(child, life).map_err(|child| {
                 sk.disown(child);
                 closing::abandon(sk);
                 econnaborted()

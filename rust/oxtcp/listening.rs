@@ -18,7 +18,7 @@ use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Socket, Tcp};
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::sock::{Child, SockQueue};
-use crate::sys::table::FlowKey;
+use crate::sys::table::{Endpoint, FlowKey};
 
 /// See above.
 #[pin_data]
@@ -48,6 +48,10 @@ pub(crate) struct Listening {
 /// What waits for accept(), and what the connections begin with.
 pub(crate) struct AcceptQueue {
     queue: SockQueue<Tcp>,
+    /// The listener's life that this is the queue of.
+    life: Life,
+    /// Where it listens, as the flow table has it.
+    local: Endpoint,
     /// The hold on the port that each connection gets one of too.
     port: PortRef,
     /// The most that may wait.
@@ -98,14 +102,18 @@ impl Listening {
     /// The socket listens from now on; half-open connections may come in. Process context.
     pub(crate) fn begin(
         &self,
+        local: Endpoint,
         port: PortRef,
         backlog: Backlog,
         options: SocketOptions,
         calls: CallOptions,
     ) {
+        let life = self.half_open.next_life();
         let mut accept = self.accept.lock();
         *accept = Some(AcceptQueue {
             queue: SockQueue::new(),
+            life,
+            local,
             port,
             backlog: backlog.granted,
             options,
@@ -115,8 +123,8 @@ impl Listening {
         self.copy_options(&options, &calls);
         drop(accept);
         self.cookie_sent.store(0, Relaxed);
-        self.crowds.clear();
-        self.half_open.begin();
+        self.crowds.clear(life);
+        self.half_open.begin(life);
     }
 
     /// The socket listens no more: what has waited. Process context.
@@ -156,9 +164,10 @@ impl Listening {
             .store(u32::from(calls.defer_accept), Relaxed);
     }
 
-    /// Whether there is room for one more connection, and what it begins with. Any context.
-    pub(crate) fn room(&self) -> Room {
+    /// Whether that life's listener has room for one more connection, of the flow `key`, and what it begins with. Any context.
+    pub(crate) fn room(&self, life: Life, key: &FlowKey) -> Room {
         match &*self.accept.lock() {
+            Some(accept) if accept.life != life || !accept.serves(key.local()) => Room::Closed,
             Some(accept) if accept.queue.len() > accept.backlog => Room::Full,
             Some(accept) => Room::For(accept.port.child(), accept.options, accept.calls),
             None => Room::Closed,
@@ -169,17 +178,17 @@ impl Listening {
     ///
     /// # Errors
     ///
-    /// The connection, when the socket does not listen any more.
-    pub(crate) fn push(&self, child: Child<Tcp>) -> Result<(), Child<Tcp>> {
+    /// The connection, when that life of the listener is over.
+    pub(crate) fn push(&self, child: Child<Tcp>, life: Life) -> Result<(), Child<Tcp>> {
         match &mut *self.accept.lock() {
-            Some(accept) => {
+            Some(accept) if accept.life == life => {
                 accept.queue.push(child);
                 let waiting = accept.queue.len();
                 self.waiting.store(waiting, Relaxed);
                 self.floods.note_waiting(waiting);
                 Ok(())
             }
-            None => Err(child),
+            _ => Err(child),
         }
     }
 
@@ -203,7 +212,7 @@ impl Listening {
         let Some(count) = self.half_open.enter(life, most) else {
             return false;
         };
-        self.crowds.enter(namespace, key);
+        self.crowds.enter(namespace, key, life);
         self.floods.note_half_open(count);
         true
     }
@@ -211,7 +220,7 @@ impl Listening {
     /// Counts it out.
     pub(crate) fn leave(&self, namespace: &Namespace, key: &FlowKey, life: Life) {
         if self.half_open.leave(life) {
-            self.crowds.leave(namespace, key);
+            self.crowds.leave(namespace, key, life);
         }
     }
 
@@ -267,11 +276,22 @@ impl Listening {
     }
 }
 
-/// See [`Listening::most_half_open`].
+impl AcceptQueue {
+    /// Whether connections to `local` are this listener's: who has found a listener finds another one, perhaps, when the socket has begun
+    /// to listen elsewhere meanwhile.
+    fn serves(&self, local: Endpoint) -> bool {
+        let Endpoint { ip, port } = self.local;
+        let any = ip == [0; 16] || ip == Endpoint::mapped([0; 4]);
+        port == local.port && (any || ip == local.ip)
+    }
+}
+
+/// See [`Listening::most_half_open`]. As many as [`Crowds`] can count, 2 GB of them.
 pub(crate) fn most(namespace: &Namespace, backlog: u32) -> u32 {
     u32::try_from(namespace.sysctls.max_syn_backlog())
         .unwrap_or(0)
         .min(backlog.saturating_add(1))
+        .min(Crowds::COUNT_MOST)
 }
 
 /// What `sock` has as a listener, if it ever was one. Any context, no lock.
@@ -286,6 +306,13 @@ pub(crate) fn of(sock: &Socket) -> Option<&Listening> {
 /// every half-open connection has run out of retransmissions long ago.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life(u16);
+
+impl Life {
+    /// Which of 256 in turn: enough to tell a life from those that a softirq may still be busy with.
+    pub(crate) fn tag(self) -> u8 {
+        (self.0 >> 1) as u8
+    }
+}
 
 /// How many half-open connections a listener has, and in which of its lives it is. Any context, no lock.
 ///
@@ -346,9 +373,14 @@ impl HalfOpens {
             .is_some()
     }
 
+    /// The life of a listener that is to begin. Nobody else begins one, as the socket is owned.
+    fn next_life(&self) -> Life {
+        Life(Self::life_of(self.0.load(Relaxed)).0 | 1)
+    }
+
     /// Begins the life of a listener.
-    fn begin(&self) {
-        let _ = self.update(|word| Some(Self::start_of(Self::life_of(word).0 | 1)));
+    fn begin(&self, life: Life) {
+        let _ = self.update(|_| Some(Self::start_of(life.0)));
     }
 
     /// Ends it: all half-open connections are nobody's.

@@ -312,6 +312,37 @@ def syn_queue__full_without_cookies_drops(version):
     assert (counter("TCPReqQFullDrop") - dropped, counter("ListenDrops") - drops) == (1, 1)
 
 
+def cookie__beside_a_half_open_connection(version):
+    """The client's SYN comes again when there is room; what answers that is lost, the cookie is not."""
+    host = Host(version, 2)
+    peer = host.ask()
+    cookie = peer.ack
+    setting("syncookies", 1)
+    peer.send(SYN, seq=-1, ack=-peer.ack)
+    answer = peer.wait_for("a SYN-ACK", lambda s: s.flags & SYN)
+    assert (answer.seq + 1) % MODULUS != cookie, answer
+    assert host.state(peer) == "SYN-RECEIVED", host.state(peer)
+    peer.send(ACK | PSH, b"cookie")
+    answers = peer.replies()
+    if wire.BUILTIN:
+        # Linux drops it, until the half-open connection is over.
+        assert not answers and host.state(peer) == "SYN-RECEIVED", answers
+        return
+    assert answers and not any(s.is_reset for s in answers), answers
+    sock, address = host.listener.accept()
+    assert address[1] == peer.port
+    assert sock.recv(6, socket.MSG_WAITALL) == b"cookie"
+    # A number that is neither's is reset, and takes nothing from the half-open connection.
+    other = host.ask()
+    assert host.state(other) == "SYN-RECEIVED", host.state(other)
+    other.send(ACK, ack=4711)
+    answers = other.replies()
+    assert len(answers) == 1 and answers[0].is_reset, answers
+    other.send(ACK)
+    _, address = host.listener.accept()
+    assert address[1] == other.port
+
+
 def accept_queue__full_drops_the_ack(version):
     host = Host(version, 2, backlog=1)
     first, second, third = host.ask(), host.ask(), host.ask()
@@ -341,7 +372,7 @@ TESTS = (
     cookie__nothing_is_kept, cookie__data_of_the_ack_is_delivered, cookie__fin_of_the_ack_is_heard,
     cookie__options_are_preserved, cookie__without_timestamps_no_options, cookie__forged_is_refused,
     cookie__with_other_flags_is_refused, cookie__used_is_refused, cookie__not_when_switched_off,
-    cookie__not_to_who_sends_none, syn_queue__full_sends_cookies, syn_queue__full_without_cookies_drops,
+    cookie__not_to_who_sends_none, cookie__beside_a_half_open_connection, syn_queue__full_sends_cookies, syn_queue__full_without_cookies_drops,
     accept_queue__full_drops_the_ack)
 
 

@@ -248,7 +248,7 @@ impl Request {
         //
         // Deviation: RFC 9293 section 3.10.7.4 looks at the sequence number first. As in Linux not here: an ACK of something that we
         // never sent comes from an old connection, whatever its sequence number.
-        if flags.ack() && !flags.rst() && segment.header.ack != self.snd_nxt() {
+        if flags.ack() && !flags.rst() && !self.is_acked_by(segment.header.ack) {
             return match reply::closed(segment) {
                 Some(reset) => RequestVerdict::Reply(reset),
                 None => RequestVerdict::Ignore,
@@ -287,6 +287,12 @@ impl Request {
             return RequestVerdict::Ignore;
         }
         RequestVerdict::Complete
+    }
+
+    /// Whether an ACK with this number can be this half-open connection's. One with another may bring back a cookie, which its peer was sent
+    /// before or after there was room for the request; else [`Request::on_segment`] resets it.
+    pub fn is_acked_by(&self, ack: SeqNum) -> bool {
+        ack == self.snd_nxt()
     }
 
     /// Call it [`Request::next_timeout`] after the last SYN-ACK.
