@@ -135,6 +135,7 @@ impl Engine {
             advertised_mss,
             recv_space: memory.first_window(),
             recv_limit: memory.largest_window(),
+            signature: oxtcp_engine::wire::Signature::NONE,
         };
         let made = self.cx(|cx| {
             if !matches!(listen::on_segment(cx, segment), ListenVerdict::Syn) {
@@ -207,6 +208,7 @@ impl Engine {
             advertised_mss: self.advertised_mss(listener),
             recv_space: memory.first_window(),
             recv_limit: memory.largest_window(),
+            signature: oxtcp_engine::wire::Signature::NONE,
         };
         if let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) {
             self.join(&cx, ports, &request, id, segment);

@@ -6,6 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 use crate::congestion::Algorithm;
 use crate::time::{Duration, Instant};
+use crate::wire::Signature;
 
 /// The time and the settings that a call is to work with.
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +179,8 @@ pub struct SocketOptions {
     pub interactive: bool,
     /// `TCP_CONGESTION`.
     pub congestion_control: Option<Algorithm>,
+    /// The room for a signature in the connection's segments; whoever has the keys knows.
+    pub signature: Signature,
     /// Data leaves with gaps; the connection notes it by itself (Linux's `sk_pacing_status`).
     pub paced: bool,
 }

@@ -21,7 +21,7 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
+use crate::wire::{Ecn, Flags, Header, Options, Signature, Timestamps, WindowScale};
 
 /// What the caller decides about a connection request.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub struct RequestOpen {
     pub recv_space: u32,
     /// The largest receive window that there will ever be, in bytes: it chooses our window scale.
     pub recv_limit: u32,
+    /// What signs the connection's segments. A request does not remember it: the caller, who has the keys, puts it into the answers.
+    pub signature: Signature,
 }
 
 /// A half-open connection.
@@ -177,7 +179,12 @@ impl Request {
             agreed |= Agreed::ECN;
         }
         let mut ts_recent = 0;
-        if let (Some(Timestamps { val, .. }), true) = (offered.timestamps, cx.config.timestamps) {
+        // Beside a signature and timestamps there is little or no room for SACK: of the two a peer that does SACK gets that
+        // (Linux's tcp_synack_options()).
+        let room = !open.signature.is_some() || agreed & Agreed::SACK == 0;
+        if let (Some(Timestamps { val, .. }), true) =
+            (offered.timestamps, cx.config.timestamps && room)
+        {
             agreed |= Agreed::TIMESTAMPS;
             ts_recent = val;
         }
@@ -551,6 +558,7 @@ mod tests {
         advertised_mss: 1400,
         recv_space: 10_000,
         recv_limit: 6 << 20,
+        signature: crate::wire::Signature::NONE,
     };
 
     /// `ACK+1,+1` is an ACK with the numbers ISS + 1 and IRS + 1.

@@ -300,6 +300,7 @@ fn window_scale__every_pair_in_a_handshake() {
                         advertised_mss: 1000,
                         recv_space: limit,
                         recv_limit: limit,
+                        signature: oxtcp_engine::wire::Signature::NONE,
                     },
                 );
                 let passive = Connection::accept(
@@ -428,6 +429,7 @@ fn options__every_set_is_written_and_read() {
                                 ecr: !*val,
                             }),
                             sack,
+                            ..Options::default()
                         };
                         check_emission(&options);
                         count += 1;

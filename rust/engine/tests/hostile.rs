@@ -605,6 +605,7 @@ impl Pair {
             advertised_mss: MSS,
             recv_space,
             recv_limit,
+            signature: oxtcp_engine::wire::Signature::NONE,
         };
         let request = Request::new(&cx, &syn, &open);
         let passive = PassiveOpen {

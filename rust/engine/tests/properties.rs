@@ -191,6 +191,7 @@ fn options(syn: bool) -> impl Strategy<Value = Options> {
                     sack_permitted,
                     timestamps,
                     sack,
+                    ..Options::default()
                 },
                 false => Options {
                     timestamps,

@@ -15,7 +15,9 @@ use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{Transmit, TransmitKind};
-use crate::wire::{Ecn, Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
+use crate::wire::{
+    sack_room, Ecn, Flags, Header, Options, SackBlocks, Signature, Timestamps, WindowScale,
+};
 
 /// The state of RFC 7323's timestamps on one connection. Packed: ten bytes stand beside the ten of [`Link`]'s small fields.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +127,7 @@ pub(super) struct Link {
     pub(super) peer_mss: u16,
     /// The largest MSS that the peer may use: what we announced.
     pub(super) advertised_mss: u16,
-    /// The MSS to send, before options: the least of the peer's, the path's and the user's.
+    /// The MSS to send, before options but for a signature: the least of the peer's, the path's and the user's.
     pub(super) mss: u16,
     /// And as far as is known.
     pub(super) search: Search,
@@ -183,6 +185,14 @@ impl Link {
     /// Payload of the largest segment that the peer may send (Linux's advmss once the SYNs are exchanged).
     pub(super) fn advmss(&self) -> u16 {
         self.advertised_mss.saturating_sub(self.options_len())
+    }
+
+    /// How many of `blocks` blocks of SACK there is room for beside a signature.
+    pub(super) fn sack_fits(&self, blocks: usize, signature: Signature) -> usize {
+        let others = self
+            .options_len()
+            .saturating_add(u16::from(signature.wire_len()));
+        blocks.min(sack_room(usize::from(others)))
     }
 
     /// Bytes of payload that fit into a segment with `sack` blocks of SACK.

@@ -267,6 +267,18 @@ impl Connection {
         limit: Option<BurstLimit>,
         flight: &mut dyn FlightMemory,
     ) -> Option<Transmit> {
+        let mut transmit = self.find_unsigned(cx, limit, flight)?;
+        // "Every segment sent on a TCP connection" (RFC 2385 section 2.0).
+        transmit.header.options.signature = self.options.signature;
+        Some(transmit)
+    }
+
+    fn find_unsigned(
+        &mut self,
+        cx: &Context<'_>,
+        limit: Option<BurstLimit>,
+        flight: &mut dyn FlightMemory,
+    ) -> Option<Transmit> {
         if let Some(reset) = self.poll_reset(cx) {
             return Some(reset);
         }

@@ -275,14 +275,17 @@ pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers
     syn_ack
 }
 
-/// The MSS to send with: RFC 9293 section 3.7.1, and the user's TCP_MAXSEG.
+/// The MSS to send with: RFC 9293 section 3.7.1, and the user's TCP_MAXSEG. What a signature takes is not in it: each segment has
+/// one (RFC 2385 section 4.3, RFC 5925 section 7.6).
 ///
 /// Deviation: RFC 9293 section 3.7.1 (MUST-15) takes 1220 for a peer over IPv6 that names none. Linux, and so we, take 536 for both:
 /// every TCP names one, and the smaller is safe.
 pub(super) fn send_mss(cx: &Context<'_>, peer: u16, path: u16, options: &SocketOptions) -> u16 {
     let user = options.max_seg.map_or(u16::MAX, |mss| mss.get());
     let least = cx.config.min_snd_mss;
-    Mss::new(peer.min(path).min(user).max(least)).get()
+    Mss::new(peer.min(path).min(user).max(least))
+        .get()
+        .saturating_sub(u16::from(options.signature.wire_len()))
 }
 
 /// The search for the path's MTU, up to what the peer takes.
@@ -334,7 +337,7 @@ impl Connection {
                 offers: Offers {
                     scale: cx.config.window_scaling,
                     sack: cx.config.sack,
-                    stamps: cx.config.timestamps,
+                    stamps: cx.config.timestamps && open.options.signature.allows_timestamps(),
                     ecn: ecn::is_offered(cx.config),
                 },
             }),

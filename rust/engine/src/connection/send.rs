@@ -432,6 +432,7 @@ impl Sender {
             return None;
         }
         let sack = rcv.as_ref().map_or(0, |rcv| rcv.sack_len());
+        let sack = link.sack_fits(sack, options.signature);
         let size = self.segment_size(link, sack).max(1);
         self.forget_urgent(link);
         let most = match self.is_urgent(link) {

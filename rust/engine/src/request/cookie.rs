@@ -8,7 +8,7 @@ use crate::cookie::StampBits;
 use crate::reply::ReplyLimit;
 use crate::segment::Segment;
 use crate::transmit::Transmit;
-use crate::wire::{Mss, Timestamps, WindowScale};
+use crate::wire::{Mss, Signature, Timestamps, WindowScale};
 
 impl Request {
     /// The MSS that a SYN names, or the default of RFC 9293 section 3.7.1 (Linux takes 536 for IPv6 too).
@@ -25,6 +25,11 @@ impl Request {
             syn.header.options.sack_permitted = false;
             syn.header.flags = crate::connection::ecn::without_setup(syn.header.flags);
         }
+        // In spite of a signature the timestamps stay, which the rest is written into, as in Linux: a SYN-ACK has room for both.
+        let open = &RequestOpen {
+            signature: Signature::NONE,
+            ..*open
+        };
         let request = Request::new(cx, &syn, open);
         let mut syn_ack = request.syn_ack(cx);
         if let Some(stamps) = &mut syn_ack.header.options.timestamps {
@@ -109,6 +114,7 @@ mod tests {
         advertised_mss: 1460,
         recv_space: 60_000,
         recv_limit: 6 << 20,
+        signature: crate::wire::Signature::NONE,
     };
 
     fn cx(config: &Config, millis: u64) -> Context<'_> {

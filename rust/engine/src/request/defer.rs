@@ -100,6 +100,7 @@ mod tests {
             advertised_mss: 1460,
             recv_space: 60_000,
             recv_limit: 60_000,
+            signature: crate::wire::Signature::NONE,
         };
         Request::new(&cx(config), &segment(Flags::SYN, 100, 0, 0), &open)
     }

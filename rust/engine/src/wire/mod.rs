@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The TCP header and its options as they stand on the wire (RFC 9293 section 3.1, RFC 7323, RFC 2018).
+//! The TCP header and its options as they stand on the wire (RFC 9293 section 3.1, RFC 7323, RFC 2018,
+//! RFC 2385, RFC 5925).
 //!
 //! Reading is total: every byte string gives either a header or a named error, and no option, however
 //! malformed, can do more than be left out.
@@ -8,8 +9,11 @@ mod ecn;
 mod flags;
 mod header;
 mod options;
+mod signature;
 
 pub use ecn::Ecn;
 pub use flags::Flags;
 pub use header::{Header, ParseError, MAX_HEADER_LEN, MIN_HEADER_LEN};
+pub(crate) use options::sack_room;
 pub use options::{Mss, Options, SackBlocks, Timestamps, WindowScale, MAX_OPTIONS_LEN};
+pub use signature::{BadSignature, Signature, Signed};

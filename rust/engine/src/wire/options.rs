@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! TCP options, and the small types that are negotiated with them.
 
+use super::Signature;
 use crate::seq::{SeqNum, SeqRange};
 
 /// Room for options in a header: 60 bytes less the fixed 20 (RFC 9293 section 3.1).
@@ -192,6 +193,8 @@ impl SackBlocks {
 /// The options of a segment that this TCP knows. All others are skipped (RFC 9293 MUST-6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Options {
+    /// Room for a signature, in a segment to send; what one that arrived brings, [`Signed::find`](super::Signed::find) tells.
+    pub signature: Signature,
     /// Maximum segment size, never zero; on SYN segments only.
     pub mss: Option<u16>,
     /// Window scale; on SYN segments only.
@@ -278,12 +281,9 @@ impl Options {
     }
 
     /// How many SACK blocks [`Options::emit`] writes: those that fit beside the other options, which is
-    /// three beside timestamps and four otherwise.
+    /// three beside timestamps and four otherwise, and fewer beside a signature.
     pub fn sack_that_fits(&self) -> usize {
-        let room = MAX_OPTIONS_LEN
-            .saturating_sub(self.len_without_sack())
-            .saturating_sub(4);
-        self.sack.len().min(room / 8)
+        self.sack.len().min(sack_room(self.len_without_sack()))
     }
 
     /// Bytes that [`Options::emit`] writes, a multiple of four.
@@ -296,7 +296,7 @@ impl Options {
     }
 
     fn len_without_sack(&self) -> usize {
-        let mut len: usize = 0;
+        let mut len = usize::from(self.signature.wire_len());
         if self.mss.is_some() {
             len = len.saturating_add(4);
         }
@@ -316,6 +316,7 @@ impl Options {
     /// most 40; an option for which `out` has no room is left out.
     pub fn emit(&self, out: &mut [u8]) -> usize {
         let mut writer = Writer { out, written: 0 };
+        self.signature.write(&mut writer);
         if let Some(mss) = self.mss {
             let [high, low] = mss.to_be_bytes();
             writer.put(&[MSS, 4, high, low]);
@@ -350,15 +351,20 @@ impl Options {
     }
 }
 
+/// How many SACK blocks fit beside `others` bytes of other options (RFC 2018 section 3).
+pub(crate) fn sack_room(others: usize) -> usize {
+    MAX_OPTIONS_LEN.saturating_sub(others).saturating_sub(4) / 8
+}
+
 /// Appends whole groups of bytes to a slice.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     out: &'a mut [u8],
     written: usize,
 }
 
 impl Writer<'_> {
     #[inline]
-    fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         let end = self.written.saturating_add(bytes.len());
         if let Some(slot) = self.out.get_mut(self.written..end) {
             // Not copy_from_slice: it panics when lengths differ, and the compiler does not see that they never do.
@@ -475,6 +481,7 @@ mod tests {
             sack_permitted: true,
             timestamps: TS,
             sack: sack(&[(1, 2), (3, 4)]),
+            ..Options::default()
         };
         for len in 0..MAX_OPTIONS_LEN {
             let mut out = [0; MAX_OPTIONS_LEN];

@@ -567,6 +567,7 @@ impl End {
                         advertised_mss: self.mss,
                         recv_space: u32::from(self.buffer),
                         recv_limit: 1 << 20,
+                        signature: oxtcp_engine::wire::Signature::NONE,
                     };
                     let request = Request::new(&cx, &segment, &open);
                     emit(side, &request.syn_ack(&cx), &mut out);

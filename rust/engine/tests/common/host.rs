@@ -259,6 +259,7 @@ impl Host {
                         advertised_mss: self.setup.mss,
                         recv_space: self.setup.recv_buffer as u32,
                         recv_limit: (self.setup.recv_buffer.max(2 * self.setup.recv_most)) as u32,
+                        signature: oxtcp_engine::wire::Signature::NONE,
                     };
                     let request = Request::new(&cx, &segment, &open);
                     self.emit(&request.syn_ack(&cx), &[], out, now);

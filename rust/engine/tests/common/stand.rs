@@ -134,6 +134,7 @@ impl Stand {
                     advertised_mss: MSS,
                     recv_space: RECV_SPACE,
                     recv_limit: 1 << 20,
+                    signature: oxtcp_engine::wire::Signature::NONE,
                 };
                 let request = Request::new(&cx, &Self::syn(Flags::SYN, stamps), &open);
                 half_open = Some(request);

@@ -83,6 +83,7 @@ fn chosen(bytes: &[u8]) -> Options {
             ecr: word(),
         }),
         sack,
+        ..Options::default()
     }
 }
 

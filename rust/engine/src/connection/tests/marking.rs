@@ -115,6 +115,7 @@ fn negotiation__passive() {
         advertised_mss: 1000,
         recv_space: 50_000,
         recv_limit: 50_000,
+        signature: crate::wire::Signature::NONE,
     };
     for ecn in 0..=2 {
         for offer in FLAGS {

@@ -18,6 +18,7 @@ mod receiving;
 mod recovering;
 mod refusing;
 mod sending;
+mod signing;
 mod timing;
 mod tuning;
 mod urging;

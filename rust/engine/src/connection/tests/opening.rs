@@ -411,6 +411,7 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
         advertised_mss: 1460,
         recv_space: 100_000,
         recv_limit: 1_000_000,
+        signature: crate::wire::Signature::NONE,
     };
     let mut request = Request::new(&cx, &syn, &open);
     let syn_ack = request.syn_ack(&cx);
