@@ -12,7 +12,7 @@ use crate::sys::errno::econnreset;
 use crate::sys::route;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::Found;
-use crate::{connect, connection, half_open, listener, output};
+use crate::{connect, connection, half_open, keys, listener, output};
 
 /// shutdown(2). The mask is set already. Process context.
 pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
@@ -161,6 +161,7 @@ pub(crate) fn discard(sk: &mut Sk<'_>) {
         output::namespace(sk.sock()).remove_orphan();
     }
     drop(sk.state().port.take());
+    keys::forget(sk);
     sk.destroy();
 }
 

@@ -253,7 +253,11 @@ fn claim(
         // tw_reuse 2: over loopback only.
         let allowed = bound || cx.config.tw_reuse != 2 || is_loopback(&key);
         let iss = match &*guard {
-            Mini::TimeWait { time_wait, .. } if allowed => time_wait.reuse(cx, bound),
+            Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. }
+                if allowed =>
+            {
+                time_wait.reuse(cx, bound)
+            }
             _ => None,
         };
         if iss.is_none() {

@@ -29,7 +29,7 @@ use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
 use crate::sys::table;
 use crate::sys::time::Jiffies;
-use crate::{closing, icmp, output, urgent};
+use crate::{closing, icmp, keys, output, urgent};
 
 /// A segment of the connection has arrived; its payload begins `header_len` bytes into `skb`.
 pub(crate) fn segment(
@@ -519,15 +519,10 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
     if !namespace.admit_time_wait() {
         return;
     }
-    let placed = table::NewMini::new(
-        key,
-        Mini::TimeWait {
-            time_wait,
-            port,
-            v6,
-        },
-    )
-    .and_then(|mini| namespace.table.replace(sk, mini, end));
+    let md5 = keys::left_behind(sk.sock());
+    let placed = Mini::time_wait(time_wait, port, v6, md5)
+        .and_then(|mini| table::NewMini::new(key, mini))
+        .and_then(|mini| namespace.table.replace(sk, mini, end));
     if placed.is_err() {
         namespace.release_time_wait();
     }

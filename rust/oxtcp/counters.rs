@@ -50,6 +50,12 @@ counters! {
     TCPZeroWindowDrop,
     /// Segments in order that there was no memory for.
     TCPRcvQDrop,
+    /// Segments without a signature from a peer that there is a key for (RFC 2385).
+    TCPMD5NotFound,
+    /// Segments with an MD5 signature from a peer that there is no key for.
+    TCPMD5Unexpected,
+    /// Segments with a wrong MD5 signature.
+    TCPMD5Failure,
 }
 
 /// A namespace's counters.

@@ -5,20 +5,23 @@
 //! Each is 128 bytes in all, in the flow table under its own lock, with a timer. Softirq context unless
 //! said otherwise.
 
+use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::rcu;
+use kernel::sync::{rcu, Arc};
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
 
 use crate::input::{find_listener, Arrival};
+use crate::keys::{self, Md5Key};
 use crate::listener;
 use crate::listening::{self, Life};
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{Socket, Tcp};
+use crate::signing::Signer;
 use crate::sys::net::Net;
 use crate::sys::skb::SkBuff;
 use crate::sys::table::{self, FlowKey, Found, MiniBody, MiniGuard};
@@ -40,6 +43,18 @@ pub(crate) enum Mini {
         /// The socket was an IPv6 one (which may have spoken IPv4).
         v6: bool,
     },
+    /// The same, of a connection with signatures.
+    SignedTimeWait {
+        time_wait: TimeWait,
+        kept: KBox<Kept>,
+        v6: bool,
+    },
+}
+
+/// What a TIME-WAIT has no room for.
+pub(crate) struct Kept {
+    port: PortRef,
+    md5: Arc<Md5Key>,
 }
 
 /// The design allows 128 bytes, with a timer of 40 (which lockdep makes larger).
@@ -74,8 +89,10 @@ impl MiniBody<Tcp> for Mini {
                         this.set_timer(Jiffies::after_micros(next));
                         drop(this);
                         let (oif, mark) = listener::reply_path(&listener, &key);
+                        let rcu = rcu::read_lock();
+                        let signer = keys::signer_to(&listener, &key, oif, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
-                        let _ = output::reply(listener.net(), &key, oif, mark, syn_ack);
+                        let _ = output::reply(listener.net(), &key, oif, mark, syn_ack, signer);
                     }
                     RequestTimer::Wait => {
                         let next = request.next_timeout().as_micros();
@@ -84,8 +101,10 @@ impl MiniBody<Tcp> for Mini {
                     RequestTimer::Expire => remove(this, namespace),
                 }
             }
-            Mini::TimeWait { port, .. } => {
-                let port = port.child();
+            Mini::TimeWait { .. } | Mini::SignedTimeWait { .. } => {
+                let Some(port) = this.port().map(PortRef::child) else {
+                    return;
+                };
                 let rcu = rcu::read_lock();
                 // A namespace that has shut its doors takes its TIME-WAITs with it.
                 let net = port.net(&rcu);
@@ -111,7 +130,7 @@ pub(crate) fn remove(this: MiniGuard<'_, Tcp>, namespace: &Namespace) {
                 listening.leave(namespace, &key, life);
             }
         }
-        Some(Mini::TimeWait { .. }) => namespace.release_time_wait(),
+        Some(Mini::TimeWait { .. } | Mini::SignedTimeWait { .. }) => namespace.release_time_wait(),
         None => {}
     }
 }
@@ -123,9 +142,56 @@ impl Mini {
             Mini::HalfOpen { listener, life, .. } => {
                 !listening::of(listener).is_some_and(|l| l.half_open.lives(*life))
             }
-            Mini::TimeWait { .. } => false,
+            Mini::TimeWait { .. } | Mini::SignedTimeWait { .. } => false,
         }
     }
+
+    /// A TIME-WAIT, or a connection in FIN-WAIT-2, with the key that signs its segments. GFP_ATOMIC.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub(crate) fn time_wait(
+        time_wait: TimeWait,
+        port: PortRef,
+        v6: bool,
+        md5: Option<Arc<Md5Key>>,
+    ) -> Result<Self> {
+        Ok(match md5 {
+            None => Mini::TimeWait {
+                time_wait,
+                port,
+                v6,
+            },
+            Some(md5) => Mini::SignedTimeWait {
+                time_wait,
+                kept: KBox::new(Kept { port, md5 }, GFP_ATOMIC)?,
+                v6,
+            },
+        })
+    }
+
+    /// What holds the port; a half-open connection has nothing of the kind.
+    fn port(&self) -> Option<&PortRef> {
+        match self {
+            Mini::HalfOpen { .. } => None,
+            Mini::TimeWait { port, .. } => Some(port),
+            Mini::SignedTimeWait { kept, .. } => Some(&kept.port),
+        }
+    }
+
+    /// The key of a TIME-WAIT.
+    fn md5(&self) -> Option<&Arc<Md5Key>> {
+        match self {
+            Mini::SignedTimeWait { kept, .. } => Some(&kept.md5),
+            _ => None,
+        }
+    }
+}
+
+/// The key of a TIME-WAIT, if there is one.
+pub(crate) fn md5_of(mini: &table::Mini<Tcp>) -> Option<Arc<Md5Key>> {
+    mini.lock()?.md5().cloned()
 }
 
 /// Ends the half-open connection `key` of the listener in that life, to make room for another. Whether it was there.
@@ -173,7 +239,7 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<
             Some(ack) if !request.is_acked_by(ack) => Whose::Misses(listener.clone()),
             _ => Whose::Listeners(listener.clone()),
         },
-        Mini::TimeWait { .. } => Whose::Nobodys,
+        Mini::TimeWait { .. } | Mini::SignedTimeWait { .. } => Whose::Nobodys,
     }
 }
 
@@ -193,6 +259,9 @@ pub(crate) fn segment(
     let Some(mut guard) = mini.lock() else {
         return Some(skb);
     };
+    let md5 = guard.md5().cloned();
+    let signer = md5.as_deref().map_or(Signer::None, Signer::Md5);
+    let scope = (scope_of(&key, arrival), 0);
     match &mut *guard {
         Mini::HalfOpen {
             request, listener, ..
@@ -207,49 +276,54 @@ pub(crate) fn segment(
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
                     let (oif, mark) = listener::reply_path(&listener, &key);
-                    send(net, namespace, &key, oif, mark, answer);
+                    let rcu = rcu::read_lock();
+                    let signer = keys::signer_to(&listener, &key, oif, &rcu);
+                    send(net, namespace, &key, (oif, mark), answer, signer);
                 }
                 RequestVerdict::Drop => remove(guard, namespace),
                 RequestVerdict::Ignore => {}
             }
         }
-        Mini::TimeWait { time_wait, .. } => match time_wait.on_segment(&cx, segment) {
-            TimeWaitVerdict::Ignore => {}
-            TimeWaitVerdict::Ack(answer) => {
-                drop(guard);
-                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
-            }
-            TimeWaitVerdict::Restart(answer) => {
-                guard.set_timer(time_wait_end());
-                drop(guard);
-                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
-            }
-            TimeWaitVerdict::Reset(answer) => {
-                remove(guard, namespace);
-                send(net, namespace, &key, scope_of(&key, arrival), 0, answer);
-            }
-            TimeWaitVerdict::Reopen { iss_after } => {
-                let rcu = rcu::read_lock();
-                let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu) else {
+        Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. } => {
+            match time_wait.on_segment(&cx, segment) {
+                TimeWaitVerdict::Ignore => {}
+                TimeWaitVerdict::Ack(answer) => {
                     drop(guard);
-                    if let Some(reset) = reply::closed(segment) {
-                        send(net, namespace, &key, scope_of(&key, arrival), 0, reset);
-                    }
-                    return None;
-                };
-                remove(guard, namespace);
-                listener::segment(
-                    net,
-                    namespace,
-                    &listener,
-                    key,
-                    segment,
-                    arrival,
-                    Some(iss_after),
-                );
+                    send(net, namespace, &key, scope, answer, signer);
+                }
+                TimeWaitVerdict::Restart(answer) => {
+                    guard.set_timer(time_wait_end());
+                    drop(guard);
+                    send(net, namespace, &key, scope, answer, signer);
+                }
+                TimeWaitVerdict::Reset(answer) => {
+                    remove(guard, namespace);
+                    send(net, namespace, &key, scope, answer, signer);
+                }
+                TimeWaitVerdict::Reopen { iss_after } => {
+                    let rcu = rcu::read_lock();
+                    let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu)
+                    else {
+                        drop(guard);
+                        if let Some(reset) = reply::closed(segment) {
+                            send(net, namespace, &key, scope, reset, signer);
+                        }
+                        return None;
+                    };
+                    remove(guard, namespace);
+                    listener::segment(
+                        net,
+                        namespace,
+                        &listener,
+                        key,
+                        segment,
+                        arrival,
+                        Some(iss_after),
+                    );
+                }
+                TimeWaitVerdict::Kill => remove(guard, namespace),
             }
-            TimeWaitVerdict::Kill => remove(guard, namespace),
-        },
+        }
     }
     None
 }
@@ -263,10 +337,17 @@ pub(crate) fn scope_of(key: &FlowKey, arrival: Arrival) -> i32 {
     }
 }
 
-fn send(net: &Net, namespace: &Namespace, key: &FlowKey, oif: i32, mark: u32, answer: Transmit) {
+fn send(
+    net: &Net,
+    namespace: &Namespace,
+    key: &FlowKey,
+    (oif, mark): (i32, u32),
+    answer: Transmit,
+    signer: Signer<'_>,
+) {
     if answer.kind == TransmitKind::ChallengeAck && !namespace.may_challenge() {
         return;
     }
     // An answer that cannot be sent is one that was lost.
-    let _ = output::reply(net, key, oif, mark, answer);
+    let _ = output::reply(net, key, oif, mark, answer, signer);
 }

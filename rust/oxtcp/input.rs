@@ -19,14 +19,17 @@ use crate::cookies;
 use crate::counters::Counter;
 use crate::half_open::{self, Whose};
 use crate::icmp;
+use crate::keys::{self, Peer};
 use crate::listener;
 use crate::listening;
 use crate::namespace::{context, Namespace};
-use crate::output::scoped;
+use crate::output::{scoped, unscoped};
 use crate::protocol::{Sk, Socket, Tcp};
+use crate::signing::{self, Signer};
+use crate::sys::auth::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
-use crate::sys::skb::{AtHook, SkBuff};
+use crate::sys::skb::{AtHook, Claimed, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 use crate::sys::time;
@@ -74,6 +77,8 @@ enum Owner<'a> {
     Listener(ARef<Socket>),
     /// The listener's, for the cookie that it brings.
     Cookie(ARef<Socket>, Opened),
+    /// Of a connection that is gone, from a peer that the listener has a key for: who knows the key is told by a reset.
+    Stray(ARef<Socket>),
 }
 
 impl LocalIn for Tcp {
@@ -107,7 +112,7 @@ impl LocalIn for Tcp {
             scoped(key.local(), arrival.ifindex),
             scoped(key.remote(), arrival.ifindex),
         );
-        let Some(owner) = find_owner(namespace, &key, glance, arrival, &rcu) else {
+        let Some(owner) = find_owner(net, namespace, &skb, &key, glance, arrival, &rcu) else {
             return Err(skb);
         };
         // From here on the packet is ours.
@@ -117,10 +122,16 @@ impl LocalIn for Tcp {
         if skb.tcp_checksum_is_bad(family) || confirm_conntrack(&skb) == Confirm::Drop {
             return Ok(());
         }
+        if let Err(why) = check_signature(namespace, &owner, &mut skb, &key, glance, arrival, &rcu)
+        {
+            skb.drop_for(why);
+            return Ok(());
+        }
         let allowed = match &owner {
-            Owner::Connection(sock) | Owner::Listener(sock) | Owner::Cookie(sock, _) => {
-                sock.allows(&mut skb, family)
-            }
+            Owner::Connection(sock)
+            | Owner::Listener(sock)
+            | Owner::Cookie(sock, _)
+            | Owner::Stray(sock) => sock.allows(&mut skb, family),
             Owner::Mini(_, Some(listener)) => listener.allows(&mut skb, family),
             Owner::Mini(_, None) => skb.is_allowed(family),
         };
@@ -146,6 +157,11 @@ impl LocalIn for Tcp {
             Owner::Listener(sock) => {
                 if let Some((segment, _)) = parse(&mut skb) {
                     listener::segment(net, namespace, &sock, key, &segment, arrival, None);
+                }
+            }
+            Owner::Stray(sock) => {
+                if let Some((segment, _)) = parse(&mut skb) {
+                    listener::reset(&sock, &key, &segment);
                 }
             }
             Owner::Cookie(sock, opened) => {
@@ -258,14 +274,58 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
     })
 }
 
+/// Whether the segment is signed as it is to be: by the key that its owner has for the peer.
+///
+/// A SYN to a TIME-WAIT is for the listener, if there is one, as in Linux: the peer may have another key by now.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+fn check_signature(
+    namespace: &Namespace,
+    owner: &Owner<'_>,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    glance: Glance,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) -> Result<(), DropReason> {
+    let claim = signing::claim(skb);
+    let is_syn = glance.flags.syn() && !glance.flags.intersects(Flags::ACK.union(Flags::RST));
+    let found;
+    let (sock, mini) = match owner {
+        Owner::Connection(sock)
+        | Owner::Listener(sock)
+        | Owner::Cookie(sock, _)
+        | Owner::Stray(sock)
+        | Owner::Mini(_, Some(sock)) => (Some(&**sock), None),
+        Owner::Mini(mini, None) if is_syn => {
+            found = find_listener(namespace, key.local(), arrival, rcu);
+            (found.as_deref(), found.is_none().then_some(*mini))
+        }
+        Owner::Mini(mini, None) => (None, Some(*mini)),
+    };
+    if let Some(keys) = sock.and_then(|sock| sock.shared().keys.get(rcu)) {
+        let peer = Peer::new(key, skb.l3index(arrival.family));
+        let signer = keys::signer_for(keys, &peer);
+        return signer.check(namespace, &claim, skb, key);
+    }
+    let md5 = mini.and_then(half_open::md5_of);
+    let signer = md5.as_deref().map_or(Signer::None, Signer::Md5);
+    signer.check(namespace, &claim, skb, key)
+}
+
 /// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or a listener's.
 ///
 /// What comes to a listener's port with ACK or RST (of a connection that is gone, say) goes on to the
 /// built-in TCP: it may have a connection of its own there (from before we listened), and otherwise
-/// answers with the same reset. But for an ACK that brings back a cookie; this is looked for too where a half-open connection has sent
-/// another number, as its peer may have been sent both, and knows the cookie only.
+/// answers with the same reset. But for an ACK that brings back a cookie, which is looked for too where a half-open connection has sent
+/// another number, as its peer may have been sent both, and knows the cookie only; and for what comes from a peer that the listener has a
+/// key for: the reset is to be signed, and none is due to who does not know the key.
 fn find_owner<'a>(
+    net: &Net,
     namespace: &'a Namespace,
+    skb: &SkBuff<AtHook<'_>>,
     key: &FlowKey,
     glance: Glance,
     arrival: Arrival,
@@ -292,10 +352,19 @@ fn find_owner<'a>(
     if !glance.flags.intersects(Flags::ACK.union(Flags::RST)) {
         return find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener);
     }
-    glance.acks()?;
+    if glance.flags.rst() {
+        return None;
+    }
     let listener = find_listener(namespace, key.local(), arrival, rcu)?;
-    let opened = cookie_of(namespace, &listener, key, glance)?;
-    Some(Owner::Cookie(listener, opened))
+    if glance.acks().is_some() {
+        if let Some(opened) = cookie_of(namespace, &listener, key, glance) {
+            return Some(Owner::Cookie(listener, opened));
+        }
+    }
+    let keys = listener.shared().keys.get(rcu)?;
+    let unscoped = FlowKey::new(unscoped(key.local()), unscoped(key.remote()));
+    let is_ours = keys.know(&Peer::new(key, 0)) && !skb.is_builtin(net, arrival.family, &unscoped);
+    is_ours.then_some(Owner::Stray(listener))
 }
 
 /// The cookie that an ACK brings to a listener, if it is good.

@@ -14,6 +14,7 @@ use oxtcp_engine::connection::PassiveOpen;
 use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
+use oxtcp_engine::wire::Signature;
 use oxtcp_engine::{isn, pressure, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
 use crate::counters::Counter;
@@ -21,6 +22,7 @@ use crate::crowd::Recent;
 use crate::flood::{Queue, Remedy};
 use crate::half_open::{self, Mini};
 use crate::input::Arrival;
+use crate::keys::Peer;
 use crate::listening::{self, Backlog, Life, Listening, Room};
 use crate::namespace::{context, Namespace};
 use crate::output;
@@ -33,7 +35,7 @@ use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
-use crate::{closing, connect, connection, cookies, flood};
+use crate::{closing, connect, connection, cookies, flood, keys};
 
 /// How many connections wait for accept(), and how many may. Any context.
 pub(crate) fn queue(sock: &Socket) -> (u32, u32) {
@@ -201,6 +203,8 @@ pub(crate) fn segment(
         return;
     };
     let hash = namespace.flow_hash(&key);
+    let rcu = rcu::read_lock();
+    let signer = keys::signer_to(listener, &key, oif, &rcu);
     let info = route.info();
     let memory = connection::receive_memory(listener);
     let open = |iss| RequestOpen {
@@ -209,6 +213,7 @@ pub(crate) fn segment(
         advertised_mss: advertised_mss(info.advmss, listening.max_seg()),
         recv_space: memory.first_window(),
         recv_limit: memory.largest_window(),
+        signature: signer.signature(),
     };
     let most = match admission {
         Admission::Keep(most) => most,
@@ -217,7 +222,7 @@ pub(crate) fn segment(
             listening.note_cookie(cx.now);
             // One that cannot be sent is one that was lost: the peer's SYN comes again.
             let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
-            if output::reply_by(&route, &key, syn_ack).is_ok() {
+            if output::reply_by(&route, &key, syn_ack, signer).is_ok() {
                 namespace.counters.count(Counter::SyncookiesSent);
             }
             return;
@@ -248,7 +253,7 @@ pub(crate) fn segment(
         recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
-    let _ = output::reply_by(&route, &key, syn_ack);
+    let _ = output::reply_by(&route, &key, syn_ack, signer);
 }
 
 /// What becomes of a SYN.
@@ -376,7 +381,9 @@ pub(crate) fn complete(
                 half_open::remove(guard, namespace);
                 if let Some(reset) = reply::closed(segment) {
                     let (oif, mark) = reply_path(listener, &key);
-                    let _ = output::reply(listener.net(), &key, oif, mark, reset);
+                    let rcu = rcu::read_lock();
+                    let signer = keys::signer_to(listener, &key, oif, &rcu);
+                    let _ = output::reply(listener.net(), &key, oif, mark, reset, signer);
                 }
             }
             return;
@@ -400,6 +407,19 @@ pub(crate) fn complete(
         listening.leave(namespace, &key, life);
         Ok(())
     });
+}
+
+/// Answers a segment of a connection that is gone by a reset, with the listener's key for the peer (Linux's
+/// `tcp_v4_send_reset()`). Softirq context.
+pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment) {
+    let Some(reset) = reply::closed(segment) else {
+        return;
+    };
+    let (oif, mark) = reply_path(listener, key);
+    let rcu = rcu::read_lock();
+    let signer = keys::signer_to(listener, key, oif, &rcu);
+    // One that cannot be sent is one that was lost.
+    let _ = output::reply(listener.net(), key, oif, mark, reset, signer);
 }
 
 /// An ACK with a good cookie: makes the socket, as [`complete`] does, of what the ACK brings. Softirq context.
@@ -442,6 +462,8 @@ pub(crate) fn complete_cookie(
         advertised_mss: advertised_mss(route.info().advmss, listening.max_seg()),
         recv_space: memory.first_window(),
         recv_limit: memory.largest_window(),
+        // What was offered the cookie tells.
+        signature: Signature::NONE,
     };
     drop(route);
     let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) else {
@@ -530,6 +552,13 @@ impl Newcomer {
             sk.state().port = Some(port);
             sk.state().role = Role::Idle(Idle::new(options));
             sk.state().set_calls(calls);
+            // Before there is a route: that tells whether packets may be bursts.
+            let peer = Peer::by_path(listener.net(), &key, path_oif(listener, &key, 0));
+            if let Err(error) = keys::inherit(sk, listener, &peer) {
+                sk.disown(child);
+                closing::discard(sk);
+                return Err(error);
+            }
             let family = sk.wire_family();
             let route = route::route_socket(sk);
             let path_mss = match route {
@@ -540,7 +569,10 @@ impl Newcomer {
             let open = PassiveOpen {
                 path_mss,
                 recv_space,
-                options: options_of(sk),
+                options: SocketOptions {
+                    signature: keys::signature_for(sk.sock(), &peer),
+                    ..options_of(sk)
+                },
             };
             sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
             sk.set_state(SkState::SYN_RECV);
@@ -571,6 +603,7 @@ pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
     let keepalive = sk.sock().flag(Flag::KeepOpen);
     SocketOptions {
         keepalive,
+        signature: keys::signature(sk.sock()),
         ..sk.state().options()
     }
 }

@@ -16,6 +16,7 @@
 //! | `listening`, `cookies`, `crowd`, `flood` | a listener's queues, and what is done when they are full |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
+//! | `keys`, `signing` | signatures of segments |
 //! | `ports`, `sysctls` | ports, settings |
 //! | `procfs`, `figures`, `counters` | listings, and what is counted |
 
@@ -41,6 +42,7 @@ mod half_open;
 mod icmp;
 mod info;
 mod input;
+mod keys;
 mod listener;
 mod listening;
 mod namespace;
@@ -53,6 +55,7 @@ mod protocol;
 mod receive;
 mod send;
 mod send_buffer;
+mod signing;
 mod sysctls;
 
 #[allow(unsafe_code)]

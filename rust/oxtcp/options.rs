@@ -15,6 +15,8 @@ use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
 use crate::connection;
 use crate::info;
+use crate::keys;
+use crate::listener;
 use crate::listening;
 use crate::output;
 use crate::protocol::{Owner, Role};
@@ -171,6 +173,12 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
             congestion_control: Some(algorithm.ok_or(ENOENT)?),
             ..sk.state().options()
         };
+        apply(sk, options);
+        return Ok(());
+    }
+    if matches!(name, bindings::TCP_MD5SIG | bindings::TCP_MD5SIG_EXT) {
+        keys::set_md5(sk, name == bindings::TCP_MD5SIG_EXT, value)?;
+        let options = listener::options_of(sk);
         apply(sk, options);
         return Ok(());
     }
@@ -349,7 +357,7 @@ fn tell_listener(sk: &mut Owner<'_>) {
     if !matches!(sk.state().role, Role::Listener(_)) {
         return;
     }
-    let options = crate::listener::options_of(sk);
+    let options = listener::options_of(sk);
     let calls = sk.state().calls();
     if let Some(listening) = listening::of(sk.sock()) {
         listening.set_options(options, calls);

@@ -5,12 +5,15 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
+use crate::keys;
 use crate::namespace::Namespace;
 use crate::protocol::{Role, SendMemory, Sk, Socket};
+use crate::signing::Signer;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
@@ -100,6 +103,7 @@ fn burst(sk: &mut Sk<'_>, rate: u64) -> Option<BurstLimit> {
     let largest = route::burst_limit(sk);
     let shift = route::pacing_shift(sk);
     let limit_output = output_limit(sk);
+    let whole = !sk.allows_bursts();
     // If the device can cut it: also a slow path is worth fewer packets.
     let least = u32::try_from(namespace(sk.sock()).sysctls.min_tso_segs()).unwrap_or(1);
     let connection = sk.state().connection()?;
@@ -115,6 +119,7 @@ fn burst(sk: &mut Sk<'_>, rate: u64) -> Option<BurstLimit> {
         None => largest,
     };
     let mss = u32::from(connection.mss());
+    let largest = if whole { mss } else { largest };
     let burst = share
         .saturating_add(near)
         .max(mss.saturating_mul(least))
@@ -159,6 +164,14 @@ fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
 /// What the layers below said, and how many bytes of the payload left before.
 fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     let key = sk.sock().flow();
+    let rcu;
+    let signer = match sk.sock().shared().keys.is_empty() {
+        true => Signer::None,
+        false => {
+            rcu = rcu::read_lock();
+            keys::signer(sk.sock(), &rcu)
+        }
+    };
     let segments = route::burst_segments(sk).max(1);
     let mss = NonZeroU32::from(NonZeroU16::new(segment.mss).unwrap_or(NonZeroU16::MIN));
     let most = mss.get().saturating_mul(segments);
@@ -202,7 +215,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         if !last {
             this.flags = without_end(header.flags);
         }
-        if !push_header(&mut skb, this, &key) {
+        if !push_header(&mut skb, this, &key, signer) {
             return Err(refused(Refusal::Failed));
         }
         if part.len > mss.get() {
@@ -255,13 +268,20 @@ fn without_end(flags: Flags) -> Flags {
     flags.without(Flags::FIN).without(Flags::PSH)
 }
 
-fn push_header(skb: &mut SkBuff<Outgoing>, mut header: Header, key: &FlowKey) -> bool {
+fn push_header(
+    skb: &mut SkBuff<Outgoing>,
+    mut header: Header,
+    key: &FlowKey,
+    signer: Signer<'_>,
+) -> bool {
     header.src_port = key.local().port;
     header.dst_port = key.remote().port;
     let mut bytes = [0u8; MAX_HEADER_LEN];
+    // Of a connection's the engine knows; a half-open one's and a TIME-WAIT's have room for it.
+    header.options.signature = signer.signature();
     let len = header.emit(&mut bytes);
-    match bytes.get(..len) {
-        Some(header) if len > 0 => skb.push_header(header),
+    match bytes.get_mut(..len) {
+        Some(header) if len > 0 => signer.sign(header, skb, key) && skb.push_header(header),
         _ => false,
     }
 }
@@ -282,15 +302,27 @@ pub(crate) fn flow_of(key: &FlowKey, oif: i32, mark: u32) -> Flow {
 }
 
 /// Answers for a half-open connection, a TIME-WAIT or a listener: no payload, no socket. Any context.
-pub(crate) fn reply(net: &Net, key: &FlowKey, oif: i32, mark: u32, segment: Transmit) -> Result {
+pub(crate) fn reply(
+    net: &Net,
+    key: &FlowKey,
+    oif: i32,
+    mark: u32,
+    segment: Transmit,
+    signer: Signer<'_>,
+) -> Result {
     let route = Route::lookup(net, flow_of(key, oif, mark))?;
-    reply_by(&route, key, segment)
+    reply_by(&route, key, segment, signer)
 }
 
 /// As [`reply`], by a route that was looked up already.
-pub(crate) fn reply_by(route: &Route<'_>, key: &FlowKey, segment: Transmit) -> Result {
+pub(crate) fn reply_by(
+    route: &Route<'_>,
+    key: &FlowKey,
+    segment: Transmit,
+    signer: Signer<'_>,
+) -> Result {
     let mut skb = SkBuff::for_sending().ok_or(ENOMEM)?;
-    if !push_header(&mut skb, segment.header, key) {
+    if !push_header(&mut skb, segment.header, key, signer) {
         return Err(EINVAL);
     }
     route.send(skb)

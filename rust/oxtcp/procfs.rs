@@ -180,10 +180,12 @@ impl Row {
         let (state, kind, is_v6) = match &*guard {
             stale if stale.is_stale() => return None,
             Mini::HalfOpen { listener, .. } => (SkState::SYN_RECV.number(), 1, listener.is_v6()),
-            Mini::TimeWait { time_wait, v6, .. } if time_wait.awaits_fin() => {
-                (SkState::FIN_WAIT2.number(), 3, *v6)
+            Mini::TimeWait { time_wait, v6, .. } | Mini::SignedTimeWait { time_wait, v6, .. } => {
+                match time_wait.awaits_fin() {
+                    true => (SkState::FIN_WAIT2.number(), 3, *v6),
+                    false => (TIME_WAIT, 3, *v6),
+                }
             }
-            Mini::TimeWait { v6, .. } => (TIME_WAIT, 3, *v6),
         };
         (is_v6 == v6).then_some(Row {
             key,

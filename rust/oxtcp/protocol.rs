@@ -13,6 +13,7 @@ use oxtcp_engine::{Connection, Flight, FlightMemory, Instant, SeqNum, SeqRange, 
 use crate::figures::Published;
 use crate::half_open::Mini;
 use crate::icmp::TooBigNote;
+use crate::keys::KeyCell;
 use crate::listening::Listening;
 use crate::namespace::Namespace;
 use crate::poll::SendQueue;
@@ -44,6 +45,8 @@ pub(crate) type Owner<'a> = Owned<'a, Tcp>;
 pub(crate) struct Shared {
     /// What a listener has. It is made once, and does for itself what is to be locked. Any context.
     pub(crate) listening: SetOnce<Pin<KBox<Listening>>>,
+    /// What segments are signed with. Replaced under the socket lock, read under RCU.
+    pub(crate) keys: KeyCell,
     /// Bytes in the receive queue. Written under the socket lock, as what follows; read also without, by poll() and
     /// `/proc`.
     pub(crate) rx_bytes: Atomic<u32>,
@@ -243,6 +246,7 @@ impl Protocol for Tcp {
     fn new_shared() -> impl PinInit<Shared> {
         pin_init!(Shared {
             listening: SetOnce::new(),
+            keys: KeyCell::empty(),
             rx_bytes: Atomic::new(0),
             tx: SendQueue::new(),
         })

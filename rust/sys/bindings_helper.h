@@ -29,6 +29,7 @@
 #include <linux/timer.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
+#include <net/dropreason-core.h>
 #include <net/dst.h>
 #include <net/flow.h>
 #include <net/inet6_connection_sock.h>
@@ -45,6 +46,7 @@
 #include <net/transp_v6.h>
 
 #include "helpers.h"
+#include "helpers_auth.h"
 #include "helpers_net.h"
 #include "helpers_send.h"
 #include "helpers_stamp.h"

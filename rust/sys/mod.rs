@@ -5,6 +5,7 @@
 //! Nothing in here knows a rule of TCP; every `unsafe` of the module stands
 //! in here. What each type promises is in its `# Invariants`.
 
+pub(crate) mod auth;
 pub(crate) mod counters;
 pub(crate) mod deferred;
 pub(crate) mod errno;
@@ -17,6 +18,7 @@ pub(crate) mod page;
 pub(crate) mod proc;
 pub(crate) mod proto;
 pub(crate) mod random;
+pub(crate) mod rcu_cell;
 pub(crate) mod route;
 pub(crate) mod skb;
 mod small_queue;

@@ -44,6 +44,29 @@ impl OptionValue<'_> {
 }
 
 impl OptionValue<'_> {
+    /// Reads the first `N` bytes.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when the value is shorter, EFAULT when it cannot be read.
+    pub(crate) fn exactly<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        if (self.len as usize) < N {
+            return Err(EINVAL);
+        }
+        // SAFETY: `bytes` is valid for writes of its size; the source is checked by the copy, and is at least as long by the test
+        // above.
+        let err = unsafe {
+            bindings::oxtcp_helper_copy_from_sockptr(bytes.as_mut_ptr().cast(), self.raw, N)
+        };
+        if err != 0 {
+            return Err(EFAULT);
+        }
+        Ok(bytes)
+    }
+}
+
+impl OptionValue<'_> {
     /// Reads a name: up to `N` bytes, or up to the first NUL. Returns how many.
     ///
     /// # Errors

@@ -203,7 +203,7 @@ fn parse(packet: &[u8], outgoing: bool) -> Option<Segment> {
 }
 
 /// The checksum over the pseudo-header and the segment: 0 for one that is right (RFC 9293 3.1).
-fn checksum(source: IpAddr, target: IpAddr, tcp: &[u8]) -> u16 {
+pub fn checksum(source: IpAddr, target: IpAddr, tcp: &[u8]) -> u16 {
     let add = |sum: u64, bytes: &[u8]| {
         bytes.chunks(2).fold(sum, |sum, pair| {
             sum + u64::from(u16::from_be_bytes([

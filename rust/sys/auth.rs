@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What signatures of segments need of the kernel: sums over packets, and the domains that keys may be bound to.
+//!
+//! C headers: `include/crypto/md5.h`, `include/net/l3mdev.h`.
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use super::bindings;
+use super::net::Net;
+use super::netfilter::Family;
+use super::proto::Protocol;
+use super::skb::{AtHook, Claimed, SkBuff};
+use super::sock::Locked;
+use super::table::FlowKey;
+
+/// Whether MD5 may be used.
+///
+/// # Errors
+///
+/// ENOPROTOOPT in a kernel that has none, EOPNOTSUPP in one that may use it no more (FIPS).
+pub(crate) fn md5_is_usable() -> Result {
+    // SAFETY: No conditions.
+    to_result(unsafe { bindings::oxtcp_helper_md5_usable() })
+}
+
+/// The MD5 sum over `head`, what the packet has from `skip` bytes behind its data pointer on, and `key` (RFC 2385 section 2.0). Any
+/// context.
+pub(crate) fn md5<S>(skb: &mut SkBuff<S>, head: &[u8], skip: u32, key: &[u8]) -> [u8; 16] {
+    let mut digest = [0; 16];
+    // SAFETY: The packet is valid and ours; C reads the slices by their lengths, looks where the packet ends, and writes 16 bytes.
+    unsafe {
+        bindings::oxtcp_helper_md5_segment(
+            skb.as_ptr(),
+            head.as_ptr().cast(),
+            head.len(),
+            skip,
+            key.as_ptr().cast(),
+            key.len(),
+            digest.as_mut_ptr(),
+        )
+    };
+    digest
+}
+
+/// Whether two sums are the same, in a time that does not tell where they differ.
+pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    let differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b));
+    a.len() == b.len() && core::hint::black_box(differ) == 0
+}
+
+/// Why a packet is dropped (`enum skb_drop_reason`), for those who trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum DropReason {
+    AuthHeader = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AUTH_HDR,
+    Md5NotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5NOTFOUND,
+    Md5Unexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5UNEXPECTED,
+    Md5Failure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5FAILURE,
+}
+
+impl SkBuff<Claimed<'_>> {
+    /// The layer 3 domain (VRF) that the packet came in by: its interface, or 0.
+    pub(crate) fn l3index(&self, family: Family) -> i32 {
+        // SAFETY: Valid by the invariant; the control block is still the network layer's.
+        unsafe { bindings::oxtcp_helper_skb_l3index(self.as_ptr(), family == Family::V6) }
+    }
+
+    /// Frees the packet, and says why.
+    pub(crate) fn drop_for(self, reason: DropReason) {
+        // SAFETY: The packet is given up, and the one user was us.
+        unsafe { bindings::oxtcp_helper_skb_drop(self.into_raw().as_ptr(), reason as i32) };
+    }
+}
+
+impl SkBuff<AtHook<'_>> {
+    /// Whether the kernel's own TCP has a connection, of whatever state, between the packet's ends. Softirqs are off.
+    pub(crate) fn is_builtin(&self, net: &Net, family: Family, key: &FlowKey) -> bool {
+        let (local, remote) = (key.local(), key.remote());
+        // SAFETY: Valid by the invariant; addresses have 16 bytes.
+        unsafe {
+            bindings::oxtcp_helper_builtin_has_flow(
+                net.as_ptr(),
+                self.as_ptr(),
+                family == Family::V6,
+                remote.ip.as_ptr(),
+                remote.port.to_be(),
+                local.ip.as_ptr(),
+                local.port,
+            )
+        }
+    }
+}
+
+impl Net {
+    /// The layer 3 domain (VRF) that an interface belongs to, or 0. Any context.
+    pub(crate) fn l3_master(&self, ifindex: i32) -> i32 {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_l3_master(self.as_ptr(), ifindex) }
+    }
+
+    /// Whether the interface is a layer 3 domain. Any context.
+    pub(crate) fn is_l3_master(&self, ifindex: i32) -> bool {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_is_l3_master(self.as_ptr(), ifindex) }
+    }
+}
+
+impl<P: Protocol> Locked<'_, P> {
+    /// Charges the socket for memory of options, as far as `net.core.optmem_max` goes; false, and nothing done, beyond that.
+    pub(crate) fn charge_option(&mut self, size: usize) -> bool {
+        let Ok(size) = i32::try_from(size) else {
+            return false;
+        };
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_charge_option(self.as_ptr(), size) }
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn uncharge_option(&mut self, size: usize) {
+        // SAFETY: Valid and locked. What was charged is an `i32`.
+        unsafe { bindings::oxtcp_helper_sk_uncharge_option(self.as_ptr(), size as i32) };
+    }
+
+    /// From now on each packet is one segment.
+    pub(crate) fn disable_bursts(&mut self) {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_gso_disable(self.as_ptr()) };
+    }
+
+    /// Whether a packet may be a burst of segments.
+    pub(crate) fn allows_bursts(&self) -> bool {
+        // SAFETY: Valid and locked.
+        unsafe { bindings::oxtcp_helper_sk_has_gso(self.as_ptr()) }
+    }
+}

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Signed segments: TCP-MD5 (RFC 2385), ours with the built-in TCP and with ourselves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
+use oxtcp_selftests::connection::connected_with;
+use oxtcp_selftests::forge::Forged;
+use oxtcp_selftests::keys::{
+    Md5Sig, KIND_MD5, TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_MD5SIG_FLAG_IFINDEX,
+};
+use oxtcp_selftests::procnet::{self, State};
+use oxtcp_selftests::{
+    cases, errno, expect_errno, ktap, listening, ns, transfer, wait, Connected, Ip, Pair, Sock,
+    Stack, Suite,
+};
+
+const KEY: &[u8] = b"a key that both know";
+/// Loopback's own is that of a burst.
+const MTU: usize = 1500;
+const OTHER: &[u8] = b"a key that one has";
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("auth");
+    cases!(suite.stacks: option__what_is_refused, option__keys_come_and_go, option__memory_is_bounded);
+    cases!(suite.pairs:
+        md5__every_segment_is_signed, md5__bulk, md5__lost_segments, md5__wrong_key, md5__no_key_at_the_client,
+        md5__no_key_at_the_server, md5__other_peers_need_none, md5__by_prefix, md5__of_a_connection_that_is_there,
+        md5__forged_reset, md5__reset_for_a_connection_that_is_gone, md5__reset_of_an_abort, md5__time_wait,
+        md5__bind_again, md5__cookies,
+    );
+    suite.run()
+}
+
+/// Skips the test where one of the kernels' TCPs has no MD5.
+fn need_md5(pair: Pair) {
+    ns::isolate();
+    for stack in [pair.client, pair.server] {
+        if let Err(error) = Md5Sig::new(stack.loopback(), KEY).set(&Sock::open(stack)) {
+            match errno::of(&error) {
+                libc::ENOPROTOOPT => ktap::skip("this kernel has no TCP_MD5SIG"),
+                _ => panic!("TCP_MD5SIG_EXT: {error}"),
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn set(sock: &Sock, peer: IpAddr, key: &[u8]) {
+    Md5Sig::new(peer, key).set(sock).expect("TCP_MD5SIG_EXT");
+}
+
+/// Both have the key.
+#[track_caller]
+fn signed(pair: Pair) -> Connected {
+    connected_with(pair, |listener, client| {
+        set(listener, pair.client.loopback(), KEY);
+        set(client, pair.server.loopback(), KEY);
+    })
+}
+
+fn counter(stack: Stack, name: &str) -> u64 {
+    let file = match stack.ours {
+        true => "oxtcp_stat",
+        false => "netstat",
+    };
+    let path = format!("/proc/thread-self/net/{file}");
+    procnet::stat(&std::fs::read_to_string(path).expect("counters"), name)
+}
+
+/// A client that tries, while the listener's or its own TCP drops what comes: `of` counts that in `name`.
+#[track_caller]
+fn does_not_connect(client: &Sock, address: &SocketAddr, of: Stack, name: &str) {
+    let before = counter(of, name);
+    client.set_nonblocking(true);
+    expect_errno(client.connect(address), libc::EINPROGRESS);
+    wait::until(name, || counter(of, name) > before);
+    assert_eq!(client.take_error(), 0);
+    expect_errno(client.peer(), libc::ENOTCONN);
+}
+
+/// Both directions, in all phases of a connection; signatures are 16 bytes and stand in each segment.
+fn md5__every_segment_is_signed(pair: Pair) {
+    need_md5(pair);
+    ns::sh(&format!("ip link set lo mtu {MTU}"));
+    let capture = Capture::on("lo");
+    let ends = signed(pair);
+    ends.check_alive();
+    ends.client.send_all(&[7; 100_000]);
+    assert_eq!(ends.server.recv_exact(100_000), [7; 100_000]);
+    let port = ends.server.port();
+    drop(ends.client);
+    assert_eq!(ends.server.recv_to_end(), b"");
+    drop(ends.server);
+    let mut segments: Vec<Segment> = Vec::new();
+    wait::until("two FINs and their acknowledgments", || {
+        segments.extend(
+            capture
+                .segments()
+                .into_iter()
+                .filter(|s| !s.outgoing && (s.source.port() == port || s.target.port() == port)),
+        );
+        let fins = segments.iter().filter(|s| s.flags & FIN != 0).count();
+        fins == 2 && segments.last().is_some_and(|s| s.flags == ACK)
+    });
+    for segment in &segments {
+        let digest = segment.option(KIND_MD5);
+        assert_eq!(digest.map(<[u8]>::len), Some(16), "{segment:?}");
+        if segment.flags & SYN != 0 {
+            assert_eq!(segment.option(8), None, "no timestamps: {segment:?}");
+            assert!(segment.option(4).is_some(), "SACK: {segment:?}");
+        }
+        // One signature, one segment: no bursts.
+        assert!(segment.length <= MTU, "{segment:?}");
+    }
+}
+
+fn md5__bulk(pair: Pair) {
+    need_md5(pair);
+    transfer::both_ways(signed(pair), 4_000_000);
+}
+
+/// What is sent again is signed again, and acknowledgments with SACK blocks are signed too.
+fn md5__lost_segments(pair: Pair) {
+    need_md5(pair);
+    ns::sh(&format!("ip link set lo mtu {MTU}"));
+    ns::sh_or_skip("tc qdisc add dev lo root netem loss 3% limit 10000");
+    let ends = signed(pair);
+    transfer::both_ways(ends, 1_000_000);
+    assert!(ns::qdisc_count("lo", "drops") > 0);
+}
+
+fn md5__wrong_key(pair: Pair) {
+    need_md5(pair);
+    let (listener, address) = listening(pair.server, 1);
+    set(&listener, pair.client.loopback(), KEY);
+    let client = Sock::open(pair.client);
+    set(&client, pair.server.loopback(), OTHER);
+    does_not_connect(&client, &address, pair.server, "TCPMD5Failure");
+}
+
+fn md5__no_key_at_the_client(pair: Pair) {
+    need_md5(pair);
+    let (listener, address) = listening(pair.server, 1);
+    set(&listener, pair.client.loopback(), KEY);
+    let client = Sock::open(pair.client);
+    does_not_connect(&client, &address, pair.server, "TCPMD5NotFound");
+}
+
+fn md5__no_key_at_the_server(pair: Pair) {
+    need_md5(pair);
+    let (_listener, address) = listening(pair.server, 1);
+    let client = Sock::open(pair.client);
+    set(&client, pair.server.loopback(), KEY);
+    does_not_connect(&client, &address, pair.server, "TCPMD5Unexpected");
+}
+
+/// A key is for its peer: others connect as ever, and bursts or not, their bytes come.
+fn md5__other_peers_need_none(pair: Pair) {
+    need_md5(pair);
+    let capture = Capture::on("lo");
+    let ends = connected_with(pair, |listener, client| {
+        let nobody = pair.server.foreign(0).ip();
+        set(listener, nobody, KEY);
+        set(client, nobody, KEY);
+    });
+    ends.check_alive();
+    let segments = capture.segments();
+    assert!(!segments.is_empty());
+    assert!(segments.iter().all(|s| s.option(KIND_MD5).is_none()));
+    transfer::both_ways(ends, 300_000);
+}
+
+/// TCP_MD5SIG_EXT: the longest prefix counts, and a prefix that does not have the peer does not.
+fn md5__by_prefix(pair: Pair) {
+    need_md5(pair);
+    let (wide, narrow): (u8, u8) = match pair.ip() {
+        Ip::V4 => (8, 24),
+        Ip::V6 => (0, 64),
+    };
+    let elsewhere: IpAddr = match pair.ip() {
+        Ip::V4 => [127, 9, 9, 9].into(),
+        Ip::V6 => "2001:db8::1".parse().expect("an address"),
+    };
+    let (listener, address) = listening(pair.server, 4);
+    let peer = pair.client.loopback();
+    let add = |peer, prefix, key| {
+        let key = Md5Sig::of_prefix(peer, prefix, key);
+        key.set(&listener).expect("TCP_MD5SIG_EXT");
+    };
+    let connects = |key: &[u8]| {
+        let client = Sock::open(pair.client);
+        set(&client, pair.server.loopback(), key);
+        client.connect(&address).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        Connected { client, server }.check_alive();
+    };
+    add(peer, wide, KEY);
+    connects(KEY);
+    add(elsewhere, narrow, OTHER);
+    connects(KEY);
+    add(peer, narrow, OTHER);
+    connects(OTHER);
+    let client = Sock::open(pair.client);
+    set(&client, pair.server.loopback(), KEY);
+    does_not_connect(&client, &address, pair.server, "TCPMD5Failure");
+    // And back to the wider one.
+    Md5Sig::of_prefix(peer, narrow, b"")
+        .set(&listener)
+        .expect("to take it away");
+    connects(KEY);
+}
+
+/// A key comes to both ends, is changed, and goes, while there is a connection.
+fn md5__of_a_connection_that_is_there(pair: Pair) {
+    need_md5(pair);
+    let ends = connected_with(pair, |_, _| {});
+    ends.check_alive();
+    for key in [KEY, OTHER, b""] {
+        // Nothing is in flight: acknowledgments that wait are sent by now, or are sent signed.
+        wait::until("all is acknowledged", || {
+            ends.client.unacked() == 0 && ends.server.unacked() == 0
+        });
+        set(&ends.client, pair.server.loopback(), key);
+        set(&ends.server, pair.client.loopback(), key);
+        let capture = Capture::on("lo");
+        ends.check_alive();
+        let segments = capture.segments();
+        let signed = segments.iter().filter(|s| s.option(KIND_MD5).is_some());
+        match key.is_empty() {
+            true => assert_eq!(signed.count(), 0),
+            false => assert_eq!(signed.count(), segments.len()),
+        }
+    }
+    transfer::both_ways(ends, 300_000);
+}
+
+/// What the client is to receive next, from what it has acknowledged.
+fn expected_next(ends: &Connected, capture: &Capture) -> u32 {
+    ends.check_alive();
+    let client = ends.client.local().expect("getsockname");
+    let server = ends.server.local().expect("getsockname");
+    let mut next = None;
+    wait::until("the last acknowledgment of the client's", || {
+        for s in capture.segments() {
+            if s.source == client && s.target == server && s.flags & SYN == 0 {
+                next = Some(s.ack);
+            }
+        }
+        ends.server.unacked() == 0 && next.is_some()
+    });
+    next.expect("a number")
+}
+
+/// The number is exact, the reset is not signed: nothing happens. Without keys it ends the connection.
+fn md5__forged_reset(pair: Pair) {
+    need_md5(pair);
+    for keys in [true, false] {
+        let capture = Capture::on("lo");
+        let ends = match keys {
+            true => signed(pair),
+            false => connected_with(pair, |_, _| {}),
+        };
+        let reset = Forged {
+            from: ends.server.local().expect("getsockname"),
+            to: ends.client.local().expect("getsockname"),
+            seq: expected_next(&ends, &capture),
+            ack: 0,
+            flags: RST,
+            options: Vec::new(),
+        };
+        let dropped = |name| counter(pair.client, name);
+        let before = [dropped("TCPMD5NotFound"), dropped("TCPMD5Failure")];
+        reset.send();
+        if keys {
+            wait::until("the reset is dropped", || {
+                dropped("TCPMD5NotFound") > before[0]
+            });
+            // Signed, by who does not know the key.
+            let mut option = vec![1, 1, KIND_MD5, 18];
+            option.extend([0x5a; 16]);
+            let signed = Forged {
+                options: option.clone(),
+                ..reset.clone()
+            };
+            signed.send();
+            wait::until("the reset is dropped", || {
+                dropped("TCPMD5Failure") > before[1]
+            });
+            // Malformed, or twice; that is not counted.
+            option[3] = 17;
+            option[19] = 1;
+            Forged {
+                options: option,
+                ..reset
+            }
+            .send();
+            ends.check_alive();
+            transfer::both_ways(ends, 100_000);
+        } else {
+            wait::until("the connection ends", || {
+                ends.client.take_error() == libc::ECONNRESET
+            });
+        }
+    }
+}
+
+/// The server's end is gone, and the listener's key signs the answer to what comes for it.
+fn md5__reset_for_a_connection_that_is_gone(pair: Pair) {
+    need_md5(pair);
+    let (listener, address) = listening(pair.server, 1);
+    set(&listener, pair.client.loopback(), KEY);
+    let client = Sock::open(pair.client);
+    set(&client, pair.server.loopback(), KEY);
+    client.connect(&address).expect("connect");
+    let (server, from) = listener.accept().expect("accept");
+    // The client does not hear of the end.
+    let rule = format!(
+        "tcp dport {} tcp flags & rst == rst counter name dropped drop",
+        from.port()
+    );
+    ns::nft_input(&[&rule]);
+    server.set_linger(true, 0).expect("SO_LINGER");
+    drop(server);
+    wait::until("the reset is dropped", || ns::nft_packets("dropped") > 0);
+    ns::nft_clear();
+    let capture = Capture::on("lo");
+    client.send_all(b"is anybody there?");
+    wait::until("the connection ends", || {
+        client.take_error() == libc::ECONNRESET
+    });
+    let segments = capture.segments();
+    let resets: Vec<_> = segments.iter().filter(|s| s.flags & RST != 0).collect();
+    assert!(!resets.is_empty());
+    for reset in resets {
+        assert!(reset.option(KIND_MD5).is_some(), "{reset:?}");
+    }
+    // An unsigned segment is not answered.
+    let before = counter(pair.server, "TCPMD5NotFound");
+    Forged {
+        from: SocketAddr::new(from.ip(), from.port().wrapping_add(1).max(1024)),
+        to: address,
+        seq: 1,
+        ack: 1,
+        flags: ACK,
+        options: Vec::new(),
+    }
+    .send();
+    wait::until("it is dropped", || {
+        counter(pair.server, "TCPMD5NotFound") > before
+    });
+    assert!(capture.segments().iter().all(|s| s.flags & RST == 0));
+}
+
+/// The reset of a close with SO_LINGER is signed: the peer believes it.
+fn md5__reset_of_an_abort(pair: Pair) {
+    need_md5(pair);
+    let ends = signed(pair);
+    ends.check_alive();
+    ends.server.set_linger(true, 0).expect("SO_LINGER");
+    drop(ends.server);
+    wait::until("the connection ends", || {
+        ends.client.take_error() == libc::ECONNRESET
+    });
+    let ends = signed(pair);
+    ends.client.set_linger(true, 0).expect("SO_LINGER");
+    drop(ends.client);
+    wait::until("the connection ends", || {
+        ends.server.take_error() == libc::ECONNRESET
+    });
+}
+
+/// In TIME-WAIT a FIN that comes again is acknowledged with a signature: else the peer would wait in LAST-ACK.
+fn md5__time_wait(pair: Pair) {
+    need_md5(pair);
+    let ends = signed(pair);
+    ends.check_alive();
+    let client = ends.client.local().expect("getsockname");
+    let server = ends.server.local().expect("getsockname");
+    let state = |stack, local, remote| procnet::state_of(stack, local, remote);
+    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
+    assert_eq!(ends.server.recv_to_end(), b"");
+    wait::until("FIN-WAIT-2", || {
+        state(pair.client, client, server) == Some(State::FinWait2)
+    });
+    let rule = format!("tcp dport {} counter name dropped drop", server.port());
+    ns::nft_input(&[&rule]);
+    drop(ends.server);
+    assert_eq!(ends.client.recv_to_end(), b"");
+    drop(ends.client);
+    wait::until("TIME-WAIT", || {
+        state(pair.client, client, server) == Some(State::TimeWait)
+    });
+    wait::until("the last ACK is dropped", || ns::nft_packets("dropped") > 0);
+    assert_eq!(state(pair.server, server, client), Some(State::LastAck));
+    ns::nft_clear();
+    wait::until("the server is done", || {
+        state(pair.server, server, client).is_none()
+    });
+    assert_eq!(state(pair.client, client, server), Some(State::TimeWait));
+}
+
+/// A TIME-WAIT at the server makes way for a signed SYN (RFC 6191), and not for one that is not signed.
+fn md5__bind_again(pair: Pair) {
+    need_md5(pair);
+    let (listener, address) = listening(pair.server, 1);
+    set(&listener, pair.client.loopback(), KEY);
+    let client = |key: Option<&[u8]>, port| {
+        let client = Sock::open(pair.client);
+        if let Some(key) = key {
+            set(&client, pair.server.loopback(), key);
+        }
+        client.set_reuseaddr();
+        client.bind(&pair.client.local(port)).expect("bind");
+        client
+    };
+    let first = client(Some(KEY), 0);
+    let port = first.port();
+    first.connect(&address).expect("connect");
+    let (server, from) = listener.accept().expect("accept");
+    drop(server);
+    assert_eq!(first.recv_to_end(), b"");
+    drop(first);
+    wait::until("TIME-WAIT", || {
+        procnet::state_of(pair.server, address, from) == Some(State::TimeWait)
+    });
+    let unsigned = client(None, port);
+    does_not_connect(&unsigned, &address, pair.server, "TCPMD5NotFound");
+    drop(unsigned);
+    let second = client(Some(KEY), port);
+    second.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    let client = second;
+    Connected { client, server }.check_alive();
+}
+
+/// The SYN-ACK of a cookie is signed, and so is what comes of it.
+fn md5__cookies(pair: Pair) {
+    need_md5(pair);
+    let name = ns::find_sysctl(pair.server, "tcp_syncookies");
+    ns::set_sysctl(&name.expect("tcp_syncookies"), "2");
+    let before = counter(pair.server, "SyncookiesRecv");
+    transfer::both_ways(signed(pair), 300_000);
+    assert!(counter(pair.server, "SyncookiesRecv") > before);
+}
+
+/// As tcp_v4_parse_md5_keys() and tcp_v6_parse_md5_keys() have it.
+fn option__what_is_refused(stack: Stack) {
+    need_md5(Pair {
+        client: stack,
+        server: stack,
+    });
+    let sock = Sock::open(stack);
+    let peer = stack.loopback();
+    let good = Md5Sig::new(peer, KEY);
+    let other_family: IpAddr = match stack.ip {
+        Ip::V4 => "::1".parse().expect("an address"),
+        Ip::V6 => [127, 0, 0, 1].into(),
+    };
+    for option in [TCP_MD5SIG, TCP_MD5SIG_EXT] {
+        let set = |sig: &Md5Sig| sock.set_bytes(libc::SOL_TCP, option, &sig.bytes());
+        expect_errno(set(&Md5Sig::new(other_family, KEY)), libc::EINVAL);
+        let long = Md5Sig {
+            key_len: 81,
+            ..good.clone()
+        };
+        expect_errno(set(&long), libc::EINVAL);
+        expect_errno(set(&Md5Sig::new(peer, b"")), libc::ENOENT);
+        let short = &good.bytes()[..215];
+        expect_errno(sock.set_bytes(libc::SOL_TCP, option, short), libc::EINVAL);
+        expect_errno(sock.get(libc::SOL_TCP, option), libc::ENOPROTOOPT);
+        let longest = Md5Sig::new(peer, &[7; 80]);
+        set(&longest).expect("80 bytes");
+        // Longer values than the structure are read as far as it goes.
+        let mut more = longest.bytes();
+        more.extend([0; 8]);
+        sock.set_bytes(libc::SOL_TCP, option, &more).expect("more");
+        set(&Md5Sig::new(peer, b"")).expect("to take it away");
+    }
+    let bits = match stack.ip {
+        Ip::V4 => 32,
+        Ip::V6 => 128,
+    };
+    let of_prefix = |prefix| Md5Sig::of_prefix(peer, prefix, KEY);
+    expect_errno(of_prefix(bits + 1).set(&sock), libc::EINVAL);
+    of_prefix(bits).set(&sock).expect("the longest prefix");
+    of_prefix(0).set(&sock).expect("the shortest prefix");
+    // It is not looked at by the option that does not know it.
+    of_prefix(bits + 1).set_plain(&sock).expect("TCP_MD5SIG");
+    // A device that is no VRF.
+    let of_device = |ifindex| Md5Sig {
+        flags: TCP_MD5SIG_FLAG_IFINDEX,
+        ifindex,
+        ..good.clone()
+    };
+    expect_errno(of_device(1).set(&sock), libc::EINVAL);
+    expect_errno(of_device(9999).set(&sock), libc::EINVAL);
+    of_device(0).set(&sock).expect("in no VRF");
+    if stack.ip == Ip::V6 {
+        let mapped = |prefix| {
+            let peer = "::ffff:127.0.0.1".parse().expect("an address");
+            Md5Sig::of_prefix(peer, prefix, KEY)
+        };
+        expect_errno(mapped(33).set(&sock), libc::EINVAL);
+        mapped(32).set(&sock).expect("an IPv4 peer");
+    }
+}
+
+/// A key is its peer's, prefix's and device's: what has another is another.
+fn option__keys_come_and_go(stack: Stack) {
+    need_md5(Pair {
+        client: stack,
+        server: stack,
+    });
+    let sock = Sock::open(stack);
+    let peer = stack.loopback();
+    let prefix = |key: &[u8]| Md5Sig::of_prefix(peer, 24, key);
+    let device = |key: &[u8]| Md5Sig {
+        flags: TCP_MD5SIG_FLAG_IFINDEX,
+        ..Md5Sig::new(peer, key)
+    };
+    set(&sock, peer, KEY);
+    expect_errno(prefix(b"").set(&sock), libc::ENOENT);
+    expect_errno(device(b"").set(&sock), libc::ENOENT);
+    prefix(KEY).set(&sock).expect("a prefix");
+    device(KEY).set(&sock).expect("a device");
+    set(&sock, peer, OTHER);
+    set(&sock, peer, b"");
+    expect_errno(Md5Sig::new(peer, b"").set(&sock), libc::ENOENT);
+    prefix(b"").set(&sock).expect("the prefix is there");
+    device(b"").set(&sock).expect("the device is there");
+    expect_errno(device(b"").set(&sock), libc::ENOENT);
+    // By both options.
+    Md5Sig::new(peer, KEY).set_plain(&sock).expect("TCP_MD5SIG");
+    set(&sock, peer, b"");
+}
+
+/// Keys count against net.core.optmem_max, and what is taken away does not.
+fn option__memory_is_bounded(stack: Stack) {
+    need_md5(Pair {
+        client: stack,
+        server: stack,
+    });
+    let sock = Sock::open(stack);
+    let peer = |n: u32| -> IpAddr {
+        let [_, _, c, d] = n.to_be_bytes();
+        match stack.ip {
+            Ip::V4 => [10, 0, c, d].into(),
+            Ip::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16].into(),
+        }
+    };
+    let mut count = 0;
+    let error = loop {
+        match Md5Sig::new(peer(count), KEY).set(&sock) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+        assert!(count < 5000, "no bound");
+    };
+    assert_eq!(errno::of(&error), libc::ENOMEM);
+    // 128 KB by default.
+    assert!((500..2000).contains(&count), "{count}");
+    // Changing one takes no more.
+    set(&sock, peer(0), OTHER);
+    set(&sock, peer(1), b"");
+    set(&sock, peer(5000), KEY);
+    expect_errno(Md5Sig::new(peer(5001), KEY).set(&sock), libc::ENOMEM);
+}
