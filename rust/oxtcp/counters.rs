@@ -56,6 +56,8 @@ counters! {
     TCPMD5Unexpected,
     /// Segments with a wrong MD5 signature.
     TCPMD5Failure,
+    /// Segments with the authentication option (RFC 5925), which there are no keys for.
+    TCPAOKeyNotFound,
 }
 
 /// A namespace's counters.

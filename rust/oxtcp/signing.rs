@@ -27,8 +27,8 @@ pub(crate) enum Signer<'a> {
 pub(crate) enum Claim {
     None,
     Md5([u8; 16]),
-    /// Nothing that we have keys for (the authentication option).
-    Other,
+    /// The authentication option (RFC 5925), which there are no keys for.
+    Authentication,
     /// A malformed one, or two.
     Bad,
 }
@@ -85,11 +85,14 @@ impl Signer<'_> {
     ) -> Result<(), DropReason> {
         let (counter, reason) = match (self, claim) {
             (_, Claim::Bad) => return Err(DropReason::AuthHeader),
-            (Signer::None, Claim::None | Claim::Other) => return Ok(()),
+            (Signer::None, Claim::None) => return Ok(()),
+            // RFC 5925 section 7.3 would have it accepted; as in Linux it is not: who signs wants what is signed to be looked at.
+            (_, Claim::Authentication) => (
+                Counter::TCPAOKeyNotFound,
+                DropReason::AuthenticationUnexpected,
+            ),
             (Signer::None, Claim::Md5(_)) => (Counter::TCPMD5Unexpected, DropReason::Md5Unexpected),
-            (Signer::Md5(_), Claim::None | Claim::Other) => {
-                (Counter::TCPMD5NotFound, DropReason::Md5NotFound)
-            }
+            (Signer::Md5(_), Claim::None) => (Counter::TCPMD5NotFound, DropReason::Md5NotFound),
             (Signer::Md5(md5), Claim::Md5(theirs)) => match is_good(md5, theirs, skb, key) {
                 true => return Ok(()),
                 false => (Counter::TCPMD5Failure, DropReason::Md5Failure),
@@ -113,7 +116,7 @@ pub(crate) fn claim(skb: &mut SkBuff<Claimed<'_>>) -> Claim {
         _ => match Signed::find(options) {
             Ok(None) => Claim::None,
             Ok(Some(Signed::Md5(digest))) => Claim::Md5(*digest),
-            Ok(Some(Signed::Authentication { .. })) => Claim::Other,
+            Ok(Some(Signed::Authentication { .. })) => Claim::Authentication,
             Err(_) => Claim::Bad,
         },
     }

@@ -58,6 +58,7 @@ pub(crate) enum DropReason {
     Md5NotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5NOTFOUND,
     Md5Unexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5UNEXPECTED,
     Md5Failure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5FAILURE,
+    AuthenticationUnexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOUNEXPECTED,
 }
 
 impl SkBuff<Claimed<'_>> {

@@ -85,6 +85,26 @@ const EXPLAINED: &[Explained] = &[
         "Segments in order that there was no memory for.",
         "The peers send them again, slower. Many mean that the host's memory for TCP (net.ipv4.tcp_mem) or rmem is too small.",
     ),
+    of(
+        "TCPMD5NotFound",
+        "Segments without a signature from a peer that there is a key for (TCP_MD5SIG).",
+        "The peer has no key, or somebody forges its segments: a few are nothing to worry about. Documentation/authentication.md.",
+    ),
+    of(
+        "TCPMD5Unexpected",
+        "Segments with an MD5 signature from a peer that there is no key for.",
+        "The peer has a key that the program here has not set, or not yet: the program's configuration.",
+    ),
+    of(
+        "TCPMD5Failure",
+        "Segments with a wrong MD5 signature.",
+        "The keys differ: compare both ends' configuration. A few of them come of a key that was changed on one side first.",
+    ),
+    of(
+        "TCPAOKeyNotFound",
+        "Segments with the authentication option (TCP-AO), which there are no keys for.",
+        "The peer wants TCP-AO, which oxtcp does not have: MD5 at both ends, or no signature.",
+    ),
 ];
 
 #[cfg(test)]
