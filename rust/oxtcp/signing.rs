@@ -73,6 +73,9 @@ impl Signer<'_> {
 
     /// Looks at a segment that came from the peer that it is the signer for (Linux's `tcp_inbound_hash()`).
     ///
+    /// Deviation: RFC 5925 section 7.3 accepts a segment with the authentication option that there is no key for. As in Linux it is dropped:
+    /// who signs wants it to be looked at.
+    ///
     /// # Errors
     ///
     /// Why the segment is to be dropped; it is counted.
@@ -86,7 +89,6 @@ impl Signer<'_> {
         let (counter, reason) = match (self, claim) {
             (_, Claim::Bad) => return Err(DropReason::AuthHeader),
             (Signer::None, Claim::None) => return Ok(()),
-            // RFC 5925 section 7.3 would have it accepted; as in Linux it is not: who signs wants what is signed to be looked at.
             (_, Claim::Authentication) => (
                 Counter::TCPAOKeyNotFound,
                 DropReason::AuthenticationUnexpected,
