@@ -12,7 +12,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
 # Cheap ones first; what unloads the module last.
-all=(socket_api info bind ports connect data messages timestamps urgent auth window congestion close poll listen procfs netns queues netfilter offload ecn hostile syncookies floods tool sizes stress module)
+all=(socket_api info bind ports connect data messages timestamps urgent auth window congestion close poll listen procfs diag netns queues netfilter offload ecn hostile syncookies floods tool sizes stress module)
 
 options=()
 programs=()
@@ -51,7 +51,7 @@ if [ -z "$builtin" ] && [ ! -e /sys/module/oxtcp ]; then
 	loaded=1
 fi
 # Parts of the kernel that a namespace cannot load by itself, where they are modules.
-for module in tun veth sch_netem sch_tbf sch_fq_codel nf_conntrack nf_conntrack_netlink; do
+for module in tun veth sch_netem sch_tbf sch_fq_codel nf_conntrack nf_conntrack_netlink tcp_diag; do
 	modprobe -q "$module" 2> /dev/null
 done
 # A connection on loopback costs two descriptors.

@@ -8,7 +8,7 @@ use oxtcp_engine::FlightMemory;
 use crate::namespace::Namespace;
 use crate::protocol::{Idle, Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
-use crate::sys::errno::econnreset;
+use crate::sys::errno::{econnaborted, econnreset};
 use crate::sys::route;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::Found;
@@ -180,6 +180,16 @@ pub(crate) fn abandon(sk: &mut Sk<'_>) {
     connection::with(sk, |connection, cx| connection.abort(cx));
     if sk.sock().state() == SkState::CLOSE {
         discard(sk);
+    }
+}
+
+/// Ends a connection as an administrator asked (SOCK_DESTROY): resets it, and tells the program (ECONNABORTED). Any context.
+pub(crate) fn kill(sk: &mut Sk<'_>) {
+    let has_program = sk.has_program();
+    connection::with(sk, |connection, cx| connection.abort(cx));
+    if has_program {
+        let _ = sk.take_error();
+        sk.report_error(econnaborted());
     }
 }
 

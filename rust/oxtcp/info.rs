@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TCP_INFO. Process context, with the socket lock.
+//! TCP_INFO. With the socket lock.
 
-use kernel::prelude::*;
-
+use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::connection::Info;
 
 use crate::listener;
 use crate::namespace::context;
 use crate::output;
-use crate::protocol::{Owner, Role};
+use crate::protocol::{Role, Sk};
 use crate::sys::bindings;
 use crate::sys::route;
 use crate::sys::sock::SkState;
-use crate::sys::user::OptionAnswer;
 
 /// TCPI_OPT_TIMESTAMPS and so on: macros, whose values bindgen has.
 const TIMESTAMPS: u8 = bindings::TCPI_OPT_TIMESTAMPS as u8;
@@ -22,28 +20,23 @@ const WSCALE: u8 = bindings::TCPI_OPT_WSCALE as u8;
 const ECN: u8 = bindings::TCPI_OPT_ECN as u8;
 const ECN_SEEN: u8 = bindings::TCPI_OPT_ECN_SEEN as u8;
 
-/// Answers getsockopt(TCP_INFO).
+/// What getsockopt(TCP_INFO) answers: fills `to`, which is zeros.
 ///
 /// What oxtcp does not do stays 0: accurate ECN, Fast Open, another path after a timeout.
-///
-/// # Errors
-///
-/// Those of [`OptionAnswer::bytes`].
-pub(crate) fn tell(sk: &mut Owner<'_>, answer: OptionAnswer<'_>) -> Result {
+pub(crate) fn tell(sk: &mut Sk<'_>, to: &mut bindings::tcp_info) {
     let sock = sk.sock();
     let state = sock.state();
     let most = route::max_pacing_rate(sk);
+    to.tcpi_state = state.number();
+    to.tcpi_max_pacing_rate = most;
     if state == SkState::LISTEN {
         let (waiting, backlog) = listener::queue(sock);
-        return answer.tcp_info(|to| {
-            to.tcpi_state = state.number();
-            to.tcpi_pacing_rate = most;
-            to.tcpi_max_pacing_rate = most;
-            to.tcpi_reordering = Info::NONE.reordering;
-            to.tcpi_snd_cwnd = Info::NONE.snd_cwnd;
-            to.tcpi_unacked = waiting;
-            to.tcpi_sacked = backlog;
-        });
+        to.tcpi_pacing_rate = most;
+        to.tcpi_reordering = Info::NONE.reordering;
+        to.tcpi_snd_cwnd = Info::NONE.snd_cwnd;
+        to.tcpi_unacked = waiting;
+        to.tcpi_sacked = backlog;
+        return;
     }
     let config = output::namespace(sock).config();
     let cx = context(&config);
@@ -57,17 +50,19 @@ pub(crate) fn tell(sk: &mut Owner<'_>, answer: OptionAnswer<'_>) -> Result {
         }
         Role::Listener(_) => (Info::NONE, false),
     };
-    let pmtu = match connected {
-        true => route::current_mtu(sk).unwrap_or(0),
-        false => 0,
-    };
-    answer.tcp_info(|to| {
-        to.tcpi_state = state.number();
-        to.tcpi_pmtu = pmtu;
-        fill(to, &info);
-        to.tcpi_pacing_rate = info.pacing_rate.min(most);
-        to.tcpi_max_pacing_rate = most;
-    })
+    if connected {
+        to.tcpi_pmtu = route::current_mtu(sk).unwrap_or(0);
+    }
+    fill(to, &info);
+    to.tcpi_pacing_rate = info.pacing_rate.min(most);
+}
+
+/// The congestion controller that runs, or that a connection would begin with.
+pub(crate) fn algorithm(sk: &mut Sk<'_>) -> Algorithm {
+    let config = output::namespace(sk.sock()).config();
+    let state = sk.state();
+    let running = state.connection().and_then(|c| c.algorithm());
+    running.unwrap_or(state.options().algorithm(&config))
 }
 
 fn fill(to: &mut bindings::tcp_info, info: &Info) {

@@ -18,7 +18,7 @@
 //! | `input`, `output`, `icmp` | packets |
 //! | `keys`, `signing` | signatures of segments |
 //! | `ports`, `sysctls` | ports, settings |
-//! | `procfs`, `figures`, `counters` | listings, and what is counted |
+//! | `procfs`, `diag`, `figures`, `counters` | listings, and what is counted |
 
 #![deny(unsafe_code)]
 // Nothing that a peer or a program says may panic: the kernel is built with checks for overflow.
@@ -36,6 +36,7 @@ mod connection;
 mod cookies;
 mod counters;
 mod crowd;
+mod diag;
 mod figures;
 mod flood;
 mod half_open;
@@ -77,6 +78,8 @@ module! {
 /// The module. When it goes, first no new socket can be made, and those that are left end; then the namespaces give up
 /// their hooks, files and tables.
 struct Oxtcp {
+    /// Dropped before the protocol.
+    _diag: sys::diag::Registration<diag::SockDiag>,
     _protocol: sys::proto::Registration<Tcp>,
 }
 
@@ -116,7 +119,10 @@ impl kernel::Module for Oxtcp {
             mini,
             mini
         );
+        let diag = sys::diag::Registration::new(module, number, &registration)
+            .inspect_err(|_| pr_err!("socket family {} has another module's sock_diag; choose a free number with `insmod oxtcp.ko family=N`\n", family))?;
         Ok(Self {
+            _diag: diag,
             _protocol: registration,
         })
     }

@@ -23,7 +23,7 @@ use crate::protocol::{Owner, Role};
 use crate::sys::bindings;
 use crate::sys::errno::enoprotoopt;
 use crate::sys::sock::Flag;
-use crate::sys::user::{OptionAnswer, OptionValue};
+use crate::sys::user::{OptionAnswer, OptionValue, TcpInfo};
 
 /// Seconds that a keepalive time or interval may have at most (`MAX_TCP_KEEPIDLE`).
 const MAX_KEEP_SECONDS: i32 = 32767;
@@ -277,22 +277,21 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
 /// getsockopt() at SOL_TCP.
 pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
     if name == bindings::TCP_INFO {
-        return info::tell(sk, answer);
+        let mut told = TcpInfo::new();
+        info::tell(sk, told.fields());
+        return answer.bytes(told.bytes());
     }
-    let config = output::namespace(sk.sock()).config();
-    let state = sk.state();
-    let options = state.options();
     if name == bindings::TCP_CONGESTION {
-        let running = state
-            .connection()
-            .and_then(|connection| connection.algorithm());
-        let algorithm = running.unwrap_or(options.algorithm(&config));
+        let algorithm = info::algorithm(sk);
         let mut text = [0; CONGESTION_NAME + 1];
         for (to, &from) in text.iter_mut().zip(algorithm.name().as_bytes()) {
             *to = from;
         }
         return answer.bytes(&text);
     }
+    let config = output::namespace(sk.sock()).config();
+    let state = sk.state();
+    let options = state.options();
     let seconds = |of: oxtcp_engine::Duration| (of.as_micros() / 1_000_000) as i32;
     let value = match name {
         bindings::TCP_NODELAY => i32::from(options.nodelay),

@@ -345,6 +345,14 @@ pub(crate) fn unscoped(end: Endpoint) -> Endpoint {
     scoped(end, 0)
 }
 
+/// The interface that [`scoped`] has put in; 0 for what has none.
+pub(crate) fn scope(end: Endpoint) -> i32 {
+    match end.ip {
+        [_, _, _, _, a, b, c, d, ..] if is_link_local(&end.ip) => i32::from_ne_bytes([a, b, c, d]),
+        _ => 0,
+    }
+}
+
 /// fe80::/10.
 pub(crate) fn is_link_local(ip: &[u8; 16]) -> bool {
     ip[0] == 0xfe && ip[1] & 0xc0 == 0x80

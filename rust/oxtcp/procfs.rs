@@ -9,13 +9,14 @@ use kernel::seq_file::SeqFile;
 use kernel::seq_print;
 use kernel::sync::atomic::Relaxed;
 
-use crate::figures::{Figures, Timer};
+use crate::figures::{Figures, Timer, TICK};
 use crate::half_open::Mini;
 use crate::listener;
 use crate::namespace::Namespace;
-use crate::output::unscoped;
+use crate::output::{scope, unscoped};
 use crate::protocol::{Socket, Tcp};
 use crate::sys::bindings;
+use crate::sys::diag::{Head, Request};
 use crate::sys::proc::{SeqRows, Uid};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, FlowTable, Found};
@@ -43,11 +44,11 @@ impl SeqRows for Rows4 {
     }
 
     fn row(found: Found<'_, Tcp>) -> Option<Row> {
-        Row::of(found, false)
+        Row::of(found).filter(|row| !row.v6)
     }
 
     fn show(row: &Row, number: u32, seq: &SeqFile) {
-        row.show(seq, number, false);
+        row.show(seq, number);
     }
 }
 
@@ -70,11 +71,11 @@ impl SeqRows for Rows6 {
     }
 
     fn row(found: Found<'_, Tcp>) -> Option<Row> {
-        Row::of(found, true)
+        Row::of(found).filter(|row| row.v6)
     }
 
     fn show(row: &Row, number: u32, seq: &SeqFile) {
-        row.show(seq, number, true);
+        row.show(seq, number);
     }
 }
 
@@ -122,6 +123,7 @@ const TIME_WAIT: u8 = bindings::TCP_TIME_WAIT as u8;
 
 /// What a row says. It may be shown in a later read(2) than it was taken: it holds nothing.
 pub(crate) struct Row {
+    v6: bool,
     key: FlowKey,
     state: u8,
     tx: u32,
@@ -139,14 +141,15 @@ struct OfSocket {
 }
 
 impl Row {
-    fn of(found: Found<'_, Tcp>, v6: bool) -> Option<Self> {
+    fn of(found: Found<'_, Tcp>) -> Option<Self> {
         match found {
-            Found::Sock(sock) => (sock.is_v6() == v6).then(|| Row::of_socket(&sock)),
-            Found::Mini(mini) => Row::of_mini(mini, v6),
+            Found::Sock(sock) => Some(Row::of_socket(&sock)),
+            Found::Mini(mini) => Row::of_mini(mini),
         }
     }
 
-    fn of_socket(sock: &Socket) -> Self {
+    /// A socket's. Any context.
+    pub(crate) fn of_socket(sock: &Socket) -> Self {
         let state = sock.state();
         let shared = sock.shared();
         let (tx, rx) = if state == SkState::LISTEN {
@@ -159,6 +162,7 @@ impl Row {
             figures.ssthresh = 0;
         }
         Row {
+            v6: sock.is_v6(),
             key: sock.flow(),
             state: state.number(),
             tx,
@@ -173,11 +177,12 @@ impl Row {
         }
     }
 
-    fn of_mini(mini: &table::Mini<Tcp>, v6: bool) -> Option<Self> {
+    /// A half-open connection's or a TIME-WAIT's; `None` for one that has left the table. Any context.
+    pub(crate) fn of_mini(mini: &table::Mini<Tcp>) -> Option<Self> {
         let key = mini.key();
         let guard = mini.lock()?;
         let ticks = guard.timer_left().ticks();
-        let (state, kind, is_v6) = match &*guard {
+        let (state, kind, v6) = match &*guard {
             stale if stale.is_stale() => return None,
             Mini::HalfOpen { listener, .. } => (SkState::SYN_RECV.number(), 1, listener.is_v6()),
             Mini::TimeWait { time_wait, v6, .. } | Mini::SignedTimeWait { time_wait, v6, .. } => {
@@ -187,7 +192,8 @@ impl Row {
                 }
             }
         };
-        (is_v6 == v6).then_some(Row {
+        Some(Row {
+            v6,
             key,
             state,
             tx: 0,
@@ -201,7 +207,45 @@ impl Row {
         })
     }
 
-    fn show(&self, seq: &SeqFile, number: u32, v6: bool) {
+    /// Whether a request for sockets is one for this.
+    pub(crate) fn is_wanted(&self, request: &Request) -> bool {
+        request.wants_state(self.state)
+            && request.wants_version(self.v6)
+            && request.wants_ports(&self.key)
+    }
+
+    /// Whether it is a listener's.
+    pub(crate) fn is_listener(&self) -> bool {
+        self.state == SkState::LISTEN.number()
+    }
+
+    /// Whose it is; `None` for what no program has yet, or any more.
+    pub(crate) fn uid(&self) -> Option<Uid> {
+        self.socket.as_ref().map(|of| of.uid)
+    }
+
+    /// The same in sock_diag's words: without the user and the cookie.
+    pub(crate) fn head(&self) -> Head {
+        let inode = self.socket.as_ref().map_or(0, |of| of.inode);
+        Head {
+            v6: self.v6,
+            state: self.state,
+            timer: self.timer.kind,
+            retransmits: self.timer.retransmits,
+            local: unscoped(self.key.local()),
+            remote: unscoped(self.key.remote()),
+            interface: scope(self.key.local()) as u32,
+            cookie: None,
+            expires_ms: self.timer.ticks.saturating_mul((TICK / 1000) as u32),
+            rqueue: self.rx,
+            wqueue: self.tx,
+            uid: 0,
+            inode: inode as u32,
+        }
+    }
+
+    fn show(&self, seq: &SeqFile, number: u32) {
+        let v6 = self.v6;
         let mut line = Line::new();
         // A line that is too long for `Line` (none is) would be cut.
         let _ = self.write(&mut line, seq, number, v6);

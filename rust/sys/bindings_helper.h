@@ -7,6 +7,7 @@
 #include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
+#include <linux/inet_diag.h>
 #include <linux/inetdevice.h>
 #include <linux/module.h>
 #include <linux/net.h>
@@ -15,6 +16,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
+#include <linux/netlink.h>
 #include <linux/poll.h>
 #include <linux/proc_fs.h>
 #include <linux/random.h>
@@ -22,6 +24,7 @@
 #include <linux/seq_file.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
+#include <linux/sock_diag.h>
 #include <linux/sockptr.h>
 #include <linux/swap.h>
 #include <linux/sysctl.h>
@@ -47,6 +50,7 @@
 
 #include "helpers.h"
 #include "helpers_auth.h"
+#include "helpers_diag.h"
 #include "helpers_net.h"
 #include "helpers_send.h"
 #include "helpers_stamp.h"

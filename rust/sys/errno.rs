@@ -23,6 +23,7 @@ declare! {
     eaddrinuse = EADDRINUSE;
     eaddrnotavail = EADDRNOTAVAIL;
     eafnosupport = EAFNOSUPPORT;
+    ebusy = EBUSY;
     econnaborted = ECONNABORTED;
     econnrefused = ECONNREFUSED;
     econnreset = ECONNRESET;

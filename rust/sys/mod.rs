@@ -8,6 +8,7 @@
 pub(crate) mod auth;
 pub(crate) mod counters;
 pub(crate) mod deferred;
+pub(crate) mod diag;
 pub(crate) mod errno;
 pub(crate) mod ksocket;
 pub(crate) mod lock;

@@ -61,6 +61,11 @@ impl Uid {
         Self(number)
     }
 
+    /// As `new` got it.
+    pub(super) fn get(self) -> u32 {
+        self.0
+    }
+
     /// The number that the reader of `seq` knows the user by.
     pub(crate) fn seen_by(self, seq: &SeqFile) -> u32 {
         // SAFETY: `SeqFile` is transparent over C's `seq_file`, and valid.

@@ -134,21 +134,29 @@ impl OptionAnswer<'_> {
         }
         Ok(())
     }
+}
 
-    /// Answers with a `struct tcp_info`, cut to the length that the user gave. `fill` is given one of zeros.
-    ///
-    /// # Errors
-    ///
-    /// As [`bytes`](Self::bytes).
-    pub(crate) fn tcp_info(&self, fill: impl FnOnce(&mut bindings::tcp_info)) -> Result {
+/// A `struct tcp_info`.
+pub(crate) struct TcpInfo(bindings::tcp_info);
+
+impl TcpInfo {
+    /// One of zeros.
+    pub(crate) fn new() -> Self {
         // SAFETY: All fields are integers, for which zeros are good.
-        let mut info: bindings::tcp_info = unsafe { core::mem::zeroed() };
-        fill(&mut info);
+        Self(unsafe { core::mem::zeroed() })
+    }
+
+    /// To be filled.
+    pub(crate) fn fields(&mut self) -> &mut bindings::tcp_info {
+        &mut self.0
+    }
+
+    /// As C has it.
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: Without gaps, see below, all bytes of it are initialized.
-        let bytes = unsafe {
-            core::slice::from_raw_parts((&raw const info).cast::<u8>(), size_of_val(&info))
-        };
-        self.bytes(bytes)
+        unsafe {
+            core::slice::from_raw_parts((&raw const self.0).cast::<u8>(), size_of_val(&self.0))
+        }
     }
 }
 

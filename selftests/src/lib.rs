@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod connection;
+pub mod diag;
 pub mod errno;
 pub mod flood;
 pub mod forge;

@@ -17,6 +17,17 @@ impl<P: Protocol> Sock<P> {
         unsafe { is_v6(self.as_ptr()) }
     }
 
+    /// The DS field that packets begin with (IP_TOS, or IPV6_TCLASS of an IPv6 socket).
+    pub(crate) fn ds_field(&self) -> u8 {
+        // SAFETY: Single bytes, volatile as `READ_ONCE` is; `pinet6` is set in IPv6 sockets, and does not change.
+        unsafe {
+            match self.is_v6() {
+                true => (&raw const (*(*self.inet()).pinet6).tclass).read_volatile(),
+                false => (&raw const (*self.inet()).tos).read_volatile(),
+            }
+        }
+    }
+
     /// `IPV6_V6ONLY`.
     pub(crate) fn v6only(&self) -> bool {
         // SAFETY: Valid.

@@ -45,6 +45,31 @@ impl<P: Protocol> Sock<P> {
         Bh::lock(self).unowned(f).ok()
     }
 
+    /// As [`Sock::lock_bh`], but waits for a process that owns the socket, up to so many milliseconds.
+    ///
+    /// For those without the program's reference on the `struct socket`: they must not own the socket, as who lets go of one
+    /// counts on it that no process comes to own it after the program.
+    ///
+    /// # Context
+    ///
+    /// Process; sleeps, and `f` must not.
+    pub(crate) fn lock_bh_within<R>(
+        &self,
+        millis: u32,
+        mut f: impl FnOnce(&mut Locked<'_, P>) -> R,
+    ) -> Option<R> {
+        kernel::task::might_sleep();
+        for _ in 0..millis {
+            f = match Bh::lock(self).unowned(f) {
+                Ok(result) => return Some(result),
+                Err(f) => f,
+            };
+            // SAFETY: No conditions; may sleep, as seen above.
+            unsafe { bindings::usleep_range_state(500, 1000, bindings::TASK_UNINTERRUPTIBLE) };
+        }
+        self.lock_bh(f)
+    }
+
     /// As [`Sock::lock_bh`], for a new child while its listener or half-open object is locked.
     ///
     /// # Context

@@ -13,6 +13,9 @@ use crate::sys::page::PageFragment;
 use crate::sys::proto::Protocol;
 use crate::sys::user::{FromProgram, Message};
 
+/// Words of [`Sock::meminfo`].
+pub(crate) const MEMINFO: usize = bindings::SK_MEMINFO_VARS as usize;
+
 impl<P: Protocol> Sock<P> {
     /// Receive buffer, in bytes of memory.
     pub(crate) fn rcvbuf(&self) -> u32 {
@@ -30,6 +33,14 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn rmem(&self) -> u32 {
         // SAFETY: Valid.
         unsafe { bindings::oxtcp_helper_sk_rmem_alloc(self.as_ptr()) }.max(0) as u32
+    }
+
+    /// What SO_MEMINFO tells, `SK_MEMINFO_*`: copies of words that change meanwhile.
+    pub(crate) fn meminfo(&self) -> [u32; MEMINFO] {
+        let mut words = [0; MEMINFO];
+        // SAFETY: Valid; the array has as many words as C writes.
+        unsafe { bindings::oxtcp_helper_sk_meminfo(self.as_ptr(), words.as_mut_ptr()) };
+        words
     }
 
     /// Whether a writer finds room (the rule of poll()).

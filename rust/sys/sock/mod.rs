@@ -52,6 +52,7 @@ mod wait;
 pub(crate) use child::{Child, SockQueue};
 pub(super) use ends::is_v6;
 pub(crate) use lock::{Locked, Owned};
+pub(crate) use memory::MEMINFO;
 pub(crate) use state::{Flag, SkState};
 
 /// A socket of protocol `P`.
@@ -175,6 +176,15 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn inode(&self) -> u64 {
         // SAFETY: Valid.
         unsafe { bindings::oxtcp_helper_sock_ino(self.as_ptr()) }
+    }
+
+    /// What tells the socket from all others since the system's start (SO_COOKIE).
+    pub(crate) fn cookie(&self) -> u64 {
+        let mut halves = [0u32; 2];
+        // SAFETY: Valid; the array has the two words that C writes.
+        unsafe { bindings::sock_diag_save_cookie(self.as_ptr(), halves.as_mut_ptr()) };
+        let [low, high] = halves.map(u64::from);
+        low | (high << 32)
     }
 
     /// The owner's user id.

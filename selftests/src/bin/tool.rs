@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     suite.once("profile__every_one_applies", profile__every_one_applies);
     suite.once("profile__undo", profile__undo);
     suite.once("profile__corrupt_file", profile__corrupt_file);
-    cases!(suite.stacks: ss__states_and_processes, ss__half_open, doctor__leak, doctor__flood, doctor__accept_queue);
+    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, doctor__leak, doctor__flood, doctor__accept_queue);
     suite.once("ss__of_a_program_that_is_run", ss__of_a_program_that_is_run);
     suite.once("ss__many", ss__many);
     suite.once("ss__of_another_namespace", ss__of_another_namespace);
@@ -392,6 +392,11 @@ fn ss__states_and_processes(stack: Stack) {
     let line = oxtcp("ss -Hnlpi");
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[..4], ["LISTEN", "0", "7", local.as_str()], "{line}");
+    // What TCP knows, another user sees too.
+    let said = said(command(&["ss", "-Hnim"]).uid(65534).gid(65534));
+    for part in ["ESTAB", "cubic", "rtt:", "skmem:(r"] {
+        assert!(said.out.contains(part), "{}{}", said.out, said.err);
+    }
 
     let pid = std::process::id();
     for (filter, found) in [
@@ -444,6 +449,35 @@ fn ss__states_and_processes(stack: Stack) {
         "{summary}"
     );
     drop((talk.server, talk.listener));
+}
+
+/// Ends what it is asked to end, and nothing else.
+fn kill__connections(stack: Stack) {
+    let link = Veth::make();
+    let talk = talk(stack, &link);
+    let (local, remote) = (
+        talk.address.to_string(),
+        talk.client.local().expect("name").to_string(),
+    );
+    refused("kill", 2, "FILTER");
+    refused("kill sport = nonsense", 2, "nonsense");
+    let said = said(
+        command(&["kill", "sport", "=", ":8080"])
+            .uid(65534)
+            .gid(65534),
+    );
+    assert_eq!(said.code, 4, "{}{}", said.out, said.err);
+    assert!(said.err.contains("CAP_NET_ADMIN"), "{}", said.err);
+    assert_eq!(oxtcp("kill sport = :8081"), "");
+    let line = format!("ESTAB {local} {remote}\n");
+    assert_eq!(oxtcp("kill --dry-run sport = :8080"), line);
+    refused("kill state listening", 1, "ended with its program");
+    assert_eq!(oxtcp("ss -Hn").lines().count(), 1);
+    assert_eq!(oxtcp("kill process tool"), line);
+    assert_eq!(talk.server.take_error(), libc::ECONNABORTED);
+    wait::until("the reset", || talk.client.take_error() == libc::ECONNRESET);
+    assert_eq!(oxtcp("ss -Hn"), "");
+    assert_eq!(oxtcp("ss -Hnl").lines().count(), 1);
 }
 
 /// Clients that never see the SYN-ACK, as of forged addresses.

@@ -39,6 +39,14 @@ impl Problem {
         }
     }
 
+    /// Something that the caller may not do.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self {
+            exit_code: Self::DENIED,
+            message: message.into(),
+        }
+    }
+
     /// Something that the caller is to say otherwise.
     pub fn usage(message: impl Into<String>) -> Self {
         Self {

@@ -54,6 +54,16 @@ impl Host {
             .ok()
     }
 
+    /// The module's socket family; `None` where it is not loaded, or for a copy of a system's folders.
+    pub fn family(&self) -> Option<u8> {
+        if self.root != Path::new("/") {
+            return None;
+        }
+        self.number("sys/module/oxtcp/parameters/family")?
+            .try_into()
+            .ok()
+    }
+
     /// Whether the module is loaded: it has its settings then, in every namespace.
     pub fn has_module(&self) -> bool {
         self.path("sys/module/oxtcp").exists() || self.sysctl("net/oxtcp").exists()

@@ -5,6 +5,7 @@ mod counters;
 mod doctor;
 mod failure;
 mod host;
+mod kill;
 mod ladder;
 mod manual;
 mod netns;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Set(arguments) => output::exit(settings::set(&arguments)),
         Command::Profile(arguments) => output::exit(profile::profile(&arguments)),
         Command::Ss(arguments) => output::exit(ss::ss(&arguments)),
+        Command::Kill(arguments) => output::exit(kill::kill(&arguments)),
         Command::Counters(arguments) => output::exit(counters::counters(&arguments)),
         Command::Export(arguments) => output::exit(counters::export::export(&arguments)),
         Command::Doctor(arguments) => match doctor::doctor(&arguments) {
@@ -70,6 +72,7 @@ enum Command {
     Profile(profile::Arguments),
     #[command(visible_alias = "stat")]
     Ss(ss::Arguments),
+    Kill(kill::Arguments),
     Counters(counters::Arguments),
     Export(counters::export::Arguments),
     Doctor(doctor::Arguments),

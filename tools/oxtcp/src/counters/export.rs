@@ -11,8 +11,7 @@ use crate::failure::Result;
 use crate::host::{Host, Replacement};
 use crate::netns;
 use crate::output::print;
-use crate::sockets::procnet::ProcNet;
-use crate::sockets::{Socket, Source, State};
+use crate::sockets::{source, Socket, State, Wanted};
 
 /// Print counters, sockets and queues in Prometheus's text format.
 ///
@@ -32,7 +31,11 @@ pub fn export(arguments: &Arguments) -> Result<()> {
     arguments.namespace.enter()?;
     let host = Host::here();
     let counters = read::read(&host)?.unwrap_or_default();
-    let sockets = ProcNet::new(&host, true, true).all()?;
+    let wanted = Wanted {
+        details: false,
+        ..Wanted::ALL
+    };
+    let sockets = source(&host, wanted)?.all()?;
     let text = text(&counters, &sockets);
     match &arguments.output {
         Some(path) => Replacement::prepare(path, &text)?.commit(),
@@ -149,6 +152,8 @@ fn snake(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sockets::procnet::ProcNet;
+    use crate::sockets::Source;
 
     #[test]
     fn names_in_snake_case() {

@@ -9,8 +9,7 @@ use crate::host::Host;
 use crate::settings::table::{normal, SETTINGS};
 use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
-use crate::sockets::procnet::ProcNet;
-use crate::sockets::{Socket, Source, State};
+use crate::sockets::{source, Socket, State, Wanted};
 
 /// A look at a network namespace.
 pub struct Facts {
@@ -20,7 +19,7 @@ pub struct Facts {
     pub sockets: Vec<Socket>,
     /// Whose they are.
     pub owners: Owners,
-    /// TCP_INFO of those that may be seen, by inode; not of more than [`MOST_INFOS`].
+    /// TCP_INFO of those that programs have, by inode.
     pub infos: HashMap<u64, Info>,
     /// `net.ipv4.ip_local_port_range`.
     pub port_range: Option<(u16, u16)>,
@@ -32,30 +31,15 @@ pub struct Facts {
     pub library: std::result::Result<String, String>,
 }
 
-/// A descriptor is copied for each: enough to see what is wrong, and not more.
-const MOST_INFOS: usize = 2000;
-
 impl Facts {
     /// Looks.
     pub fn gather(host: &Host, close_wait_seconds: u32) -> Result<Self> {
-        let sockets = ProcNet::new(host, true, true).all()?;
+        let sockets = source(host, Wanted::ALL)?.all()?;
         let owners = Owners::find(host);
-        // Those first of which something is to be known.
-        let mut wanted: Vec<&Socket> = sockets.iter().filter(|socket| socket.inode != 0).collect();
-        wanted.sort_by_key(|socket| match socket.state {
-            State::Listen => 0,
-            State::CloseWait => 1,
-            _ => 2,
-        });
-        let infos = wanted
+        let infos = sockets
             .iter()
-            .take(MOST_INFOS)
-            .filter_map(|socket| {
-                Some((
-                    socket.inode,
-                    Info::of(owners.of(socket.inode), socket.inode)?,
-                ))
-            })
+            .filter(|socket| socket.inode != 0)
+            .filter_map(|socket| Some((socket.inode, *socket.info.as_deref()?)))
             .collect();
         let range = host
             .sysctl_value("net.ipv4.ip_local_port_range")

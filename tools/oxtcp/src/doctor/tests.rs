@@ -35,6 +35,10 @@ fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
         uid: 0,
         inode,
         figures: None,
+        info: None,
+        algorithm: None,
+        memory: None,
+        identity: None,
     }
 }
 

@@ -1,13 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `TCP_INFO` of a socket that another process has: the descriptor is copied for the moment (`pidfd_getfd(2)`), which
-//! needs the right to trace that process.
-
-use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-
-use rustix::process::{pidfd_getfd, pidfd_open, Pid, PidfdFlags, PidfdGetfdFlags};
-
-use super::process::Owner;
+//! `TCP_INFO`.
 
 /// What is used of the kernel's `struct tcp_info`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,19 +44,6 @@ const WSCALE: u8 = 4;
 const ECN_SEEN: u8 = 16;
 
 impl Info {
-    /// Of a socket of one of these owners; `None` where that may not be seen, or the process has closed it.
-    pub fn of(owners: &[Owner], inode: u64) -> Option<Self> {
-        owners.iter().find_map(|owner| {
-            let socket = borrow(owner)?;
-            // The descriptor may be another one's by now.
-            let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
-            if link.to_str()? != format!("socket:[{inode}]") {
-                return None;
-            }
-            read(socket.as_raw_fd())
-        })
-    }
-
     /// The options in use, as `ss -i` writes them.
     pub fn options(&self) -> String {
         let mut words: Vec<String> = OPTIONS
@@ -82,7 +61,7 @@ impl Info {
     }
 
     /// From the bytes of a `struct tcp_info` (`include/uapi/linux/tcp.h`); what is missing at its end is 0.
-    fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
         let u32_at = |at: usize| {
             let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
@@ -129,40 +108,9 @@ impl Info {
     }
 }
 
-/// A copy of the owner's descriptor.
-fn borrow(owner: &Owner) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(owner.pid).ok()?)?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    pidfd_getfd(
-        process,
-        RawFd::try_from(owner.fd).ok()?,
-        PidfdGetfdFlags::empty(),
-    )
-    .ok()
-}
-
-fn read(socket: RawFd) -> Option<Info> {
-    let mut bytes = [0u8; 256];
-    let mut len = bytes.len() as libc::socklen_t;
-    // SAFETY: the descriptor is open; the kernel writes at most `len` bytes to `bytes`, which has as many, and how many
-    // they were to `len`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            bytes.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    (result == 0).then(|| Info::parse(bytes.get(..len as usize).unwrap_or(&bytes)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn short_ones_end_in_zeroes() {
@@ -175,36 +123,5 @@ mod tests {
         assert_eq!(info.options(), "ts sack wscale:7,9");
         assert_eq!(info.snd_wnd, 65535);
         assert_eq!(Info::parse(&bytes[..231]).snd_wnd, 0);
-    }
-
-    /// Our own sockets, of the built-in TCP, found as another process's are.
-    #[test]
-    fn of_a_socket_of_this_process() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.write_all(b"hello").unwrap();
-        let inode = |fd: RawFd| {
-            let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
-            let link = link.to_str().unwrap();
-            link.strip_prefix("socket:[")
-                .unwrap()
-                .strip_suffix(']')
-                .unwrap()
-                .parse::<u64>()
-                .unwrap()
-        };
-        let owner = |fd: RawFd| {
-            [Owner {
-                pid: std::process::id(),
-                name: String::new(),
-                fd: fd as u32,
-            }]
-        };
-        let fd = client.as_raw_fd();
-        let info = Info::of(&owner(fd), inode(fd)).unwrap();
-        assert!(info.snd_mss >= 536 && info.bytes_sent == 5, "{info:?}");
-        assert_eq!(Info::of(&owner(fd), inode(fd) + 1), None, "another socket");
-        let waiting = Info::of(&owner(listener.as_raw_fd()), inode(listener.as_raw_fd())).unwrap();
-        assert_eq!(waiting.unacked, 1);
     }
 }

@@ -2,12 +2,17 @@
 //! oxtcp's sockets in a network namespace, where they come from, and whose they are.
 
 pub mod info;
+mod netlink;
 pub mod process;
 pub mod procnet;
 
 use std::net::SocketAddr;
 
 use crate::failure::Result;
+use crate::host::Host;
+use info::Info;
+pub use netlink::SockDiag;
+use procnet::ProcNet;
 
 /// A state of a connection, as the kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +133,66 @@ pub struct Socket {
     /// 0 for what no program has (any more).
     pub inode: u64,
     pub figures: Option<Figures>,
+    /// What TCP knows, where it was asked for and could be told.
+    pub info: Option<Box<Info>>,
+    /// The congestion controller's name, as `info`.
+    pub algorithm: Option<String>,
+    /// As `info`.
+    pub memory: Option<Box<Memory>>,
+    /// What the kernel knows it by; `None` where that is not told.
+    pub identity: Option<Identity>,
+}
+
+/// What names a socket to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Identity {
+    /// AF_INET or AF_INET6.
+    version: u8,
+    /// `struct inet_diag_sockid`.
+    id: [u8; 48],
+}
+
+impl Identity {
+    /// What tells a socket from all others since the system's start; TIME-WAITs and half-open connections have none.
+    pub fn cookie(&self) -> Option<u64> {
+        let bytes = self.id[40..].try_into().ok()?;
+        Some(u64::from_ne_bytes(bytes)).filter(|&cookie| cookie != u64::MAX)
+    }
+}
+
+/// Memory that a socket holds, in bytes (`SO_MEMINFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Memory {
+    pub rmem: u32,
+    pub rcvbuf: u32,
+    pub wmem: u32,
+    pub sndbuf: u32,
+    pub forward: u32,
+    pub wmem_queued: u32,
+    pub options: u32,
+    pub backlog: u32,
+    pub drops: u32,
+}
+
+impl Memory {
+    /// From the words that the kernel has; `None` if there are too few.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let four = bytes.get(at * 4..at * 4 + 4)?.try_into().ok()?;
+            Some(u32::from_ne_bytes(four))
+        };
+        Some(Self {
+            rmem: word(0)?,
+            rcvbuf: word(1)?,
+            wmem: word(2)?,
+            sndbuf: word(3)?,
+            forward: word(4)?,
+            wmem_queued: word(5)?,
+            options: word(6)?,
+            backlog: word(7)?,
+            drops: word(8)?,
+        })
+    }
 }
 
 /// What only a socket's line says.
@@ -150,6 +215,53 @@ impl Socket {
                 State::FinWait1 | State::Closing | State::LastAck
             )
     }
+}
+
+impl Figures {
+    fn of(info: &Info) -> Self {
+        Self {
+            rto_ms: u64::from(info.rto_us) / 1000,
+            cwnd: info.snd_cwnd,
+            // As long as there is none it is the largest number.
+            ssthresh: (info.snd_ssthresh < 0x7fff_ffff).then_some(info.snd_ssthresh),
+        }
+    }
+}
+
+/// Which sockets are wanted, and what of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub v4: bool,
+    pub v6: bool,
+    /// Also [`Socket::info`] and what comes with it.
+    pub details: bool,
+}
+
+impl Wanted {
+    /// Of both IP versions, with all that can be told.
+    pub const ALL: Self = Self {
+        v4: true,
+        v6: true,
+        details: true,
+    };
+}
+
+/// The sockets of the network namespace that the process is in: by netlink, or from `/proc` where the module that is loaded does not
+/// answer there, which is less.
+pub fn source(host: &Host, wanted: Wanted) -> Result<Box<dyn Source + '_>> {
+    host.need_module()?;
+    let by_proc = || Box::new(ProcNet::new(host, wanted.v4, wanted.v6));
+    Ok(match diag(host, wanted) {
+        Some(diag) => Box::new(diag),
+        None => by_proc(),
+    })
+}
+
+/// The kernel's sock_diag, if the module answers there.
+pub fn diag(host: &Host, wanted: Wanted) -> Option<SockDiag> {
+    let family = host.family()?;
+    let mut diag = SockDiag::open(family, wanted.v4, wanted.v6, wanted.details).ok()?;
+    diag.is_answered().then_some(diag)
 }
 
 /// Where sockets come from.

@@ -142,6 +142,10 @@ fn parse(line: &str) -> Option<Socket> {
         uid,
         inode,
         figures,
+        info: None,
+        algorithm: None,
+        memory: None,
+        identity: None,
     })
 }
 

@@ -482,6 +482,10 @@ mod tests {
             uid: 33,
             inode: 5,
             figures: None,
+            info: None,
+            algorithm: None,
+            memory: None,
+            identity: None,
         }
     }
 

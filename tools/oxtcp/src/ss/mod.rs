@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp ss`: oxtcp's sockets, as `ss` shows those of the built-in TCP.
 
-mod filter;
-mod services;
+pub mod filter;
+pub mod services;
 mod summary;
 
 use std::io::{self, BufWriter, Write};
@@ -16,15 +16,14 @@ use crate::netns;
 use crate::output::{done, Color, Ink, Painter};
 use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
-use crate::sockets::procnet::ProcNet;
-use crate::sockets::{Socket, Source, State, Timer};
+use crate::sockets::{source, Memory, Socket, State, Timer, Wanted};
 use filter::Filter;
 use services::Services;
 
 /// Show oxtcp's sockets, as `ss` shows those of the built-in TCP.
 ///
 /// Without -a, -l or states in FILTER those that are connected are shown: not listeners, half-open connections and
-/// TIME-WAITs. Recv-Q of a listener is the number of connections that wait for accept(), Send-Q with -i the most that may.
+/// TIME-WAITs. Recv-Q of a listener is the number of connections that wait for accept(), Send-Q the most that may.
 ///
 /// FILTER is [state STATE | exclude STATE]... [EXPRESSION], with ss's words: sport, dport, src, dst, =, !=, <, >, <=, >=,
 /// and, or, not, brackets; and pid, uid, process besides. STATE is established, syn-sent, syn-recv, fin-wait-1, fin-wait-2,
@@ -60,9 +59,13 @@ pub struct Arguments {
     #[arg(long, short)]
     extended: bool,
 
-    /// What TCP knows: round trip, windows, retransmissions, options in use. For sockets of others' processes as root
+    /// What TCP knows: congestion control, round trip, windows, retransmissions, options in use
     #[arg(long, short)]
     info: bool,
+
+    /// The memory that sockets hold
+    #[arg(long, short)]
+    memory: bool,
 
     /// How many there are in which state, and what each listener has, instead of a list
     #[arg(long, short)]
@@ -98,12 +101,14 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
     let services = Services::read(&host);
     let filter = Filter::parse(&arguments.filter, &services)?;
     arguments.namespace.enter()?;
-    // Before anything is printed.
-    host.need_module()?;
     let both = arguments.ipv4 == arguments.ipv6;
-    let mut source = ProcNet::new(&host, both || arguments.ipv4, both || arguments.ipv6);
-    let needs_owners =
-        arguments.processes || arguments.info || arguments.summary || filter.needs_owners();
+    let wanted = Wanted {
+        v4: both || arguments.ipv4,
+        v6: both || arguments.ipv6,
+        details: arguments.info || arguments.memory || arguments.summary || arguments.json,
+    };
+    let mut source = source(&host, wanted)?;
+    let needs_owners = arguments.processes || arguments.summary || filter.needs_owners();
     let owners = if needs_owners {
         Owners::find(&host)
     } else {
@@ -115,7 +120,7 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
         );
     }
     if arguments.summary {
-        return summary::summary(&host, &mut source, &filter, &owners, arguments);
+        return summary::summary(&host, &mut *source, &filter, &owners, arguments);
     }
     let states = arguments.states(&filter);
     let listing = Listing {
@@ -197,19 +202,10 @@ struct Row {
 }
 
 impl Listing<'_> {
-    fn info(&self, socket: &Socket) -> Option<Info> {
-        if self.arguments.info {
-            Info::of(self.owners.of(socket.inode), socket.inode)
-        } else {
-            None
-        }
-    }
-
     fn row(&self, socket: &Socket) -> Row {
-        let info = self.info(socket);
         let listening = socket.state == State::Listen;
-        let send_queue = match info {
-            Some(info) if listening => info.sacked.to_string(),
+        // Of a listener `/proc` does not say it.
+        let send_queue = match socket.identity {
             None if listening => "-".into(),
             _ => socket.send_queue.to_string(),
         };
@@ -252,10 +248,21 @@ impl Listing<'_> {
                 self.end(socket.remote),
             ],
             end: end.join(" "),
-            below: (self.arguments.info && !listening)
-                .then(|| details(socket, info.as_ref()))
-                .filter(|text| !text.is_empty()),
+            below: Some(self.below(socket)).filter(|text| !text.is_empty()),
         }
+    }
+
+    /// What `-m` and `-i` say.
+    fn below(&self, socket: &Socket) -> String {
+        let mut parts = Vec::new();
+        if let Some(memory) = socket.memory.as_ref().filter(|_| self.arguments.memory) {
+            parts.push(skmem(memory));
+        }
+        if self.arguments.info && socket.state != State::Listen {
+            parts.push(details(socket));
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join(" ")
     }
 
     /// An address and a port, as `ss` writes them.
@@ -294,10 +301,29 @@ impl Listing<'_> {
                 .map(|owner| json!({ "name": owner.name, "pid": owner.pid, "fd": owner.fd }))
                 .collect();
         }
+        if self.arguments.memory {
+            value["memory"] = socket
+                .memory
+                .as_ref()
+                .map_or(serde_json::Value::Null, |memory| {
+                    json!({
+                        "rmem": memory.rmem,
+                        "rcvbuf": memory.rcvbuf,
+                        "wmem": memory.wmem,
+                        "sndbuf": memory.sndbuf,
+                        "forward": memory.forward,
+                        "wmem_queued": memory.wmem_queued,
+                        "options": memory.options,
+                        "backlog": memory.backlog,
+                        "drops": memory.drops,
+                    })
+                });
+        }
         if self.arguments.info {
-            value["info"] = self
-                .info(socket)
-                .map_or(serde_json::Value::Null, |info| info_json(socket, &info));
+            value["info"] = socket
+                .info
+                .as_ref()
+                .map_or(serde_json::Value::Null, |info| info_json(socket, info));
         }
         value
     }
@@ -308,6 +334,7 @@ fn info_json(socket: &Socket, info: &Info) -> serde_json::Value {
         return json!({ "waiting": info.unacked, "backlog": info.sacked });
     }
     json!({
+        "congestion": socket.algorithm,
         "options": info.options(),
         "rto_us": info.rto_us,
         "rtt_us": info.rtt_us,
@@ -337,10 +364,26 @@ fn info_json(socket: &Socket, info: &Info) -> serde_json::Value {
     })
 }
 
-/// What `-i` says of a connection, in `ss`'s words: of TCP_INFO where it may be seen, else of the table.
-fn details(socket: &Socket, info: Option<&Info>) -> String {
+/// What `-m` says, in `ss`'s words.
+fn skmem(memory: &Memory) -> String {
+    format!(
+        "skmem:(r{},rb{},t{},tb{},f{},w{},o{},bl{},d{})",
+        memory.rmem,
+        memory.rcvbuf,
+        memory.wmem,
+        memory.sndbuf,
+        memory.forward,
+        memory.wmem_queued,
+        memory.options,
+        memory.backlog,
+        memory.drops
+    )
+}
+
+/// What `-i` says of a connection, in `ss`'s words: of TCP_INFO where it is told, else of the table.
+fn details(socket: &Socket) -> String {
     let mut words = Vec::new();
-    let Some(info) = info else {
+    let Some(info) = &socket.info else {
         if let Some(figures) = socket.figures {
             words.push(format!("rto:{} cwnd:{}", figures.rto_ms, figures.cwnd));
             words.extend(
@@ -351,6 +394,7 @@ fn details(socket: &Socket, info: Option<&Info>) -> String {
         }
         return words.join(" ");
     };
+    words.extend(socket.algorithm.clone());
     let options = info.options();
     if !options.is_empty() {
         words.push(options);

@@ -161,7 +161,7 @@ fn listeners(sockets: &[Socket], owners: &Owners) -> Vec<Listener> {
         .filter(|socket| socket.state == State::Listen)
         .map(|socket| Listener {
             processes: owners.names(socket.inode),
-            info: Info::of(owners.of(socket.inode), socket.inode),
+            info: socket.info.as_deref().copied(),
             socket: socket.clone(),
             half_open: 0,
             connections: 0,

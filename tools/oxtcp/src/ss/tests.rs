@@ -5,6 +5,8 @@ use clap::Parser;
 
 use super::*;
 use crate::sockets::procnet::tests::recorded;
+use crate::sockets::procnet::ProcNet;
+use crate::sockets::Source;
 
 #[derive(Parser)]
 struct Line {

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Sockets out of the kernel's sock_diag (`sock_diag(7)`), which oxtcp answers for its family with the messages of
+//! `include/uapi/linux/inet_diag.h`. A request's byte `pad` names the IP version, 0 is both.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use netlink_packet_core::{
+    DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, NlasIterator, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST,
+};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::Socket as Netlink;
+
+use super::info::Info;
+use super::{Figures, Identity, Memory, Socket, Source, State, Timer};
+use crate::failure::{words, Problem, Result};
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+
+/// Attributes, and what of them is asked for.
+const MEMORY: u16 = 7;
+const INFO: u16 = 2;
+const CONGESTION: u16 = 4;
+
+/// What a kernel sends at once, at most.
+const PACKET: usize = 1 << 16;
+
+/// The sockets of the family, as the kernel lists them.
+pub struct SockDiag {
+    socket: Netlink,
+    ask: Ask,
+    buffer: Vec<u8>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+struct Ask {
+    kind: u16,
+    family: u8,
+    extensions: u8,
+    version: u8,
+    states: u32,
+    /// `struct inet_diag_sockid`.
+    id: [u8; 48],
+}
+
+impl NetlinkSerializable for Ask {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        8 + self.id.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        let head = [
+            self.family,
+            libc::IPPROTO_TCP as u8,
+            self.extensions,
+            self.version,
+        ];
+        buffer[..4].copy_from_slice(&head);
+        buffer[4..8].copy_from_slice(&self.states.to_ne_bytes());
+        buffer[8..].copy_from_slice(&self.id);
+    }
+}
+
+/// What is told of a socket; `None` for what this command does not understand.
+#[derive(Debug)]
+struct Told(Option<Socket>);
+
+impl NetlinkDeserializable for Told {
+    type Error = DecodeError;
+
+    fn deserialize(
+        _header: &NetlinkHeader,
+        payload: &[u8],
+    ) -> std::result::Result<Self, DecodeError> {
+        Ok(Self(parse(payload)))
+    }
+}
+
+impl SockDiag {
+    /// For the family of this number, of both IP versions or of one; `details` asks for what `ss -i` shows.
+    pub fn open(family: u8, v4: bool, v6: bool, details: bool) -> io::Result<Self> {
+        let bit = |attribute: u16| 1u8 << (attribute - 1);
+        let mut socket = Netlink::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        Ok(Self {
+            socket,
+            ask: Ask {
+                kind: SOCK_DIAG_BY_FAMILY,
+                family,
+                extensions: if details {
+                    bit(INFO) | bit(CONGESTION) | bit(MEMORY)
+                } else {
+                    0
+                },
+                version: match (v4, v6) {
+                    (true, false) => libc::AF_INET as u8,
+                    (false, true) => libc::AF_INET6 as u8,
+                    _ => 0,
+                },
+                states: u32::MAX,
+                id: [0; 48],
+            },
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Ends the connection of a socket that this listed.
+    ///
+    /// Errors: those of the kernel: EPERM, ENOENT where it is gone, EOPNOTSUPP for a listener.
+    pub fn destroy(&mut self, socket: &Socket) -> io::Result<()> {
+        let Some(identity) = &socket.identity else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let ask = Ask {
+            kind: SOCK_DESTROY,
+            version: identity.version,
+            id: identity.id,
+            ..self.ask.clone()
+        };
+        self.send(ask, NLM_F_REQUEST | NLM_F_ACK)?;
+        self.receive(&mut |_| ())
+    }
+
+    /// Whether the family has somebody who answers.
+    pub fn is_answered(&mut self) -> bool {
+        // One socket of both IP versions: EINVAL, and from nobody ENOENT.
+        let ask = Ask {
+            version: 0,
+            ..self.ask.clone()
+        };
+        let answer = self
+            .send(ask, NLM_F_REQUEST | NLM_F_ACK)
+            .and_then(|()| self.receive(&mut |_| ()));
+        answer.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+    }
+
+    fn send(&mut self, ask: Ask, flags: u16) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(ask));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(|_| ())
+    }
+
+    /// Hands out what comes, to the end of the answer.
+    fn receive(&mut self, visit: &mut dyn FnMut(Socket)) -> io::Result<()> {
+        self.buffer.resize(PACKET, 0);
+        loop {
+            let len = self.socket.recv(&mut &mut self.buffer[..], 0)?;
+            let mut rest = &self.buffer[..len];
+            while !rest.is_empty() {
+                let message =
+                    NetlinkMessage::<Told>::deserialize(rest).map_err(io::Error::other)?;
+                let taken = (message.header.length as usize).next_multiple_of(4);
+                rest = rest.get(taken..).unwrap_or(&[]);
+                match message.payload {
+                    NetlinkPayload::InnerMessage(Told(Some(socket))) => visit(socket),
+                    NetlinkPayload::InnerMessage(Told(None)) => {
+                        return Err(io::ErrorKind::InvalidData.into())
+                    }
+                    NetlinkPayload::Error(error) => match error.code {
+                        // An acknowledgment.
+                        None => return Ok(()),
+                        Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
+                    },
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code))
+                    }
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Source for SockDiag {
+    fn each(&mut self, visit: &mut dyn FnMut(Socket)) -> Result<()> {
+        let mut seen = Seen::default();
+        self.send(self.ask.clone(), NLM_F_REQUEST | NLM_F_DUMP)
+            .and_then(|()| {
+                self.receive(&mut |socket| {
+                    if seen.is_new(&socket) {
+                        visit(socket);
+                    }
+                })
+            })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => Problem::failed(
+                    "the kernel's list of sockets has entries that this command cannot read.\nThe loaded module is of another \
+                     version.",
+                ),
+                _ => Problem::failed(format!(
+                    "cannot list oxtcp's sockets by netlink: {}.",
+                    words(&error)
+                )),
+            })
+    }
+}
+
+/// What was handed out. While the kernel's table grows under a reader, an entry may come twice.
+#[derive(Default)]
+struct Seen {
+    cookies: HashSet<u64>,
+    others: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Seen {
+    fn is_new(&mut self, socket: &Socket) -> bool {
+        match socket
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.cookie())
+        {
+            Some(cookie) => self.cookies.insert(cookie),
+            None => self.others.insert((socket.local, socket.remote)),
+        }
+    }
+}
+
+/// A `struct inet_diag_msg`, and attributes behind it.
+fn parse(bytes: &[u8]) -> Option<Socket> {
+    const HEAD: usize = 72;
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let word = |at: usize| {
+        let four = head.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_ne_bytes(four))
+    };
+    let version = head[0];
+    let id: [u8; 48] = head[4..52].try_into().ok()?;
+    let ip = |at: usize| -> Option<IpAddr> {
+        if version == libc::AF_INET as u8 {
+            Some(<[u8; 4]>::try_from(&id[at..at + 4]).ok()?.into())
+        } else if version == libc::AF_INET6 as u8 {
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(&id[at..at + 16]).ok()?).into())
+        } else {
+            None
+        }
+    };
+    let port = |at: usize| u16::from_be_bytes([id[at], id[at + 1]]);
+    let mut socket = Socket {
+        state: State::from_number(head[1])?,
+        local: SocketAddr::new(ip(4)?, port(0)),
+        remote: SocketAddr::new(ip(20)?, port(2)),
+        timer: match head[2] {
+            0 => Timer::Off,
+            1 => Timer::On,
+            2 => Timer::Keepalive,
+            3 => Timer::TimeWait,
+            4 => Timer::Persist,
+            _ => return None,
+        },
+        retransmits: head[3].into(),
+        timer_ms: word(52)?.into(),
+        recv_queue: word(56)?,
+        send_queue: word(60)?,
+        uid: word(64)?,
+        inode: word(68)?.into(),
+        figures: None,
+        info: None,
+        algorithm: None,
+        memory: None,
+        identity: Some(Identity { version, id }),
+    };
+    for attribute in NlasIterator::new(rest) {
+        let attribute = attribute.ok()?;
+        let value = attribute.value();
+        match attribute.kind() {
+            INFO => {
+                let info = Info::parse(value);
+                socket.figures = (socket.state != State::Listen).then(|| Figures::of(&info));
+                socket.info = Some(Box::new(info));
+            }
+            CONGESTION => {
+                let name = value.split(|&byte| byte == 0).next().unwrap_or(&[]);
+                socket.algorithm = Some(String::from_utf8_lossy(name).into_owned());
+            }
+            MEMORY => socket.memory = Memory::parse(value).map(Box::new),
+            // Of another version, or not shown.
+            _ => {}
+        }
+    }
+    Some(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages that a kernel sent: see `tests/recorded/README.md`.
+    const RECORDED: &[u8] = include_bytes!("../../tests/recorded/sock_diag");
+
+    fn recorded() -> Vec<Socket> {
+        let mut rest = RECORDED;
+        let mut sockets = Vec::new();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<Told>::deserialize(rest).unwrap();
+            rest = &rest[(message.header.length as usize).next_multiple_of(4)..];
+            if let NetlinkPayload::InnerMessage(Told(socket)) = message.payload {
+                sockets.push(socket.unwrap());
+            }
+        }
+        sockets
+    }
+
+    #[test]
+    fn recorded_messages() {
+        let lines: Vec<String> = recorded()
+            .iter()
+            .map(|socket| {
+                format!(
+                    "{:?} {} {} recv {} send {} timer {:?} uid {} algorithm {:?} figures {:?} memory {:?} mss {:?}",
+                    socket.state,
+                    socket.local,
+                    socket.remote,
+                    socket.recv_queue,
+                    socket.send_queue,
+                    socket.timer,
+                    socket.uid,
+                    socket.algorithm,
+                    socket.figures.map(|figures| figures.cwnd),
+                    socket.memory.as_ref().map(|memory| memory.rcvbuf),
+                    socket.info.as_ref().map(|info| info.snd_mss),
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn none_comes_twice() {
+        let mut seen = Seen::default();
+        let sockets = recorded();
+        assert!(sockets.iter().all(|socket| seen.is_new(socket)));
+        assert!(!sockets.iter().any(|socket| seen.is_new(socket)));
+    }
+
+    /// Cut anywhere, or with any byte changed, it is read or refused, and no more.
+    #[test]
+    fn damaged_messages() {
+        let payload = &RECORDED[16..u32::from_ne_bytes(RECORDED[..4].try_into().unwrap()) as usize];
+        for len in 0..payload.len() {
+            let whole = parse(&payload[..len]).is_some();
+            assert!(!whole || len >= 72, "{len}");
+        }
+        for at in 0..payload.len() {
+            let mut damaged = payload.to_vec();
+            damaged[at] ^= 0xff;
+            let _ = parse(&damaged);
+        }
+    }
+}
