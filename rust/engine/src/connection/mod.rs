@@ -242,7 +242,7 @@ impl Connection {
             }) => {
                 let last = !snd.has_new(link, fin) && !snd.may_repeat();
                 if last {
-                    snd.note_limit(cx, link, flight.get().as_deref(), fin, short);
+                    snd.note_limit(cx, link, flight.get(), fin, short);
                     self.status.clear(Status::HELD);
                 }
                 last
