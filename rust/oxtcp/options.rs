@@ -10,7 +10,7 @@ use kernel::prelude::*;
 
 use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::connection::QuickAck;
-use oxtcp_engine::context::Linger2;
+use oxtcp_engine::context::{Linger2, Traits};
 use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
 use crate::connection;
@@ -215,10 +215,10 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
             if sk.state().connection().is_some() {
                 connection::with(sk, |connection, cx| connection.set_quick_ack(cx, quick));
             } else {
-                let options = SocketOptions {
-                    interactive: quick == QuickAck::Off,
-                    ..sk.state().options()
-                };
+                let mut options = sk.state().options();
+                options
+                    .traits
+                    .set(Traits::INTERACTIVE, quick == QuickAck::Off);
                 apply(sk, options);
             }
             return Ok(());
@@ -323,7 +323,7 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
         bindings::TCP_DEFER_ACCEPT => request::seconds(state.defer_accept) as i32,
         bindings::TCP_QUICKACK => match &state.role {
             Role::Connection(connection) => i32::from(connection.quick_ack()),
-            _ => i32::from(!options.interactive),
+            _ => i32::from(!options.traits.has(Traits::INTERACTIVE)),
         },
         bindings::TCP_INQ => i32::from(state.tells_inq),
         bindings::TCP_USER_TIMEOUT => options.user_timeout.map_or(0, |ms| ms.get() as i32),

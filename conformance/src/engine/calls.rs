@@ -7,7 +7,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 use oxtcp_engine::connection::ActiveOpen;
 use oxtcp_engine::connection::QuickAck;
-use oxtcp_engine::context::Linger2;
+use oxtcp_engine::context::{Linger2, Traits};
 use oxtcp_engine::{isn, request, Connection, Context};
 
 use super::send::Progress;
@@ -560,7 +560,8 @@ impl Engine {
                 odd if odd & 1 != 0 => QuickAck::On,
                 _ => QuickAck::Once,
             };
-            self.sockets[id].options.interactive = quick == QuickAck::Off;
+            let traits = &mut self.sockets[id].options.traits;
+            traits.set(Traits::INTERACTIVE, quick == QuickAck::Off);
             self.with_connection(id, |connection, cx| connection.set_quick_ack(cx, quick));
             return Ok(());
         }

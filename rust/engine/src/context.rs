@@ -175,14 +175,36 @@ pub struct SocketOptions {
     pub cork: bool,
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
-    /// `TCP_QUICKACK` of 0 before there is a connection: its acknowledgments wait for answers from the beginning.
-    pub interactive: bool,
     /// `TCP_CONGESTION`.
     pub congestion_control: Option<Algorithm>,
     /// The room for a signature in the connection's segments; whoever has the keys knows.
     pub signature: Signature,
+    /// What else there is to be said.
+    pub traits: Traits,
+}
+
+/// Facts in one byte: every byte of [`SocketOptions`] is one of each connection's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits(u8);
+
+impl Traits {
+    /// `TCP_QUICKACK` of 0 before there is a connection: its acknowledgments wait for answers from the beginning.
+    pub const INTERACTIVE: Traits = Traits(1);
     /// Data leaves with gaps; the connection notes it by itself (Linux's `sk_pacing_status`).
-    pub paced: bool,
+    pub const PACED: Traits = Traits(2);
+
+    /// Whether it is so.
+    pub fn has(self, fact: Traits) -> bool {
+        self.0 & fact.0 != 0
+    }
+
+    /// Says whether it is so.
+    pub fn set(&mut self, fact: Traits, on: bool) {
+        match on {
+            true => self.0 |= fact.0,
+            false => self.0 &= !fact.0,
+        }
+    }
 }
 
 impl SocketOptions {

@@ -9,7 +9,7 @@ use super::send::{More, Sender};
 use super::timers::{micros, Mark, Tick, Timers};
 use super::undo::is_older;
 use crate::congestion::{Ack, Cause, CongestionControl};
-use crate::context::{Context, SocketOptions};
+use crate::context::{Context, SocketOptions, Traits};
 use crate::flight::{is_later, Flight, FlightMemory, Marks, Run};
 use crate::rate::{Rate, Sent};
 use crate::segment::Segment;
@@ -422,7 +422,7 @@ impl Sender {
             rtt: None,
             srtt: self.rtt.srtt(),
             min_rtt: self.rtt.min_rtt(),
-            paced: options.paced,
+            paced: options.traits.has(Traits::PACED),
             cwnd_limited: self.usage.is_limited(&self.window),
             in_recovery: false,
             ece: false,

@@ -89,7 +89,7 @@ pub use state::State;
 pub use timers::TimerKind;
 pub use urgent::{Reading, Urgent, UrgentPlace};
 
-use crate::context::{Context, SocketOptions};
+use crate::context::{Context, SocketOptions, Traits};
 use crate::flight::{FlightMemory, NoFlight};
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
@@ -623,10 +623,9 @@ impl Connection {
             != (self.options.keepalive, self.options.keepidle);
         let uncorked = self.options.cork && !options.cork;
         self.status.clear(Status::IDLE);
-        self.options = SocketOptions {
-            paced: self.options.paced,
-            ..options
-        };
+        let paced = self.options.traits.has(Traits::PACED);
+        self.options = options;
+        self.options.traits.set(Traits::PACED, paced);
         if uncorked {
             self.set_more(false);
         }

@@ -14,7 +14,7 @@ use super::state::{Input, State};
 use super::tally::Tally;
 use super::timers::{Mark, Tick, TimerKind, Timers};
 use super::{Connection, Payload, Rx, Status};
-use crate::context::{Context, SocketOptions};
+use crate::context::{Context, SocketOptions, Traits};
 use crate::request::{first_window, Request};
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
@@ -382,7 +382,7 @@ impl Connection {
         snd.time_syn_ack(cx, &link, request.rtt(cx));
         snd.use_algorithm(open.options.algorithm(cx.config));
         let mut rcv = Receiver::new(cx, &link, open.recv_space);
-        rcv.set_interactive(open.options.interactive);
+        rcv.set_interactive(open.options.traits.has(Traits::INTERACTIVE));
         let mut connection =
             Connection::new(Phase::SynReceived(Duplex { link, snd, rcv }), open.options);
         connection
@@ -431,7 +431,7 @@ impl Connection {
             Some(State::Established) => {
                 duplex.link.snd_una = duplex.link.snd_nxt;
                 duplex.link.tally.on_syn_acked(cx.now);
-                match self.options.interactive {
+                match self.options.traits.has(Traits::INTERACTIVE) {
                     true => hold_handshake(cx, &mut duplex.link, &mut duplex.rcv, &mut self.timers),
                     false => duplex.link.owed.insert(Owed::ACK),
                 }

@@ -12,7 +12,7 @@ use super::send::Force;
 use super::timers::{Mark, TimerKind};
 use super::{Connection, Mode, Status};
 use crate::congestion::Window;
-use crate::context::Context;
+use crate::context::{Context, Traits};
 use crate::flight::FlightMemory;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -141,7 +141,7 @@ impl Connection {
 
     /// Whether what is sent is spaced, here or by the layers below (fq): a controller takes that into account.
     pub fn set_paced(&mut self, paced: bool) {
-        self.options.paced = paced;
+        self.options.traits.set(Traits::PACED, paced);
     }
 
     /// What may be sent now of what `limit` allows; `None`: no data yet.

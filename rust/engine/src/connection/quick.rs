@@ -8,7 +8,7 @@ use super::phase::{Parts, Phase};
 use super::receive::Receiver;
 use super::timers::{TimerKind, Timers};
 use super::{Connection, State, Status};
-use crate::context::Context;
+use crate::context::{Context, Traits};
 use crate::time::Duration;
 
 /// Linux's TCP_DELACK_MAX: how long the last acknowledgment of the handshake may wait for data.
@@ -27,10 +27,12 @@ pub enum QuickAck {
 
 impl Connection {
     /// TCP_QUICKACK (Linux's __tcp_sock_set_quickack). Before the connection is established,
-    /// [`SocketOptions::interactive`](crate::context::SocketOptions::interactive) is what counts.
+    /// [`Traits::INTERACTIVE`] is what counts.
     pub fn set_quick_ack(&mut self, _cx: &Context<'_>, mode: QuickAck) {
         self.status.clear(Status::IDLE);
-        self.options.interactive = mode == QuickAck::Off;
+        self.options
+            .traits
+            .set(Traits::INTERACTIVE, mode == QuickAck::Off);
         let waits = self.timers.get(TimerKind::DelayedAck).is_some();
         let state = self.phase.state();
         let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
@@ -56,7 +58,7 @@ impl Connection {
     pub fn quick_ack(&self) -> bool {
         match (self.phase.receiver(), &self.phase) {
             (Some(rcv), _) => !rcv.is_interactive(),
-            (None, Phase::SynSent(_)) => !self.options.interactive,
+            (None, Phase::SynSent(_)) => !self.options.traits.has(Traits::INTERACTIVE),
             (None, _) => true,
         }
     }

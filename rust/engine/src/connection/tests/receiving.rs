@@ -4,7 +4,7 @@
 
 use super::script::*;
 use crate::connection::{Payload, QuickAck, State, TimerKind};
-use crate::context::{Config, Context, SocketOptions};
+use crate::context::{Config, Context, SocketOptions, Traits};
 use crate::seq::{SeqNum, SeqRange};
 use crate::transmit::TransmitKind;
 use crate::wire::Flags;
@@ -486,7 +486,7 @@ fn quick_ack__off_on_and_once() {
 #[test]
 fn quick_ack__off_before_the_handshake() {
     let options = SocketOptions {
-        interactive: true,
+        traits: Traits::INTERACTIVE,
         ..SocketOptions::default()
     };
     let opened = |write: u32| {
