@@ -8,14 +8,15 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 
 use oxtcp_engine::connection::{
     Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Urgent, UrgentPlace, Useless,
 };
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
-use oxtcp_engine::{Connection, Context, Error as EngineError, Segment, SeqNum, SeqRange, State};
+use oxtcp_engine::{
+    Connection, Context, Error as EngineError, Instant, Segment, SeqNum, SeqRange, State,
+};
 
 use crate::counters::Counter;
 use crate::half_open::{self, Mini};
@@ -25,6 +26,7 @@ use crate::poll::Unsent;
 use crate::protocol::{Role, Sk, Socket, Unreachable};
 use crate::sys::bindings;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
+use crate::sys::once::Once;
 use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
 use crate::sys::table;
@@ -396,39 +398,38 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
             enter_fin_wait_2(sk, cx);
             closing::finish(sk);
         }
-        State::Closed => closing::finish(sk),
+        State::Closed => {
+            // A reset may still be owed.
+            output::transmit(sk, cx, Extent::All);
+            closing::finish(sk);
+        }
         _ => {
             publish(sk, cx);
-            arm_timer(sk, cx);
         }
     }
 }
 
 /// Frees the send buffer up to what the peer has acknowledged.
 fn release_acknowledged(sk: &mut Sk<'_>) {
-    tell_acknowledged(sk);
     let state = sk.state();
     let Role::Connection(connection) = &state.role else {
         return;
     };
-    let released = state.send.release(connection.first_unacked_byte());
+    let acked = connection.first_unacked_byte();
+    if !state.send.begins_before(acked) {
+        return;
+    }
+    tell_acknowledged(sk, acked);
+    let released = sk.state().send.release(acked);
     if released > 0 {
         sk.uncharge_sent(released);
     }
 }
 
 /// Stamps what has been acknowledged and is to have a timestamp of that (SOF_TIMESTAMPING_TX_ACK).
-fn tell_acknowledged(sk: &mut Sk<'_>) {
+fn tell_acknowledged(sk: &mut Sk<'_>, acked: SeqNum) {
     let mut from = 0;
-    loop {
-        let state = sk.state();
-        let Role::Connection(connection) = &state.role else {
-            return;
-        };
-        let acked = connection.first_unacked_byte();
-        let Some((packet, key)) = state.send.take_acked(acked, &mut from) else {
-            return;
-        };
+    while let Some((packet, key)) = sk.state().send.take_acked(acked, &mut from) {
         if let Some(packet) = packet {
             sk.tell_acked(packet, key.get());
         }
@@ -554,10 +555,7 @@ fn mirror_state(sk: &mut Sk<'_>, state: State) {
 ///
 /// A timer that goes off earlier is left as it is: it finds nothing to do and is armed anew. So the
 /// usual case, a deadline that each acknowledgment moves on, costs nothing.
-fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let Some(deadline) = sk.state().connection().and_then(|c| c.poll_timeout()) else {
-        return;
-    };
+fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>, deadline: Instant) {
     let at = Jiffies::after_micros(deadline.since(cx.now).as_micros());
     if sk.timer_at().is_some_and(|armed| !at.before(armed)) {
         return;
@@ -565,30 +563,37 @@ fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>) {
     sk.set_timer(at);
 }
 
-/// Copies for those who look without the lock.
+/// Copies for those who look without the lock, and the timer.
 fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let sock = sk.sock();
-    let Role::Connection(connection) = &sk.state().role else {
+    let Some(standing) = sk.state().connection().map(|c| c.standing(cx.config)) else {
         return;
     };
-    let unacked = connection
-        .first_unacked_byte()
-        .distance_to(connection.write_seq());
-    sock.shared().tx.set_bytes(unacked);
-    sock.notes().figures.store(cx, connection);
-    publish_unsent(sk);
+    sk.sock().shared().tx.set_bytes(standing.unacked);
+    sk.sock().notes().figures.store(&standing);
+    set_unsent(sk, standing.not_sent);
+    if let Some((_, deadline)) = standing.timer {
+        arm_timer(sk, cx, deadline);
+    }
 }
 
 /// Copies for the rule of TCP_NOTSENT_LOWAT how much waits to be sent.
 pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
+    let waits = sk.state().connection().map(|c| c.send_queue_not_sent());
+    match waits {
+        Some(bytes) => set_unsent(sk, bytes),
+        None => tell_unsent(sk, Unsent::NONE),
+    }
+}
+
+fn set_unsent(sk: &mut Sk<'_>, bytes: u32) {
     let lowat = match sk.state().notsent_lowat {
         0 => output::namespace(sk.sock()).sysctls.notsent_lowat(),
         lowat => lowat,
     };
-    let unsent = match &sk.state().role {
-        Role::Connection(connection) => Unsent::of(connection.send_queue_not_sent(), lowat),
-        _ => Unsent::NONE,
-    };
+    tell_unsent(sk, Unsent::of(bytes, lowat));
+}
+
+fn tell_unsent(sk: &mut Sk<'_>, unsent: Unsent) {
     if sk.sock().shared().tx.set_unsent(unsent) {
         sk.wake_writers();
     }
@@ -596,7 +601,7 @@ pub(crate) fn publish_unsent(sk: &mut Sk<'_>) {
 
 /// Bytes in the receive queue.
 pub(crate) fn rx_bytes(sk: &Sk<'_>) -> u32 {
-    sk.sock().shared().rx_bytes.load(Relaxed)
+    sk.sock().shared().rx_bytes.read_once()
 }
 
 /// Takes `len` bytes off the receive queue.
@@ -609,7 +614,7 @@ pub(crate) fn take(sk: &mut Sk<'_>, len: u32) {
 
 /// Sets [`rx_bytes`].
 pub(crate) fn set_rx_bytes(sk: &mut Sk<'_>, bytes: u32) {
-    sk.sock().shared().rx_bytes.store(bytes, Relaxed);
+    sk.sock().shared().rx_bytes.write_once(bytes);
 }
 
 /// Runs `step` on the socket's connection and settles what comes of it; nothing without one.

@@ -2,12 +2,11 @@
 
 //! A connection's figures for those who look without the socket lock (`/proc`).
 
-use core::num::{NonZeroU16, NonZeroU32};
+use kernel::sync::atomic::Atomic;
 
-use kernel::sync::atomic::{Atomic, Relaxed};
+use oxtcp_engine::connection::{Standing, TimerKind};
 
-use oxtcp_engine::connection::TimerKind;
-use oxtcp_engine::{Connection, Context};
+use crate::sys::once::Once;
 
 /// Microseconds of a tick of `/proc` (`USER_HZ` is 100).
 pub(crate) const TICK: u64 = 10_000;
@@ -72,9 +71,9 @@ impl Published {
     }
 
     /// Takes the connection's figures.
-    pub(crate) fn store(&self, cx: &Context<'_>, connection: &Connection) {
+    pub(crate) fn store(&self, standing: &Standing) {
         let ticks = |micros: u64| (micros / TICK) as i32;
-        let (kind, at) = match connection.timer() {
+        let (kind, at) = match standing.timer {
             None => (0, 0),
             Some((TimerKind::Retransmit | TimerKind::LossProbe | TimerKind::Reorder, at)) => {
                 (1, at.as_micros())
@@ -82,32 +81,28 @@ impl Published {
             Some((TimerKind::Persist, at)) => (4, at.as_micros()),
             Some((_, at)) => (2, at.as_micros()),
         };
-        let mss = NonZeroU32::from(NonZeroU16::new(connection.mss()).unwrap_or(NonZeroU16::MIN));
-        let ssthresh = connection.ssthresh();
-        let rto = connection.rto(cx.config).as_micros() / TICK;
+        let rto = standing.rto.as_micros() / TICK;
         self.timer
-            .store(Word::of(kind, connection.retransmits(), rto), Relaxed);
-        self.expires.store(ticks(at), Relaxed);
-        self.cwnd.store((connection.cwnd() / mss) as i32, Relaxed);
-        let threshold = if ssthresh > i32::MAX as u32 {
-            -1
-        } else {
-            (ssthresh / mss) as i32
-        };
-        self.ssthresh.store(threshold, Relaxed);
+            .write_once(Word::of(kind, standing.retransmits, rto));
+        self.expires.write_once(ticks(at));
+        self.cwnd.write_once(standing.cwnd as i32);
+        let threshold = standing
+            .ssthresh
+            .and_then(|segments| i32::try_from(segments).ok());
+        self.ssthresh.write_once(threshold.unwrap_or(-1));
     }
 
     /// There is no timer any more.
     pub(crate) fn clear(&self) {
-        let rto = self.timer.load(Relaxed) >> Word::RTO;
-        self.timer.store(rto << Word::RTO, Relaxed);
+        let rto = self.timer.read_once() >> Word::RTO;
+        self.timer.write_once(rto << Word::RTO);
     }
 
     /// The figures, and the timer as it is at this time.
     pub(crate) fn load(&self) -> (Timer, Figures) {
         let now = (crate::sys::time::now_micros() / TICK) as i32;
-        let timer = self.timer.load(Relaxed);
-        let left = self.expires.load(Relaxed).wrapping_sub(now).max(0);
+        let timer = self.timer.read_once();
+        let left = self.expires.read_once().wrapping_sub(now).max(0);
         let kind = (timer & 0xf) as u8;
         (
             Timer {
@@ -117,8 +112,8 @@ impl Published {
             },
             Figures {
                 rto_ticks: timer >> Word::RTO,
-                cwnd: self.cwnd.load(Relaxed),
-                ssthresh: self.ssthresh.load(Relaxed),
+                cwnd: self.cwnd.read_once(),
+                ssthresh: self.ssthresh.read_once(),
             },
         )
     }

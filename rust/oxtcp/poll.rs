@@ -2,11 +2,12 @@
 
 //! poll() and its kin: what could be done without waiting. No lock is held, as in tcp_poll().
 
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 
 use crate::listener;
 use crate::protocol::{Shared, Socket};
 use crate::sys::bindings;
+use crate::sys::once::Once;
 use crate::sys::sock::{Flag, SkState};
 
 /// `EPOLL*` bits, as plain numbers (bindgen has them with casts).
@@ -58,25 +59,25 @@ impl SendQueue {
 
     /// Bytes not acknowledged.
     pub(crate) fn bytes(&self) -> u32 {
-        self.0.load(Relaxed) >> Self::SHIFT
+        self.0.read_once() >> Self::SHIFT
     }
 
     fn unsent(&self) -> Unsent {
-        Unsent(self.0.load(Relaxed) & !(u32::MAX << Self::SHIFT))
+        Unsent(self.0.read_once() & !(u32::MAX << Self::SHIFT))
     }
 
     /// Sets [`bytes`](Self::bytes).
     pub(crate) fn set_bytes(&self, bytes: u32) {
         let bytes = bytes.min(Self::MOST) << Self::SHIFT;
-        self.0.store(bytes | self.unsent().0, Relaxed);
+        self.0.write_once(bytes | self.unsent().0);
     }
 
     /// Sets what TCP_NOTSENT_LOWAT allows. Says whether that is more than before.
     pub(crate) fn set_unsent(&self, unsent: Unsent) -> bool {
         let before = self.unsent();
         if before != unsent {
-            let bytes = self.0.load(Relaxed) & (u32::MAX << Self::SHIFT);
-            self.0.store(bytes | unsent.0, Relaxed);
+            let bytes = self.0.read_once() & (u32::MAX << Self::SHIFT);
+            self.0.write_once(bytes | unsent.0);
         }
         before.0 & !unsent.0 != 0
     }
@@ -106,7 +107,7 @@ pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
         mask |= IN | RDHUP;
     }
     if state != SkState::SYN_SENT && state != SkState::SYN_RECV {
-        let readable = sk.shared().rx_bytes.load(Relaxed) as usize;
+        let readable = sk.shared().rx_bytes.read_once() as usize;
         // A buffer that is nearly full gets no fuller: what there is must do (tcp_rmem_pressure()).
         let rcvbuf = sk.rcvbuf();
         let pressed = readable > 0 && sk.rmem() > rcvbuf.saturating_sub(rcvbuf >> 3);

@@ -278,6 +278,12 @@ impl SendBuffer {
         None
     }
 
+    /// Whether there are bytes before `seq`.
+    #[inline]
+    pub(crate) fn begins_before(&self, seq: SeqNum) -> bool {
+        self.get(0).is_some_and(|first| first.start.before(seq))
+    }
+
     /// Lets go of all bytes before `seq`; returns what they cost, their number included.
     pub(crate) fn release(&mut self, seq: SeqNum) -> u32 {
         let (mut released, mut gone): (u32, u32) = (0, 0);

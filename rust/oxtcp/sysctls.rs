@@ -9,7 +9,7 @@
 
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
 
 use oxtcp_engine::congestion::Algorithm;
@@ -17,6 +17,7 @@ use oxtcp_engine::{Config, Duration};
 
 use crate::namespace::Namespace;
 use crate::sys::net::Doorway;
+use crate::sys::once::Once;
 use crate::sys::page::buffer_share;
 use crate::sys::snapshot::Snapshot;
 use crate::sys::sysctl::{Entry, Field, Names, SysctlTable, Values};
@@ -45,15 +46,15 @@ macro_rules! settings {
             pub(crate) fn inherit(from: Option<&Sysctls>) -> Result<Arc<Self>> {
                 let mut new = Self {
                     config: Snapshot::new(Config::default())?,
-                    $( $name: Atomic::new(from.map_or($default, |from| from.$name.load(Relaxed))), )*
+                    $( $name: Atomic::new(from.map_or($default, |from| from.$name.read_once())), )*
                     $( $uname: Atomic::new(
-                        from.map_or($udefault as i32, |from| from.$uname.load(Relaxed)),
+                        from.map_or($udefault as i32, |from| from.$uname.read_once()),
                     ), )*
                     $( $vname: match from {
                         Some(from) => from.$vname().map(Atomic::new),
                         None => $vdefault.map(Atomic::new),
                     }, )*
-                    $( $nname: Atomic::new(from.map_or($ndefault, |from| from.$nname.load(Relaxed))), )*
+                    $( $nname: Atomic::new(from.map_or($ndefault, |from| from.$nname.read_once())), )*
                 };
                 if from.is_none() {
                     new.bound_buffers();
@@ -68,7 +69,7 @@ macro_rules! settings {
                 #[allow(dead_code)]
                 #[inline]
                 pub(crate) fn $name(&self) -> i32 {
-                    self.$name.load(Relaxed)
+                    self.$name.read_once()
                 }
             )*
 
@@ -76,7 +77,7 @@ macro_rules! settings {
                 $(#[$udoc])*
                 #[inline]
                 pub(crate) fn $uname(&self) -> u32 {
-                    self.$uname.load(Relaxed) as u32
+                    self.$uname.read_once() as u32
                 }
             )*
 
@@ -86,7 +87,7 @@ macro_rules! settings {
                 #[inline]
                 pub(crate) fn $vname(&self) -> [i32; 3] {
                     let [a, b, c] = &self.$vname;
-                    [a.load(Relaxed), b.load(Relaxed), c.load(Relaxed)]
+                    [a.read_once(), b.read_once(), c.read_once()]
                 }
             )*
 
@@ -94,7 +95,7 @@ macro_rules! settings {
                 $(#[$ndoc])*
                 #[inline]
                 pub(crate) fn $nname(&self) -> i32 {
-                    self.$nname.load(Relaxed)
+                    self.$nname.read_once()
                 }
             )*
 
@@ -263,9 +264,9 @@ impl Sysctls {
     fn bound_buffers(&self) {
         let share = i32::try_from(buffer_share()).unwrap_or(i32::MAX);
         let [_, _, rmem] = &self.rmem;
-        rmem.store(rmem.load(Relaxed).min(share.max(131_072)), Relaxed);
+        rmem.write_once(rmem.read_once().min(share.max(131_072)));
         let [_, _, wmem] = &self.wmem;
-        wmem.store(wmem.load(Relaxed).min(share.max(65_536)), Relaxed);
+        wmem.write_once(wmem.read_once().min(share.max(65_536)));
     }
 
     /// The congestion controller of new connections. Any context.

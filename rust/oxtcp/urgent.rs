@@ -3,7 +3,7 @@
 //! The peer's urgent byte: where readers stop, MSG_OOB, SIOCATMARK, SIGURG. The rules are the engine's.
 
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 
 use oxtcp_engine::connection::{Reading, Urgent};
 use oxtcp_engine::SeqNum;
@@ -11,6 +11,7 @@ use oxtcp_engine::SeqNum;
 use crate::protocol::{Owner, Sk};
 use crate::sys::bindings;
 use crate::sys::errno::enotconn;
+use crate::sys::once::Once;
 use crate::sys::sock::{Flag, SkState};
 use crate::sys::user::{Message, ToProgram};
 
@@ -23,12 +24,12 @@ impl UrgentNote {
     }
 
     pub(crate) fn get(&self) -> Urgent {
-        Urgent::unpacked(self.0.load(Relaxed) as u64)
+        Urgent::unpacked(self.0.read_once() as u64)
     }
 
     /// Under the socket lock.
     pub(crate) fn set(&self, urgent: Urgent) {
-        self.0.store(urgent.packed() as i64, Relaxed);
+        self.0.write_once(urgent.packed() as i64);
     }
 }
 

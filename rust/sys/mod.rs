@@ -15,6 +15,7 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod netfilter;
+pub(crate) mod once;
 pub(crate) mod page;
 pub(crate) mod proc;
 pub(crate) mod proto;

@@ -33,6 +33,7 @@ use kernel::sync::{rcu, Arc};
 use kernel::types::Opaque;
 
 use super::bindings;
+use super::once::Once;
 
 /// A network namespace (`struct net`).
 ///
@@ -94,7 +95,7 @@ impl Net {
     #[inline]
     pub(crate) fn get<'a, T: PerNet>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a T> {
         // Before the cell is looked for: C frees it in a namespace that lives on.
-        if !T::slot().live.load(Relaxed) {
+        if !T::slot().live.read_once() {
             return None;
         }
         let cell = Cell::<T>::of(self)?;
@@ -427,7 +428,7 @@ impl<T: PerNet> Cell<T> {
 
     #[inline]
     fn of(net: &Net) -> Option<&Self> {
-        let id = T::slot().id.load(Relaxed);
+        let id = T::slot().id.read_once();
         if id == 0 {
             return None;
         }

@@ -16,11 +16,12 @@ use core::ptr::NonNull;
 use kernel::alloc::flags::GFP_ATOMIC;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use super::bindings;
+use super::once::Once;
 use super::proto::Protocol;
 use super::sock::Sock;
 use super::time::Jiffies;
@@ -110,14 +111,14 @@ impl KeyCell {
     }
 
     pub(crate) fn load(&self) -> FlowKey {
-        let words = self.0.each_ref().map(|word| word.load(Relaxed));
+        let words = self.0.each_ref().map(|word| word.read_once());
         // SAFETY: A key is plain bytes without gaps, and any are one.
         unsafe { core::mem::transmute::<[u32; Self::WORDS], FlowKey>(words) }
     }
 
     pub(crate) fn store(&self, key: FlowKey) {
         for (to, from) in self.0.iter().zip(Self::words(key)) {
-            to.store(from, Relaxed);
+            to.write_once(from);
         }
     }
 
@@ -632,8 +633,8 @@ impl<P: Protocol> FlowTable<P> {
     /// See `had_minis`.
     fn note_mini(&self) {
         // Read first: look-ups read the line that it is in.
-        if !self.had_minis.load(Relaxed) {
-            self.had_minis.store(true, Relaxed);
+        if !self.had_minis.read_once() {
+            self.had_minis.write_once(true);
         }
     }
 
@@ -671,7 +672,7 @@ impl<P: Protocol> PinnedDrop for FlowTable<P> {
         // just been taken out. A namespace's table has no sockets left, as they hold the namespace; one that were there
         // would keep the table's reference, and nobody would follow its node any more. May sleep, as seen above.
         unsafe { bindings::rhashtable_destroy(self.raw.get()) };
-        if self.had_minis.load(Relaxed) {
+        if self.had_minis.read_once() {
             // RCU's callbacks for the small objects are ours (`Mini::free_callback`): the module's code may go now.
             // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::rcu_barrier() };

@@ -81,7 +81,7 @@ pub use event::{Error, Event, Events};
 pub use info::Info;
 pub use memory::{Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};
-pub use query::Negotiated;
+pub use query::{Negotiated, Standing};
 pub use quick::QuickAck;
 pub use receive::{Payload, Rx};
 pub use recovery::Mode;

@@ -28,6 +28,25 @@ pub struct Negotiated {
     pub peer_mss: u16,
 }
 
+/// See [`Connection::standing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Bytes written and not acknowledged.
+    pub unacked: u32,
+    /// See [`Connection::send_queue_not_sent`].
+    pub not_sent: u32,
+    /// The timer that expires next, and when.
+    pub timer: Option<(TimerKind, Instant)>,
+    /// Timeouts since the peer last acknowledged something new.
+    pub retransmits: u8,
+    /// The retransmission timeout now, back-off included.
+    pub rto: Duration,
+    /// The congestion window in segments; 0 where nothing more can be sent.
+    pub cwnd: u32,
+    /// The slow start threshold in segments; `None` before any loss, and where nothing more can be sent.
+    pub ssthresh: Option<u32>,
+}
+
 impl Connection {
     /// The state.
     pub fn state(&self) -> State {
@@ -149,6 +168,28 @@ impl Connection {
         match &self.phase {
             Phase::SynSent(_) | Phase::SynReceived(_) => 0,
             _ => self.snd_nxt().distance_to(self.fin_end()),
+        }
+    }
+
+    /// What a caller shows of the connection to those who do not wait for it, all at once.
+    pub fn standing(&self, config: &Config) -> Standing {
+        let mss = match (self.phase.sender(), self.phase.link()) {
+            (Some(snd), Some(link)) => snd.segment_size(link, 0),
+            _ => u32::from(self.mss()),
+        };
+        let window = self.phase.sender().map(|snd| snd.window());
+        let in_segments = |bytes: u32| bytes.checked_div(mss).unwrap_or(bytes);
+        Standing {
+            unacked: self.first_unacked_byte().distance_to(self.write_seq()),
+            not_sent: self.send_queue_not_sent(),
+            timer: self.timers.next(),
+            retransmits: self.retransmits(),
+            rto: self.rto(config),
+            cwnd: window.map_or(0, |window| in_segments(window.cwnd)),
+            ssthresh: window
+                .map(|window| window.ssthresh)
+                .filter(|bytes| *bytes != u32::MAX)
+                .map(in_segments),
         }
     }
 

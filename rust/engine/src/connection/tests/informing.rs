@@ -494,3 +494,36 @@ fn reset__has_any_number() {
         peer.quiet();
     }
 }
+
+/// All at once is what each question says.
+#[test]
+fn standing__is_what_the_questions_say() {
+    let mut peer = established();
+    for step in 0..3 {
+        match step {
+            0 => peer.write(25_500),
+            1 => drop(peer.sent()),
+            _ => peer.shutdown(),
+        }
+        let standing = peer.conn.standing(&peer.config);
+        let start = peer.conn.first_unacked_byte();
+        assert_eq!(standing.unacked, start.distance_to(peer.conn.write_seq()));
+        assert_eq!(standing.not_sent, peer.conn.send_queue_not_sent());
+        assert_eq!(standing.timer, peer.conn.timer());
+        assert_eq!(standing.rto, peer.conn.rto(&peer.config));
+        assert_eq!(standing.retransmits, peer.conn.retransmits());
+        assert_eq!((standing.cwnd, standing.ssthresh), (10, None));
+    }
+    // A timeout, and the second.
+    for resent in 1..3 {
+        while peer.conn.retransmits() < resent {
+            let _ = peer.expire();
+            let _ = peer.sent();
+        }
+        let standing = peer.conn.standing(&peer.config);
+        assert_eq!(standing.retransmits, resent);
+        assert_eq!(standing.rto, peer.conn.rto(&peer.config));
+        assert_eq!(standing.cwnd, peer.conn.cwnd() / 1000);
+        assert_eq!(standing.ssthresh, Some(peer.conn.ssthresh() / 1000));
+    }
+}
