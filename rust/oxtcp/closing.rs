@@ -2,8 +2,8 @@
 
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
-use oxtcp_engine::connection::Urgent;
-use oxtcp_engine::FlightMemory;
+use oxtcp_engine::connection::{Info, Urgent};
+use oxtcp_engine::{FlightMemory, Instant};
 
 use crate::namespace::Namespace;
 use crate::protocol::{Idle, Owner, Role, Sk, Tcp};
@@ -102,21 +102,18 @@ pub(crate) fn end_all(namespace: &Namespace) {
     });
 }
 
-/// The connection is done: frees what it had, tells everyone, and the socket too when no program has it.
+/// The connection is done: frees what it had and tells everyone; the socket goes too when no program has it.
 ///
 /// Softirq or process context.
 pub(crate) fn finish(sk: &mut Sk<'_>) {
-    let config = output::namespace(sk.sock()).config();
-    let cx = crate::namespace::context(&config);
-    // A reset may still be owed.
-    output::transmit(sk, &cx, output::Extent::All);
-    release(sk);
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
-    sk.wake_all();
-    sk.wake_async_closed(true);
     if sk.is_dead() {
         discard(sk);
+        return;
     }
+    release(sk);
+    sk.wake_all();
+    sk.wake_async_closed(true);
 }
 
 /// Frees what a connection had; what was received stays for readers.
@@ -125,14 +122,8 @@ fn release(sk: &mut Sk<'_>) {
     output::namespace(sock).table.remove(sk);
     sk.stop_timer();
     sk.purge_apart();
-    let config = output::namespace(sock).config();
-    let cx = crate::namespace::context(&config);
+    let past = past(sk);
     let state = sk.state();
-    let past = match &state.role {
-        Role::Connection(connection) => Some((connection.info(&cx, state.flight()), cx.now)),
-        Role::Idle(idle) => idle.past,
-        Role::Listener(_) => None,
-    };
     state.role = Role::Idle(Idle {
         options: state.options(),
         past,
@@ -151,6 +142,22 @@ fn release(sk: &mut Sk<'_>) {
     sock.notes().figures.clear();
     if sock.state() != SkState::CLOSE {
         sk.set_state(SkState::CLOSE);
+    }
+}
+
+/// What TCP_INFO is to say of the connection from now on.
+fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
+    if sk.is_dead() {
+        // Nobody can ask.
+        return None;
+    }
+    let config = output::namespace(sk.sock()).config();
+    let cx = crate::namespace::context(&config);
+    let state = sk.state();
+    match &state.role {
+        Role::Connection(connection) => Some((connection.info(&cx, state.flight()), cx.now)),
+        Role::Idle(idle) => idle.past,
+        Role::Listener(_) => None,
     }
 }
 
