@@ -108,10 +108,13 @@ impl LocalIn for Tcp {
             ifindex: skb.ifindex(family),
             family,
         };
-        let key = FlowKey::new(
-            scoped(key.local(), arrival.ifindex),
-            scoped(key.remote(), arrival.ifindex),
-        );
+        let key = match family {
+            Family::V4 => key,
+            Family::V6 => FlowKey::new(
+                scoped(key.local(), arrival.ifindex),
+                scoped(key.remote(), arrival.ifindex),
+            ),
+        };
         let Some(owner) = find_owner(net, namespace, &skb, &key, glance, arrival, &rcu) else {
             return Err(skb);
         };
