@@ -139,6 +139,14 @@ impl Duo {
             if setup.reno {
                 config.congestion_control = Algorithm::NewReno;
             }
+            // The search for the path's MTU, in a window that has room for it.
+            if setup.reno && setup.sack[of] {
+                config.mtu_probing = 2;
+                config.base_mss = 100;
+                config.initial_cwnd = 20;
+            } else {
+                config.mtu_probing = 1;
+            }
             End {
                 side,
                 config,

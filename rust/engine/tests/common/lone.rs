@@ -76,10 +76,14 @@ impl Lone {
         let stand = Stand::new(setup.way, setup.stamps, setup.sack);
         let mut config = Config {
             dsack: setup.dsack,
+            mtu_probing: 1,
             ..stand.config
         };
         if setup.reno {
             config.congestion_control = Algorithm::NewReno;
+            config.mtu_probing = 2;
+            config.base_mss = 100;
+            config.initial_cwnd = 20;
         }
         if setup.hasty {
             config.retries2 = 3;
