@@ -3,6 +3,8 @@
 //! What the engine does in conversations with a peer, beside what the built-in TCP did in the same (`tests/differential.txt`, measured
 //! in the virtual machine of `make differential`): nothing else than is listed in `Documentation/differential.md`.
 
+#![allow(non_snake_case)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
