@@ -45,6 +45,9 @@ classes! {
     Timeout, "the variance of the round trip", "at times",
         "As before, but by no more than the two measured timeouts differ (tcpi_rto, with the back-off), of round trips that are the same.",
         "Linux keeps the largest variance of a round trip for some more of them (mdev_max), which takes twelve octets per connection. The engine has RFC 6298's, and Linux's for shorter round trips.";
+    Sample, "a round trip of a part of a segment", "at times",
+        "As before, of any round trips, once the peer has acknowledged a part of a segment.",
+        "Linux measures packets that are acknowledged as a whole, and keeps a timeout that was backed off until then. The engine measures octets: that acknowledgment tells of them as any.";
     Ato, "the delay of an acknowledgment", "no",
         "A bare acknowledgment of what has come in order, by no more than the shortest delay (40 ms) apart.",
         "How long one is held back is learnt from the time between segments, by Linux in ticks.";
@@ -54,6 +57,9 @@ classes! {
     Window, "a larger window", "no",
         "Our window is larger, by no more than four segments and what is reported as out of order.",
         "A packet's own memory does not keep the window from opening, and what is kept out of order does not count twice (Documentation/architecture.md, receive memory).";
+    Unit, "a window smaller by a unit", "no",
+        "Our window is smaller by one unit of its scale.",
+        "What packets weigh is known nearly, and a window is rounded to units.";
     Closed, "the window after the peer's FIN", "no",
         "Windows of segments that acknowledge the peer's FIN.",
         "Nothing more can come. The engine has no receiver then, and offers what it offered.";
@@ -78,6 +84,12 @@ classes! {
     Few, "a probe of several small segments", "yes",
         "Linux probes earlier; less than a full segment is in flight, in more than one packet.",
         "Where one packet is in flight, a probe waits for an acknowledgment that may be held back. The engine counts octets: a receiver may hold back that of two small segments as well.";
+    Probe, "a probe after a probe", "yes",
+        "Ours probes the tail, Linux does not; an earlier probe was acknowledged to its very end, neither further nor again.",
+        "RFC 8985 section 7.4 leaves open then whether it was needed, and as long as that is open Linux sends no other. The engine forgets it once nothing is in flight.";
+    Instant, "order within a moment", "yes",
+        "While a loss is repaired, one of the two sends again what went out less than 2 ms before.",
+        "RACK goes by the time of sending. What leaves in one step has one time in the engine's virtual time, and some microseconds from the first to the last in a kernel.";
     Octets, "octets and not packets", "yes",
         "One sends data and the other does not: in the same mode, with windows that differ by no more than a third (or two segments), or with small segments in flight.",
         "The engine counts the congestion window in octets (RFC 5681), Linux in packets: where segments are small, either may send more.";
@@ -93,6 +105,9 @@ classes! {
     Reset, "the fields of a reset", "no",
         "Two resets' windows and options, or their numbers where there is no connection and so none to begin from.",
         "They mean nothing (RFC 9293 section 3.5.3).";
+    Crossed, "SYNs that cross", "at times",
+        "Both ends open at once: Linux acknowledges the peer's SYN-ACK as what has come before, ours does not; or the options of the SYN-ACKs differ, and the conversation parts.",
+        "That SYN-ACK brings the acknowledgment that was missing, and nothing is left to say. Linux's answer has each option that it would offer; ours those that the peer's SYN had (RFC 7323 sections 2.2 and 3.2).";
     Reopen, "a new SYN in TIME-WAIT", "yes",
         "A SYN that could open a new connection comes to a port where nobody listens: Linux acknowledges, ours resets.",
         "It is one for a closed port: the peer learns so at once.";

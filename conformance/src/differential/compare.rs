@@ -54,6 +54,8 @@ const RCV_SSTHRESH: usize = 9;
 const MOST_MORE: u32 = 4 * 1460;
 /// The shortest delay of an acknowledgment (TCP_ATO_MIN).
 const ATO: Micros = 40_000;
+/// What is sent and reported within it is one instant where time stands still.
+const INSTANT: Micros = 2_000;
 /// The longest that an acknowledgment is held back (TCP_DELACK_MAX).
 const HELD_BACK: Micros = 200_000;
 
@@ -224,13 +226,21 @@ impl Pair<'_> {
         Some((&self.left[left].state, &self.right[right].state))
     }
 
+    /// The same, before what is done now.
+    fn states_before(&self) -> Option<(&[i64], &[i64])> {
+        let last =
+            |entries: &[Entry], at: usize| entries[..at].iter().rposition(|e| !e.state.is_empty());
+        let (left, right) = (last(self.left, self.at.0)?, last(self.right, self.at.1)?);
+        Some((&self.left[left].state, &self.right[right].state))
+    }
+
     /// By how much the retransmission timeouts differ that both have measured.
     fn timeouts(&self) -> Micros {
-        let Some((left, right)) = self.states() else {
+        let Some((left, right)) = self.states_before() else {
             return 0;
         };
         let near = |left: i64, right: i64| (left - right).abs() <= (left / 8).max(2_000);
-        match near(left[RTT], right[RTT]) {
+        match near(left[RTT], right[RTT]) || self.is_cut() {
             true => {
                 // It is told with its back-off, but for window probes.
                 let probing = if self.is_idle() {
@@ -242,6 +252,58 @@ impl Pair<'_> {
             }
             false => 0,
         }
+    }
+
+    /// The peer has acknowledged a part of a segment: ours takes a round trip from that.
+    fn is_cut(&self) -> bool {
+        let sent = self.left[..self.at.0]
+            .iter()
+            .filter(|e| e.done)
+            .filter_map(Told::of);
+        let ends: BTreeSet<u32> = sent
+            .map(|told| told.end + u32::from(told.has('F')))
+            .collect();
+        let steps = self.left[..self.at.0].iter().filter(|e| !e.done);
+        let mut acks = steps.filter_map(|e| Told::of(e)?.ack);
+        acks.any(|ack| ack > 1 && !ends.contains(&ack))
+    }
+
+    /// The class of what timeouts explain.
+    fn measured(&self) -> Class {
+        match self.is_cut() {
+            true => Class::Sample,
+            false => Class::Timeout,
+        }
+    }
+
+    /// An earlier probe of the tail was acknowledged to its very end.
+    fn is_probed(&self) -> bool {
+        let (mut end, mut probe) = (1, 0);
+        for entry in &self.left[..self.at.0] {
+            let Some(told) = Told::of(entry) else {
+                continue;
+            };
+            if !entry.done {
+                if told.ack.is_some_and(|ack| ack > 1 && ack == probe) {
+                    return true;
+                }
+                continue;
+            }
+            let calm = entry.state.first().is_none_or(|mode| *mode == 0);
+            if told.len() > 0 && told.end == end && calm {
+                probe = told.end;
+            }
+            end = end.max(told.end);
+        }
+        false
+    }
+
+    /// Sent last less than [`INSTANT`] before `now`.
+    fn is_fresh(&self, told: &Told, now: Micros) -> bool {
+        let before = self.left[..self.at.0].iter().rev();
+        let sent = before.filter(|e| e.done && now - e.at < INSTANT);
+        let mut sent = sent.filter_map(Told::of);
+        sent.any(|one| one.start == told.start && one.len() > 0)
     }
 
     /// Who of both may send more: the windows are known, and counted differently.
@@ -267,7 +329,7 @@ impl Pair<'_> {
         let data = sent.filter(|e| Told::of(e).is_some_and(|told| told.len() > 0));
         let idle = data.map(|e| now - e.at).next().unwrap_or(0);
         let (least, most) = (left[RTO].min(right[RTO]), left[RTO].max(right[RTO]));
-        (least..=most).contains(&idle)
+        (least - least / 10..=most + most / 10).contains(&idle)
     }
 
     /// Whether something smaller than the largest segment is in flight.
@@ -307,6 +369,9 @@ impl Pair<'_> {
             if let Some(next) = self.fields(&theirs, &ours) {
                 return next;
             }
+        }
+        if theirs.has('S') && ours.brings_as(&theirs) && self.is_crossed() {
+            return Next::Parted(Class::Crossed);
         }
         let opens = self.step.as_ref().is_some_and(|step| step.has('S'));
         if ours.has('R') && opens {
@@ -367,7 +432,7 @@ impl Pair<'_> {
                 }
                 match apart {
                     _ if apart <= near => Next::Parted(Class::Tick),
-                    _ if apart <= near + self.timeouts() => Next::Parted(Class::Timeout),
+                    _ if apart <= near + self.timeouts() => Next::Parted(self.measured()),
                     _ if data && self.counts() => Next::Parted(Class::Octets),
                     _ if data && self.is_restart(done.at) => Next::Parted(Class::Timeout),
                     _ => Next::Differs,
@@ -400,6 +465,10 @@ impl Pair<'_> {
         let (left, right) = self.states()?;
         if left[BACKOFF] > 0 && left[BACKOFF] >= right[BACKOFF] && self.is_idle() {
             return Some(Class::Backoff);
+        }
+        let calm = left[MODE] == 0 && right[MODE] == 0;
+        if calm && told.is_some_and(|told| told.len() > 0) && self.is_probed() {
+            return Some(Class::Probe);
         }
         let bare = self.step.as_ref().is_some_and(Told::is_bare);
         let more = told.is_some_and(|told| told.len() > 0);
@@ -434,7 +503,7 @@ impl Pair<'_> {
             return false;
         }
         if apart_less > slack {
-            self.classes.insert(Class::Timeout);
+            self.classes.insert(self.measured());
         } else if apart.abs() > SPEED {
             self.classes.insert(Class::Tick);
         }
@@ -509,7 +578,10 @@ impl Pair<'_> {
             (Some(scale), Some(_)) => 1 << scale,
             _ => 1,
         };
-        let more = ours.window.checked_sub(theirs.window)?;
+        let Some(more) = ours.window.checked_sub(theirs.window) else {
+            let one = theirs.window - ours.window <= 1 && unit > 1;
+            return one.then_some(Class::Unit);
+        };
         let most = MOST_MORE + ours.reported();
         (more.saturating_mul(unit) <= most).then_some(Class::Window)
     }
@@ -535,9 +607,22 @@ impl Pair<'_> {
         ours.len() > 0 && brought && tells
     }
 
+    /// The peer's SYN has crossed ours.
+    fn is_crossed(&self) -> bool {
+        let before = &self.left[..self.at.0];
+        let ours = |e: &Entry| e.done && Told::of(e).is_some_and(|told| told.flags == "S");
+        let theirs = |e: &Entry| !e.done && Told::of(e).is_some_and(|told| told.flags == "S");
+        let first = before.iter().position(ours);
+        first.is_some_and(|first| before[first..].iter().any(theirs))
+    }
+
     /// A bare acknowledgment on the left that ours does not send now.
     fn surplus(&mut self, entry: &Entry, told: &Told) -> Option<Next> {
         let ack = told.ack?;
+        if self.is_crossed() && told.options.ends_with("sack 0:1") {
+            self.classes.insert(Class::Crossed);
+            return Some(self.pass(true, false));
+        }
         if self.early.is_some_and(|early| early >= ack) {
             self.early = None;
             return Some(self.pass(true, false));
@@ -636,6 +721,13 @@ impl Pair<'_> {
             if let Some(class) = self.ours_alone(Some(ours)) {
                 return Next::Parted(class);
             }
+        }
+        let repair = self
+            .states()
+            .is_some_and(|(l, r)| l[MODE] > 0 && r[MODE] > 0);
+        let fresh = |told: &Told, at: Micros| told.len() > 0 && self.is_fresh(told, at);
+        if repair && (fresh(theirs, left.at) || fresh(ours, left.at)) {
+            return Next::Parted(Class::Instant);
         }
         let first = match left.at.cmp(&right.at) {
             _ if theirs.is_bare() => Some(ours),
