@@ -99,6 +99,8 @@ pub(crate) fn end_all(namespace: &Namespace) {
                 half_open::remove(guard, namespace);
             }
         }
+        // There are no listeners, so this does not happen.
+        Found::Post(_) => {}
     });
 }
 

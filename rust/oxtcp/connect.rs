@@ -11,8 +11,8 @@ use oxtcp_engine::{isn, Connection, SeqNum};
 use crate::half_open::Mini;
 use crate::namespace::{context, Namespace};
 use crate::output;
-use crate::ports::BindAddr;
-use crate::protocol::{Idle, Owner, Role, Sk};
+use crate::ports::{BindAddr, Sharing};
+use crate::protocol::{Idle, Owner, Role, Sk, Socket};
 use crate::sys::errno::{eaddrnotavail, eisconn, enetunreach};
 use crate::sys::netfilter::Family;
 use crate::sys::proto::PeerAddress;
@@ -29,10 +29,18 @@ pub(crate) fn bind(sk: &mut Owner<'_>, port: u16) -> Result {
     let addr = bind_addr(sk, sk.bound_ip());
     let port = namespace
         .ports
-        .bind(sock.net(), &addr, port, sock.reuse())?;
+        .bind(sock.net(), &addr, port, sharing_of(sock))?;
     sk.set_local_port(port.port());
     sk.state().port = Some(port);
     Ok(())
+}
+
+/// What the socket lets others do with its port.
+pub(crate) fn sharing_of(sock: &Socket) -> Sharing {
+    Sharing {
+        reuse: sock.reuse(),
+        reuseport: sock.reuseport().then(|| sock.uid()),
+    }
 }
 
 /// Gives the local port back.
@@ -240,7 +248,7 @@ fn claim(
         let rcu = rcu::read_lock();
         let mini = match namespace.table.lookup(&key, &rcu) {
             Some(Found::Mini(mini)) => mini,
-            Some(Found::Sock(_)) => return Ok(None),
+            Some(Found::Sock(_) | Found::Post(_)) => return Ok(None),
             None => continue,
         };
         let Some(guard) = mini.lock() else {

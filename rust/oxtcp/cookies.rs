@@ -8,7 +8,9 @@ use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use oxtcp_engine::cookie::{self, MssTable, Opened, Stamp};
 use oxtcp_engine::{Instant, Segment, SeqNum};
 
+use crate::listening::{self, Listening};
 use crate::namespace::Namespace;
+use crate::protocol::Socket;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::random::SipKey;
 use crate::sys::table::FlowKey;
@@ -22,6 +24,8 @@ pub(crate) struct Cookies {
     #[pin]
     renewal: SpinLockBh<()>,
     used: Used,
+    /// By listeners with SO_REUSEPORT.
+    sent_by_groups: LastSent,
 }
 
 /// A key, which changes once in 36 minutes. Who reads one while it changes gets some of both, and a cookie that is refused; it was
@@ -48,6 +52,7 @@ impl Cookies {
             keys: [slot(), slot()],
             renewal <- new_spinlock_bh!((), "oxtcp_cookie_keys"),
             used: Used::new()?,
+            sent_by_groups: LastSent::new(),
         }? Error)
     }
 
@@ -141,6 +146,58 @@ pub(crate) fn open(
         Some(hash(&secret, key, stamp))
     })?;
     (!namespace.cookies.used.contains(opened.tag)).then_some(opened)
+}
+
+/// A SYN-ACK with a cookie goes out. Softirq context.
+pub(crate) fn note_sent(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    now: Instant,
+) {
+    listening.cookie_sent.note(now);
+    if listener.reuseport() {
+        namespace.cookies.sent_by_groups.note(now);
+    }
+}
+
+/// Whether a cookie may be on its way back to the listener: Linux looks at no ACK else (`tcp_synq_no_recent_overflow()`). What one of a group has
+/// sent may come to another, when members have come or gone meanwhile. Softirq context.
+pub(crate) fn are_expected(namespace: &Namespace, listener: &Socket, now: Instant) -> bool {
+    listening::of(listener).is_some_and(|listening| listening.cookie_sent.is_recent(now))
+        || listener.reuseport() && namespace.cookies.sent_by_groups.is_recent(now)
+}
+
+/// When a cookie was sent last, give or take a second, in microseconds; 0: never. Any context.
+pub(crate) struct LastSent(Atomic<u64>);
+
+impl LastSent {
+    const SECOND: u64 = 1_000_000;
+
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    fn note(&self, now: Instant) {
+        // Not a write for each: all processors look at this line.
+        let now = now.as_micros();
+        if now.saturating_sub(self.0.load(Relaxed)) >= Self::SECOND {
+            self.0.store(now.max(1), Relaxed);
+        }
+    }
+
+    /// Whether that is no longer ago than a cookie is good.
+    fn is_recent(&self, now: Instant) -> bool {
+        let sent = self.0.load(Relaxed);
+        // Another processor may have stored a time that is later than ours.
+        let since = now.as_micros().saturating_sub(sent);
+        // A second more, by which `sent` may be wrong.
+        sent != 0 && since < cookie::LIFETIME.as_micros().saturating_add(Self::SECOND)
+    }
 }
 
 /// The cookie has made a connection, and makes no other. Softirq context.

@@ -44,6 +44,10 @@ counters! {
     SynShareExceeded,
     /// Half-open connections that gave way to a SYN (no such counter in Linux).
     SynCacheEvicted,
+    /// Connections and half-open ones that a listener has left to another one of its group.
+    TCPMigrateReqSuccess,
+    /// The same, that nobody was there for.
+    TCPMigrateReqFailure,
     /// Segments whose payload begins beyond the window, or goes beyond it while data waits for the program.
     BeyondWindow,
     /// Segments with payload while the window was closed.

@@ -90,6 +90,8 @@ impl Diag for SockDiag {
                 Some(base) if base.is_wanted(request) => Pick::Row(Row { base, socket: None }),
                 _ => Pick::Nothing,
             },
+            // Its members stand in the table themselves.
+            Found::Post(_) => Pick::Nothing,
         }
     }
 
@@ -190,6 +192,7 @@ impl Diag for SockDiag {
                 Some(base) => Pick::Row(Row { base, socket: None }),
                 None => Pick::Nothing,
             }),
+            Found::Post(_) => Ok(Pick::Nothing),
         }
     }
 
@@ -203,6 +206,7 @@ impl Diag for SockDiag {
                     half_open::remove(guard, namespace);
                     return Ok(());
                 }
+                Found::Post(_) => return Err(ENOENT),
             }
         };
         sock.lock_bh_within(LONG_PATIENCE, |sk| match sk.sock().state() {
@@ -241,6 +245,7 @@ fn lookup<'a>(
     let is_it = match &found {
         Found::Sock(sock) => request.is_for(sock.cookie()),
         Found::Mini(_) => request.has_no_cookie(),
+        Found::Post(_) => false,
     };
     is_it.then_some(found).ok_or(ENOENT)
 }

@@ -13,6 +13,8 @@ use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
 
+use crate::counters::Counter;
+use crate::group::Group;
 use crate::input::{find_listener, Arrival};
 use crate::keys::{self, Md5Key};
 use crate::listener;
@@ -64,19 +66,27 @@ impl MiniBody<Tcp> for Mini {
     fn on_timer(mut this: MiniGuard<'_, Tcp>) {
         let key = this.key();
         match &mut *this {
-            Mini::HalfOpen {
-                request,
-                listener,
-                life,
-            } => {
-                let listener = listener.clone();
-                let namespace = listener.per_net();
-                let mut config = namespace.config();
-                let Some(listening) = listening::of(&listener).filter(|l| l.half_open.lives(*life))
+            Mini::HalfOpen { listener, life, .. } => {
+                let (first, begun) = (listener.clone(), *life);
+                let namespace = first.per_net();
+                let lives = listening::of(&first).is_some_and(|l| l.half_open.lives(begun));
+                let now = match lives {
+                    true => Some((first.clone(), begun)),
+                    false => migrate(&mut this, namespace),
+                };
+                let Some((listener, life)) = now else {
+                    remove(this, namespace);
+                    return;
+                };
+                let Some(listening) = listening::of(&listener).filter(|l| l.half_open.lives(life))
                 else {
                     remove(this, namespace);
                     return;
                 };
+                let Mini::HalfOpen { request, .. } = &mut *this else {
+                    return;
+                };
+                let mut config = namespace.config();
                 let defer = listening.defer_accept();
                 config.synack_retries = pressure::synack_retries(
                     config.synack_retries,
@@ -194,6 +204,50 @@ pub(crate) fn md5_of(mini: &table::Mini<Tcp>) -> Option<Arc<Md5Key>> {
     mini.lock()?.md5().cloned()
 }
 
+/// The member of the group that is to have what another one has left of the flow `key`. Any context.
+pub(crate) fn heir(
+    namespace: &Namespace,
+    group: &Group,
+    key: &FlowKey,
+    rcu: &rcu::Guard,
+) -> Option<ARef<Socket>> {
+    group.select(&namespace.table, namespace.flow_hash(key), rcu, |_| true)
+}
+
+/// Lets another one of the group have a half-open connection whose listener does not listen any more: who, and in which life. `None` when there is
+/// nobody, or it is not to be so (Linux's `reuseport_migrate_sock()`).
+pub(crate) fn migrate(
+    guard: &mut MiniGuard<'_, Tcp>,
+    namespace: &Namespace,
+) -> Option<(ARef<Socket>, Life)> {
+    let key = guard.key();
+    let Mini::HalfOpen { listener, life, .. } = &mut **guard else {
+        return None;
+    };
+    let group = listening::of(listener)?.heirs(*life)?;
+    let rcu = rcu::read_lock();
+    for _ in 0..listener::HEIRS {
+        let Some(heir) = heir(namespace, &group, &key, &rcu) else {
+            break;
+        };
+        let Some(listening) = listening::of(&heir) else {
+            break;
+        };
+        // It is there already: no limit.
+        let begun = listening.half_open.life();
+        let begun = begun.filter(|life| listening.enter(namespace, &key, *life, u32::MAX));
+        if let Some(begun) = begun {
+            namespace.counters.count(Counter::TCPMigrateReqSuccess);
+            // The old one is freed by RCU, if this was its last reference.
+            *listener = heir.clone();
+            *life = begun;
+            return Some((heir, begun));
+        }
+    }
+    namespace.counters.count(Counter::TCPMigrateReqFailure);
+    None
+}
+
 /// Ends the half-open connection `key` of the listener in that life, to make room for another. Whether it was there.
 pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &FlowKey) -> bool {
     let rcu = rcu::read_lock();
@@ -225,14 +279,14 @@ pub(crate) enum Whose {
 
 /// See [`Whose`]. `ack` is the number that a segment acknowledges which has ACK, and neither SYN nor RST.
 pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<SeqNum>) -> Whose {
-    let Some(guard) = mini.lock() else {
+    let Some(mut guard) = mini.lock() else {
         return Whose::Nobodys;
     };
+    if guard.is_stale() && migrate(&mut guard, namespace).is_none() {
+        remove(guard, namespace);
+        return Whose::Stale;
+    }
     match &*guard {
-        mini if mini.is_stale() => {
-            remove(guard, namespace);
-            Whose::Stale
-        }
         Mini::HalfOpen {
             request, listener, ..
         } => match ack {
@@ -302,7 +356,7 @@ pub(crate) fn segment(
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
                     let rcu = rcu::read_lock();
-                    let Some(listener) = find_listener(namespace, key.local(), arrival, &rcu)
+                    let Some(listener) = find_listener(namespace, &key, arrival, &rcu)
                     else {
                         drop(guard);
                         if let Some(reset) = reply::closed(segment) {

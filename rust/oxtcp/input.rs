@@ -21,7 +21,6 @@ use crate::half_open::{self, Whose};
 use crate::icmp;
 use crate::keys::{self, Peer};
 use crate::listener;
-use crate::listening;
 use crate::namespace::{context, Namespace};
 use crate::output::{scoped, unscoped};
 use crate::protocol::{Sk, Socket, Tcp};
@@ -350,15 +349,16 @@ fn find_owner<'a>(
             // Another listener may be there by now.
             Whose::Stale => {}
         },
-        None => {}
+        // A group is found by no packet's flow.
+        Some(Found::Post(_)) | None => {}
     }
     if !glance.flags.intersects(Flags::ACK.union(Flags::RST)) {
-        return find_listener(namespace, key.local(), arrival, rcu).map(Owner::Listener);
+        return find_listener(namespace, key, arrival, rcu).map(Owner::Listener);
     }
     if glance.flags.rst() {
         return None;
     }
-    let listener = find_listener(namespace, key.local(), arrival, rcu)?;
+    let listener = find_listener(namespace, key, arrival, rcu)?;
     if glance.acks().is_some() {
         if let Some(opened) = cookie_of(namespace, &listener, key, glance) {
             return Some(Owner::Cookie(listener, opened));
@@ -378,7 +378,7 @@ fn cookie_of(
     glance: Glance,
 ) -> Option<Opened> {
     let now = Instant::from_micros(time::now_micros());
-    if namespace.sysctls.syncookies() == 0 || !listening::of(listener)?.expects_cookies(now) {
+    if namespace.sysctls.syncookies() == 0 || !cookies::are_expected(namespace, listener, now) {
         return None;
     }
     let opened = cookies::open(namespace, key, (glance.seq, glance.ack), now);
@@ -388,13 +388,18 @@ fn cookie_of(
     opened
 }
 
-/// The listener for connections to `local`: one on the address, or one on any address.
+/// The listener for a new connection: one on the address, or one on any address; of a group that one which the flow's hash chooses.
 pub(crate) fn find_listener(
     namespace: &Namespace,
-    local: Endpoint,
+    flow: &FlowKey,
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Option<ARef<Socket>> {
+    let local = flow.local();
+    let suits = |sock: &Socket| {
+        let only_v6 = arrival.family == Family::V4 && sock.is_v6() && sock.v6only();
+        sock.state() == SkState::LISTEN && !only_v6 && may_hear(sock, arrival)
+    };
     let any = |ip: [u8; 16]| Endpoint {
         ip,
         port: local.port,
@@ -406,11 +411,15 @@ pub(crate) fn find_listener(
     ];
     for end in ends.into_iter().flatten() {
         let key = FlowKey::new(end, Endpoint::NONE);
-        if let Some(Found::Sock(sock)) = namespace.table.lookup(&key, rcu) {
-            let only_v6 = arrival.family == Family::V4 && sock.is_v6() && sock.v6only();
-            if sock.state() == SkState::LISTEN && !only_v6 && may_hear(&sock, arrival) {
-                return Some(sock);
+        let found = match namespace.table.lookup(&key, rcu) {
+            Some(Found::Sock(sock)) => suits(&sock).then_some(sock),
+            Some(Found::Post(group)) => {
+                group.select(&namespace.table, namespace.flow_hash(flow), rcu, suits)
             }
+            Some(Found::Mini(_)) | None => None,
+        };
+        if found.is_some() {
+            return found;
         }
     }
     None

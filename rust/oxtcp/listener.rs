@@ -103,18 +103,22 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     }
     let state = sk.state();
     let options = state.options();
-    let port = state.port.as_ref().ok_or(EINVAL)?;
-    port.start_listen()?;
-    let (port, calls) = (port.child(), state.calls());
+    let calls = state.calls();
+    let port = state.port.as_ref().ok_or(EINVAL)?.child();
     let local = Endpoint {
         ip: sk.bound_ip(),
         port: port.port(),
     };
     let local = output::scoped(local, sock.bound_dev());
-    listening.begin(local, port, backlog, options, calls);
+    let reuseport = connect::sharing_of(sock).reuseport;
+    let member = port.start_listen(&namespace.table, local, reuseport)?;
+    let key = match &member {
+        Some(member) => member.key(),
+        None => FlowKey::new(local, Endpoint::NONE),
+    };
+    listening.begin((local, member), port, backlog, options, calls);
     sk.set_state(SkState::LISTEN);
     sk.state().role = Role::Listener(options);
-    let key = FlowKey::new(local, Endpoint::NONE);
     if namespace.table.insert(sk, key).is_err() {
         end(sk);
         return Err(eaddrinuse());
@@ -122,7 +126,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     Ok(())
 }
 
-/// Ends listening: nothing more comes in, what waits is reset. Process context.
+/// Ends listening: nothing more comes in; what waits is another's of the group, or is reset. Process context.
 pub(crate) fn end(sk: &mut Owner<'_>) {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
@@ -130,16 +134,66 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
     sk.set_state(SkState::CLOSE);
     let options = sk.state().options();
     sk.state().role = Role::Idle(Idle::new(options));
+    let Some(listening) = listening::of(sock) else {
+        return;
+    };
     if let Some(port) = &sk.state().port {
-        port.stop_listen();
+        port.stop_listen(&namespace.table, listening.member().as_ref());
     }
-    let Some(mut waiting) = listening::of(sock).and_then(Listening::end) else {
+    let Some((mut waiting, life)) = listening.end(namespace.sysctls.migrate_req() != 0) else {
         return;
     };
     while let Some(child) = waiting.pop() {
-        closing::abandon_child(child);
+        let key = child.reference().flow();
+        if let Err(child) = bequeath(namespace, listening, life, &key, child) {
+            closing::abandon_child(child);
+        }
     }
 }
+
+/// Lets another one of the group have a connection that has come to that life of a listener, which is over. Any context.
+///
+/// # Errors
+///
+/// The connection, when there is nobody.
+fn bequeath(
+    namespace: &Namespace,
+    listening: &Listening,
+    life: Life,
+    key: &FlowKey,
+    mut child: Child<Tcp>,
+) -> core::result::Result<(), Child<Tcp>> {
+    let Some(group) = listening.heirs(life) else {
+        return Err(child);
+    };
+    let rcu = rcu::read_lock();
+    // Who has stopped listening meanwhile has left the group before: not many more than it had members.
+    for _ in 0..HEIRS {
+        let Some(heir) = half_open::heir(namespace, &group, key, &rcu) else {
+            break;
+        };
+        let taken = match listening::of(&heir) {
+            Some(of) => match of.half_open.life() {
+                Some(life) => of.push(child, life),
+                None => Err(child),
+            },
+            None => Err(child),
+        };
+        match taken {
+            Ok(()) => {
+                namespace.counters.count(Counter::TCPMigrateReqSuccess);
+                heir.wake_readers();
+                return Ok(());
+            }
+            Err(back) => child = back,
+        }
+    }
+    namespace.counters.count(Counter::TCPMigrateReqFailure);
+    Err(child)
+}
+
+/// How many of a group may stop listening while one is looked for.
+pub(crate) const HEIRS: u32 = 64;
 
 /// accept(2). Process context; lets the lock go while it waits.
 pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
@@ -219,7 +273,7 @@ pub(crate) fn segment(
         Admission::Keep(most) => most,
         _ => {
             let cookie = cookies::issue(namespace, &key, hash, segment, cx.now);
-            listening.note_cookie(cx.now);
+            cookies::note_sent(namespace, listener, listening, cx.now);
             // One that cannot be sent is one that was lost: the peer's SYN comes again.
             let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
             if output::reply_by(&route, &key, syn_ack, signer).is_ok() {
@@ -355,8 +409,8 @@ fn overflows(namespace: &Namespace, listener: &Socket, listening: &Listening) {
 /// Softirq context.
 pub(crate) fn complete(
     namespace: &Namespace,
-    guard: MiniGuard<'_, Tcp>,
-    listener: &Socket,
+    mut guard: MiniGuard<'_, Tcp>,
+    listener: &ARef<Socket>,
     cx: &Context<'_>,
     segment: &Segment,
     skb: SkBuff,
@@ -365,12 +419,25 @@ pub(crate) fn complete(
     let Mini::HalfOpen { request, life, .. } = &*guard else {
         return;
     };
-    let (request, life) = (*request, *life);
+    let (request, mut life) = (*request, *life);
     let key = guard.key();
+    let mut listener = listener.clone();
+    let room = |listener: &Socket, life| {
+        listening::of(listener).map_or(Room::Closed, |l| l.room(life, &key))
+    };
+    let mut found = room(&listener, life);
+    if matches!(found, Room::Closed) {
+        // It has stopped listening in this moment.
+        if let Some((heir, of)) = half_open::migrate(&mut guard, namespace) {
+            found = room(&heir, of);
+            (listener, life) = (heir, of);
+        }
+    }
+    let listener = &*listener;
     let Some(listening) = listening::of(listener) else {
         return;
     };
-    let (port, options, calls) = match listening.room(life, &key) {
+    let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
             overflows(namespace, listener, listening);
@@ -586,7 +653,10 @@ impl Newcomer {
             connection::segment(sk, cx, segment, skb, header_len);
             // The queue takes the socket in whatever state it is by now: accept() returns even one that the
             // peer has reset, as Linux's does.
-            listening.push(child, life).map_err(|child| {
+            let taken = listening.push(child, life).or_else(|child| {
+                bequeath(output::namespace(sk.sock()), listening, life, &key, child)
+            });
+            taken.map_err(|child| {
                 sk.disown(child);
                 closing::abandon(sk);
                 econnaborted()

@@ -7,12 +7,14 @@
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
-use kernel::sync::SetOnce;
+use kernel::sync::{Arc, SetOnce};
 
-use oxtcp_engine::{cookie, Instant, SocketOptions};
+use oxtcp_engine::SocketOptions;
 
+use crate::cookies::LastSent;
 use crate::crowd::{Crowds, Recent};
 use crate::flood::Floods;
+use crate::group::{Group, Member};
 use crate::namespace::Namespace;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Socket, Tcp};
@@ -26,7 +28,7 @@ pub(crate) struct Listening {
     /// The connections that wait for accept(), while the socket listens. The accept lock, taken last: after any socket lock. Any
     /// context.
     #[pin]
-    accept: SpinLockBh<Option<AcceptQueue>>,
+    accept: SpinLockBh<Accept>,
     /// Copies for those who do not take the lock, written under it.
     waiting: Atomic<u32>,
     backlog: Atomic<u32>,
@@ -39,19 +41,28 @@ pub(crate) struct Listening {
     pub(crate) crowds: Crowds,
     /// Which came first; none where cookies are sent when the queue is full.
     pub(crate) recent: SetOnce<Recent>,
-    /// When a cookie was sent last, give or take a second, in microseconds; 0: never.
-    cookie_sent: Atomic<u64>,
+    pub(crate) cookie_sent: LastSent,
     /// What overflowed, how often, and what was said of it.
     pub(crate) floods: Floods,
 }
 
+/// What the accept lock protects.
+struct Accept {
+    /// While the socket listens.
+    queue: Option<AcceptQueue>,
+    /// After a life that is over: the group whose members take over what it has left, if they are to.
+    heirs: Option<(Life, Arc<Group>)>,
+}
+
 /// What waits for accept(), and what the connections begin with.
-pub(crate) struct AcceptQueue {
+struct AcceptQueue {
     queue: SockQueue<Tcp>,
     /// The listener's life that this is the queue of.
     life: Life,
     /// Where it listens, as the flow table has it.
     local: Endpoint,
+    /// The place in a group.
+    member: Option<Member>,
     /// The hold on the port that each connection gets one of too.
     port: PortRef,
     /// The most that may wait.
@@ -84,7 +95,7 @@ impl Listening {
         let crowds = Crowds::new(most)?;
         let zero = || Atomic::new(0u32);
         let new = pin_init!(Self {
-            accept <- new_spinlock_bh!(None, "oxtcp_accept_queue"),
+            accept <- new_spinlock_bh!(Accept { queue: None, heirs: None }, "oxtcp_accept_queue"),
             waiting: zero(),
             backlog: zero(),
             asked: zero(),
@@ -93,7 +104,7 @@ impl Listening {
             half_open: HalfOpens::new(),
             crowds,
             recent: SetOnce::new(),
-            cookie_sent: Atomic::new(0),
+            cookie_sent: LastSent::new(),
             floods: Floods::new(),
         });
         KBox::pin_init(new, GFP_KERNEL)
@@ -102,7 +113,7 @@ impl Listening {
     /// The socket listens from now on; half-open connections may come in. Process context.
     pub(crate) fn begin(
         &self,
-        local: Endpoint,
+        (local, member): (Endpoint, Option<Member>),
         port: PortRef,
         backlog: Backlog,
         options: SocketOptions,
@@ -110,10 +121,11 @@ impl Listening {
     ) {
         let life = self.half_open.next_life();
         let mut accept = self.accept.lock();
-        *accept = Some(AcceptQueue {
+        accept.queue = Some(AcceptQueue {
             queue: SockQueue::new(),
             life,
             local,
+            member,
             port,
             backlog: backlog.granted,
             options,
@@ -122,32 +134,50 @@ impl Listening {
         self.copy_backlog(backlog);
         self.copy_options(&options, &calls);
         drop(accept);
-        self.cookie_sent.store(0, Relaxed);
+        self.cookie_sent.forget();
         self.crowds.clear(life);
         self.half_open.begin(life);
     }
 
-    /// The socket listens no more: what has waited. Process context.
-    pub(crate) fn end(&self) -> Option<SockQueue<Tcp>> {
-        let ended = self.accept.lock().take();
+    /// The place in a group, while the socket listens. Process context.
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.accept.lock().queue.as_ref()?.member.clone()
+    }
+
+    /// The socket listens no more: what has waited. The group gets what it leaves if `inherits` says so. Process context.
+    pub(crate) fn end(&self, inherits: bool) -> Option<(SockQueue<Tcp>, Life)> {
+        let mut accept = self.accept.lock();
+        let ended = accept.queue.take()?;
+        let group = ended.member.filter(|_| inherits).map(|member| member.group);
+        let former = core::mem::replace(&mut accept.heirs, group.map(|group| (ended.life, group)));
+        drop(accept);
+        drop(former);
         self.waiting.store(0, Relaxed);
         self.half_open.end();
-        ended.map(|accept| accept.queue)
+        Some((ended.queue, ended.life))
+    }
+
+    /// Who takes over what that life of the listener has left, if it is over. Any context.
+    pub(crate) fn heirs(&self, life: Life) -> Option<Arc<Group>> {
+        match &self.accept.lock().heirs {
+            Some((of, group)) if *of == life => Some(group.clone()),
+            _ => None,
+        }
     }
 
     /// listen(2) again. Process context.
     pub(crate) fn set_backlog(&self, backlog: Backlog) {
-        if let Some(accept) = &mut *self.accept.lock() {
-            accept.backlog = backlog.granted;
+        if let Some(queue) = &mut self.accept.lock().queue {
+            queue.backlog = backlog.granted;
             self.copy_backlog(backlog);
         }
     }
 
     /// Connections made from now on begin with these. Process context.
     pub(crate) fn set_options(&self, options: SocketOptions, calls: CallOptions) {
-        if let Some(accept) = &mut *self.accept.lock() {
-            accept.options = options;
-            accept.calls = calls;
+        if let Some(queue) = &mut self.accept.lock().queue {
+            queue.options = options;
+            queue.calls = calls;
             self.copy_options(&options, &calls);
         }
     }
@@ -166,7 +196,7 @@ impl Listening {
 
     /// Whether that life's listener has room for one more connection, of the flow `key`, and what it begins with. Any context.
     pub(crate) fn room(&self, life: Life, key: &FlowKey) -> Room {
-        match &*self.accept.lock() {
+        match &self.accept.lock().queue {
             Some(accept) if accept.life != life || !accept.serves(key.local()) => Room::Closed,
             Some(accept) if accept.queue.len() > accept.backlog => Room::Full,
             Some(accept) => Room::For(accept.port.child(), accept.options, accept.calls),
@@ -180,7 +210,7 @@ impl Listening {
     ///
     /// The connection, when that life of the listener is over.
     pub(crate) fn push(&self, child: Child<Tcp>, life: Life) -> Result<(), Child<Tcp>> {
-        match &mut *self.accept.lock() {
+        match &mut self.accept.lock().queue {
             Some(accept) if accept.life == life => {
                 accept.queue.push(child);
                 let waiting = accept.queue.len();
@@ -195,7 +225,7 @@ impl Listening {
     /// The connection that has waited longest. Any context.
     pub(crate) fn pop(&self) -> Option<Child<Tcp>> {
         let mut accept = self.accept.lock();
-        let queue = &mut (*accept).as_mut()?.queue;
+        let queue = &mut accept.queue.as_mut()?.queue;
         let first = queue.pop();
         self.waiting.store(queue.len(), Relaxed);
         first
@@ -254,25 +284,6 @@ impl Listening {
     /// TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK.
     pub(crate) fn defer_accept(&self) -> u8 {
         self.defer_accept.load(Relaxed) as u8
-    }
-
-    /// A SYN-ACK with a cookie goes out. Softirq context.
-    pub(crate) fn note_cookie(&self, now: Instant) {
-        // Not a write for each: all processors look at this line.
-        const OFTEN: u64 = 1_000_000;
-        let now = now.as_micros();
-        if now.saturating_sub(self.cookie_sent.load(Relaxed)) >= OFTEN {
-            self.cookie_sent.store(now.max(1), Relaxed);
-        }
-    }
-
-    /// Whether a cookie may be on its way back: Linux looks at no ACK else (`tcp_synq_no_recent_overflow()`). Softirq context.
-    pub(crate) fn expects_cookies(&self, now: Instant) -> bool {
-        let sent = self.cookie_sent.load(Relaxed);
-        // Another processor may have stored a time that is later than ours.
-        let since = now.as_micros().saturating_sub(sent);
-        // A second more, by which `sent` may be wrong.
-        sent != 0 && since < cookie::LIFETIME.as_micros().saturating_add(1_000_000)
     }
 }
 

@@ -39,6 +39,7 @@ mod crowd;
 mod diag;
 mod figures;
 mod flood;
+mod group;
 mod half_open;
 mod icmp;
 mod info;

@@ -13,6 +13,7 @@ use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::{Linger2, Traits};
 use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
+use crate::connect;
 use crate::connection;
 use crate::info;
 use crate::keys;
@@ -55,6 +56,7 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
         name,
         bindings::SO_DEBUG
             | bindings::SO_REUSEADDR
+            | bindings::SO_REUSEPORT
             | bindings::SO_SNDBUF
             | bindings::SO_SNDBUFFORCE
             | bindings::SO_RCVBUF
@@ -119,6 +121,12 @@ pub(crate) fn socket_option_set(sk: &mut Owner<'_>, name: u32) {
             let reuse = sk.sock().reuse();
             if let Some(port) = &sk.state().port {
                 port.set_reuse(reuse);
+            }
+        }
+        bindings::SO_REUSEPORT => {
+            let reuseport = connect::sharing_of(sk.sock()).reuseport;
+            if let Some(port) = &sk.state().port {
+                port.set_reuseport(reuseport);
             }
         }
         bindings::SO_RCVLOWAT => {

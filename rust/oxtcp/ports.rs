@@ -10,12 +10,15 @@
 //!
 //! * A bind to an address and port that we hold is let in if the holders and the newcomer have
 //!   SO_REUSEADDR and none of them listens, and the kernel says the same of a trial socket.
+//! * So is one, whether holders listen or not, if the holders and the newcomer have SO_REUSEPORT and are of one user. They may all listen, as a
+//!   [`Group`]. This is among our sockets at one address: the kernel socket has no SO_REUSEPORT, so the built-in TCP's do not share a port with ours,
+//!   nor do ours at two addresses that overlap.
 //! * The kernel socket has SO_REUSEADDR as the holders have it, except while one of them listens: then
 //!   it is taken away, so that nobody can bind there ([`KernelSocket::claim_listen`]).
 //! * Accepted connections and TIME-WAITs hold the port with the listener's flag, as in Linux.
 //!
-//! SO_REUSEADDR is the reservation's, not the holder's: holders of one reservation have the same flag from
-//! the start, and a later change by one of them counts for all.
+//! SO_REUSEADDR and SO_REUSEPORT are the reservation's, not the holder's: it has them while all holders had them when they came.
+//! A later change of SO_REUSEADDR by one of them counts for all.
 //!
 //! # The ports of connect()
 //!
@@ -35,7 +38,7 @@
 //! # Locking and contexts
 //!
 //! [`Registry::table`] (a mutex: process context) protects the table, the pools, the kernel sockets and
-//! `listening`; `holders` is atomic, rises from 0 under the mutex only, and may change in any context. The last holder
+//! `listeners`; `holders` is atomic, rises from 0 under the mutex only, and may change in any context. The last holder
 //! leaves in softirq, perhaps: it marks its bucket and kicks the work, which releases the kernel sockets of
 //! reservations that nobody holds. A bind to a port releases such ones on it itself. The last holder of a shared
 //! one notes the time, and asks for the work within [`IDLE_TIME`].
@@ -49,11 +52,15 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 use kernel::sync::{new_mutex, rcu, Arc, Mutex};
 
+use crate::group::{Group, Member};
+use crate::protocol::Tcp;
 use crate::sys::deferred::{Deferred, Run};
 use crate::sys::errno::eaddrinuse;
 pub(crate) use crate::sys::ksocket::BindAddr;
 use crate::sys::ksocket::KernelSocket;
 use crate::sys::net::{Home, Net};
+use crate::sys::proc::Uid;
+use crate::sys::table::{Endpoint, FlowTable, Posted};
 use crate::sys::time::{self, Jiffies, Span};
 
 mod pool;
@@ -85,30 +92,41 @@ impl Ports {
         net: &Net,
         addr: &BindAddr,
         port: u16,
-        reuse: bool,
+        sharing: Sharing,
     ) -> Result<PortRef> {
         let addr = addr.normalized();
-        let socket = KernelSocket::new(net, &self.0.home, &addr, reuse)?;
+        let socket = KernelSocket::new(net, &self.0.home, &addr, sharing.reuse)?;
         if port == 0 {
-            return self.bind_any(net, addr, socket, reuse);
+            return self.bind_any(net, addr, socket, sharing);
         }
 
         let mut table = self.0.table.lock();
         // What nobody holds any more, at this address or another, would be in our way.
         table.reap(port);
         if let Some(joined) = table.find(&addr, port).and_then(PortRef::join) {
-            if !reuse || !joined.0.reuse.load(Relaxed) || joined.0.listening.load(Relaxed) {
+            let by_address = sharing.reuse && joined.0.reuse.load(Relaxed);
+            let by_port = joined.0.is_shared_with(sharing.reuseport);
+            if by_address && joined.0.listeners.load(Relaxed) == 0 {
+                // A trial: the others on the port let `socket` in, or they do not. Then it goes.
+                socket.bind(&addr, port)?;
+            } else if by_port && !by_address {
+                // Who of the built-in TCP's is there by SO_REUSEADDR lets nobody in without.
+                let holder = table.socket(&joined.0).ok_or(EINVAL)?;
+                if !holder.claim_alone() {
+                    joined.0.give_back_reuse(holder);
+                    return Err(eaddrinuse());
+                }
+            } else if !by_port {
                 return Err(eaddrinuse());
             }
-            // A trial: the others on the port let `socket` in, or they do not. Then it goes.
-            socket.bind(&addr, port)?;
             table.unshare(&joined.0)?;
+            joined.0.narrow(sharing);
             return Ok(joined);
         }
         // The last holder may have left since.
         table.reap(port);
         let port = socket.bind(&addr, port)?;
-        self.insert(&mut table, addr, port, socket, reuse)
+        self.insert(&mut table, addr, port, socket, sharing)
     }
 
     /// Holds a port for a connection from `local` whose program asked for none. Process context; sleeps.
@@ -142,7 +160,7 @@ impl Ports {
         net: &Net,
         addr: BindAddr,
         socket: KernelSocket,
-        reuse: bool,
+        sharing: Sharing,
     ) -> Result<PortRef> {
         let mut socket = socket;
         for _ in 0..ATTEMPTS {
@@ -157,11 +175,11 @@ impl Ports {
             };
             let mut table = self.0.table.lock();
             if table.find(&addr, port).is_none() {
-                return self.insert(&mut table, addr, port, socket, reuse);
+                return self.insert(&mut table, addr, port, socket, sharing);
             }
             // With net.ipv4.ip_autobind_reuse the kernel chooses a port that we hold at this address.
             drop(table);
-            socket = KernelSocket::new(net, &self.0.home, &addr, reuse)?;
+            socket = KernelSocket::new(net, &self.0.home, &addr, sharing.reuse)?;
         }
         Err(eaddrinuse())
     }
@@ -173,13 +191,14 @@ impl Ports {
         addr: BindAddr,
         port: u16,
         socket: KernelSocket,
-        reuse: bool,
+        sharing: Sharing,
     ) -> Result<PortRef> {
-        let reservation = Reservation::new(&self.0, addr, port, reuse, false)?;
+        let reservation = Reservation::new(&self.0, addr, port, sharing, false)?;
         table.bucket(port)?.push(
             Entry {
                 reservation: reservation.clone(),
                 socket,
+                group: None,
             },
             GFP_KERNEL,
         )?;
@@ -252,28 +271,56 @@ impl PortRef {
     /// Begins to listen, until [`PortRef::stop_listen`]. To be called when a socket begins, not when it calls
     /// listen(2) once more. Process context; sleeps.
     ///
-    /// Errors: EADDRINUSE when a socket of ours or of the built-in TCP listens at an overlapping address.
-    pub(crate) fn start_listen(&self) -> Result {
+    /// With SO_REUSEPORT the socket is one of a group then, which is found in `flows` at `local`.
+    ///
+    /// Errors: EADDRINUSE when a socket of ours or of the built-in TCP listens at an overlapping address that does not share it; ENOMEM.
+    pub(crate) fn start_listen(
+        &self,
+        flows: &FlowTable<Tcp>,
+        local: Endpoint,
+        reuseport: Option<Uid>,
+    ) -> Result<Option<Member>> {
         let mut table = self.0.registry.table.lock();
         table.unshare(&self.0)?;
-        if self.0.listening.load(Relaxed) {
+        let entry = table.bound_mut(&self.0).ok_or(EINVAL)?;
+        let shares = self.0.is_shared_with(reuseport);
+        let first = self.0.listeners.load(Relaxed) == 0;
+        // Who listens alone, with the flag set since, stays alone.
+        let joins = shares && entry.group.is_some();
+        if !first && !joins {
             return Err(eaddrinuse());
         }
-        let socket = table.socket(&self.0).ok_or(EINVAL)?;
-        socket.claim_listen()?;
-        self.0.listening.store(true, Relaxed);
-        Ok(())
+        // Who has cleared the flag since has not let the others in.
+        if !shares && self.0.is_held_by_others_with_reuseport() {
+            return Err(eaddrinuse());
+        }
+        if first {
+            entry.socket.claim_listen()?;
+        }
+        let member = match shares {
+            false => Ok(None),
+            true => entry.join_group(flows, local).map(Some),
+        };
+        if member.is_ok() {
+            self.0.listeners.fetch_add(1, Relaxed);
+        } else if first {
+            self.0.give_back_reuse(&entry.socket);
+        }
+        member
     }
 
-    /// Ends what [`PortRef::start_listen`] began. Process context; sleeps.
-    pub(crate) fn stop_listen(&self) {
-        let table = self.0.registry.table.lock();
-        self.0.listening.store(false, Relaxed);
-        if self.0.reuse.load(Relaxed) {
-            if let Some(socket) = table.socket(&self.0) {
-                socket.set_reuse(true);
-            }
+    /// Ends what [`PortRef::start_listen`] began, for the same table and what that said. Process context; sleeps.
+    pub(crate) fn stop_listen(&self, flows: &FlowTable<Tcp>, member: Option<&Member>) {
+        let mut table = self.0.registry.table.lock();
+        self.0.listeners.fetch_sub(1, Relaxed);
+        let Some(entry) = table.bound_mut(&self.0) else {
+            return;
+        };
+        if let Some(member) = member {
+            member.group.leave(member);
+            entry.end_empty_group(flows);
         }
+        self.0.give_back_reuse(&entry.socket);
     }
 
     /// SO_REUSEADDR was set or cleared on a socket that has the port. On a shared port it can be cleared for all, but
@@ -284,10 +331,19 @@ impl PortRef {
             return;
         }
         self.0.reuse.store(reuse, Relaxed);
-        if !self.0.listening.load(Relaxed) {
+        if self.0.listeners.load(Relaxed) == 0 {
             if let Some(socket) = table.socket(&self.0) {
                 socket.set_reuse(reuse);
             }
+        }
+    }
+
+    /// SO_REUSEPORT was set or cleared on a socket that has the port. Who is alone can set it for later ones; cleared it is not, as in Linux (which
+    /// notes it for the port at the time of bind()). Process context; sleeps.
+    pub(crate) fn set_reuseport(&self, reuseport: Option<Uid>) {
+        let _table = self.0.registry.table.lock();
+        if reuseport.is_some() && self.0.count() == 1 {
+            self.0.set_reuseport(reuseport);
         }
     }
 
@@ -342,8 +398,10 @@ struct Reservation {
     holders: Atomic<i32>,
     /// The holders' SO_REUSEADDR. Written under `table`.
     reuse: Atomic<bool>,
-    /// One of the holders listens. Written under `table`.
-    listening: Atomic<bool>,
+    /// The user whose SO_REUSEPORT the holders have, and 1; 0: none. Written under `table`.
+    reuseport: Atomic<u64>,
+    /// How many of the holders listen. Written under `table`.
+    listeners: Atomic<u32>,
     /// When it was made, and when the last holder left; see [`now32`].
     since: u32,
     idle_since: Atomic<u32>,
@@ -356,20 +414,52 @@ impl Reservation {
         registry: &Arc<Deferred<Registry>>,
         addr: BindAddr,
         port: u16,
-        reuse: bool,
+        sharing: Sharing,
         shared: bool,
     ) -> Result<Arc<Self>> {
         let new = Reservation {
             addr,
             port,
             holders: Atomic::new(if shared { SHARED + 1 } else { 1 }),
-            reuse: Atomic::new(reuse),
-            listening: Atomic::new(false),
+            reuse: Atomic::new(sharing.reuse),
+            reuseport: Atomic::new(word_of(sharing.reuseport)),
+            listeners: Atomic::new(0),
             since: now32(),
             idle_since: Atomic::new(0),
             registry: registry.clone(),
         };
         Ok(Arc::new(new, GFP_KERNEL)?)
+    }
+
+    /// Whether the holders and one with this SO_REUSEPORT let each other in. Under `table`.
+    fn is_shared_with(&self, reuseport: Option<Uid>) -> bool {
+        reuseport.is_some() && self.reuseport.load(Relaxed) == word_of(reuseport)
+    }
+
+    /// Whether there are holders beside the one who asks that only SO_REUSEPORT has let in. Under `table`.
+    fn is_held_by_others_with_reuseport(&self) -> bool {
+        self.reuseport.load(Relaxed) != 0 && !self.reuse.load(Relaxed) && self.count() > 1
+    }
+
+    fn set_reuseport(&self, reuseport: Option<Uid>) {
+        self.reuseport.store(word_of(reuseport), Relaxed);
+    }
+
+    /// One more holder, who lets others in as `sharing` says. Under `table`.
+    fn narrow(&self, sharing: Sharing) {
+        if !sharing.reuse {
+            self.reuse.store(false, Relaxed);
+        }
+        if !self.is_shared_with(sharing.reuseport) {
+            self.set_reuseport(None);
+        }
+    }
+
+    /// Lets the kernel socket have SO_REUSEADDR again that the holders have, unless one of them listens. Under `table`.
+    fn give_back_reuse(&self, socket: &KernelSocket) {
+        if self.reuse.load(Relaxed) && self.listeners.load(Relaxed) == 0 {
+            socket.set_reuse(true);
+        }
     }
 
     /// How many hold it.
@@ -386,6 +476,27 @@ impl Reservation {
         let older = |since: u32, time: Span| now.wrapping_sub(since) as usize >= time.as_jiffies();
         older(self.idle_since.load(Relaxed), IDLE_TIME) || older(self.since, POOL_TIME)
     }
+}
+
+/// What a socket lets others do with its port.
+#[derive(Clone, Copy)]
+pub(crate) struct Sharing {
+    /// SO_REUSEADDR.
+    pub(crate) reuse: bool,
+    /// The user of a socket with SO_REUSEPORT.
+    pub(crate) reuseport: Option<Uid>,
+}
+
+impl Sharing {
+    const NONE: Self = Self {
+        reuse: false,
+        reuseport: None,
+    };
+}
+
+/// See [`Reservation::reuseport`].
+fn word_of(reuseport: Option<Uid>) -> u64 {
+    reuseport.map_or(0, |uid| u64::from(uid.number()).wrapping_add(1))
 }
 
 /// The lower half of the jiffies, for times that are short beside the 49 days in which it comes round.
@@ -531,6 +642,41 @@ struct Table {
 struct Entry {
     reservation: Arc<Reservation>,
     socket: KernelSocket,
+    /// The holders that listen together, if there are such, and by what they are found.
+    group: Option<(Arc<Group>, Posted<Tcp>)>,
+}
+
+impl Entry {
+    /// Lets one more into the group, which is made if there is none. Errors: EADDRINUSE; ENOMEM.
+    fn join_group(&mut self, flows: &FlowTable<Tcp>, local: Endpoint) -> Result<Member> {
+        if self.group.is_none() {
+            let group = Group::new(local)?;
+            let posted = flows.post(group.key(), group.clone());
+            let posted = posted.map_err(|error| match error {
+                EEXIST => eaddrinuse(),
+                other => other,
+            })?;
+            self.group = Some((group, posted));
+        }
+        let joined = self.group.as_ref().map(|(group, _)| group.join());
+        let joined = joined.unwrap_or(Err(EINVAL));
+        if joined.is_err() {
+            self.end_empty_group(flows);
+        }
+        joined
+    }
+
+    fn end_empty_group(&mut self, flows: &FlowTable<Tcp>) {
+        if self
+            .group
+            .as_ref()
+            .is_some_and(|(group, _)| group.len() == 0)
+        {
+            if let Some((_, posted)) = self.group.take() {
+                flows.withdraw(posted);
+            }
+        }
+    }
 }
 
 impl Deref for Entry {
@@ -607,6 +753,14 @@ impl Table {
     fn socket(&self, reservation: &Arc<Reservation>) -> Option<&KernelSocket> {
         let entry = self.entry(&reservation.addr, reservation.port)?;
         Arc::ptr_eq(&entry.reservation, reservation).then_some(&entry.socket)
+    }
+
+    /// The entry of a reservation that is not shared by connect(), unless it is released.
+    fn bound_mut(&mut self, reservation: &Arc<Reservation>) -> Option<&mut Entry> {
+        let bucket = self.bucket(reservation.port).ok()?;
+        bucket
+            .iter_mut()
+            .find(|entry| Arc::ptr_eq(&entry.reservation, reservation))
     }
 
     /// Makes a shared port one like others. The caller holds it. Errors: ENOMEM.

@@ -145,6 +145,8 @@ impl Row {
         match found {
             Found::Sock(sock) => Some(Row::of_socket(&sock)),
             Found::Mini(mini) => Row::of_mini(mini),
+            // Its members stand in the table themselves.
+            Found::Post(_) => None,
         }
     }
 
@@ -158,12 +160,19 @@ impl Row {
             (shared.tx.bytes(), shared.rx_bytes.load(Relaxed))
         };
         let (timer, mut figures) = sock.notes().figures.load();
+        let mut key = sock.flow();
         if state == SkState::LISTEN {
             figures.ssthresh = 0;
+            // That of a group's member is only to tell it from the others.
+            key = FlowKey::new(key.local(), Endpoint::NONE);
         }
         Row {
+<<<<<<< HEAD
             v6: sock.is_v6(),
             key: sock.flow(),
+=======
+            key,
+>>>>>>> 28104da (listener: SO_REUSEPORT, with migration of what a closed listener leaves)
             state: state.number(),
             tx,
             rx,

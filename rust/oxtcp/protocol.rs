@@ -4,13 +4,14 @@
 
 use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::{rcu, SetOnce};
+use kernel::sync::{rcu, Arc, SetOnce};
 
 use oxtcp_engine::connection::Info;
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{Connection, Flight, FlightMemory, Instant, SeqNum, SeqRange, SocketOptions};
 
 use crate::figures::Published;
+use crate::group::Group;
 use crate::half_open::Mini;
 use crate::icmp::TooBigNote;
 use crate::keys::KeyCell;
@@ -241,6 +242,7 @@ impl Protocol for Tcp {
     type Notes = Notes;
     type State = State;
     type Mini = Mini;
+    type Post = Arc<Group>;
     type PerNet = Namespace;
 
     fn new_shared() -> impl PinInit<Shared> {

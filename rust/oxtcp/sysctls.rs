@@ -164,6 +164,9 @@ settings! {
         /// The most TIME-WAITs that the namespace remembers. Linux derives it from the memory's size (half of
         /// its established table); this is the value for 8 GB and more.
         max_tw_buckets = 262_144, 0, i32::MAX;
+        /// What a listener with SO_REUSEPORT has when it is closed, connections that wait for accept(2) and half-open ones, goes to another one of its
+        /// group (0 or 1).
+        migrate_req = 0, 0, 1;
         /// The least MSS to send, whatever the path and the peer say: options and payload.
         min_snd_mss = 48, 48, 65_535;
         /// The least segments in a burst, however slow the path.

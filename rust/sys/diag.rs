@@ -202,7 +202,7 @@ impl Reader<'_> {
     /// The number that the reader knows a user by.
     pub(crate) fn uid(&self, uid: Uid) -> u32 {
         // SAFETY: The packet is a netlink socket's, which is there as long as who asks waits for the answer.
-        unsafe { bindings::oxtcp_helper_uid_seen_by_sender(uid.get(), self.skb) }
+        unsafe { bindings::oxtcp_helper_uid_seen_by_sender(uid.number(), self.skb) }
     }
 
     /// Whether it has CAP_NET_ADMIN in the namespace.

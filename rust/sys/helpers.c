@@ -320,6 +320,11 @@ bool oxtcp_helper_sk_reuse(const struct sock *sk)
 	return sk->sk_reuse;
 }
 
+bool oxtcp_helper_sk_reuseport(const struct sock *sk)
+{
+	return sk->sk_reuseport;
+}
+
 void oxtcp_helper_sk_sockets_allocated(struct sock *sk, bool more)
 {
 	if (more)

@@ -73,6 +73,7 @@ void oxtcp_helper_sk_timer_setup(struct sock *sk, void (*fn)(struct timer_list *
 struct sock *oxtcp_helper_sk_from_timer(struct timer_list *t);
 void oxtcp_helper_inet_init_flags(struct sock *sk);
 bool oxtcp_helper_sk_reuse(const struct sock *sk);
+bool oxtcp_helper_sk_reuseport(const struct sock *sk);
 void oxtcp_helper_sk_sockets_allocated(struct sock *sk, bool more);
 bool oxtcp_helper_sk_ipv6only(const struct sock *sk);
 void oxtcp_helper_sk_set_ipv6only(struct sock *sk, bool on);

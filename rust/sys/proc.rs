@@ -52,7 +52,7 @@ pub(crate) trait SeqText: 'static {
 type PerNetOf<R> = <<R as SeqRows>::Protocol as Protocol>::PerNet;
 
 /// A user, as the kernel counts them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Uid(u32);
 
 impl Uid {
@@ -61,8 +61,8 @@ impl Uid {
         Self(number)
     }
 
-    /// As `new` got it.
-    pub(super) fn get(self) -> u32 {
+    /// The `kuid_t`'s number.
+    pub(crate) fn number(self) -> u32 {
         self.0
     }
 

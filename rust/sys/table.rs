@@ -4,7 +4,7 @@
 //!
 //! One `rhashtable` per namespace holds sockets (connections and, with an
 //! all-zero remote end, listeners) and the small objects that stand for a
-//! half-open connection or one in TIME-WAIT. Look-ups run under RCU and take
+//! half-open connection or one in TIME-WAIT, and posts, by which the sockets of a group are found. Look-ups run under RCU and take
 //! no lock.
 
 use core::cell::UnsafeCell;
@@ -53,6 +53,18 @@ impl Endpoint {
             _ => None,
         }
     }
+}
+
+mod post;
+pub(crate) use post::Posted;
+
+/// What an object of the table is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Sock,
+    Mini,
+    Post,
 }
 
 /// What the table is keyed by; the layout is known to `helpers.c` (36 bytes behind the node, read as words).
@@ -138,7 +150,7 @@ impl KeyCell {
 pub(super) struct Entry {
     node: Opaque<bindings::rhash_head>,
     key: KeyCell,
-    is_sock: bool,
+    kind: Kind,
     hashed: UnsafeCell<bool>,
     /// A socket's: its timer ran out while a process owned it. It stands here because here is room.
     pub(super) deferred: UnsafeCell<bool>,
@@ -152,11 +164,11 @@ unsafe impl Sync for Entry {}
 unsafe impl Send for Entry {}
 
 impl Entry {
-    pub(super) fn new(is_sock: bool) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self {
             node: Opaque::uninit(),
             key: KeyCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
-            is_sock,
+            kind,
             hashed: UnsafeCell::new(false),
             deferred: UnsafeCell::new(false),
             disowned: UnsafeCell::new(false),
@@ -277,7 +289,7 @@ impl<P: Protocol> NewMini<P> {
     pub(crate) fn new(key: FlowKey, body: P::Mini) -> Result<Self> {
         let entry = Entry {
             key: KeyCell::new(key),
-            ..Entry::new(false)
+            ..Entry::new(Kind::Mini)
         };
         // Memory first: a body that finds none is dropped as such, not with the union that drops nothing.
         let memory = KBox::<Mini<P>>::new_uninit(GFP_ATOMIC)?;
@@ -464,6 +476,7 @@ impl<P: Protocol> DerefMut for MiniGuard<'_, P> {
 pub(crate) enum Found<'a, P: Protocol> {
     Sock(ARef<Sock<P>>),
     Mini(&'a Mini<P>),
+    Post(&'a P::Post),
 }
 
 /// The table of one namespace.
@@ -471,12 +484,12 @@ pub(crate) enum Found<'a, P: Protocol> {
 /// # Invariants
 ///
 /// `raw` is an initialised rhashtable. Every node in it is the `entry` of a [`Sock`], on which the
-/// table owns a reference, or of a [`Mini`], which the table owns.
+/// table owns a reference, of a [`Mini`], which the table owns, or of a `Post`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct FlowTable<P: Protocol> {
     #[pin]
     raw: Opaque<bindings::rhashtable>,
-    /// Whether there has been a small object.
+    /// Whether there has been a small object, or a post.
     had_minis: Atomic<bool>,
     _objects: PhantomData<KBox<Mini<P>>>,
 }
@@ -526,17 +539,19 @@ impl<P: Protocol> FlowTable<P> {
         // The node is the first field of an `Entry`.
         let entry: *mut Entry = NonNull::new(node)?.cast().as_ptr();
         // SAFETY: Promised by the caller; it does not change.
-        if unsafe { (*entry).is_sock } {
+        match unsafe { (*entry).kind } {
             // SAFETY: Entries of sockets are in a `Sock<P>`; RCU keeps the memory.
-            return unsafe {
+            Kind::Sock => unsafe {
                 let sock = kernel::container_of!(entry, Sock<P>, entry);
                 Sock::try_hold(NonNull::new_unchecked(sock)).map(Found::Sock)
-            };
+            },
+            // SAFETY: Those of small objects are in a `Mini<P>`, which is kept for `'a`.
+            Kind::Mini => Some(Found::Mini(unsafe {
+                &*kernel::container_of!(entry, Mini<P>, entry)
+            })),
+            // SAFETY: Those of posts are in a `Post<P>`, which is kept for `'a`.
+            Kind::Post => Some(Found::Post(unsafe { post::body::<P>(entry) })),
         }
-        // SAFETY: All others are in a `Mini<P>`, which is kept for `'a`.
-        Some(Found::Mini(unsafe {
-            &*kernel::container_of!(entry, Mini<P>, entry)
-        }))
     }
 
     /// Puts a socket in.

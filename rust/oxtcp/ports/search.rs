@@ -8,7 +8,7 @@ use kernel::sync::Arc;
 
 use oxtcp_engine::ephemeral::PortWalk;
 
-use super::{BindAddr, Entry, PortRef, Registry, Reservation, SHARED};
+use super::{BindAddr, Entry, PortRef, Registry, Reservation, Sharing, SHARED};
 use crate::sys::deferred::Deferred;
 use crate::sys::errno::{eaddrinuse, eaddrnotavail};
 use crate::sys::ksocket::KernelSocket;
@@ -139,10 +139,11 @@ impl<'a, T, C: FnMut(u16) -> Result<Option<T>>> Search<'a, C> {
                 }
                 Err(error) => return Err(error),
             }
-            let reservation = Reservation::new(registry, self.addr, port, false, true)?;
+            let reservation = Reservation::new(registry, self.addr, port, Sharing::NONE, true)?;
             let entry = Entry {
                 reservation: reservation.clone(),
                 socket,
+                group: None,
             };
             table.pool_mut(&self.addr)?.insert(entry)?;
             // INVARIANT: Its first holder.

@@ -118,6 +118,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     type State: Send;
     /// Small objects in the flow table.
     type Mini: MiniBody<Self>;
+    /// What the sockets of a group are found by in the flow table. It may be dropped in softirq.
+    type Post: Send + Sync;
     /// What each network namespace has, see [`Sock::per_net`].
     type PerNet: PerNet;
 

@@ -38,7 +38,7 @@ use super::proc::Uid;
 use super::proto::{Protocol, Statics};
 use super::skb::PacketList;
 use super::small_queue;
-use super::table::{Entry, FlowKey};
+use super::table::{Entry, FlowKey, Kind};
 
 mod child;
 mod dense;
@@ -172,6 +172,12 @@ impl<P: Protocol> Sock<P> {
         unsafe { bindings::oxtcp_helper_sk_reuse(self.as_ptr()) }
     }
 
+    /// `SO_REUSEPORT`.
+    pub(crate) fn reuseport(&self) -> bool {
+        // SAFETY: Valid.
+        unsafe { bindings::oxtcp_helper_sk_reuseport(self.as_ptr()) }
+    }
+
     /// Number of the socket's inode, 0 for none.
     pub(crate) fn inode(&self) -> u64 {
         // SAFETY: Valid.
@@ -276,7 +282,7 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: Promised by the caller.
         unsafe {
             bindings::oxtcp_helper_sock_lock_init(sk);
-            (&raw mut (*at).entry).write(Entry::new(true));
+            (&raw mut (*at).entry).write(Entry::new(Kind::Sock));
             // INVARIANT: In no queue and in no list.
             Self::links_of(sk).write(Links::NONE);
             (*sk).sk_tsq_flags = 0;

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::errno::expect_one_of;
 use oxtcp_selftests::sock::RawAddr;
 use oxtcp_selftests::{
     cases, connected, expect_errno, ktap, listening, ns, Ip, Pair, Sock, Stack, Suite,
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         bind__foreign_address, bind__freebind, bind__short_address, bind__wrong_family, bind__unspecified_family,
         bind__bad_pointer, bind__low_port_needs_root, bind__low_port_as_root,
         bind__freed_by_close, bind__freed_by_close_of_listener, bind__reuseaddr_both, bind__reuseaddr_not_both,
-        bind__other_loopback_address, bind__reuseport_works_or_is_refused, bind__after_failure_is_free,
+        bind__other_loopback_address, bind__after_failure_is_free,
         listen__reuseaddr_second_listener, bind__accepted_connections_hold_the_port,
     );
     cases!(suite.neighbours:
@@ -278,28 +277,6 @@ fn bind__other_loopback_address(stack: Stack) {
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
         assert_eq!(server.local().expect("getsockname"), address);
-    }
-}
-
-/// SO_REUSEPORT comes with a later release: until then it must be refused, not ignored.
-fn bind__reuseport_works_or_is_refused(stack: Stack) {
-    ns::isolate();
-    let open = || {
-        let sock = Sock::open(stack);
-        sock.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
-            .map(|()| sock)
-    };
-    match open() {
-        Err(error) => expect_one_of(Err::<(), _>(error), &[libc::ENOPROTOOPT, libc::EOPNOTSUPP]),
-        Ok(first) => {
-            first.bind(&stack.local(5001)).expect("bind");
-            first.listen(1).expect("listen");
-            let second = open().expect("SO_REUSEPORT");
-            second
-                .bind(&stack.local(5001))
-                .expect("second bind with SO_REUSEPORT");
-            second.listen(1).expect("second listen with SO_REUSEPORT");
-        }
     }
 }
 

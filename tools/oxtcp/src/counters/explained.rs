@@ -71,6 +71,16 @@ const EXPLAINED: &[Explained] = &[
         "Clients far away may not get in: a larger backlog and max_syn_backlog.",
     ),
     of(
+        "TCPMigrateReqSuccess",
+        "Connections and half-open ones that a closed listener has left to another one of its SO_REUSEPORT group.",
+        "Nothing: no client has noticed that the listener was closed.",
+    ),
+    of(
+        "TCPMigrateReqFailure",
+        "Connections and half-open ones of a closed listener that no other one of its SO_REUSEPORT group was there for: they were reset or forgotten.",
+        "Open the new listener before the old one is closed.",
+    ),
+    of(
         "BeyondWindow",
         "Segments whose payload begins beyond the window, or goes beyond it while data waits for the program.",
         "A few are packets that were late. Many are a peer that does not heed the window, or somebody who guesses numbers.",

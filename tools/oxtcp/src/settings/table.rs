@@ -67,6 +67,7 @@ const UNITS: &[(&str, &str)] = &[
     ("max_orphans", "sockets"),
     ("max_syn_backlog", "half-open connections"),
     ("max_tw_buckets", "TIME-WAITs"),
+    ("migrate_req", "0 or 1"),
     ("min_snd_mss", "bytes"),
     ("min_tso_segs", "segments"),
     ("mtu_probe_floor", "bytes"),
