@@ -12,7 +12,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
 # Cheap ones first; what unloads the module last.
-all=(socket_api info bind ports connect data messages timestamps urgent auth window congestion close poll listen reuseport procfs diag netns queues netfilter offload ecn hostile syncookies floods tool sizes stress module)
+all=(socket_api info bind ports connect data messages timestamps urgent auth window congestion close poll listen reuseport procfs diag netns queues netfilter offload ecn hostile syncookies reflector floods tool sizes stress module)
 
 options=()
 programs=()
@@ -65,7 +65,7 @@ fi
 
 command_of() {
 	case $1 in
-	hostile | syncookies) echo "python3 hostile/$1.py" ;;
+	hostile | syncookies | reflector) echo "python3 hostile/$1.py" ;;
 	*) echo "$bin/$1" ;;
 	esac
 }

@@ -42,6 +42,10 @@ counters! {
     TCPReqQFullDrop,
     /// SYNs of a host or network that had its share of the SYN queue (no such counter in Linux).
     SynShareExceeded,
+    /// SYNs of a network beyond `syn_net_rate` (no such counter in Linux).
+    SynRateExceeded,
+    /// Resets and challenge ACKs that a limit has kept back (no such counter in Linux).
+    AnswerRateExceeded,
     /// Half-open connections that gave way to a SYN (no such counter in Linux).
     SynCacheEvicted,
     /// Connections and half-open ones that a listener has left to another one of its group.

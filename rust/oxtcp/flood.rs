@@ -23,7 +23,7 @@ pub(crate) struct Floods {
     syns: Atomic<u32>,
     syns_before: Atomic<u32>,
     /// The minute in which a queue's overflow was told last, and 1.
-    told: [Atomic<u32>; 3],
+    told: [Atomic<u32>; 4],
     /// The most that there ever were of half-open connections, and of those that waited.
     most_half_open: Atomic<u32>,
     most_waiting: Atomic<u32>,
@@ -38,6 +38,8 @@ pub(crate) enum Queue {
     Share,
     /// Room for connections that wait for accept().
     Accept,
+    /// SYNs that a network may send in a second.
+    Rate,
 }
 
 /// What is done about it.
@@ -56,7 +58,7 @@ impl Floods {
             second: Atomic::new(0),
             syns: zero(),
             syns_before: zero(),
-            told: [zero(), zero(), zero()],
+            told: [zero(), zero(), zero(), zero()],
             most_half_open: zero(),
             most_waiting: zero(),
         }
@@ -100,6 +102,7 @@ impl Floods {
             Queue::Syn => &self.told[0],
             Queue::Accept => &self.told[1],
             Queue::Share => &self.told[2],
+            Queue::Rate => &self.told[3],
         };
         if told.load(Relaxed) == now {
             return false;
@@ -174,6 +177,14 @@ pub(crate) fn tell(
             most,
             rate,
             done
+        ),
+        Queue::Rate => pr_info!(
+            "net:[{}] {}: possible SYN flooding from one network: more than {} SYNs per second of it, {} SYNs per second of all, \
+             dropping its SYNs. If these are real clients, raise net.oxtcp.syn_net_rate, which bounds it.\n",
+            net,
+            place,
+            namespace.sysctls.syn_net_rate(),
+            rate
         ),
         Queue::Accept => pr_info!(
             "net:[{}] {}: the accept queue is full ({} waiting), {} SYNs per second, dropping SYNs. The program does not \

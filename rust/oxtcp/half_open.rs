@@ -399,7 +399,12 @@ fn send(
     answer: Transmit,
     signer: Signer<'_>,
 ) {
-    if answer.kind == TransmitKind::ChallengeAck && !namespace.may_challenge() {
+    let may = match answer.kind {
+        TransmitKind::ChallengeAck => namespace.may_challenge(key),
+        TransmitKind::Reset => namespace.may_reset(key),
+        _ => true,
+    };
+    if !may {
         return;
     }
     // An answer that cannot be sent is one that was lost.

@@ -238,6 +238,12 @@ pub(crate) fn segment(
         return;
     }
     listening.floods.note_syn();
+    if namespace.syn_rate_is_exceeded(&key) {
+        namespace.counters.count(Counter::SynRateExceeded);
+        namespace.counters.count(Counter::ListenDrops);
+        flood::tell(namespace, listener, listening, Queue::Rate, Remedy::Drop);
+        return;
+    }
     let admission = match iss {
         // Who has closed a connection just now is somebody: no limit, as in Linux.
         Some(_) if listening.is_full() => {
@@ -446,7 +452,7 @@ pub(crate) fn complete(
             // namespace has it so, the peer is told.
             if cx.config.abort_on_overflow {
                 half_open::remove(guard, namespace);
-                if let Some(reset) = reply::closed(segment) {
+                if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
                     let (oif, mark) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
                     let signer = keys::signer_to(listener, &key, oif, &rcu);

@@ -54,6 +54,7 @@ mod poll;
 mod ports;
 mod procfs;
 mod protocol;
+mod rates;
 mod receive;
 mod send;
 mod send_buffer;

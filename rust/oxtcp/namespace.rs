@@ -6,13 +6,14 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
-use oxtcp_engine::{Config, Context, Instant};
+use oxtcp_engine::{pressure, Config, Context, Instant};
 
 use crate::cookies::Cookies;
-use crate::counters::{Counters, Stat};
+use crate::counters::{Counter, Counters, Stat};
 use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
+use crate::rates::{PerSecond, Rates};
 use crate::sys::log;
 use crate::sys::net::{per_net_slot, Doorway, Home, PerNet};
 use crate::sys::netfilter::LocalInHooks;
@@ -47,9 +48,12 @@ pub(crate) struct Namespace {
     pub(crate) cookies: Cookies,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
-    /// Challenge ACKs of the second that began at `challenge_second`.
-    challenges: Atomic<i32>,
-    challenge_second: Atomic<u64>,
+    /// SYNs by network.
+    syn_rates: Rates,
+    /// What was answered to segments that may be forged: resets and challenge ACKs of all, and both by network.
+    resets: PerSecond,
+    challenges: PerSecond,
+    answer_rates: Rates,
 }
 
 /// What lets the outside in.
@@ -77,8 +81,10 @@ impl PerNet for Namespace {
             counters: Counters::new()?,
             cookies <- Cookies::new(),
             secret: SipKey::random(),
-            challenges: Atomic::new(0),
-            challenge_second: Atomic::new(0),
+            syn_rates: Rates::new()?,
+            resets: PerSecond::new(),
+            challenges: PerSecond::new(),
+            answer_rates: Rates::new()?,
         }? Error)
     }
 
@@ -120,15 +126,43 @@ impl Namespace {
         self.secret.hash(prefix)
     }
 
-    /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Any context.
-    pub(crate) fn may_challenge(&self) -> bool {
-        let second = time::now_micros() / 1_000_000;
-        // Two CPUs may both begin the second anew: the limit is then passed by a few, no harm.
-        if self.challenge_second.load(Relaxed) != second {
-            self.challenge_second.store(second, Relaxed);
-            self.challenges.store(0, Relaxed);
+    /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7): of the namespace, and to the network that `key`'s remote end is
+    /// in. Any context.
+    pub(crate) fn may_challenge(&self, key: &FlowKey) -> bool {
+        let most = self.sysctls.challenge_ack_limit();
+        self.may_answer(&self.challenges, most, key)
+    }
+
+    /// The same of a reset that answers a segment of no connection.
+    pub(crate) fn may_reset(&self, key: &FlowKey) -> bool {
+        self.may_answer(&self.resets, self.sysctls.reset_limit(), key)
+    }
+
+    fn may_answer(&self, all: &PerSecond, most: i32, key: &FlowKey) -> bool {
+        let too_many = |count: u32, most: i32| u64::from(count) >= most.max(0) as u64;
+        let of_network = self.sysctls.answer_net_rate();
+        let may = !too_many(all.count(), most)
+            && (of_network == 0
+                || !self
+                    .answer_rates
+                    .exceeds(self.rate_hash(key), of_network.max(0) as u32));
+        if !may {
+            self.counters.count(Counter::AnswerRateExceeded);
         }
-        self.challenges.fetch_add(1, Relaxed) < self.sysctls.challenge_ack_limit()
+        may
+    }
+
+    /// Whether a SYN is beyond what its network may send in a second. Any context.
+    pub(crate) fn syn_rate_is_exceeded(&self, key: &FlowKey) -> bool {
+        let most = self.sysctls.syn_net_rate();
+        most != 0
+            && self
+                .syn_rates
+                .exceeds(self.rate_hash(key), most.max(0) as u32)
+    }
+
+    fn rate_hash(&self, key: &FlowKey) -> u64 {
+        self.prefix_hash(&pressure::rate_prefix(key.remote().ip))
     }
 
     /// Counts a TIME-WAIT in, unless there are `max_tw_buckets` already.

@@ -167,12 +167,8 @@ impl Row {
             key = FlowKey::new(key.local(), Endpoint::NONE);
         }
         Row {
-<<<<<<< HEAD
             v6: sock.is_v6(),
-            key: sock.flow(),
-=======
             key,
->>>>>>> 28104da (listener: SO_REUSEPORT, with migration of what a closed listener leaves)
             state: state.number(),
             tx,
             rx,

@@ -135,6 +135,8 @@ settings! {
         /// Challenge ACKs of the namespace in a second (RFC 5961 section 7). Linux's default since 6.2: no
         /// limit, as a shared one can be observed from outside (CVE-2016-5696).
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
+        /// Resets and challenge ACKs to one network (/24 of IPv4, /64 of IPv6) in a second: with a forged source they hit somebody else. 0: no limit.
+        answer_net_rate = 1000, 0, 1_000_000;
         /// Report duplicates by D-SACK (0 or 1).
         dsack = 1, 0, 1;
         /// Explicit congestion notification (RFC 3168): 0 never, 1 offered and accepted, 2 accepted. Linux's 3 to 5, accurate ECN,
@@ -181,6 +183,9 @@ settings! {
         probe_interval = 600, 0, MAX_SECONDS;
         /// The search for the path's MTU ends when what gets through and what does not are closer than so many bytes.
         probe_threshold = 8, 0, 65_535;
+        /// Resets of the namespace in a second, in answer to segments that belong to no connection. A shared limit can be observed from outside,
+        /// as that of challenge ACKs: no limit.
+        reset_limit = 0x7fff_ffff, 0, i32::MAX;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
         /// R1).
         retries1 = 3, 0, 255;
@@ -212,6 +217,9 @@ settings! {
         syn_host_share = 25, 0, 100;
         /// The same of one network (/24 of IPv4, /48 of IPv6).
         syn_net_share = 50, 0, 100;
+        /// SYNs to the namespace's listeners in a second of one network (/24 of IPv4, /64 of IPv6); more are dropped. 0: no limit. Below 100 a flood from
+        /// everywhere may hit single networks.
+        syn_net_rate = 0, 0, 1_000_000;
         /// SYN cookies (RFC 4987 section 3.6): 0 never, 1 when a listener's SYN queue is full, 2 in answer to every SYN.
         syncookies = 1, 0, 2;
         /// Timestamps (RFC 7323): 0 none, 1 with a random offset for each connection. 2 is accepted and does the same as 1 (in

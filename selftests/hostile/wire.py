@@ -82,6 +82,8 @@ class Segment:
         self.options = dict(option[:2] if len(option) > 1 else (option[0], None) for option in tcp.options)
         # Padding below the IP packet's end is none here: tun has no frames.
         self.payload = bytes(tcp.payload)
+        # Of the whole packet, in bytes.
+        self.length = len(packet)
 
     def __repr__(self):
         names = [name for bit, name in zip((1, 2, 4, 8, 16, 32), "FSRPAU") if self.flags & bit]

@@ -55,6 +55,25 @@ pub fn prefixes(ip: [u8; 16]) -> [[u8; 16]; 2] {
     [cut(host), cut(network)]
 }
 
+/// The prefix that rates are counted for: /24 of IPv4, which is IPv4-mapped, /64 of IPv6.
+pub fn rate_prefix(ip: [u8; 16]) -> [u8; 16] {
+    let [host, network] = prefixes(ip);
+    match ip.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]) {
+        true => network,
+        false => host,
+    }
+}
+
+/// What of a counter's `count` is one prefix's own, when `width` counters share what all prefixes have done, which is `total`: the others' part is taken to be
+/// what such a counter has on average. So who exceeds a limit does it himself, and not by a flood from everywhere that comes to his counter too.
+pub const fn own_part(count: u32, total: u32, width: u32) -> u32 {
+    let others = total.saturating_sub(count);
+    match others.checked_div(width.saturating_sub(1)) {
+        Some(noise) => count.saturating_sub(noise),
+        None => count,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +130,31 @@ mod tests {
         let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
         let cut = prefixes(v6("2001:db8:1:2:3:4:5:6"));
         assert_eq!(cut, [v6("2001:db8:1:2::"), v6("2001:db8:1::")]);
+        assert_eq!(rate_prefix(ip), v4(192, 0, 2, 0));
+        assert_eq!(rate_prefix(v6("2001:db8:1:2:3:4:5:6")), cut[0]);
+    }
+
+    #[test]
+    fn own_part__is_not_what_all_others_do() {
+        // The counter, all, how many counters.
+        let table = [
+            (100, 100, 512, 100),
+            (0, 0, 512, 0),
+            // 51,100 from everywhere, and nothing else.
+            (100, 51_200, 512, 0),
+            // The same, and 1000 of one prefix.
+            (1100, 52_200, 512, 1000),
+            (u32::MAX, u32::MAX, 512, u32::MAX),
+            (5, u32::MAX, 1, 5),
+            (5, u32::MAX, 0, 5),
+            (0, u32::MAX, 512, 0),
+        ];
+        for (count, total, width, expected) in table {
+            assert_eq!(
+                own_part(count, total, width),
+                expected,
+                "{count} {total} {width}"
+            );
+        }
     }
 }

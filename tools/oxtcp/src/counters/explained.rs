@@ -66,6 +66,16 @@ const EXPLAINED: &[Explained] = &[
         "One sender floods, or many clients are behind one address: the firewall can drop the one, syn_host_share and syn_net_share allow the other more.",
     ),
     of(
+        "SynRateExceeded",
+        "SYNs of a network beyond syn_net_rate: they were dropped.",
+        "One sender floods, or many clients are behind one network: the firewall can drop the one, a higher syn_net_rate lets the others in.",
+    ),
+    of(
+        "AnswerRateExceeded",
+        "Resets and challenge ACKs that were not sent, as answer_net_rate, reset_limit or challenge_ack_limit was reached.",
+        "Somebody sends segments of connections that are none, perhaps with a forged source, which the limit protects: the firewall can drop them.",
+    ),
+    of(
         "SynCacheEvicted",
         "Half-open connections that gave way to a newer SYN, as the SYN queue was full.",
         "Clients far away may not get in: a larger backlog and max_syn_backlog.",

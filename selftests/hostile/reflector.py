@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What a host sends to an address that has not shown that it is there, for each byte that came from it.
+
+Segments with a forged source are answered to somebody else: a listener, a half-open connection and a TIME-WAIT answer few, and none
+with much. `--builtin` does the same with the built-in TCP; further arguments are parts of the names of the tests to run.
+"""
+
+import sys
+
+import ktap
+import wire
+from syncookies import ALL_OPTIONS, PORT, Host, Log, counter, setting
+from wire import ACK, FIN, PSH, RST, SYN, Peer, shell, until
+
+# Bytes out for a byte in, of one answer: the largest is a SYN-ACK with the MSS (44 bytes) to a SYN without options (40). An ACK with
+# timestamps in answer to a segment that has none would be more; nobody sends one.
+MOST_OF_ONE = 1.3
+
+
+class Scale:
+    """Bytes that go out for bytes that come in."""
+
+    def __init__(self, host):
+        self.host = host
+        self.into = self.out = self.count = 0
+
+    def send(self, packet):
+        data = bytes(packet)
+        self.into += len(data)
+        self.host.link.write(data)
+
+    def take(self):
+        """The answers so far."""
+        answers = self.host.link.replies()
+        self.out += sum(s.length for s in answers)
+        self.count += len(answers)
+        return answers
+
+    @property
+    def factor(self):
+        return self.out / self.into
+
+
+def report(version, what, scale):
+    print(f"# ipv{version}: {what}: {scale.into} bytes in, {scale.count} segments, {scale.out} bytes out, factor {scale.factor:.2f}", flush=True)
+
+
+def syn__is_answered_a_few_times(version):
+    """Who does not answer the SYN-ACK gets it again, and not for ever."""
+    host = Host(version, 0)
+    setting("synack_retries", 1)
+    for options in ([], ALL_OPTIONS):
+        scale = Scale(host)
+        peer = Peer(host.link, PORT)
+        scale.send(peer.segment(SYN, options=options))
+        until("the SYN-ACK comes again", lambda s=scale: s.take() and s.count >= 2 or s.count >= 2)
+        until("it is forgotten", lambda p=peer: host.state(p) is None)
+        scale.take()
+        report(version, f"a SYN with {len(options)} options, synack_retries 1", scale)
+        assert scale.count == 2, scale.count
+        assert scale.factor <= 2 * MOST_OF_ONE, scale.factor
+
+
+def syn__with_cookies_is_answered_once(version):
+    host = Host(version, 2)
+    scale = Scale(host)
+    for options in ([], ALL_OPTIONS):
+        scale.send(Peer(host.link, PORT).segment(SYN, options=options))
+    answers = scale.take()
+    report(version, "SYNs, cookies", scale)
+    assert len(answers) == 2 and scale.factor <= MOST_OF_ONE, scale.factor
+
+
+def syn__data_is_not_echoed(version):
+    """Neither data nor FIN in a SYN makes more of an answer."""
+    host = Host(version, 0)
+    scale = Scale(host)
+    scale.send(Peer(host.link, PORT).segment(SYN | PSH, b"x" * 1000))
+    scale.send(Peer(host.link, PORT).segment(SYN, b"x" * 1000))
+    scale.take()
+    report(version, "SYNs with data", scale)
+    assert scale.factor <= 0.2, scale.factor
+
+
+def half_open__answers_little(version):
+    """Whatever comes for a half-open connection is answered by one small segment at most."""
+    host = Host(version, 0)
+    setting("synack_retries", 0)
+    kinds = {
+        "a wrong acknowledgment": (ACK, b"", {"ack": 4711}),
+        "the SYN again": (SYN, b"", {"seq": -1}),
+        "another SYN": (SYN, b"", {"seq": 5}),
+        "a SYN-ACK": (SYN | ACK, b"", {"seq": 5}),
+        "a RST within the window": (RST, b"", {"seq": 5}),
+        "an old segment": (ACK, b"", {"seq": -1000}),
+        "old data": (ACK | PSH, b"x", {"seq": -1000}),
+        "data beyond the window": (ACK | PSH, b"x", {"seq": 1 << 30}),
+        "FIN without ACK": (FIN, b"", {}),
+    }
+    for what, (flags, payload, fields) in kinds.items():
+        # Two kinds of peers: with options, whose answers have timestamps, and without.
+        for options in ([], ALL_OPTIONS):
+            peer = host.ask(options=options)
+            scale = Scale(host)
+            stamps = host.echo(peer) if options else {}
+            for _ in range(20):
+                scale.send(peer.segment(flags, payload, **fields, **stamps))
+            answers = [s for s in scale.take() if peer.mine(s)]
+            report(version, f"half-open, {what}, {len(options)} options", scale)
+            assert len(answers) <= 20, f"{what}: {answers}"
+            assert scale.factor <= MOST_OF_ONE, f"{what}: {scale.factor}"
+            # The next one's are not this one's.
+            peer.send(RST)
+            host.link.replies()
+
+
+def rate__of_syns(version):
+    """A network that sends more SYNs than it may has no answers to these; another one does not notice."""
+    if wire.BUILTIN:
+        raise ktap.Skip("Linux leaves that to the firewall")
+    host = Host(version, 2)
+    shell("ip route add default dev tun0; ip -6 route add default dev tun0")
+    setting("syn_net_rate", 2)
+    log = Log()
+    network = "203.0.113.%d" if version == 4 else "2001:db8:77:0:%x::1"
+    sent, exceeded = counter("SyncookiesSent"), counter("SynRateExceeded")
+    packets = [bytes(Peer(host.link, PORT).segment(SYN, ip=host.link.ip(src=network % number))) for number in range(1, 60)]
+    scale = Scale(host)
+
+    def flood():
+        for packet in packets:
+            scale.send(packet)
+        scale.take()
+        return counter("SynRateExceeded") - exceeded >= 100
+
+    until("the rate is exceeded", flood)
+    sent, exceeded = counter("SyncookiesSent") - sent, counter("SynRateExceeded") - exceeded
+    report(version, f"a network's SYNs, {exceeded} beyond its rate", scale)
+    assert scale.count == sent, (scale.count, sent)
+    assert sent + exceeded == scale.into // len(packets[0]), (sent, exceeded)
+    # Somebody else: one of another network is let in.
+    peer = host.ask()
+    assert peer, "the flood has used up another network's rate"
+    peer.send(ACK)
+    host.listener.accept()
+    lines = [line for line in log.lines() if "ossible SYN flooding from one network" in line]
+    assert len(lines) == 1 and "syn_net_rate" in lines[0] and "5001" in lines[0] and "more than 2 SYNs" in lines[0], lines
+    setting("syn_net_rate", 0)
+    answered = counter("SyncookiesSent")
+    for packet in packets:
+        host.link.write(packet)
+    host.link.replies()
+    assert counter("SyncookiesSent") - answered == len(packets)
+
+
+def rate__of_resets(version):
+    if wire.BUILTIN:
+        raise ktap.Skip("no such setting")
+    host = Host(version, 1)
+    setting("answer_net_rate", 1)
+    peer = host.ask()
+    exceeded = counter("AnswerRateExceeded")
+    packet = bytes(peer.segment(ACK, ack=4711))
+    scale, resets = Scale(host), []
+
+    def flood():
+        for _ in range(50):
+            scale.send(packet)
+        answers = [s for s in scale.take() if not s.flags & SYN]
+        assert all(s.is_reset for s in answers), answers
+        resets.extend(answers)
+        return counter("AnswerRateExceeded") - exceeded >= 100
+
+    until("the rate is exceeded", flood)
+    exceeded = counter("AnswerRateExceeded") - exceeded
+    report(version, f"resets, {exceeded} beyond the rate", scale)
+    assert len(resets) + exceeded == scale.into // len(packet), (len(resets), exceeded)
+    # The connection is none the worse for it.
+    peer.send(ACK)
+    host.listener.accept()
+    setting("answer_net_rate", 0)
+    setting("reset_limit", 0)
+    other = host.ask()
+    other.send(ACK, ack=4711)
+    assert not other.replies()
+    setting("reset_limit", 0x7fffffff)
+    other.send(ACK, ack=4711)
+    answers = other.replies()
+    assert len(answers) == 1 and answers[0].is_reset, answers
+
+
+TESTS = (
+    syn__is_answered_a_few_times, syn__with_cookies_is_answered_once, syn__data_is_not_echoed, half_open__answers_little,
+    rate__of_syns, rate__of_resets)
+
+
+def main():
+    parts = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    wire.BUILTIN = "--builtin" in sys.argv
+    named = [(f"ipv{version}.{test.__name__}", lambda v=version, t=test: t(v)) for version in (4, 6) for test in TESTS]
+    chosen = [(name, test) for name, test in named if not parts or any(part in name for part in parts)]
+    if "--list" in sys.argv:
+        print("\n".join(name for name, _ in chosen))
+        return 0
+    return ktap.run("reflector", chosen, "built-in TCP only" if wire.BUILTIN else "oxtcp")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
