@@ -206,7 +206,8 @@ impl Diag for SockDiag {
                     half_open::remove(guard, namespace);
                     return Ok(());
                 }
-                Found::Post(_) => return Err(ENOENT),
+                // Of listeners.
+                Found::Post(_) => return Err(eopnotsupp()),
             }
         };
         sock.lock_bh_within(LONG_PATIENCE, |sk| match sk.sock().state() {
@@ -245,7 +246,8 @@ fn lookup<'a>(
     let is_it = match &found {
         Found::Sock(sock) => request.is_for(sock.cookie()),
         Found::Mini(_) => request.has_no_cookie(),
-        Found::Post(_) => false,
+        // Its members have keys that no request names.
+        Found::Post(_) => true,
     };
     is_it.then_some(found).ok_or(ENOENT)
 }

@@ -302,7 +302,7 @@ fn check_signature(
         | Owner::Stray(sock)
         | Owner::Mini(_, Some(sock)) => (Some(&**sock), None),
         Owner::Mini(mini, None) if is_syn => {
-            found = find_listener(namespace, key.local(), arrival, rcu);
+            found = find_listener(namespace, key, arrival, rcu);
             (found.as_deref(), found.is_none().then_some(*mini))
         }
         Owner::Mini(mini, None) => (None, Some(*mini)),
