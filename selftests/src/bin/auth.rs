@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
-use oxtcp_selftests::connection::connected_with;
+use oxtcp_selftests::connection::{connected_with, listening_at};
 use oxtcp_selftests::forge::Forged;
 use oxtcp_selftests::keys::{
     Md5Sig, KIND_MD5, TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_MD5SIG_FLAG_IFINDEX,
@@ -23,12 +23,13 @@ const OTHER: &[u8] = b"a key that one has";
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("auth");
-    cases!(suite.stacks: option__what_is_refused, option__keys_come_and_go, option__memory_is_bounded);
+    cases!(suite.stacks: option__what_is_refused, option__keys_come_and_go, option__memory_is_bounded, md5__on_the_last_ack_alone,
+        ao__without_a_key);
     cases!(suite.pairs:
         md5__every_segment_is_signed, md5__bulk, md5__lost_segments, md5__wrong_key, md5__no_key_at_the_client,
         md5__no_key_at_the_server, md5__other_peers_need_none, md5__by_prefix, md5__of_a_connection_that_is_there,
         md5__forged_reset, md5__reset_for_a_connection_that_is_gone, md5__reset_of_an_abort, md5__time_wait,
-        md5__bind_again, md5__cookies,
+        md5__bind_again, md5__cookies, md5__dual_stack,
     );
     suite.run()
 }
@@ -443,6 +444,129 @@ fn md5__cookies(pair: Pair) {
     let before = counter(pair.server, "SyncookiesRecv");
     transfer::both_ways(signed(pair), 300_000);
     assert!(counter(pair.server, "SyncookiesRecv") > before);
+}
+
+/// An IPv6 socket knows an IPv4 peer by its IPv4-mapped address: the server's, or over IPv6 the client's.
+fn md5__dual_stack(pair: Pair) {
+    need_md5(pair);
+    let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
+    let v4: IpAddr = [127, 0, 0, 1].into();
+    let peer_of = |stack: Stack| match stack.ip {
+        Ip::V4 => v4,
+        Ip::V6 => mapped,
+    };
+    let (client, server) = match pair.ip() {
+        Ip::V4 => (pair.client, pair.server.with_ip(Ip::V6)),
+        Ip::V6 => (pair.client, pair.server.with_ip(Ip::V4)),
+    };
+    let (listener, _) = listening_at(server, &server.any(0), 1);
+    let address = SocketAddr::new(peer_of(client), listener.port());
+    let everybody = match server.ip {
+        Ip::V4 => Md5Sig::of_prefix([0, 0, 0, 0].into(), 0, KEY),
+        Ip::V6 => Md5Sig::of_prefix(mapped, 8, KEY),
+    };
+    everybody.set(&listener).expect("TCP_MD5SIG_EXT");
+    let unsigned = Sock::open(client);
+    does_not_connect(&unsigned, &address, server, "TCPMD5NotFound");
+    let end = Sock::open(client);
+    Md5Sig::of_prefix(peer_of(client), 32, KEY)
+        .set(&end)
+        .expect("TCP_MD5SIG_EXT");
+    end.connect(&address).expect("connect");
+    let (accepted, _) = listener.accept().expect("accept");
+    let ends = Connected {
+        client: end,
+        server: accepted,
+    };
+    ends.check_alive();
+    transfer::both_ways(ends, 100_000);
+}
+
+/// What packetdrill's md5-only-on-client-ack does: the SYN is not signed, and the ACK is, though there is no key. It is dropped, and the
+/// half-open connection stays, for an ACK without a signature.
+fn md5__on_the_last_ack_alone(stack: Stack) {
+    need_md5(Pair {
+        client: stack,
+        server: stack,
+    });
+    let (listener, address) = listening(stack, 1);
+    let capture = Capture::on("lo");
+    let from = stack.local(4711);
+    // What answers would be answered with a reset: nobody has that port.
+    ns::nft_input(&["tcp dport 4711 counter name dropped drop"]);
+    let syn = Forged {
+        from,
+        to: address,
+        seq: 1000,
+        ack: 0,
+        flags: SYN,
+        options: vec![2, 4, 3, 232],
+    };
+    syn.send();
+    let seq = wait::until_some("the SYN-ACK", || {
+        let mut segments = capture.segments().into_iter();
+        segments
+            .find(|s| s.target == from && s.flags == SYN | ACK)
+            .map(|s| s.seq)
+    });
+    let plain = Forged {
+        seq: 1001,
+        ack: seq.wrapping_add(1),
+        flags: ACK,
+        options: Vec::new(),
+        ..syn
+    };
+    let mut option = vec![KIND_MD5, 18];
+    option.extend(0..16);
+    option.extend([1, 1]);
+    let signed = Forged {
+        options: option,
+        ..plain.clone()
+    };
+    for count in 1..=2 {
+        let before = counter(stack, "TCPMD5Unexpected");
+        signed.send();
+        wait::until(&format!("ACK {count} is dropped"), || {
+            counter(stack, "TCPMD5Unexpected") > before
+        });
+    }
+    assert_eq!(listener.poll_now(libc::POLLIN), 0);
+    plain.send();
+    listener.poll_wait(libc::POLLIN);
+    let (_server, peer) = listener.accept().expect("accept");
+    assert_eq!(peer, from);
+}
+
+/// A SYN with TCP-AO, which there is no key for, is not answered (RFC 5925 section 7.3 would have it so); one without is.
+fn ao__without_a_key(stack: Stack) {
+    ns::isolate();
+    let (_listener, address) = listening(stack, 1);
+    let capture = Capture::on("lo");
+    let from = stack.local(4712);
+    ns::nft_input(&["tcp dport 4712 counter name dropped drop"]);
+    let before = counter(stack, "TCPAOKeyNotFound");
+    let mut option = vec![29, 16, 100, 100];
+    option.extend([7; 12]);
+    let signed = Forged {
+        from,
+        to: address,
+        seq: 1000,
+        ack: 0,
+        flags: SYN,
+        options: option,
+    };
+    signed.send();
+    wait::until("it is dropped", || {
+        counter(stack, "TCPAOKeyNotFound") > before
+    });
+    let answers = |s: &Segment| s.target == from;
+    assert!(!capture.segments().iter().any(answers));
+    Forged {
+        options: Vec::new(),
+        ..signed
+    }
+    .send();
+    wait::until("the SYN-ACK", || capture.segments().iter().any(answers));
 }
 
 /// As tcp_v4_parse_md5_keys() and tcp_v6_parse_md5_keys() have it.
