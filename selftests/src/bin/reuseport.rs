@@ -215,7 +215,7 @@ fn waiting(stack: Stack) -> u64 {
     procnet::entries(stack)
         .iter()
         .filter(|entry| entry.state == procnet::State::Listen && entry.local.port() == PORT)
-        .map(|entry| u64::from(entry.rx_queue))
+        .map(|entry| entry.rx_queue)
         .sum()
 }
 
@@ -487,7 +487,7 @@ fn migrate__under_load(pair: Pair) {
             thread::spawn(move || {
                 let (mut asked, mut answered) = (0u64, 0u64);
                 while !end.load(Ordering::Relaxed) {
-                    let bytes = (id << 24 | asked as u32).to_le_bytes();
+                    let bytes = ((id << 24) | asked as u32).to_le_bytes();
                     answered += u64::from(asks(pair.client, address, bytes));
                     asked += 1;
                     done.fetch_add(1, Ordering::Relaxed);
