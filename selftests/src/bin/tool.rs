@@ -4,14 +4,17 @@
 //! The command is the one in PATH, or the one that OXTCP_TOOL names.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
 
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::procnet::{self, State};
-use oxtcp_selftests::{cases, ktap, listening, stack, wait, Ip, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, ktap, listening, stack, thread, wait, Ip, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("tool");
@@ -24,7 +27,7 @@ fn main() -> ExitCode {
     suite.once("profile__every_one_applies", profile__every_one_applies);
     suite.once("profile__undo", profile__undo);
     suite.once("profile__corrupt_file", profile__corrupt_file);
-    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, doctor__leak, doctor__flood, doctor__accept_queue);
+    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, top__on_a_terminal, doctor__leak, doctor__flood, doctor__accept_queue);
     suite.once("ss__of_a_program_that_is_run", ss__of_a_program_that_is_run);
     suite.once("ss__many", ss__many);
     suite.once("ss__of_another_namespace", ss__of_another_namespace);
@@ -98,7 +101,7 @@ fn json(line: &str, expression: &str) -> String {
         .spawn()
         .expect("python3");
     let mut to = python.stdin.take().expect("a pipe");
-    std::io::Write::write_all(&mut to, said.out.as_bytes()).expect("python3 reads");
+    to.write_all(said.out.as_bytes()).expect("python3 reads");
     drop(to);
     let output = python.wait_with_output().expect("python3 ends");
     assert!(output.status.success(), "oxtcp {line}\n{}", said.out);
@@ -449,6 +452,70 @@ fn ss__states_and_processes(stack: Stack) {
         "{summary}"
     );
     drop((talk.server, talk.listener));
+}
+
+/// On a terminal of 120 by 30, as somebody sees it who presses keys.
+fn top__on_a_terminal(stack: Stack) {
+    let link = Veth::make();
+    let talk = talk(stack, &link);
+    refused("top", 2, "needs a terminal");
+    refused("top --delay 0", 2, "0.1 to 3600");
+    let (mut ours, mut theirs) = (0, 0);
+    let size = libc::winsize {
+        ws_row: 30,
+        ws_col: 120,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the pointers are valid or null, which means the defaults.
+    let opened = unsafe {
+        libc::openpty(
+            &raw mut ours,
+            &raw mut theirs,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &raw const size,
+        )
+    };
+    assert_eq!(opened, 0, "openpty");
+    // SAFETY: just opened, and nobody else's.
+    let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    let mut top = command(&["top", "--delay", "0.2", "--color", "never"])
+        .env("TERM", "xterm")
+        .stdin(theirs.try_clone().expect("a copy"))
+        .stdout(theirs)
+        .spawn()
+        .expect("oxtcp");
+    let screen = Arc::new(Mutex::new(String::new()));
+    let reader = {
+        let (screen, mut ours) = (Arc::clone(&screen), ours.try_clone().expect("a copy"));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // EIO as the other end closes.
+            while let Ok(len @ 1..) = ours.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
+                screen.lock().expect("the screen").push_str(&text);
+            }
+        })
+    };
+    let shows = |part: &str| screen.lock().expect("the screen").contains(part);
+    // Blanks are moves of the cursor, and what stays is not written again.
+    let address = talk.address.to_string();
+    wait::until("the listener", || {
+        shows("Listeners") && shows(&address) && shows("0/7")
+    });
+    talk.client.send_all(&[1; 100_000]);
+    talk.server.recv_exact(100_000);
+    wait::until("the rate", || shows("kB"));
+    ours.write_all(b"s").expect("a key");
+    wait::until("another order", || shows("retransmissions"));
+    ours.write_all(b"?").expect("a key");
+    wait::until("help", || shows("Help"));
+    ours.write_all(b"q").expect("a key");
+    assert!(top.wait().expect("it ends").success());
+    wait::until("the screen is given back", || shows("\x1b[?1049l"));
+    drop(ours);
+    reader.join();
 }
 
 /// Ends what it is asked to end, and nothing else.

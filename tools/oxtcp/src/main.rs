@@ -15,6 +15,7 @@ mod run;
 mod settings;
 mod sockets;
 mod ss;
+mod top;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Profile(arguments) => output::exit(profile::profile(&arguments)),
         Command::Ss(arguments) => output::exit(ss::ss(&arguments)),
         Command::Kill(arguments) => output::exit(kill::kill(&arguments)),
+        Command::Top(arguments) => output::exit(top::top(&arguments)),
         Command::Counters(arguments) => output::exit(counters::counters(&arguments)),
         Command::Export(arguments) => output::exit(counters::export::export(&arguments)),
         Command::Doctor(arguments) => match doctor::doctor(&arguments) {
@@ -73,6 +75,7 @@ enum Command {
     #[command(visible_alias = "stat")]
     Ss(ss::Arguments),
     Kill(kill::Arguments),
+    Top(top::Arguments),
     Counters(counters::Arguments),
     Export(counters::export::Arguments),
     Doctor(doctor::Arguments),

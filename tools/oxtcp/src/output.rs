@@ -55,6 +55,11 @@ impl Painter {
         Self { on }
     }
 
+    /// Whether it paints.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
     /// The text in a colour.
     pub fn paint(self, ink: Ink, text: &str) -> String {
         if !self.on || text.is_empty() {

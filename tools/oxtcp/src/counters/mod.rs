@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp counters`: what a network namespace has counted, and what it means; `oxtcp export`.
 
-mod explained;
+pub mod explained;
 pub mod export;
-mod read;
+pub mod read;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! oxtcp's sockets in a network namespace, where they come from, and whose they are.
 
 pub mod info;
-mod netlink;
+pub mod netlink;
 pub mod process;
 pub mod procnet;
 

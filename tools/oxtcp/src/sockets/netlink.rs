@@ -294,13 +294,14 @@ fn parse(bytes: &[u8]) -> Option<Socket> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// Messages that a kernel sent: see `tests/recorded/README.md`.
     const RECORDED: &[u8] = include_bytes!("../../tests/recorded/sock_diag");
 
-    fn recorded() -> Vec<Socket> {
+    /// The sockets of the recorded messages.
+    pub fn recorded() -> Vec<Socket> {
         let mut rest = RECORDED;
         let mut sockets = Vec::new();
         while !rest.is_empty() {

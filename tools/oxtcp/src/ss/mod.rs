@@ -3,7 +3,7 @@
 
 pub mod filter;
 pub mod services;
-mod summary;
+pub mod summary;
 
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;

@@ -9,7 +9,6 @@ use super::{Arguments, Filter, Listing, Services};
 use crate::failure::Result;
 use crate::host::Host;
 use crate::output::{print, print_json, Ink, Painter, Table};
-use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
 use crate::sockets::{Socket, Source, State};
 
@@ -57,7 +56,7 @@ pub fn summary(
 }
 
 /// How many there are.
-struct Counts {
+pub struct Counts {
     states: [usize; 12],
     orphans: usize,
     v4: usize,
@@ -65,7 +64,8 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(sockets: &[Socket]) -> Self {
+    /// Counts them.
+    pub fn of(sockets: &[Socket]) -> Self {
         let mut counts = Self {
             states: [0; 12],
             orphans: 0,
@@ -84,7 +84,8 @@ impl Counts {
         counts
     }
 
-    fn in_state(&self, state: State) -> usize {
+    /// How many are in a state.
+    pub fn in_state(&self, state: State) -> usize {
         self.states[state as usize]
     }
 
@@ -124,12 +125,17 @@ impl Counts {
 }
 
 /// A listener, and the connections of its port.
-struct Listener {
-    socket: Socket,
-    processes: String,
-    info: Option<Info>,
-    half_open: usize,
-    connections: usize,
+pub struct Listener {
+    /// It.
+    pub socket: Socket,
+    /// Whose it is.
+    pub processes: String,
+    /// The most that may wait for accept(); `None` where that is not told.
+    pub backlog: Option<u32>,
+    /// Half-open connections.
+    pub half_open: usize,
+    /// Others of its port.
+    pub connections: usize,
 }
 
 impl Listener {
@@ -137,7 +143,7 @@ impl Listener {
         json!({
             "local": { "address": self.socket.local.ip(), "port": self.socket.local.port() },
             "waiting": self.socket.recv_queue,
-            "backlog": self.info.map(|info| info.sacked),
+            "backlog": self.backlog,
             "half_open": self.half_open,
             "connections": self.connections,
             "processes": self.processes,
@@ -155,13 +161,15 @@ impl Listener {
     }
 }
 
-fn listeners(sockets: &[Socket], owners: &Owners) -> Vec<Listener> {
+/// The listeners among the sockets, by port.
+pub fn listeners(sockets: &[Socket], owners: &Owners) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = sockets
         .iter()
         .filter(|socket| socket.state == State::Listen)
         .map(|socket| Listener {
             processes: owners.names(socket.inode),
-            info: socket.info.as_deref().copied(),
+            // `/proc` does not say it.
+            backlog: socket.identity.is_some().then_some(socket.send_queue),
             socket: socket.clone(),
             half_open: 0,
             connections: 0,
@@ -217,18 +225,18 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
             listing.end(listener.socket.local),
             listener.socket.recv_queue.to_string(),
             listener
-                .info
-                .map_or("-".into(), |info| info.sacked.to_string()),
+                .backlog
+                .map_or("-".into(), |backlog| backlog.to_string()),
             listener.half_open.to_string(),
             listener.connections.to_string(),
             listener.processes.clone(),
         ]);
     }
     format!("\n{}", table.render(listing.painter))
-        + &if listeners.iter().any(|listener| listener.info.is_none()) {
+        + &if listeners.iter().any(|listener| listener.backlog.is_none()) {
             listing.painter.paint(
                 Ink::Dim,
-                "-: only root sees the backlog of others' sockets.\n",
+                "-: the loaded module, of an older version, does not tell the backlog.\n",
             )
         } else {
             String::new()
