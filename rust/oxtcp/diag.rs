@@ -98,7 +98,7 @@ impl Diag for SockDiag {
     fn row(sock: &Socket, request: &Request) -> Row {
         let locks = [bindings::INET_DIAG_INFO, bindings::INET_DIAG_CONG];
         let locked = match locks.iter().any(|&extension| request.wants(extension)) {
-            true => sock.lock_bh_within(PATIENCE, |sk| Locked::of(sk)),
+            true => sock.lock_bh_within(PATIENCE, Locked::of),
             false => None,
         };
         Row {

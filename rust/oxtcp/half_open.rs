@@ -356,8 +356,7 @@ pub(crate) fn segment(
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
                     let rcu = rcu::read_lock();
-                    let Some(listener) = find_listener(namespace, &key, arrival, &rcu)
-                    else {
+                    let Some(listener) = find_listener(namespace, &key, arrival, &rcu) else {
                         drop(guard);
                         if let Some(reset) = reply::closed(segment) {
                             send(net, namespace, &key, scope, reset, signer);

@@ -63,7 +63,7 @@ pub(crate) trait Diag: HasHandler {
 type PerNetOf<D> = <<D as Diag>::Protocol as Protocol>::PerNet;
 
 /// What is told of an object.
-pub(crate) enum Pick<D: Diag + ?Sized> {
+pub(crate) enum Pick<D: Diag> {
     /// Nothing.
     Nothing,
     /// This.
@@ -193,21 +193,36 @@ fn halves(cookie: u64) -> [u32; 2] {
 }
 
 /// Who gets the answer.
+///
+/// # Invariants
+///
+/// The packet is that of a request, and stays for `'a`, as does the netlink socket that it came from.
 pub(crate) struct Reader<'a> {
-    /// The request's packet.
-    skb: &'a bindings::sk_buff,
+    skb: *const bindings::sk_buff,
+    _request: PhantomData<&'a ()>,
 }
 
 impl Reader<'_> {
+    /// # Safety
+    ///
+    /// `skb` is the packet of a request; it and the netlink socket that it came from stay for `'a`.
+    unsafe fn of<'a>(skb: *const bindings::sk_buff) -> Reader<'a> {
+        // INVARIANT: Promised by the caller.
+        Reader {
+            skb,
+            _request: PhantomData,
+        }
+    }
+
     /// The number that the reader knows a user by.
     pub(crate) fn uid(&self, uid: Uid) -> u32 {
-        // SAFETY: The packet is a netlink socket's, which is there as long as who asks waits for the answer.
+        // SAFETY: By the invariants.
         unsafe { bindings::oxtcp_helper_uid_seen_by_sender(uid.number(), self.skb) }
     }
 
     /// Whether it has CAP_NET_ADMIN in the namespace.
     pub(crate) fn is_net_admin(&self) -> bool {
-        // SAFETY: As in `uid`.
+        // SAFETY: By the invariants.
         unsafe { bindings::oxtcp_helper_sender_is_net_admin(self.skb) }
     }
 }
@@ -539,9 +554,7 @@ impl<D: Diag> Callbacks<D> {
             };
             let mut message = Message::new();
             // SAFETY: As above.
-            let reader = Reader {
-                skb: unsafe { &*skb },
-            };
+            let reader = unsafe { Reader::of(skb) };
             D::write(&row, &request, &reader, &mut message);
             let payload = message.bytes();
             // SAFETY: As above; the payload is valid for reads of its length.
@@ -565,9 +578,7 @@ impl<D: Diag> Callbacks<D> {
             // SAFETY: sock_diag calls us with a message that it has checked. The socket stays for the call.
             let (request, namespace) = unsafe { (Self::parse(nlh)?, Self::namespace(skb)?) };
             // SAFETY: As above.
-            let reader = Reader {
-                skb: unsafe { &*skb },
-            };
+            let reader = unsafe { Reader::of(skb) };
             if !reader.is_net_admin() {
                 return Err(EPERM);
             }
@@ -623,9 +634,7 @@ impl<D: Diag> Callbacks<D> {
             return 0;
         };
         // SAFETY: As above: the request's packet stays.
-        let reader = Reader {
-            skb: unsafe { &*(*cb).skb },
-        };
+        let reader = unsafe { Reader::of((*cb).skb) };
         loop {
             let this = dump.as_mut().project();
             for place in this.rows.iter_mut() {

@@ -139,7 +139,7 @@ impl Told {
             id,
             local: SocketAddr::new(ip(4), port(0)),
             remote: SocketAddr::new(ip(20), port(2)),
-            cookie: u64::from(word(&id, 40)) | u64::from(word(&id, 44)) << 32,
+            cookie: u64::from(word(&id, 40)) | (u64::from(word(&id, 44)) << 32),
             recv_queue: word(bytes, 56),
             send_queue: word(bytes, 60),
             uid: word(bytes, 64),
