@@ -183,8 +183,8 @@ settings! {
         probe_interval = 600, 0, MAX_SECONDS;
         /// The search for the path's MTU ends when what gets through and what does not are closer than so many bytes.
         probe_threshold = 8, 0, 65_535;
-        /// Resets of the namespace in a second, in answer to segments that belong to no connection. A shared limit can be observed from outside,
-        /// as that of challenge ACKs: no limit.
+        /// Resets in a second that half-open connections, TIME-WAITs and full accept queues of the namespace send. A shared limit can be observed from
+        /// outside, as that of challenge ACKs: no limit.
         reset_limit = 0x7fff_ffff, 0, i32::MAX;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
         /// R1).
@@ -205,7 +205,7 @@ settings! {
         slow_start_after_idle = 1, 0, 1;
         /// The most connections that wait in a listener for accept(2). Linux has it as `net.core.somaxconn`.
         somaxconn = 4096, 0, i32::MAX;
-        /// Retransmissions of a SYN.
+        /// Retransmissions of a SYN, behind four that come a second apart: 6 makes 11 SYNs.
         syn_retries = 6, 1, 127;
         /// Retransmissions of a SYN-ACK.
         synack_retries = 5, 0, 255;

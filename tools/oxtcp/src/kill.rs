@@ -12,11 +12,12 @@ use crate::sockets::{diag, Source, State, Wanted};
 use crate::ss::filter::Filter;
 use crate::ss::services::Services;
 
-/// End connections: each is reset, its program gets ECONNABORTED, and TIME-WAITs and half-open connections are forgotten.
+/// End connections: each is reset, and its program gets ECONNABORTED.
 ///
 /// FILTER is that of `oxtcp ss`, which shows what it stands for, as --dry-run does: `oxtcp kill dst 192.0.2.7`, `oxtcp kill state
-/// close-wait process nginx`. Without states in it those that are connected are meant. What was ended is shown; exit code 1 says that
-/// there were some that could not be. Listeners cannot be ended: end the program.
+/// close-wait process nginx`. Without states in it all are meant but half-open connections and TIME-WAITs, which `state syn-recv`,
+/// `state time-wait` or `state all` takes in: these, and what is in FIN-WAIT-2 without a program, are forgotten without a reset. What was ended
+/// is shown; exit code 1 says that there were some that could not be. Listeners cannot be ended: end the program.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which connections

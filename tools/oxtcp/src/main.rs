@@ -100,6 +100,10 @@ const EXIT_CODES: &[((u8, Option<&str>), &str)] = &[
         "wrong usage: an option, a name, a value, a profile that cannot be; nothing was changed",
     ),
     (
+        (1, Some("oxtcp-kill")),
+        "or there were connections that could not be ended; what is shown was ended",
+    ),
+    (
         (UNWELL, Some("oxtcp-doctor")),
         "there is a problem, or a warning",
     ),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::explained;
@@ -92,15 +93,19 @@ fn text(counters: &Counters, sockets: &[Socket]) -> String {
             &mut out,
             "oxtcp_listener_waiting",
             "gauge",
-            "Connections of a listener that wait for accept().",
+            "Connections that wait for accept(), of the listeners of an address.",
         );
+        // Those of a group (SO_REUSEPORT) have one address.
+        let mut waiting: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for listener in &listeners {
+            *waiting.entry(listener.local).or_default() += u64::from(listener.recv_queue);
+        }
+        for (local, number) in waiting {
             let _ = writeln!(
                 out,
-                "oxtcp_listener_waiting{{address=\"{}\",port=\"{}\"}} {}",
-                listener.local.ip(),
-                listener.local.port(),
-                listener.recv_queue
+                "oxtcp_listener_waiting{{address=\"{}\",port=\"{}\"}} {number}",
+                local.ip(),
+                local.port(),
             );
         }
         heading(

@@ -22,8 +22,7 @@ use services::Services;
 
 /// Show oxtcp's sockets, as `ss` shows those of the built-in TCP.
 ///
-/// Without -a, -l or states in FILTER those that are connected are shown: not listeners, half-open connections and
-/// TIME-WAITs. Recv-Q of a listener is the number of connections that wait for accept(), Send-Q the most that may.
+/// Without -a, -l or states in FILTER all are shown but listeners, half-open connections and TIME-WAITs. Recv-Q of a listener is the number of connections that wait for accept(), Send-Q the most that may.
 ///
 /// FILTER is [state STATE | exclude STATE]... [EXPRESSION], with ss's words: sport, dport, src, dst, =, !=, <, >, <=, >=,
 /// and, or, not, brackets; and pid, uid, process besides. STATE is established, syn-sent, syn-recv, fin-wait-1, fin-wait-2,
@@ -83,7 +82,7 @@ pub struct Arguments {
     #[arg(long, short = '6')]
     ipv6: bool,
 
-    /// JSON: an array of sockets, with all that is known without -i and -p, and what these add
+    /// JSON: an array of sockets, with all that is known without -i, -m and -p, and what these add
     #[arg(long)]
     json: bool,
 
