@@ -194,9 +194,10 @@ pub(crate) fn abandon(sk: &mut Sk<'_>) {
 
 /// Ends a connection as an administrator asked (SOCK_DESTROY): resets it, and tells the program (ECONNABORTED). Any context.
 pub(crate) fn kill(sk: &mut Sk<'_>) {
-    let has_program = sk.has_program();
+    // It has a program, or will have one when it is accepted.
+    let is_dead = sk.is_dead();
     connection::with(sk, |connection, cx| connection.abort(cx));
-    if has_program {
+    if !is_dead {
         let _ = sk.take_error();
         sk.report_error(econnaborted());
     }

@@ -255,5 +255,5 @@ fn lookup<'a>(
 fn is_wanted(sock: &Socket, request: &Request) -> bool {
     request.wants_state(sock.state().number())
         && request.wants_version(sock.is_v6())
-        && request.wants_ports(&sock.flow())
+        && request.wants_ports(&procfs::shown_flow(sock))
 }

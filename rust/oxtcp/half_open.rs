@@ -199,19 +199,33 @@ impl Mini {
     }
 }
 
+/// Whether it is in FIN-WAIT-2: a SYN does not open a new connection in its place.
+pub(crate) fn awaits_fin(mini: &table::Mini<Tcp>) -> bool {
+    match mini.lock().as_deref() {
+        Some(Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. }) => {
+            time_wait.awaits_fin()
+        }
+        _ => false,
+    }
+}
+
 /// The key of a TIME-WAIT, if there is one.
 pub(crate) fn md5_of(mini: &table::Mini<Tcp>) -> Option<Arc<Md5Key>> {
     mini.lock()?.md5().cloned()
 }
 
-/// The member of the group that is to have what another one has left of the flow `key`. Any context.
+/// The member of the group that is to have what another one has left of the flow `key`: one of the address family of `like`, which is the
+/// other one or its child, and not bound to another interface. Any context.
 pub(crate) fn heir(
     namespace: &Namespace,
     group: &Group,
     key: &FlowKey,
+    like: &Socket,
     rcu: &rcu::Guard,
 ) -> Option<ARef<Socket>> {
-    group.select(&namespace.table, namespace.flow_hash(key), rcu, |_| true)
+    group.select(&namespace.table, namespace.flow_hash(key), rcu, |member| {
+        member.is_v6() == like.is_v6() && [0, like.bound_dev()].contains(&member.bound_dev())
+    })
 }
 
 /// Lets another one of the group have a half-open connection whose listener does not listen any more: who, and in which life. `None` when there is
@@ -227,7 +241,7 @@ pub(crate) fn migrate(
     let group = listening::of(listener)?.heirs(*life)?;
     let rcu = rcu::read_lock();
     for _ in 0..listener::HEIRS {
-        let Some(heir) = heir(namespace, &group, &key, &rcu) else {
+        let Some(heir) = heir(namespace, &group, &key, listener, &rcu) else {
             break;
         };
         let Some(listening) = listening::of(&heir) else {
@@ -399,7 +413,7 @@ fn send(
     signer: Signer<'_>,
 ) {
     let may = match answer.kind {
-        TransmitKind::ChallengeAck => namespace.may_challenge(key),
+        TransmitKind::ChallengeAck => namespace.may_challenge(),
         TransmitKind::Reset => namespace.may_reset(key),
         _ => true,
     };

@@ -301,7 +301,7 @@ fn check_signature(
         | Owner::Cookie(sock, _)
         | Owner::Stray(sock)
         | Owner::Mini(_, Some(sock)) => (Some(&**sock), None),
-        Owner::Mini(mini, None) if is_syn => {
+        Owner::Mini(mini, None) if is_syn && !half_open::awaits_fin(mini) => {
             found = find_listener(namespace, key, arrival, rcu);
             (found.as_deref(), found.is_none().then_some(*mini))
         }

@@ -167,9 +167,10 @@ fn bequeath(
         return Err(child);
     };
     let rcu = rcu::read_lock();
+    let like = child.reference();
     // Who has stopped listening meanwhile has left the group before: not many more than it had members.
     for _ in 0..HEIRS {
-        let Some(heir) = half_open::heir(namespace, &group, key, &rcu) else {
+        let Some(heir) = half_open::heir(namespace, &group, key, &like, &rcu) else {
             break;
         };
         let taken = match listening::of(&heir) {
@@ -488,6 +489,9 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment) {
     let Some(reset) = reply::closed(segment) else {
         return;
     };
+    if !listener.per_net().may_reset(key) {
+        return;
+    }
     let (oif, mark) = reply_path(listener, key);
     let rcu = rcu::read_lock();
     let signer = keys::signer_to(listener, key, oif, &rcu);

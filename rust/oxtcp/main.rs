@@ -66,7 +66,6 @@ mod sysctls;
 mod sys;
 mod urgent;
 
-use protocol::Tcp;
 use sys::proto::FamilyNumber;
 
 module! {
@@ -80,9 +79,7 @@ module! {
 /// The module. When it goes, first no new socket can be made, and those that are left end; then the namespaces give up
 /// their hooks, files and tables.
 struct Oxtcp {
-    /// Dropped before the protocol.
-    _diag: sys::diag::Registration<diag::SockDiag>,
-    _protocol: sys::proto::Registration<Tcp>,
+    _protocol: sys::diag::Registration<diag::SockDiag>,
 }
 
 impl kernel::Module for Oxtcp {
@@ -121,10 +118,13 @@ impl kernel::Module for Oxtcp {
             mini,
             mini
         );
-        let diag = sys::diag::Registration::new(module, number, &registration)
-            .inspect_err(|_| pr_err!("socket family {} has another module's sock_diag; choose a free number with `insmod oxtcp.ko family=N`\n", family))?;
+        let registration = sys::diag::Registration::new(module, registration).inspect_err(|_| {
+            pr_err!(
+                "socket family {} has another module's sock_diag; choose a free number with `insmod oxtcp.ko family=N`\n",
+                family
+            );
+        })?;
         Ok(Self {
-            _diag: diag,
             _protocol: registration,
         })
     }

@@ -53,7 +53,7 @@ pub(crate) struct Namespace {
     /// What was answered to segments that may be forged: resets and challenge ACKs of all, and both by network.
     resets: PerSecond,
     challenges: PerSecond,
-    answer_rates: Rates,
+    reset_rates: Rates,
 }
 
 /// What lets the outside in.
@@ -84,7 +84,7 @@ impl PerNet for Namespace {
             syn_rates: Rates::new()?,
             resets: PerSecond::new(),
             challenges: PerSecond::new(),
-            answer_rates: Rates::new()?,
+            reset_rates: Rates::new()?,
         }? Error)
     }
 
@@ -126,25 +126,24 @@ impl Namespace {
         self.secret.hash(prefix)
     }
 
-    /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7): of the namespace, and to the network that `key`'s remote end is
-    /// in. Any context.
-    pub(crate) fn may_challenge(&self, key: &FlowKey) -> bool {
-        let most = self.sysctls.challenge_ack_limit();
-        self.may_answer(&self.challenges, most, key)
+    /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would
+    /// tell a neighbour of the connections of others (CVE-2016-5696). Any context.
+    pub(crate) fn may_challenge(&self) -> bool {
+        let may = !is_reached(self.challenges.count(), self.sysctls.challenge_ack_limit());
+        if !may {
+            self.counters.count(Counter::AnswerRateExceeded);
+        }
+        may
     }
 
-    /// The same of a reset that answers a segment of no connection.
+    /// The same of a reset that a segment is answered with which belongs to no established connection: of the namespace, and to the network that `key`'s
+    /// remote end is in.
     pub(crate) fn may_reset(&self, key: &FlowKey) -> bool {
-        self.may_answer(&self.resets, self.sysctls.reset_limit(), key)
-    }
-
-    fn may_answer(&self, all: &PerSecond, most: i32, key: &FlowKey) -> bool {
-        let too_many = |count: u32, most: i32| u64::from(count) >= most.max(0) as u64;
-        let of_network = self.sysctls.answer_net_rate();
-        let may = !too_many(all.count(), most)
+        let of_network = self.sysctls.reset_net_rate();
+        let may = !is_reached(self.resets.count(), self.sysctls.reset_limit())
             && (of_network == 0
                 || !self
-                    .answer_rates
+                    .reset_rates
                     .exceeds(self.rate_hash(key), of_network.max(0) as u32));
         if !may {
             self.counters.count(Counter::AnswerRateExceeded);
@@ -202,6 +201,11 @@ impl Namespace {
     pub(crate) fn config(&self) -> Config {
         self.sysctls.config()
     }
+}
+
+/// Whether a limit of so many in a second is used up.
+fn is_reached(count: u32, most: i32) -> bool {
+    u64::from(count) >= most.max(0) as u64
 }
 
 /// The engine's view of now.

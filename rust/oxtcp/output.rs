@@ -64,9 +64,7 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         let Some(segment) = segment else {
             return;
         };
-        if segment.kind == TransmitKind::ChallengeAck
-            && !namespace(sk.sock()).may_challenge(&sk.sock().flow())
-        {
+        if segment.kind == TransmitKind::ChallengeAck && !namespace(sk.sock()).may_challenge() {
             continue;
         }
         if let Err((sent, why)) = send(sk, &segment) {

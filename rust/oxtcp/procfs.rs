@@ -140,6 +140,15 @@ struct OfSocket {
     figures: Figures,
 }
 
+/// A socket's flow as it is shown: the remote end that a group's member has in the table is only to tell it from the others.
+pub(crate) fn shown_flow(sock: &Socket) -> FlowKey {
+    let key = sock.flow();
+    match sock.state() {
+        SkState::LISTEN => FlowKey::new(key.local(), Endpoint::NONE),
+        _ => key,
+    }
+}
+
 impl Row {
     fn of(found: Found<'_, Tcp>) -> Option<Self> {
         match found {
@@ -160,15 +169,12 @@ impl Row {
             (shared.tx.bytes(), shared.rx_bytes.load(Relaxed))
         };
         let (timer, mut figures) = sock.notes().figures.load();
-        let mut key = sock.flow();
         if state == SkState::LISTEN {
             figures.ssthresh = 0;
-            // That of a group's member is only to tell it from the others.
-            key = FlowKey::new(key.local(), Endpoint::NONE);
         }
         Row {
             v6: sock.is_v6(),
-            key,
+            key: shown_flow(sock),
             state: state.number(),
             tx,
             rx,

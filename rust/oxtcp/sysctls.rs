@@ -135,8 +135,6 @@ settings! {
         /// Challenge ACKs of the namespace in a second (RFC 5961 section 7). Linux's default since 6.2: no
         /// limit, as a shared one can be observed from outside (CVE-2016-5696).
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
-        /// Resets and challenge ACKs to one network (/24 of IPv4, /64 of IPv6) in a second: with a forged source they hit somebody else. 0: no limit.
-        answer_net_rate = 1000, 0, 1_000_000;
         /// Report duplicates by D-SACK (0 or 1).
         dsack = 1, 0, 1;
         /// Explicit congestion notification (RFC 3168): 0 never, 1 offered and accepted, 2 accepted. Linux's 3 to 5, accurate ECN,
@@ -186,6 +184,8 @@ settings! {
         /// Resets in a second that half-open connections, TIME-WAITs and full accept queues of the namespace send. A shared limit can be observed from
         /// outside, as that of challenge ACKs: no limit.
         reset_limit = 0x7fff_ffff, 0, i32::MAX;
+        /// The same to one network (/24 of IPv4, /64 of IPv6): with a forged source they hit somebody else. 0: no limit.
+        reset_net_rate = 1000, 0, 1_000_000;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
         /// R1).
         retries1 = 3, 0, 255;

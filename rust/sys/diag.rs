@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use kernel::sync::rcu;
 use kernel::types::Opaque;
 
@@ -21,7 +22,7 @@ use super::bindings;
 use super::errno::eopnotsupp;
 use super::net::Net;
 use super::proc::Uid;
-use super::proto::{FamilyNumber, Protocol};
+use super::proto::Protocol;
 use super::sock::Sock;
 use super::table::{Endpoint, FlowKey, FlowTable, Found, Walk};
 
@@ -196,7 +197,8 @@ fn halves(cookie: u64) -> [u32; 2] {
 ///
 /// # Invariants
 ///
-/// The packet is that of a request, and stays for `'a`, as does the netlink socket that it came from.
+/// The packet is that of a request, and stays for `'a`, as do the netlink socket that it came from, and that one's file: it is made in a
+/// sendmsg() or recvmsg() of a program's.
 pub(crate) struct Reader<'a> {
     skb: *const bindings::sk_buff,
     _request: PhantomData<&'a ()>,
@@ -205,7 +207,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// # Safety
     ///
-    /// `skb` is the packet of a request; it and the netlink socket that it came from stay for `'a`.
+    /// `skb` is the packet of a request; it, the netlink socket that it came from, and the file of that stay for `'a`.
     unsafe fn of<'a>(skb: *const bindings::sk_buff) -> Reader<'a> {
         // INVARIANT: Promised by the caller.
         Reader {
@@ -363,61 +365,96 @@ macro_rules! diag_handler {
 pub(crate) use diag_handler;
 
 /// C's `struct sock_diag_handler` for a [`Diag`].
-pub(crate) struct Handler<D>(Opaque<bindings::sock_diag_handler>, PhantomData<fn(D)>);
+pub(crate) struct Handler<D> {
+    raw: Opaque<bindings::sock_diag_handler>,
+    /// Requests that are being answered, and dumps from `start` to `done`.
+    users: Atomic<i32>,
+    _diag: PhantomData<fn(D)>,
+}
 
-// SAFETY: Written by `Registration::new` before the kernel knows of it, and only read after.
+// SAFETY: `raw` is written by `Registration::new` before the kernel knows of it, and only read after; there is one registration at a
+// time, as there is one of the protocol. `users` is atomic.
 unsafe impl<D> Sync for Handler<D> {}
 
 impl<D> Handler<D> {
     /// For the static's initialiser.
     pub(crate) const fn new() -> Self {
-        Self(Opaque::zeroed(), PhantomData)
+        Self {
+            raw: Opaque::zeroed(),
+            users: Atomic::new(0),
+            _diag: PhantomData,
+        }
     }
 }
 
-/// The family answers sock_diag while this lives.
+/// A protocol whose family answers sock_diag while this lives.
 ///
 /// # Invariants
 ///
 /// `D`'s handler is registered.
-pub(crate) struct Registration<D: Diag>(PhantomData<D>);
+pub(crate) struct Registration<D: Diag> {
+    /// Dropped when nobody is answered any more: answers look at the namespaces' values.
+    _protocol: super::proto::Registration<D::Protocol>,
+}
 
 impl<D: Diag> Registration<D> {
-    /// Registers the handler. The protocol `_of` is registered, and is dropped after this.
+    /// Registers the handler for the family of `protocol`.
     ///
     /// # Errors
     ///
-    /// EBUSY when the family has one.
+    /// EBUSY when the family has one; the protocol is not registered any more then.
     pub(crate) fn new(
         module: &'static ThisModule,
-        family: FamilyNumber,
-        _of: &super::proto::Registration<D::Protocol>,
+        protocol: super::proto::Registration<D::Protocol>,
     ) -> Result<Self> {
-        let handler = D::handler().0.get();
-        // SAFETY: `proto::Registration` is the only one of its kind, and there is one of this for it: nobody else writes, and C
-        // does not know of it yet. The handler is static, the family an index of C's table.
+        let handler = D::handler().raw.get();
+        // SAFETY: There is one registration of a protocol, and it is ours: nobody else writes, and C does not know of the handler yet.
+        // That is static, the family an index of C's table.
         to_result(unsafe {
             (*handler).owner = module.as_ptr().cast();
-            (*handler).family = family.get() as u8;
+            (*handler).family = protocol.number().get() as u8;
             (*handler).dump = Some(Callbacks::<D>::request);
             (*handler).destroy = Some(Callbacks::<D>::destroy);
             bindings::sock_diag_register(handler)
         })?;
         // INVARIANT: Just registered.
-        Ok(Self(PhantomData))
+        Ok(Self {
+            _protocol: protocol,
+        })
     }
 }
 
 impl<D: Diag> Drop for Registration<D> {
-    /// Sleeps.
+    /// Waits until nobody is answered any more. Sleeps.
     fn drop(&mut self) {
         kernel::task::might_sleep();
-        // SAFETY: Registered by the invariant. Who calls the handler holds the module; who is about to take that hold is an RCU
-        // reader, and has left after the grace period.
+        // SAFETY: Registered by the invariant. Who is about to take a hold on the module, or to count itself, is an RCU reader or holds
+        // the module; after the grace period there are no new ones of the first.
         unsafe {
-            bindings::sock_diag_unregister(D::handler().0.get());
+            bindings::sock_diag_unregister(D::handler().raw.get());
             bindings::synchronize_rcu();
         }
+        // As the module ends there are none, since each holds it.
+        while D::handler().users.load(Acquire) != 0 {
+            // SAFETY: No conditions; may sleep, as seen above.
+            unsafe { bindings::msleep(10) };
+        }
+    }
+}
+
+/// Who is being answered.
+struct User<D: Diag>(PhantomData<D>);
+
+impl<D: Diag> User<D> {
+    fn new() -> Self {
+        D::handler().users.fetch_add(1, Relaxed);
+        Self(PhantomData)
+    }
+}
+
+impl<D: Diag> Drop for User<D> {
+    fn drop(&mut self) {
+        D::handler().users.fetch_sub(1, Release);
     }
 }
 
@@ -432,9 +469,11 @@ struct Dump<D: Diag> {
     request: Request,
     /// Whether the walk is at its end.
     ended: bool,
-    /// What was taken and not yet sent, from `sent` on.
+    /// What was taken and not yet sent.
     rows: [Option<D::Row>; BATCH],
     message: Message,
+    /// Dropped last.
+    _user: User<D>,
 }
 
 impl<D: Diag> Dump<D> {
@@ -448,6 +487,7 @@ impl<D: Diag> Dump<D> {
             ended: false,
             rows: [const { None }; BATCH],
             message: Message::new(),
+            _user: User::new(),
         })
     }
 
@@ -497,14 +537,14 @@ impl<D: Diag> Callbacks<D> {
     ///
     /// # Safety
     ///
-    /// `skb` is a netlink packet, whose `sk` is a program's netlink socket, which stays for `'a`; and the module, which is that of
-    /// `D`'s registration, is held for `'a`.
+    /// `skb` is a netlink packet that a program has sent, whose netlink socket (`NETLINK_CB(skb).sk`, of the same namespace as `skb->sk`)
+    /// stays for `'a`; and there is a [`User`] for `'a`, made while the handler was registered.
     unsafe fn namespace<'a>(skb: *const bindings::sk_buff) -> Result<&'a PerNetOf<D>> {
         // SAFETY: Promised by the caller: a program's socket holds its namespace.
         let net = unsafe { Net::from_raw(bindings::oxtcp_helper_skb_net(skb)) };
         let found = net.get::<PerNetOf<D>>(&rcu::read_lock()).is_some();
-        // SAFETY: The value is there, as we have seen. It is dropped as the namespace ends, which is held, or the registration,
-        // which the module's end drops: by the caller that is held too.
+        // SAFETY: The value is there, as we have seen. It is dropped as the namespace ends, which is held, or the registration of the
+        // protocol, which waits for users.
         let namespace = unsafe { net.assume() }.filter(|_| found);
         namespace.ok_or(ENODEV)
     }
@@ -540,12 +580,13 @@ impl<D: Diag> Callbacks<D> {
                     Some(Self::start),
                     Some(Self::dump),
                     Some(Self::done),
-                    (*D::handler().0.get()).owner,
+                    (*D::handler().raw.get()).owner,
                 )
             };
         }
+        let _user = User::<D>::new();
         from_result(|| {
-            // SAFETY: As above. The socket stays for the call.
+            // SAFETY: As above. The socket stays for the call, and so does the user.
             let (request, namespace) = unsafe { (Self::parse(nlh)?, Self::namespace(skb)?) };
             let row = match D::find(namespace, &request)? {
                 Pick::Nothing => return Err(ENOENT),
@@ -574,8 +615,9 @@ impl<D: Diag> Callbacks<D> {
         skb: *mut bindings::sk_buff,
         nlh: *mut bindings::nlmsghdr,
     ) -> c_int {
+        let _user = User::<D>::new();
         from_result(|| {
-            // SAFETY: sock_diag calls us with a message that it has checked. The socket stays for the call.
+            // SAFETY: sock_diag calls us with a message that it has checked. The socket stays for the call, and so does the user.
             let (request, namespace) = unsafe { (Self::parse(nlh)?, Self::namespace(skb)?) };
             // SAFETY: As above.
             let reader = unsafe { Reader::of(skb) };
@@ -591,7 +633,8 @@ impl<D: Diag> Callbacks<D> {
     ///
     /// # Safety
     ///
-    /// `cb` is that of a dump that [`Self::start`] has begun, under netlink's mutex.
+    /// `cb` is that of a dump that [`Self::start`] has begun, and nobody else uses it: under netlink's mutex, or as the last reference
+    /// on the netlink socket's file goes.
     unsafe fn dump_of<'a>(cb: *mut bindings::netlink_callback) -> Option<Pin<&'a mut Dump<D>>> {
         // SAFETY: Promised by the caller. The word is null, or what `start` left there, which is pinned.
         unsafe {
@@ -602,12 +645,12 @@ impl<D: Diag> Callbacks<D> {
 
     /// # Safety
     ///
-    /// To be called by netlink, which holds the module and its mutex from here until `done` has returned.
+    /// To be called by netlink, which holds the module from here until `done` has returned, and its mutex for the call.
     unsafe extern "C" fn start(cb: *mut bindings::netlink_callback) -> c_int {
         from_result(|| {
-            // SAFETY: netlink calls us. The request's packet is the dump's until its end, and so is the socket: the
-            // dump ends as that is closed. Until then it holds its namespace, and netlink the module; and `done`, which drops the
-            // walk, comes before either is let go.
+            let _user = User::<D>::new();
+            // SAFETY: netlink calls us. The request's packet is the dump's until its end, and so is the socket that sent it: the
+            // dump ends as that is closed, and it holds its namespace until `done` has dropped the walk. The dump has a user of its own.
             let (request, namespace): (_, &'static PerNetOf<D>) =
                 unsafe { (Self::parse((*cb).nlh)?, Self::namespace((*cb).skb)?) };
             let dump = KBox::pin_init(Dump::<D>::new(D::table(namespace), request), GFP_KERNEL)?;
@@ -661,6 +704,10 @@ impl<D: Diag> Callbacks<D> {
             if *this.ended {
                 // SAFETY: As above.
                 return unsafe { (*skb).len } as c_int;
+            }
+            // SAFETY: No conditions.
+            if unsafe { bindings::oxtcp_helper_fatal_signal() } {
+                return EINTR.to_errno();
             }
             dump.as_mut().take();
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers_diag.h. */
 #include <linux/netlink.h>
+#include <linux/sched/signal.h>
 #include <linux/sock_diag.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>
@@ -98,6 +99,11 @@ void oxtcp_helper_sk_meminfo(const struct sock *sk, u32 *words)
 u32 oxtcp_helper_uid_seen_by_sender(u32 uid, const struct sk_buff *skb)
 {
 	return from_kuid_munged(sk_user_ns(NETLINK_CB(skb).sk), KUIDT_INIT(uid));
+}
+
+bool oxtcp_helper_fatal_signal(void)
+{
+	return fatal_signal_pending(current);
 }
 
 bool oxtcp_helper_sender_is_net_admin(const struct sk_buff *skb)

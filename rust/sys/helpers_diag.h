@@ -26,6 +26,7 @@ int oxtcp_helper_diag_reply(struct sk_buff *in_skb, const struct nlmsghdr *nlh,
 			    const void *payload, size_t len);
 void oxtcp_helper_sk_meminfo(const struct sock *sk, u32 *words);
 u32 oxtcp_helper_uid_seen_by_sender(u32 uid, const struct sk_buff *skb);
+bool oxtcp_helper_fatal_signal(void);
 bool oxtcp_helper_sender_is_net_admin(const struct sk_buff *skb);
 
 #endif

@@ -113,7 +113,7 @@ impl Net {
     ///
     /// For all of `'a` one of these holds: there is a socket in the namespace of the protocol whose registration
     /// owns `T`'s; or a door of the namespace is open and its drop waits for the end of `'a`; or [`get`](Self::get) has found the
-    /// value, and both the namespace and the module are held.
+    /// value, the namespace is held, and the registration waits for the end of `'a`.
     #[inline]
     pub(super) unsafe fn assume<'a, T: PerNet>(&self) -> Option<&'a T> {
         // SAFETY: The caller vouches for it that C has made the cell, and neither drops the value nor frees the

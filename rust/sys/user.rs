@@ -163,6 +163,10 @@ impl TcpInfo {
 /// No byte of `struct tcp_info` is between its fields or behind them, where what the stack had before could stand: 8 small
 /// fields, 48 of 4 bytes (one of them two halves), 10 of 8. A kernel with more fields: count again.
 const _: () = assert!(size_of::<bindings::tcp_info>() == 8 + 48 * 4 + 10 * 8);
+const _: () = assert!(
+    core::mem::offset_of!(bindings::tcp_info, tcpi_rtt) == 8 + 15 * 4
+        && core::mem::offset_of!(bindings::tcp_info, tcpi_pacing_rate) == 8 + 24 * 4
+);
 
 /// The message of a sendmsg() call, which bytes are taken from, or of a recvmsg() call, which they are given to; `D` says which:
 /// [`FromProgram`] or [`ToProgram`].

@@ -158,7 +158,7 @@ def rate__of_resets(version):
     if wire.BUILTIN:
         raise ktap.Skip("no such setting")
     host = Host(version, 1)
-    setting("answer_net_rate", 1)
+    setting("reset_net_rate", 1)
     peer = host.ask()
     exceeded = counter("AnswerRateExceeded")
     packet = bytes(peer.segment(ACK, ack=4711))
@@ -179,7 +179,7 @@ def rate__of_resets(version):
     # The connection is none the worse for it.
     peer.send(ACK)
     host.listener.accept()
-    setting("answer_net_rate", 0)
+    setting("reset_net_rate", 0)
     setting("reset_limit", 0)
     other = host.ask()
     other.send(ACK, ack=4711)

@@ -152,6 +152,13 @@ impl<P: Protocol> Registration<P> {
     }
 }
 
+impl<P: Protocol> Registration<P> {
+    /// The family.
+    pub(in crate::sys) fn number(&self) -> FamilyNumber {
+        self.number
+    }
+}
+
 impl<P: Protocol> Drop for Registration<P> {
     /// Sleeps.
     fn drop(&mut self) {
@@ -205,7 +212,11 @@ impl Only {
 }
 
 impl Drop for Only {
+    /// Sleeps.
     fn drop(&mut self) {
+        // What the namespaces' values have left to RCU is freed by callbacks of ours.
+        // SAFETY: No conditions; `Registration` is dropped where it may sleep.
+        unsafe { bindings::rcu_barrier() };
         TAKEN.store(false, Release);
     }
 }

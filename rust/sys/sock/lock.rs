@@ -45,7 +45,7 @@ impl<P: Protocol> Sock<P> {
         Bh::lock(self).unowned(f).ok()
     }
 
-    /// As [`Sock::lock_bh`], but waits for a process that owns the socket, up to so many milliseconds.
+    /// As [`Sock::lock_bh`], but waits for a process that owns the socket, up to so many milliseconds, or until who waits is killed.
     ///
     /// For those without the program's reference on the `struct socket`: they must not own the socket, as who lets go of one
     /// counts on it that no process comes to own it after the program.
@@ -64,6 +64,10 @@ impl<P: Protocol> Sock<P> {
                 Ok(result) => return Some(result),
                 Err(f) => f,
             };
+            // SAFETY: No conditions.
+            if unsafe { bindings::oxtcp_helper_fatal_signal() } {
+                return None;
+            }
             // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::usleep_range_state(500, 1000, bindings::TASK_UNINTERRUPTIBLE) };
         }

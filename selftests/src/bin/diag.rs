@@ -545,6 +545,8 @@ fn destroy__not_yet_accepted() {
         client.poll_now(libc::POLLIN) & libc::POLLERR != 0
     });
     let (server, _) = listener.accept().expect("accept");
+    // No end of what the peer said.
+    expect_errno(server.read(&mut [0; 8]), libc::ECONNABORTED);
     expect_errno(server.send(b"x", libc::MSG_NOSIGNAL), libc::EPIPE);
 }
 

@@ -72,7 +72,7 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "AnswerRateExceeded",
-        "Resets and challenge ACKs that were not sent, as answer_net_rate, reset_limit or challenge_ack_limit was reached.",
+        "Resets and challenge ACKs that were not sent, as reset_net_rate or reset_limit was reached, or challenge_ack_limit.",
         "Somebody sends segments of connections that are none, perhaps with a forged source, which the limit protects: the firewall can drop them.",
     ),
     of(
