@@ -210,6 +210,9 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             bindings::oxtcp_helper_sock_put(sk);
             (*sk).__sk_common.skc_state = bindings::TCP_CLOSE as u8;
+            // A listener that is being closed is shut down already, and dead perhaps, when what it leaves is completed for another one.
+            (*sk).sk_shutdown = 0;
+            bindings::oxtcp_helper_sock_reset_flag(sk, bindings::sock_flags_SOCK_DEAD as i32);
             (*sk).sk_frag = core::mem::zeroed();
             (*sk).sk_ino = 0;
             // Each socket has its own number for BPF and SO_COOKIE, made when it is asked for.
