@@ -447,9 +447,13 @@ fn worker(stack: Stack, stop: Arc<AtomicBool>) -> thread::Worker<u64> {
             match listener.accept() {
                 Ok((sock, _)) => {
                     sock.set_nonblocking(false);
-                    let bytes = sock.recv_exact(4);
-                    sock.send_all(&bytes);
-                    served += 1;
+                    let mut bytes = [0; 4];
+                    let heard = sock.recv(&mut bytes, libc::MSG_WAITALL);
+                    let said = sock.send(&bytes, libc::MSG_NOSIGNAL);
+                    // In Linux a connection that is made as its listener is closed is shut down from the beginning.
+                    let whole = matches!((&heard, &said), (Ok(4), Ok(4)));
+                    assert!(whole || !stack.ours, "heard {heard:?}, said {said:?}");
+                    served += u64::from(whole);
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -518,9 +522,8 @@ fn migrate__under_load(pair: Pair) {
     ktap::note(&format!(
         "{asked} asked, {answered} answered, {served} served, {moved} moved"
     ));
-    assert_eq!(answered, served);
-    assert!(
-        answered == asked || !pair.server.ours,
-        "{answered} of {asked}"
-    );
+    if pair.server.ours {
+        assert_eq!((answered, served), (asked, asked));
+    }
+    assert!(answered > 0);
 }
