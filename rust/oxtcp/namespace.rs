@@ -129,7 +129,7 @@ impl Namespace {
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would
     /// tell a neighbour of the connections of others (CVE-2016-5696). Any context.
     pub(crate) fn may_challenge(&self) -> bool {
-        let may = !is_reached(self.challenges.count(), self.sysctls.challenge_ack_limit());
+        let may = !is_reached(&self.challenges, self.sysctls.challenge_ack_limit());
         if !may {
             self.counters.count(Counter::AnswerRateExceeded);
         }
@@ -140,7 +140,7 @@ impl Namespace {
     /// remote end is in.
     pub(crate) fn may_reset(&self, key: &FlowKey) -> bool {
         let of_network = self.sysctls.reset_net_rate();
-        let may = !is_reached(self.resets.count(), self.sysctls.reset_limit())
+        let may = !is_reached(&self.resets, self.sysctls.reset_limit())
             && (of_network == 0
                 || !self
                     .reset_rates
@@ -203,9 +203,10 @@ impl Namespace {
     }
 }
 
-/// Whether a limit of so many in a second is used up.
-fn is_reached(count: u32, most: i32) -> bool {
-    u64::from(count) >= most.max(0) as u64
+/// Counts one more, and says whether a limit of so many in a second is used up. Without a limit nothing is counted, and no word shared by all CPUs
+/// written.
+fn is_reached(sent: &PerSecond, most: i32) -> bool {
+    most != i32::MAX && u64::from(sent.count()) >= most.max(0) as u64
 }
 
 /// The engine's view of now.

@@ -44,7 +44,7 @@ impl SeqRows for Rows4 {
     }
 
     fn row(found: Found<'_, Tcp>) -> Option<Row> {
-        Row::of(found).filter(|row| !row.v6)
+        Row::of(found, false)
     }
 
     fn show(row: &Row, number: u32, seq: &SeqFile) {
@@ -71,7 +71,7 @@ impl SeqRows for Rows6 {
     }
 
     fn row(found: Found<'_, Tcp>) -> Option<Row> {
-        Row::of(found).filter(|row| row.v6)
+        Row::of(found, true)
     }
 
     fn show(row: &Row, number: u32, seq: &SeqFile) {
@@ -150,10 +150,10 @@ pub(crate) fn shown_flow(sock: &Socket) -> FlowKey {
 }
 
 impl Row {
-    fn of(found: Found<'_, Tcp>) -> Option<Self> {
+    fn of(found: Found<'_, Tcp>, v6: bool) -> Option<Self> {
         match found {
-            Found::Sock(sock) => Some(Row::of_socket(&sock)),
-            Found::Mini(mini) => Row::of_mini(mini),
+            Found::Sock(sock) => (sock.is_v6() == v6).then(|| Row::of_socket(&sock)),
+            Found::Mini(mini) => Row::of_mini(mini).filter(|row| row.v6 == v6),
             // Its members stand in the table themselves.
             Found::Post(_) => None,
         }

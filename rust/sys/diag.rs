@@ -428,13 +428,13 @@ impl<D: Diag> Drop for Registration<D> {
     /// Waits until nobody is answered any more. Sleeps.
     fn drop(&mut self) {
         kernel::task::might_sleep();
-        // SAFETY: Registered by the invariant. Who is about to take a hold on the module, or to count itself, is an RCU reader or holds
-        // the module; after the grace period there are no new ones of the first.
+        // SAFETY: Registered by the invariant. Who is about to take a hold on the module is an RCU reader; after the grace period there are no
+        // new ones.
         unsafe {
             bindings::sock_diag_unregister(D::handler().raw.get());
             bindings::synchronize_rcu();
         }
-        // As the module ends there are none, since each holds it.
+        // Each holds the module, also between that and being counted. So as the module ends there are none.
         while D::handler().users.load(Acquire) != 0 {
             // SAFETY: No conditions; may sleep, as seen above.
             unsafe { bindings::msleep(10) };
@@ -570,6 +570,8 @@ impl<D: Diag> Callbacks<D> {
         skb: *mut bindings::sk_buff,
         nlh: *mut bindings::nlmsghdr,
     ) -> c_int {
+        // For a dump until it has one of its own.
+        let _user = User::<D>::new();
         // SAFETY: sock_diag calls us with a message that it has checked.
         if unsafe { bindings::oxtcp_helper_nlmsg_is_dump(nlh) } {
             // SAFETY: As above; the callbacks are those of a dump, and the module is ours.
@@ -584,7 +586,6 @@ impl<D: Diag> Callbacks<D> {
                 )
             };
         }
-        let _user = User::<D>::new();
         from_result(|| {
             // SAFETY: As above. The socket stays for the call, and so does the user.
             let (request, namespace) = unsafe { (Self::parse(nlh)?, Self::namespace(skb)?) };
@@ -648,8 +649,7 @@ impl<D: Diag> Callbacks<D> {
     /// To be called by netlink, which holds the module from here until `done` has returned, and its mutex for the call.
     unsafe extern "C" fn start(cb: *mut bindings::netlink_callback) -> c_int {
         from_result(|| {
-            let _user = User::<D>::new();
-            // SAFETY: netlink calls us. The request's packet is the dump's until its end, and so is the socket that sent it: the
+            // SAFETY: netlink calls us, in `request`, which has a user. The request's packet is the dump's until its end, and so is the socket that sent it: the
             // dump ends as that is closed, and it holds its namespace until `done` has dropped the walk. The dump has a user of its own.
             let (request, namespace): (_, &'static PerNetOf<D>) =
                 unsafe { (Self::parse((*cb).nlh)?, Self::namespace((*cb).skb)?) };

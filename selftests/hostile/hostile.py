@@ -939,15 +939,6 @@ def tests():
             yield f"ipv{version}.{test.__name__}", on_host(version, test)
 
 
-def main():
-    parts = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    wire.BUILTIN = "--builtin" in sys.argv
-    chosen = [(name, test) for name, test in tests() if not parts or any(part in name for part in parts)]
-    if "--list" in sys.argv:
-        print("\n".join(name for name, _ in chosen))
-        return 0
-    return ktap.run("hostile", chosen, "built-in TCP only" if wire.BUILTIN else "oxtcp")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    wire.BUILTIN = "--builtin" in sys.argv
+    sys.exit(ktap.main("hostile", tests()))

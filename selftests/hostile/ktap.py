@@ -82,3 +82,20 @@ def run_in_child(test):
             os.close(reader)
             return FAIL, text.decode(errors="replace") + "\nhung: stopped at the deadline"
         time.sleep(0.005)
+
+
+def both(tests):
+    """Each test for both IP versions, as main() takes them."""
+    for version in (4, 6):
+        for test in tests:
+            yield f"ipv{version}.{test.__name__}", lambda v=version, t=test: t(v)
+
+
+def main(program, tests):
+    """Runs the tests, pairs of a name and a function, that the command line names by parts; `--list` lists them. Returns the exit code."""
+    parts = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    chosen = [(name, test) for name, test in tests if not parts or any(part in name for part in parts)]
+    if "--list" in sys.argv:
+        print("\n".join(name for name, _ in chosen))
+        return 0
+    return run(program, chosen, "built-in TCP only" if "--builtin" in sys.argv else "oxtcp")

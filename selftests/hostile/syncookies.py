@@ -376,16 +376,6 @@ TESTS = (
     accept_queue__full_drops_the_ack)
 
 
-def main():
-    parts = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    wire.BUILTIN = "--builtin" in sys.argv
-    named = [(f"ipv{version}.{test.__name__}", lambda v=version, t=test: t(v)) for version in (4, 6) for test in TESTS]
-    chosen = [(name, test) for name, test in named if not parts or any(part in name for part in parts)]
-    if "--list" in sys.argv:
-        print("\n".join(name for name, _ in chosen))
-        return 0
-    return ktap.run("syncookies", chosen, "built-in TCP only" if wire.BUILTIN else "oxtcp")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    wire.BUILTIN = "--builtin" in sys.argv
+    sys.exit(ktap.main("syncookies", ktap.both(TESTS)))

@@ -76,7 +76,8 @@ impl Request {
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![self.family, self.protocol, self.extensions, self.version];
         bytes.extend(self.states.to_ne_bytes());
         bytes.extend(self.id);

@@ -328,22 +328,10 @@ fn request__nonsense() {
         server: stack,
     });
     let told = one(&diag::all(stack), &ends.client, State::Established);
-    let whole = |request: &Request| {
-        let mut bytes = vec![
-            request.family,
-            request.protocol,
-            request.extensions,
-            request.version,
-        ];
-        bytes.extend(request.states.to_ne_bytes());
-        bytes.extend(request.id);
-        bytes.extend(&request.rest);
-        bytes
-    };
     let good = Request::exact(stack, &told);
     let mut diag = Diag::open();
     for flags in [0, libc::NLM_F_DUMP] {
-        let bytes = whole(&good);
+        let bytes = good.bytes();
         for len in [2, 4, 8, 55] {
             let number = diag.refused(diag::BY_FAMILY, flags, &bytes[..len]);
             assert_eq!(number, libc::EINVAL, "{len} bytes, flags {flags}");
@@ -351,20 +339,20 @@ fn request__nonsense() {
         let mut bad = good.clone();
         bad.protocol = libc::IPPROTO_UDP as u8;
         assert_eq!(
-            diag.refused(diag::BY_FAMILY, flags, &whole(&bad)),
+            diag.refused(diag::BY_FAMILY, flags, &bad.bytes()),
             libc::EINVAL
         );
         let mut bad = good.clone();
         bad.version = 77;
         assert_eq!(
-            diag.refused(diag::BY_FAMILY, flags, &whole(&bad)),
+            diag.refused(diag::BY_FAMILY, flags, &bad.bytes()),
             libc::EINVAL
         );
         // A filter in bytecode.
         let mut bad = good.clone();
         bad.rest = vec![8, 0, 1, 0, 0, 0, 0, 0];
         assert_eq!(
-            diag.refused(diag::BY_FAMILY, flags, &whole(&bad)),
+            diag.refused(diag::BY_FAMILY, flags, &bad.bytes()),
             libc::EOPNOTSUPP
         );
     }

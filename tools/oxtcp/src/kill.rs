@@ -57,14 +57,13 @@ pub fn kill(arguments: &Arguments) -> Result<()> {
     } else {
         Owners::default()
     };
-    let states: Vec<State> = filter.states.clone().unwrap_or_else(|| {
-        let out = [State::Listen, State::Close, State::TimeWait, State::SynRecv];
-        let all = State::ALL.into_iter();
-        all.filter(|state| !out.contains(state)).collect()
-    });
+    let is_wanted = |state: State| match &filter.states {
+        Some(states) => states.contains(&state),
+        None => state.is_connected(),
+    };
     let mut doomed = Vec::new();
     diag.each(&mut |socket| {
-        if states.contains(&socket.state) && filter.matches(&socket, &owners) {
+        if is_wanted(socket.state) && filter.matches(&socket, &owners) {
             doomed.push(socket);
         }
     })?;

@@ -34,11 +34,7 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
         .in_state(State::CloseWait)
         .filter(|socket| socket.inode != 0)
     {
-        match facts
-            .infos
-            .get(&socket.inode)
-            .map(|info| info.last_ack_recv_ms)
-        {
+        match socket.info.as_ref().map(|info| info.last_ack_recv_ms) {
             Some(age) if age >= facts.close_wait_ms => leaking
                 .entry(facts.who(socket))
                 .or_default()
@@ -86,7 +82,7 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
                     .map(|socket| format!("{}: {}", ends(socket), facts.who(socket))),
             ),
             meaning: "Their programs are to close them. They leak if they stay.".into(),
-            mend: "Look as root: sudo oxtcp doctor".into(),
+            mend: "Look once more; a module of an older version does not tell it at all".into(),
         });
     }
     findings
@@ -412,7 +408,7 @@ fn buffers(facts: &Facts) -> Vec<Finding> {
             .sockets
             .iter()
             .filter_map(|socket| {
-                let info = facts.infos.get(&socket.inode)?;
+                let info = socket.info.as_ref()?;
                 let share = part(info).saturating_mul(100) / info.busy_us.max(1);
                 (socket.state != State::Listen && info.busy_us >= BUSY_US && share >= 20)
                     .then_some((socket, share, info.rtt_us))

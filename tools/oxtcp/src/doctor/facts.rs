@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the checks look at: gathered once, so that they all see the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::failure::Result;
 use crate::host::Host;
 use crate::settings::table::{normal, SETTINGS};
-use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
 use crate::sockets::{source, Socket, State, Wanted};
 
@@ -19,8 +18,6 @@ pub struct Facts {
     pub sockets: Vec<Socket>,
     /// Whose they are.
     pub owners: Owners,
-    /// TCP_INFO of those that programs have, by inode.
-    pub infos: HashMap<u64, Info>,
     /// `net.ipv4.ip_local_port_range`.
     pub port_range: Option<(u16, u16)>,
     /// Entries of conntrack, and the most that it takes.
@@ -36,18 +33,12 @@ impl Facts {
     pub fn gather(host: &Host, close_wait_seconds: u32) -> Result<Self> {
         let sockets = source(host, Wanted::ALL)?.all()?;
         let owners = Owners::find(host);
-        let infos = sockets
-            .iter()
-            .filter(|socket| socket.inode != 0)
-            .filter_map(|socket| Some((socket.inode, *socket.info.as_deref()?)))
-            .collect();
         let range = host
             .sysctl_value("net.ipv4.ip_local_port_range")
             .ok()
             .flatten();
         Ok(Self {
             settings: settings(host),
-            infos,
             port_range: range.and_then(|range| {
                 let (first, last) = range.split_once(char::is_whitespace)?;
                 Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
@@ -82,11 +73,9 @@ impl Facts {
             .filter(move |socket| socket.state == state)
     }
 
-    /// The listener's backlog, where it may be seen.
+    /// The listener's backlog, where it is told.
     pub fn backlog(&self, listener: &Socket) -> Option<u64> {
-        self.infos
-            .get(&listener.inode)
-            .map(|info| info.sacked.into())
+        listener.info.as_ref().map(|info| info.sacked.into())
     }
 
     /// `name (pid)` of a socket's processes, or what can be said instead.

@@ -14,7 +14,6 @@ fn well() -> Facts {
             .collect(),
         sockets: Vec::new(),
         owners: Owners::default(),
-        infos: HashMap::new(),
         port_range: Some((32768, 60999)),
         conntrack: Some((10, 65536)),
         close_wait_ms: 60_000,
@@ -49,24 +48,22 @@ fn found(facts: &Facts) -> Vec<(Severity, &'static str)> {
         .collect()
 }
 
-fn listener(backlog: u32, waiting: u32) -> (Socket, Info) {
+fn listener(backlog: u32, waiting: u32) -> Socket {
     let mut listener = socket(State::Listen, "0.0.0.0:80", "0.0.0.0:0", 1);
     listener.recv_queue = waiting;
-    let info = Info {
+    listener.info = Some(Box::new(Info {
         unacked: waiting,
         sacked: backlog,
         ..Info::default()
-    };
-    (listener, info)
+    }));
+    listener
 }
 
 #[test]
 fn nothing_on_a_system_that_is_well() {
     let mut facts = well();
     assert_eq!(found(&facts), []);
-    let (listener, info) = listener(128, 3);
-    facts.sockets.push(listener);
-    facts.infos.insert(1, info);
+    facts.sockets.push(listener(128, 3));
     facts.sockets.push(socket(
         State::Established,
         "127.0.0.1:80",
@@ -94,17 +91,13 @@ fn nothing_on_a_system_that_is_well() {
 fn close_wait_of_a_minute() {
     let mut facts = well();
     for (inode, age) in [(5, 61_000), (6, 59_000)] {
-        facts.sockets.push(socket(
-            State::CloseWait,
-            "127.0.0.1:80",
-            &format!("127.0.0.1:{}", 40000 + inode),
-            inode,
-        ));
-        let info = Info {
+        let remote = format!("127.0.0.1:{}", 40000 + inode);
+        let mut socket = socket(State::CloseWait, "127.0.0.1:80", &remote, inode);
+        socket.info = Some(Box::new(Info {
             last_ack_recv_ms: age,
             ..Info::default()
-        };
-        facts.infos.insert(inode, info);
+        }));
+        facts.sockets.push(socket);
     }
     assert_eq!(found(&facts), [(Severity::Warning, "close-wait")]);
     let finding = &close_wait(&facts)[0];
@@ -118,7 +111,9 @@ fn close_wait_of_a_minute() {
         "{:?}",
         finding.evidence
     );
-    facts.infos.clear();
+    for socket in &mut facts.sockets {
+        socket.info = None;
+    }
     assert_eq!(found(&facts), [(Severity::Note, "close-wait")]);
 }
 
@@ -135,11 +130,11 @@ fn half_open_connections_are_a_flood_by_their_bound() {
         (Some(5), 15, None),
     ] {
         let mut facts = well();
-        let (listener, info) = listener(backlog.unwrap_or(0), 0);
-        facts.sockets.push(listener);
-        if backlog.is_some() {
-            facts.infos.insert(1, info);
+        let mut listener = listener(backlog.unwrap_or(0), 0);
+        if backlog.is_none() {
+            listener.info = None;
         }
+        facts.sockets.push(listener);
         for n in 0..number {
             facts.sockets.push(socket(
                 State::SynRecv,
@@ -171,9 +166,7 @@ fn accept_queues_by_their_backlog() {
         (4096, 4096, Some(Severity::Warning)),
     ] {
         let mut facts = well();
-        let (listener, info) = listener(backlog, waiting);
-        facts.sockets.push(listener);
-        facts.infos.insert(1, info);
+        facts.sockets.push(listener(backlog, waiting));
         let findings = accept_queue(&facts);
         assert_eq!(
             findings.first().map(|finding| finding.severity),
@@ -257,16 +250,14 @@ fn peers_that_do_not_answer() {
 #[test]
 fn buffers_that_bound_the_speed() {
     let mut facts = well();
-    facts
-        .sockets
-        .push(socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3));
-    let info = Info {
+    let mut socket = socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3);
+    socket.info = Some(Box::new(Info {
         busy_us: 10_000_000,
         sndbuf_limited_us: 5_000_000,
         rwnd_limited_us: 1_000_000,
         ..Info::default()
-    };
-    facts.infos.insert(3, info);
+    }));
+    facts.sockets.push(socket);
     assert_eq!(found(&facts), [(Severity::Note, "send-buffer")]);
 }
 

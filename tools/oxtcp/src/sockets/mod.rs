@@ -6,6 +6,7 @@ pub mod netlink;
 pub mod process;
 pub mod procnet;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use crate::failure::Result;
@@ -45,6 +46,14 @@ impl State {
         State::Listen,
         State::Closing,
     ];
+
+    /// Those that are meant where nobody names any, as in `ss`: neither listeners nor what is no connection yet, or any more.
+    pub fn is_connected(self) -> bool {
+        !matches!(
+            self,
+            State::Listen | State::Close | State::TimeWait | State::SynRecv
+        )
+    }
 
     /// The state of this number.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -250,10 +259,9 @@ impl Wanted {
 /// answer there, which is less.
 pub fn source(host: &Host, wanted: Wanted) -> Result<Box<dyn Source + '_>> {
     host.need_module()?;
-    let by_proc = || Box::new(ProcNet::new(host, wanted.v4, wanted.v6));
     Ok(match diag(host, wanted) {
         Some(diag) => Box::new(diag),
-        None => by_proc(),
+        None => Box::new(ProcNet::new(host, wanted.v4, wanted.v6)),
     })
 }
 
@@ -262,6 +270,27 @@ pub fn diag(host: &Host, wanted: Wanted) -> Option<SockDiag> {
     let family = host.family()?;
     let mut diag = SockDiag::open(family, wanted.v4, wanted.v6, wanted.details).ok()?;
     diag.is_answered().then_some(diag)
+}
+
+/// What was handed out. While the kernel's table grows under a reader, an entry may come twice.
+#[derive(Default)]
+struct Seen {
+    cookies: HashSet<u64>,
+    inodes: HashSet<u64>,
+    others: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Seen {
+    fn is_new(&mut self, socket: &Socket) -> bool {
+        match (
+            socket.identity.as_ref().and_then(Identity::cookie),
+            socket.inode,
+        ) {
+            (Some(cookie), _) => self.cookies.insert(cookie),
+            (None, 0) => self.others.insert((socket.local, socket.remote)),
+            (None, inode) => self.inodes.insert(inode),
+        }
+    }
 }
 
 /// Where sockets come from.

@@ -2,7 +2,6 @@
 //! Sockets out of the kernel's sock_diag (`sock_diag(7)`), which oxtcp answers for its family with the messages of
 //! `include/uapi/linux/inet_diag.h`. A request's byte `pad` names the IP version, 0 is both.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -14,7 +13,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::Socket as Netlink;
 
 use super::info::Info;
-use super::{Figures, Identity, Memory, Socket, Source, State, Timer};
+use super::{Figures, Identity, Memory, Seen, Socket, Source, State, Timer};
 use crate::failure::{words, Problem, Result};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -205,26 +204,6 @@ impl Source for SockDiag {
                     words(&error)
                 )),
             })
-    }
-}
-
-/// What was handed out. While the kernel's table grows under a reader, an entry may come twice.
-#[derive(Default)]
-struct Seen {
-    cookies: HashSet<u64>,
-    others: HashSet<(SocketAddr, SocketAddr)>,
-}
-
-impl Seen {
-    fn is_new(&mut self, socket: &Socket) -> bool {
-        match socket
-            .identity
-            .as_ref()
-            .and_then(|identity| identity.cookie())
-        {
-            Some(cookie) => self.cookies.insert(cookie),
-            None => self.others.insert((socket.local, socket.remote)),
-        }
     }
 }
 

@@ -2,12 +2,11 @@
 //! Sockets out of `/proc/net/oxtcp` and `/proc/net/oxtcp6`, which have the layout of `/proc/net/tcp`
 //! (`Documentation/networking/proc_net_tcp.rst`).
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Figures, Socket, Source, State, Timer};
+use super::{Figures, Seen, Socket, Source, State, Timer};
 use crate::failure::{Problem, Result};
 use crate::host::Host;
 
@@ -70,22 +69,6 @@ impl Source for ProcNet<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What was handed out. While the kernel's table grows under a reader, a line may come twice.
-#[derive(Default)]
-struct Seen {
-    sockets: HashSet<u64>,
-    others: HashSet<(SocketAddr, SocketAddr)>,
-}
-
-impl Seen {
-    fn is_new(&mut self, socket: &Socket) -> bool {
-        match socket.inode {
-            0 => self.others.insert((socket.local, socket.remote)),
-            inode => self.sockets.insert(inode),
-        }
     }
 }
 

@@ -173,13 +173,10 @@ impl Arguments {
             Some(states) => states.clone(),
             None if self.all || self.summary => State::ALL.to_vec(),
             None if self.listening => vec![State::Listen],
-            None => {
-                let out = [State::Listen, State::Close, State::TimeWait, State::SynRecv];
-                State::ALL
-                    .into_iter()
-                    .filter(|state| !out.contains(state))
-                    .collect()
-            }
+            None => State::ALL
+                .into_iter()
+                .filter(|state| state.is_connected())
+                .collect(),
         }
     }
 }

@@ -134,12 +134,7 @@ impl View {
         let mut connections: Vec<Connection> = now
             .sockets
             .iter()
-            .filter(|socket| {
-                !matches!(
-                    socket.state,
-                    State::Listen | State::Close | State::TimeWait | State::SynRecv
-                )
-            })
+            .filter(|socket| socket.state.is_connected())
             .map(|socket| {
                 let info = socket.info.as_deref().copied().unwrap_or_default();
                 let earlier = cookie(socket).and_then(|cookie| old.get(&cookie));

@@ -156,7 +156,8 @@ fn lost_acknowledgment__is_not_waited_for_long() {
     );
 }
 
-/// Recovery sends what it may, when it may.
+/// Recovery sends what it may, when it may: also a moment after it has sent something, and when the copy of what was lost is about to be
+/// acknowledged.
 #[test]
 fn recovery__does_not_wait() {
     let offer = Offer {
@@ -165,18 +166,25 @@ fn recovery__does_not_wait() {
     };
     let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
     peer.limit = BurstLimit(65_536);
-    peer.write(100_000);
-    let _ = peer.sent();
-    peer.advance(10);
-    peer.report(0, &[(1000, 4000)], None);
-    assert_eq!(peer.conn.mode(), Mode::Recovery);
-    assert_eq!(peer.sent_short(), [(Retransmission, 0, 1000)]);
-    peer.advance(10);
-    let mut sent = 0;
-    for end in [5000, 6000, 7000, 8000, 9000, 10_000] {
-        peer.report(0, &[(1000, end)], None);
-        sent += peer.sent().len();
+    peer.write(300_000);
+    // 40 segments in flight, so that a few of them are less than a third of the window.
+    let mut acked = 0;
+    for flight in [10_000, 20_000, 40_000] {
+        let sent: u32 = peer.sent().iter().map(|t| t.payload.len).sum();
+        assert_eq!(sent, flight);
+        peer.advance(10);
+        if flight < 40_000 {
+            acked += sent;
+            peer.ack(acked);
+        }
     }
-    // Each two that have arrived let one go, beyond those that were too many.
-    assert!(sent >= 3, "{sent}");
+    peer.report(acked, &[(acked + 1000, acked + 4000)], None);
+    assert_eq!(peer.conn.mode(), Mode::Recovery);
+    assert_eq!(peer.sent()[0].kind, Retransmission);
+    peer.advance(14);
+    for end in [6000, 8000, 10_000, 12_000] {
+        peer.report(acked, &[(acked + 1000, acked + end)], None);
+        let sent = peer.sent_short();
+        assert!(matches!(sent[..], [(Data, _, 1000 | 2000)]), "{sent:?}");
+    }
 }
