@@ -14,8 +14,6 @@ pub(crate) struct Rack {
     end: SeqNum,
     /// RACK.rtt in microseconds.
     rtt: u32,
-    /// It was a copy.
-    resent: bool,
     /// Something has arrived at all.
     known: bool,
     /// Something has arrived since losses were last looked for.
@@ -126,7 +124,6 @@ impl Rack {
         at: 0,
         end: SeqNum::new(0),
         rtt: 0,
-        resent: false,
         known: false,
         advanced: false,
         found_at: 0,
@@ -149,7 +146,6 @@ impl Rack {
         if !self.known || later || rtt < elapsed(now, self.at) {
             self.at = record.at;
             self.end = end;
-            self.resent = resent;
             self.known = true;
         }
     }
@@ -205,8 +201,8 @@ impl Rack {
         if run.record.at != self.at {
             return elapsed(now, self.at) < elapsed(now, run.record.at);
         }
-        // In the same tick of the clock, only what was sent in sequence has an order.
-        run.record.marks.has(Marks::REPEATED) == self.resent && run.range.end().before(self.end)
+        // Within a tick of the clock what is missing is sent before what is new.
+        run.range.end().before(self.end)
     }
 
     /// Whether `at` is so long ago that what was sent then should have arrived, by the round trip of the last that did.
@@ -311,7 +307,8 @@ mod tests {
         assert_eq!((found.lost, found.resent), (2000, true));
     }
 
-    /// A clock that stands still between an original and a copy gives them no order.
+    /// RFC 8985 section 5.3, RACK_sent_after(): within a tick of the clock the sequence is the order. What is missing is sent before what
+    /// is new, and so a copy that is lost beside it is found by it.
     #[test]
     fn detect__in_one_tick_of_the_clock() {
         let mut records = Records::new(s(0));
@@ -321,11 +318,30 @@ mod tests {
         records.sack(SeqRange::new(s(4000), 1000), |run| {
             rack.on_delivered(&run, 100, 0)
         });
-        // Within one transmission the sequence is the order.
         assert_eq!(rack.detect(&mut records, 100, 0).lost, 4000);
         records.resend(SeqRange::new(s(0), 4000), 200, 0);
         records.push(s(6000), 200, 0);
         records.sack(SeqRange::new(s(5000), 1000), |run| {
+            rack.on_delivered(&run, 300, 0)
+        });
+        let found = rack.detect(&mut records, 300, 0);
+        assert_eq!((found.lost, found.resent), (4000, true));
+    }
+
+    /// The other way round a copy that has arrived says nothing of what is new.
+    #[test]
+    fn detect__a_copy_is_older_than_what_is_new() {
+        let mut records = Records::new(s(0));
+        records.push(s(1000), 0, 0);
+        records.push(s(2000), 10, 0);
+        let mut rack = Rack::NONE;
+        records.sack(SeqRange::new(s(1000), 1000), |run| {
+            rack.on_delivered(&run, 100, 0)
+        });
+        assert_eq!(rack.detect(&mut records, 100, 0).lost, 1000);
+        records.resend(SeqRange::new(s(0), 1000), 200, 0);
+        records.push(s(3000), 200, 0);
+        records.sack(SeqRange::new(s(0), 1000), |run| {
             rack.on_delivered(&run, 300, 0)
         });
         assert_eq!(rack.detect(&mut records, 300, 0), Found::default());
