@@ -304,8 +304,9 @@ impl Connection {
             return Payload::None;
         };
         // RFC 1122 section 4.2.2.13: data for a user who has closed. "Send a RST to show that data was lost". As in Linux, and
-        // as from CLOSED, it has the number that the segment acknowledges, which is the one that the peer expects.
-        if orphan && segment.payload_len != 0 && segment.payload().end().after(link.rcv_nxt) {
+        // as from CLOSED, it has the number that the segment acknowledges, which is the one that the peer expects. A FIN beyond
+        // RCV.NXT stands behind such data.
+        if orphan && segment.seq_len() != 0 && segment.payload().end().after(link.rcv_nxt) {
             self.die(None);
             self.reset_sender(segment.header.ack);
             return Payload::None;

@@ -182,6 +182,15 @@ fn orphan__new_data_is_answered_with_a_reset() {
         // And nothing after it.
         peer.quiet();
     }
+    // A FIN behind data that has not come tells of it; one without does not.
+    for missing in [0, 10] {
+        let mut peer = established();
+        peer.close(false);
+        let _ = peer.sent();
+        let _ = peer.data(missing, 0, 0, Flags::FIN);
+        let closed = peer.conn.state() == State::Closed;
+        assert_eq!(closed, missing != 0);
+    }
     // Not by data that is old.
     let mut peer = established();
     let _ = peer.data(0, 10, 0, Flags::NONE);
