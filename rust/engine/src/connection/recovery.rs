@@ -575,9 +575,10 @@ impl Sender {
                 //
                 // Deviation: RFC 5682 section 2.1 step 1 leaves F-RTO where the same segment times out again. Linux, and so we, go on:
                 // where a path is silent for long, originals arrive after several timeouts as after one.
-                // Nor where the timeout may have to do with a probe that was too large.
-                recovery.frto =
-                    (before < Mode::Recovery || self.retransmits != 0) && recovery.mtu.is_none();
+                // Nor where the timeout may have to do with a probe that was too large. Nor once more while the peer's window is shut, as
+                // in Linux: a peer that has taken its window back has thrown away what it has no room for.
+                let again = self.retransmits != 0 && self.wnd != 0;
+                recovery.frto = (before < Mode::Recovery || again) && recovery.mtu.is_none();
             }
             None => {
                 let first = self.retransmits == 0;

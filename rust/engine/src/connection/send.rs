@@ -919,8 +919,11 @@ impl Sender {
             None => {}
         }
         link.snd_nxt = end;
-        self.force = Force::No;
-        self.start_timer(cx, link, timers, options, first_at, probe);
+        match core::mem::replace(&mut self.force, Force::No) {
+            // What a timer has let go is waited for as Linux does (`tcp_write_wakeup`): without a probe of the tail.
+            Force::Timer => self.arm(cx, timers, options),
+            _ => self.start_timer(cx, link, timers, options, first_at, probe),
+        }
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -303,6 +303,38 @@ fn frto__a_true_timeout_is_repaired() {
     assert!(peer.conn.in_recovery());
 }
 
+/// RFC 5682 is for originals that are late. Behind a window that the peer has taken back there are none after another timeout: what it had no
+/// room for is repaired (Linux does not count such timeouts, and so tries F-RTO with the first alone).
+#[test]
+fn frto__not_behind_a_window_that_stays_shut() {
+    for shut in [false, true] {
+        let mut peer = connected(true, false);
+        ten(&mut peer);
+        peer.write(5000);
+        if shut {
+            peer.window = 0;
+            report(&mut peer, 0, &[]);
+        }
+        for _ in 0..3 {
+            let _ = peer.expire();
+            let _ = peer.sent();
+        }
+        assert_eq!(peer.conn.mode(), Mode::Loss);
+        peer.window = 60_000;
+        peer.advance(100);
+        report(&mut peer, 1, &[]);
+        let kind = match shut {
+            false => Data,
+            true => Retransmission,
+        };
+        assert_eq!(
+            segments(&mut peer).first().map(|sent| sent.0),
+            Some(kind),
+            "{shut}"
+        );
+    }
+}
+
 /// While new data is the test, TCP_NODELAY lets go what is corked, and nothing that is lost: the window is full.
 #[test]
 fn frto__what_the_user_pushes_is_no_copy() {

@@ -385,3 +385,23 @@ fn persist__a_part_of_a_segment_carries_psh() {
     assert!(part.header.flags.contains(Flags::PSH));
     peer.quiet();
 }
+
+/// What the persist timer has let go is waited for by the retransmission timer, which backs off; the tail is not probed before (Linux's
+/// `tcp_write_wakeup`).
+#[test]
+fn persist__what_it_lets_go_is_not_probed() {
+    let offer = Offer {
+        sack: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+    peer.ack_window(0, 300);
+    peer.write(1000);
+    peer.quiet();
+    let _ = peer.expire();
+    assert_eq!(peer.next().payload.len, 300);
+    let wait = peer.expire();
+    assert_eq!(peer.next().kind, TransmitKind::Retransmission);
+    assert_eq!(peer.expire(), 2 * wait);
+    assert_eq!(peer.next().kind, TransmitKind::Retransmission);
+}
