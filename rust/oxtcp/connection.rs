@@ -5,6 +5,7 @@
 //!
 //! All functions need the socket lock (a [`Sk`] proves it) and run in softirq or process context.
 
+use core::cell::Cell;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use kernel::prelude::*;
@@ -211,7 +212,8 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
 /// Copies what is to be read to denser packets, where those that hold it take too much memory.
 fn collapse(sk: &mut Sk<'_>) {
     if let Some(share) = sk.state().connection().map(|c| c.share()) {
-        sk.collapse(|len, truesize| share.is_bloated(len, truesize));
+        let found = Cell::new(false);
+        sk.collapse(|len, truesize| share.is_bloated(len, truesize, &found));
     }
 }
 

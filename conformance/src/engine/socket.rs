@@ -3,6 +3,7 @@
 //! A socket: what the adapter keeps around a connection, and what follows every call into the engine
 //! (the adapter's `connection.rs`, `closing.rs`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use oxtcp_engine::connection::{Info, Urgent};
@@ -264,9 +265,9 @@ impl Socket {
             return;
         };
         let queue = std::mem::take(&mut self.queue);
-        let mut bloated: Option<Unread> = None;
+        let (mut bloated, found) = (None::<Unread>, Cell::new(false));
         for unread in queue {
-            if !share.is_bloated(unread.len, unread.truesize) {
+            if !share.is_bloated(unread.len, unread.truesize, &found) {
                 self.queue.extend(bloated.take());
                 self.queue.push_back(unread);
                 continue;

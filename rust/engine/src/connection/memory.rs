@@ -5,6 +5,8 @@
 //! The caller counts and carries out; what is to be done is decided here, by Linux's rules, as functions of the numbers
 //! that it hands in.
 
+use core::cell::Cell;
+
 use crate::seq::SeqNum;
 use crate::transmit::segments;
 
@@ -158,9 +160,13 @@ pub struct Share(pub(super) u8);
 
 impl Share {
     /// Whether a packet with `len` bytes of payload takes more than that for them, so that in want of memory they are to be
-    /// copied to a denser one (Linux's `tcp_collapse`).
-    pub fn is_bloated(self, len: u32, truesize: u32) -> bool {
-        window_of(truesize, self.0) > len
+    /// copied to a denser one. With it goes all behind it that becomes smaller so (Linux's `tcp_collapse`): `found` says whether there
+    /// was such a one before, and is to be handed from packet to packet, in the queue's order.
+    pub fn is_bloated(self, len: u32, truesize: u32, found: &Cell<bool>) -> bool {
+        let bloated = window_of(truesize, self.0) > len;
+        found.set(found.get() || bloated);
+        // A dense packet takes a seventh more than its payload.
+        bloated || (found.get() && truesize.saturating_sub(len) > len / 4)
     }
 }
 
@@ -229,9 +235,24 @@ mod tests {
 
     #[test]
     fn is_bloated__by_the_share() {
-        assert!(Share(128).is_bloated(1, 768));
-        assert!(!Share(252).is_bloated(65_000, 65_792));
-        assert!(Share(204).is_bloated(1000, 2304));
+        let alone =
+            |share: u8, len, truesize| Share(share).is_bloated(len, truesize, &Cell::new(false));
+        assert!(alone(128, 1, 768));
+        assert!(!alone(252, 65_000, 65_792));
+        assert!(alone(204, 1000, 2304));
+    }
+
+    /// Linux's `tcp_collapse` begins with the first that is bloated, and does not stop there.
+    #[test]
+    fn is_bloated__with_what_is_behind_it() {
+        let found = Cell::new(false);
+        let share = Share(106);
+        let queue = [(960, 2304), (345, 768), (960, 2304), (65_000, 67_000)];
+        let copied = queue.map(|(len, truesize)| share.is_bloated(len, truesize, &found));
+        assert_eq!(copied, [false, false, false, false]);
+        let queue = [(960, 2304), (200, 768), (960, 2304), (65_000, 67_000)];
+        let copied = queue.map(|(len, truesize)| share.is_bloated(len, truesize, &found));
+        assert_eq!(copied, [false, true, true, false]);
     }
 
     /// Ten packets of 4000 bytes, numbered by thousands, in a buffer of 32,000.
