@@ -67,11 +67,14 @@ pub fn compare(expected: &Record, actual: &Record) -> Comparison {
         at: (0, 0),
         classes: BTreeSet::new(),
         drift: 0,
+        drifted: Class::Tick,
+        largest: 0,
         written: 1,
         owed: None,
         early: None,
         told: BTreeSet::new(),
         fin: None,
+        sack: false,
         scales: (None, None),
         edge: None,
         disorder: 0,
@@ -102,8 +105,12 @@ struct Pair<'a> {
     right: &'a [Entry],
     at: (usize, usize),
     classes: BTreeSet<Class>,
-    /// How much later ours did what it did last, since the last step.
+    /// How much later ours did what it did last, since the peer's last segment.
     drift: Micros,
+    /// Why.
+    drifted: Class,
+    /// The largest that it was.
+    largest: Micros,
     /// Behind all that the program has written.
     written: u32,
     /// An acknowledgment that ours has held back, and since when.
@@ -112,6 +119,8 @@ struct Pair<'a> {
     early: Option<u32>,
     /// Behind the peer's FIN.
     fin: Option<u32>,
+    /// Both have offered SACK.
+    sack: bool,
     /// How windows are scaled: the TCP's and the peer's offer.
     scales: (Option<u32>, Option<u32>),
     /// The end of the peer's window.
@@ -166,6 +175,10 @@ impl Pair<'_> {
         {
             return Next::Parted(Class::Buffer);
         }
+        if left.at != right.at && self.drift.abs() > SPEED {
+            // The peer answered at another time.
+            return Next::Parted(self.drifted);
+        }
         if left.text != right.text || left.at != right.at {
             return Next::Differs;
         }
@@ -182,8 +195,11 @@ impl Pair<'_> {
             if told.has('F') {
                 self.fin = Some(told.end.wrapping_add(1));
             }
-            if told.has('S') && self.scales.1.is_none() {
-                self.scales.1 = told.scale();
+            if told.has('S') {
+                self.sack = told.options.contains("sackOK");
+                if self.scales.1.is_none() {
+                    self.scales.1 = told.scale();
+                }
             }
             if let Some(ack) = told.ack {
                 let scale = match self.scales {
@@ -200,8 +216,8 @@ impl Pair<'_> {
                 };
             }
             self.step = Some(told);
+            self.drift = 0;
         }
-        self.drift = 0;
         self.pass(true, true)
     }
 
@@ -239,16 +255,21 @@ impl Pair<'_> {
         let Some((left, right)) = self.states_before() else {
             return 0;
         };
-        let near = |left: i64, right: i64| (left - right).abs() <= (left / 8).max(2_000);
+        // A round trip of what was sent again differs by as much as the times when it was.
+        let near = |left: i64, right: i64| {
+            (left - right).abs() <= (left / 8).max(2_000) + self.largest / 8
+        };
         match near(left[RTT], right[RTT]) || self.is_cut() {
+            // They are told with their back-off, but for window probes.
+            true if self.is_idle() => {
+                let backoff = left[BACKOFF].max(right[BACKOFF]).clamp(0, 4);
+                (left[RTO] - right[RTO]).abs() << backoff
+            }
+            // Linux keeps one that was backed off.
+            true if self.is_cut() => (left[RTO] - right[RTO]).abs(),
             true => {
-                // It is told with its back-off, but for window probes.
-                let probing = if self.is_idle() {
-                    left[BACKOFF].max(right[BACKOFF])
-                } else {
-                    0
-                };
-                (left[RTO] - right[RTO]).abs() << probing.clamp(0, 4)
+                let base = |state: &[i64]| state[RTO] >> state[BACKOFF].clamp(0, 16);
+                (base(left) - base(right)).abs() << left[BACKOFF].clamp(0, 16)
             }
             false => 0,
         }
@@ -298,12 +319,20 @@ impl Pair<'_> {
         false
     }
 
-    /// Sent last less than [`INSTANT`] before `now`.
+    /// Sent last less than [`INSTANT`] before `now`, or before something else that the peer's last segment reports.
     fn is_fresh(&self, told: &Told, now: Micros) -> bool {
-        let before = self.left[..self.at.0].iter().rev();
-        let sent = before.filter(|e| e.done && now - e.at < INSTANT);
-        let mut sent = sent.filter_map(Told::of);
-        sent.any(|one| one.start == told.start && one.len() > 0)
+        let before = self.left[..self.at.0].iter().rev().filter(|e| e.done);
+        let sent = before.filter_map(|e| Some((e.at, Told::of(e)?)));
+        let mut last = sent
+            .clone()
+            .filter(|(_, one)| one.start == told.start && one.len() > 0);
+        let Some((at, _)) = last.next() else {
+            return false;
+        };
+        let reported = |one: &Told| self.step.as_ref().is_some_and(|step| step.reports(one.end));
+        let mut beside =
+            sent.filter(|(then, one)| (0..INSTANT).contains(&(then - at)) && one.len() > 0);
+        now - at < INSTANT || beside.any(|(_, one)| one.start != told.start && reported(&one))
     }
 
     /// Who of both may send more: the windows are known, and counted differently.
@@ -332,6 +361,29 @@ impl Pair<'_> {
         (least - least / 10..=most + most / 10).contains(&idle)
     }
 
+    /// Ours has begun slowly after it had sent nothing for a timeout and longer, and the other has not.
+    fn has_restarted(&self) -> bool {
+        let Some((left, right)) = self.states_before() else {
+            return false;
+        };
+        let (mut sent, mut last, mut restarted) = (0, None::<&Entry>, false);
+        for entry in &self.right[..self.at.1] {
+            if let (Some(before), false) = (last, entry.state.is_empty()) {
+                let calm = before.state[MODE] == 0 && entry.state[MODE] == 0;
+                if calm && entry.state[CWND] < before.state[CWND] {
+                    restarted = entry.at - sent > before.state[RTO];
+                }
+            }
+            if entry.done && Told::of(entry).is_some_and(|told| told.len() > 0) {
+                sent = entry.at;
+            }
+            if !entry.state.is_empty() {
+                last = Some(entry);
+            }
+        }
+        restarted && left[MODE] == 0 && right[MODE] == 0 && right[CWND] < left[CWND]
+    }
+
     /// Whether something smaller than the largest segment is in flight.
     fn is_small_in_flight(&self) -> bool {
         let sent = self.left[..self.at.0]
@@ -339,8 +391,7 @@ impl Pair<'_> {
             .filter(|e| e.done)
             .filter_map(Told::of);
         let largest = sent.clone().map(|told| told.len()).max().unwrap_or(0);
-        let steps = self.left[..self.at.0].iter().filter(|e| !e.done);
-        let acked = steps.filter_map(|e| Told::of(e)?.ack).max().unwrap_or(0);
+        let (largest, acked) = (largest.max(536), self.acked_by_peer());
         sent.clone()
             .any(|told| told.len() > 0 && told.len() < largest && told.end > acked)
     }
@@ -435,6 +486,7 @@ impl Pair<'_> {
                     _ if apart <= near + self.timeouts() => Next::Parted(self.measured()),
                     _ if data && self.counts() => Next::Parted(Class::Octets),
                     _ if data && self.is_restart(done.at) => Next::Parted(Class::Timeout),
+                    _ if data && self.has_restarted() => Next::Parted(Class::Idle),
                     _ => Next::Differs,
                 }
             }
@@ -446,6 +498,11 @@ impl Pair<'_> {
     fn theirs_alone(&self, told: &Told) -> Option<Class> {
         if told.len() > 0 && Some(told.end) == self.edge && self.is_small(told) {
             return Some(Class::Silly);
+        }
+        let last = self.step.as_ref().and_then(|step| step.ack);
+        let alive = told.is_bare() && self.is_idle();
+        if alive && last.is_some_and(|ack| ack < self.acked_by_peer()) {
+            return Some(Class::Alive);
         }
         let again = told.len() > 0 || told.has('F');
         (again && self.is_few()).then_some(Class::Few)
@@ -463,16 +520,29 @@ impl Pair<'_> {
     /// Why ours sends something and the built-in TCP does not.
     fn ours_alone(&self, told: Option<&Told>) -> Option<Class> {
         let (left, right) = self.states()?;
-        if left[BACKOFF] > 0 && left[BACKOFF] >= right[BACKOFF] && self.is_idle() {
+        let (_, ours) = self.states_before()?;
+        if left[BACKOFF] > 0 && left[BACKOFF] >= ours[BACKOFF] && self.is_idle() {
             return Some(Class::Backoff);
         }
-        let calm = left[MODE] == 0 && right[MODE] == 0;
-        if calm && told.is_some_and(|told| told.len() > 0) && self.is_probed() {
+        let more = told.is_some_and(|told| told.len() > 0);
+        let (before, _) = self.states_before()?;
+        // What was done at once has one state: ours may have timed out since.
+        if more && before[MODE] == 0 && left[MODE] == 0 && self.is_probed() {
             return Some(Class::Probe);
         }
-        let bare = self.step.as_ref().is_some_and(Told::is_bare);
-        let more = told.is_some_and(|told| told.len() > 0);
-        (more && bare && left[MODE] == 0 && right[MODE] == 1).then_some(Class::Duplicate)
+        let further = left[MODE] <= 1 && right[MODE] > left[MODE] && right[MODE] <= 3;
+        (more && further && !self.sack && self.is_duplicated()).then_some(Class::Duplicate)
+    }
+
+    /// What had ours leave the open state was a bare acknowledgment.
+    fn is_duplicated(&self) -> bool {
+        let open = |e: &Entry| e.state.first().is_some_and(|mode| *mode == 0);
+        let before = &self.right[..self.at.1];
+        let Some(last) = before.iter().rposition(open) else {
+            return false;
+        };
+        let step = before[last + 1..].iter().find(|e| !e.done);
+        step.and_then(Told::of).is_some_and(|told| told.is_bare())
     }
 
     /// All that was sent is acknowledged.
@@ -502,12 +572,16 @@ impl Pair<'_> {
         if !stamps || apart_less > slack + self.timeouts() {
             return false;
         }
-        if apart_less > slack {
-            self.classes.insert(self.measured());
-        } else if apart.abs() > SPEED {
-            self.classes.insert(Class::Tick);
+        let class = match apart_less > slack {
+            true => self.measured(),
+            false => Class::Tick,
+        };
+        if apart.abs() > SPEED {
+            self.classes.insert(class);
+            self.drifted = class;
         }
         self.drift = apart;
+        self.largest = self.largest.max(apart.abs());
         true
     }
 
@@ -680,13 +754,25 @@ impl Pair<'_> {
         sent.filter_map(|e| Told::of(e)?.ack).max()
     }
 
+    /// The furthest that the peer has acknowledged, of what had been sent.
+    fn acked_by_peer(&self) -> u32 {
+        let (mut acked, mut sent) = (0, 0);
+        for entry in &self.left[..self.at.0] {
+            match Told::of(entry) {
+                Some(told) if entry.done => sent = sent.max(told.end + u32::from(told.has('F'))),
+                Some(Told { ack: Some(ack), .. }) if ack <= sent => acked = acked.max(ack),
+                _ => {}
+            }
+        }
+        acked
+    }
+
     /// Less than a full segment is in flight, in more than one packet.
     fn is_few(&self) -> bool {
         let sent = self.left[..self.at.0].iter().filter(|e| e.done);
         let sent: Vec<Told> = sent.filter_map(Told::of).collect();
         let largest = sent.iter().map(Told::len).max().unwrap_or(0).max(536);
-        let steps = self.left[..self.at.0].iter().filter(|e| !e.done);
-        let acked = steps.filter_map(|e| Told::of(e)?.ack).max().unwrap_or(0);
+        let acked = self.acked_by_peer();
         let ends = sent.iter().filter(|told| told.len() > 0 || told.has('F'));
         let ends: BTreeSet<u32> = ends
             .map(|told| told.end + u32::from(told.has('F')))
@@ -724,7 +810,7 @@ impl Pair<'_> {
         }
         let repair = self
             .states()
-            .is_some_and(|(l, r)| l[MODE] > 0 && r[MODE] > 0);
+            .is_some_and(|(l, r)| l[MODE] > 0 || r[MODE] > 0);
         let fresh = |told: &Told, at: Micros| told.len() > 0 && self.is_fresh(told, at);
         if repair && (fresh(theirs, left.at) || fresh(ours, left.at)) {
             return Next::Parted(Class::Instant);

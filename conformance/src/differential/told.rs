@@ -98,6 +98,21 @@ impl Told {
         blocks.map_or(0, |blocks| blocks.split(' ').filter_map(len).sum())
     }
 
+    /// Whether it acknowledges or reports what ends there.
+    pub(super) fn reports(&self, end: u32) -> bool {
+        let blocks = self
+            .options
+            .split(',')
+            .find_map(|kind| kind.strip_prefix("sack "));
+        let holds = |block: &str| -> Option<bool> {
+            let (start, last) = block.split_once(':')?;
+            Some(end > start.parse().ok()? && end <= last.parse().ok()?)
+        };
+        let reported =
+            blocks.is_some_and(|blocks| blocks.split(' ').any(|b| holds(b) == Some(true)));
+        reported || self.ack.is_some_and(|ack| ack >= end)
+    }
+
     /// Octets that its options take.
     pub(super) fn options_len(&self) -> u32 {
         let kinds = self.options.split(',').filter(|kind| !kind.is_empty());
