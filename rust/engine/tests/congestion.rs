@@ -213,7 +213,7 @@ fn run(algorithm: Algorithm, steps: &[Step]) {
     let mut control = Controller::new(algorithm);
     let mut mss = 1448u16;
     let mut window = Window::initial(mss, 10);
-    let mut before = window;
+    let mut before = (window, control);
     let mut now = Instant::default();
     let mut una = SeqNum::new(u32::MAX - 10_000);
     let mut srtt = None;
@@ -264,7 +264,7 @@ fn run(algorithm: Algorithm, steps: &[Step]) {
                 assert!(window.ssthresh == was.ssthresh || window.ssthresh >= was.cwnd);
             }
             Step::Congestion { ecn } => {
-                before = window;
+                before = (window, control);
                 let cause = if ecn { Cause::Ecn } else { Cause::Loss };
                 let congestion = Congestion {
                     cause,
@@ -278,13 +278,13 @@ fn run(algorithm: Algorithm, steps: &[Step]) {
                 window.cwnd = window.cwnd.min(window.ssthresh);
             }
             Step::Timeout { first } => {
-                before = window;
+                before = (window, control);
                 control.on_timeout(&mut window, &loss(now, &was, mss), first);
                 assert_eq!(window.cwnd, u32::from(mss).max(1));
                 assert!(first || window.ssthresh == was.ssthresh);
             }
             Step::Undo => {
-                control.on_undo(&mut window, &before);
+                control.on_undo(&mut window, &before.0, &before.1);
                 assert!(window.cwnd >= was.cwnd && window.ssthresh >= was.ssthresh);
             }
             Step::Idle { wait } => {

@@ -33,9 +33,11 @@ struct Bed {
     rate: u64,
     /// As over loopback.
     bursts: bool,
+    /// Per mille of the packets, each way, overtake all others.
+    overtake: u32,
 }
 
-const BEDS: [Bed; 4] = [
+const BEDS: [Bed; 5] = [
     Bed {
         name: "10 Mbit/s, 20 ms each way",
         bytes: 2 << 20,
@@ -43,6 +45,7 @@ const BEDS: [Bed; 4] = [
         jitter: Duration::ZERO,
         rate: 1_250_000,
         bursts: false,
+        overtake: 0,
     },
     Bed {
         name: "100 Mbit/s, 5 ms each way, segments merged",
@@ -51,6 +54,7 @@ const BEDS: [Bed; 4] = [
         jitter: Duration::ZERO,
         rate: 12_500_000,
         bursts: false,
+        overtake: 0,
     },
     Bed {
         name: "20 ms each way, and up to 5 more at random",
@@ -59,6 +63,16 @@ const BEDS: [Bed; 4] = [
         jitter: Duration::from_millis(5),
         rate: 0,
         bursts: false,
+        overtake: 0,
+    },
+    Bed {
+        name: "10 Mbit/s, 50 ms each way, one packet of a hundred overtakes",
+        bytes: 8 << 20,
+        delay: Duration::from_millis(50),
+        jitter: Duration::ZERO,
+        rate: 1_250_000,
+        bursts: false,
+        overtake: 10,
     },
     Bed {
         name: "loopback, bursts of 64 KB",
@@ -67,12 +81,13 @@ const BEDS: [Bed; 4] = [
         jitter: Duration::ZERO,
         rate: 0,
         bursts: true,
+        overtake: 0,
     },
 ];
 
 /// Bytes per second, the mean of three runs.
 fn measure(bed: &Bed, loss: u32, buffer: usize) -> u64 {
-    let runs = if loss == 0 { 1 } else { 3 };
+    let runs = if loss == 0 && bed.overtake == 0 { 1 } else { 3 };
     let mut micros = 0;
     for seed in 0..runs {
         let mut scenario = Scenario {
@@ -101,7 +116,8 @@ fn measure(bed: &Bed, loss: u32, buffer: usize) -> u64 {
             delay: bed.delay,
             jitter: bed.jitter,
             rate: bed.rate,
-            queue: bed.rate / 20,
+            queue: bed.rate / if bed.overtake == 0 { 20 } else { 5 },
+            overtake: bed.overtake,
             whole_bursts: bed.bursts,
             merge: if bed.rate > 5_000_000 { 900 } else { 0 },
             ..Path::default()

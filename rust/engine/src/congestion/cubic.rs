@@ -142,11 +142,12 @@ impl CongestionControl for Cubic {
         *self = Cubic::default();
     }
 
-    /// Deviation: RFC 9438 section 4.9 suggests to restore W_max, K and the rest. As in Linux a new epoch begins instead, with its plateau
-    /// at the window that is restored: it grows no slower than the old one would have at its plateau, where the loss was believed to be.
-    fn on_undo(&mut self, window: &mut Window, before: &Window) {
+    /// RFC 9438 section 4.9: W_max, K, and the beginning of the epoch are what they were, and the time since then counts. On a path that
+    /// reorders, where one needless reduction follows the other, the window would never leave its plateau otherwise, as Linux's does not.
+    fn on_undo(&mut self, window: &mut Window, before: &Window, was: &Self) {
         window.restore(before);
-        if window.in_slow_start() && matches!(self.phase, Phase::Avoidance(..)) {
+        *self = *was;
+        if !matches!(self.phase, Phase::Avoidance(..)) || window.in_slow_start() {
             self.phase = Phase::Reduced(self.search());
         }
     }
@@ -399,26 +400,39 @@ mod tests {
         assert_eq!(cubic.w_max, 50 * MSS);
     }
 
-    /// RFC 9438 section 4.9 would restore the old curve; a new one begins, at its plateau.
+    /// RFC 9438 section 4.9: the old curve goes on, in the time that has passed as well.
     #[test]
-    fn on_undo__begins_a_new_epoch_at_the_window_before() {
+    fn on_undo__restores_the_epoch() {
         let mut cubic = Cubic::default();
-        let before = Window {
+        let mut window = Window {
             cwnd: 100 * MSS,
             ssthresh: 80 * MSS,
         };
-        let mut window = before;
+        let at = |seconds| Ack {
+            now: Instant::from_secs(seconds),
+            ..ack(MSS)
+        };
         cubic.on_congestion(&mut window, &loss(100 * MSS));
         window.cwnd = window.ssthresh;
-        cubic.on_undo(&mut window, &before);
-        assert_eq!(window, before);
-        cubic.on_ack(&mut window, &ack(MSS));
-        assert_eq!(cubic.w_max, 100 * MSS);
-        let Phase::Avoidance(epoch, Origin::Congestion, _) = cubic.phase else {
-            panic!("{:?}", cubic.phase);
-        };
-        assert_eq!(epoch.plateau, units(0));
-        assert!(window.cwnd >= before.cwnd);
+        cubic.on_ack(&mut window, &at(0));
+        let (before, was) = (window, cubic);
+        assert!(matches!(was.phase, Phase::Avoidance(..)));
+        // A needless reduction, its repair, and the beginning of another epoch.
+        let cwnd = window.cwnd;
+        cubic.on_congestion(&mut window, &loss(cwnd));
+        window.cwnd = window.ssthresh;
+        cubic.on_ack(&mut window, &at(1));
+        assert!(cubic.w_max < was.w_max);
+        cubic.on_undo(&mut window, &before, &was);
+        assert_eq!((window, cubic), (before, was));
+        // Behind the plateau, as if nothing had been.
+        let (mut other, mut undisturbed) = (was, before);
+        for seconds in 5..9 {
+            cubic.on_ack(&mut window, &at(seconds));
+            other.on_ack(&mut undisturbed, &at(seconds));
+        }
+        assert_eq!(window, undisturbed);
+        assert!(window.cwnd > before.cwnd);
     }
 
     /// Slow start was ended by a loss that was none: HyStart watches on, as Linux's does (its `found` is not set). A hundred segments a
@@ -447,6 +461,7 @@ mod tests {
         for late in [false, true] {
             let (mut cubic, mut window) = (Cubic::default(), before);
             cubic.on_ack(&mut window, &ack(MSS));
+            let was = cubic;
             cubic.on_congestion(&mut window, &loss(100 * MSS));
             // While the loss is repaired the window is not its own.
             let repairing = Ack {
@@ -461,12 +476,12 @@ mod tests {
                 cubic.on_ack(&mut window, &ack(MSS));
                 assert!(matches!(cubic.phase, Phase::Avoidance(..)));
             }
-            cubic.on_undo(&mut window, &before);
+            cubic.on_undo(&mut window, &before, &was);
             assert_eq!(window.ssthresh, u32::MAX);
             let (was, is) = grown(&mut cubic, &mut window, 1_000);
             assert_eq!((was, is < 200 * MSS), (u32::MAX, true), "late {late}");
             // It has had its say.
-            let full = window;
+            let (full, was) = (window, cubic);
             cubic.on_congestion(&mut window, &loss(100 * MSS));
             cubic.on_undo(
                 &mut window,
@@ -474,6 +489,7 @@ mod tests {
                     ssthresh: u32::MAX,
                     ..full
                 },
+                &was,
             );
             assert_eq!(grown(&mut cubic, &mut window, 2_000).1, u32::MAX);
         }

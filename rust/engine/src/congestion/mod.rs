@@ -170,8 +170,11 @@ pub trait CongestionControl {
     /// not timed out before, and no recovery has lowered it for the same loss.
     fn on_timeout(&mut self, window: &mut Window, congestion: &Congestion, first: bool);
 
-    /// The last reduction was needless: nothing had been lost. `before` is the window before it.
-    fn on_undo(&mut self, window: &mut Window, before: &Window) {
+    /// The last reduction was needless: nothing had been lost. `before` is the window before it, and `was` the algorithm's state then.
+    fn on_undo(&mut self, window: &mut Window, before: &Window, _was: &Self)
+    where
+        Self: Sized,
+    {
         window.restore(before);
     }
 
@@ -258,10 +261,16 @@ impl CongestionControl for Controller {
         }
     }
 
-    fn on_undo(&mut self, window: &mut Window, before: &Window) {
-        match self {
-            Controller::Cubic(control) => control.on_undo(window, before),
-            Controller::NewReno(control) => control.on_undo(window, before),
+    fn on_undo(&mut self, window: &mut Window, before: &Window, was: &Self) {
+        match (self, was) {
+            (Controller::Cubic(control), Controller::Cubic(was)) => {
+                control.on_undo(window, before, was);
+            }
+            (Controller::NewReno(control), Controller::NewReno(was)) => {
+                control.on_undo(window, before, was);
+            }
+            // The user has chosen another one meanwhile.
+            _ => window.restore(before),
         }
     }
 

@@ -161,10 +161,11 @@ mod tests {
         let mut control = NewReno::default();
         control.on_congestion(&mut window, &loss(40 * MSS));
         window.cwnd = window.ssthresh;
-        control.on_undo(&mut window, &before);
+        let was = control;
+        control.on_undo(&mut window, &before, &was);
         assert_eq!(window, before);
         window.cwnd = 50 * MSS;
-        control.on_undo(&mut window, &before);
+        control.on_undo(&mut window, &before, &was);
         assert_eq!(window.cwnd, 50 * MSS);
     }
 

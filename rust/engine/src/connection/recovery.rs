@@ -20,7 +20,7 @@ use super::prr::Prr;
 use super::rack::{Found, Rack};
 use super::send::Sender;
 use super::timers::{micros, TimerKind, Timers};
-use crate::congestion::{Cause, Congestion, CongestionControl, Window};
+use crate::congestion::{Cause, Congestion, CongestionControl, Controller, Window};
 use crate::context::Context;
 use crate::flight::{Flight, FlightMemory, Marks, Records};
 use crate::seq::SeqNum;
@@ -59,8 +59,9 @@ pub(super) struct Undo {
     pub(super) from: SeqNum,
     /// Octets sent again and not reported as duplicates; `None` before anything was sent again.
     pub(super) resent: Option<u32>,
-    /// The window before the reduction. `None`: congestion was proven otherwise, and the window is not restored.
-    pub(super) before: Option<Window>,
+    /// The window before the reduction, and how it was controlled. `None`: congestion was proven otherwise, and the window is not
+    /// restored.
+    pub(super) before: Option<(Window, Controller)>,
     /// The repair is over, and with an acknowledgment beyond this the chance is.
     pub(super) until: Option<SeqNum>,
 }

@@ -61,10 +61,13 @@ impl Sender {
         flight.recovery.undo = Some(Undo {
             from: link.snd_una,
             resent: (copies != 0).then_some(copies),
-            before: window.then_some(Window {
-                cwnd: self.window.cwnd,
-                ssthresh: self.window.ssthresh.max(three_quarters),
-            }),
+            before: window.then_some((
+                Window {
+                    cwnd: self.window.cwnd,
+                    ssthresh: self.window.ssthresh.max(three_quarters),
+                },
+                self.controller,
+            )),
             until: None,
         });
     }
@@ -83,10 +86,10 @@ impl Sender {
     }
 
     fn undo_window(&mut self, recovery: &mut Recovery) {
-        if let Some(before) = recovery.undo.and_then(|undo| undo.before) {
+        if let Some((before, was)) = recovery.undo.and_then(|undo| undo.before) {
             // There is nothing to tell the peer any more (Linux's `tcp_ecn_withdraw_cwr`).
             self.reduction_untold &= before.ssthresh <= self.window.ssthresh;
-            self.controller.on_undo(&mut self.window, &before);
+            self.controller.on_undo(&mut self.window, &before, &was);
         }
         recovery.undo = None;
         // Losses are looked for again.

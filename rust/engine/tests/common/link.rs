@@ -13,6 +13,8 @@ pub struct Path {
     pub delay: Duration,
     /// Added to the delay of each packet, at random up to this: reorders.
     pub jitter: Duration,
+    /// Chance per mille that a packet overtakes all that are on their way, as netem's `reorder` has it: it arrives at once.
+    pub overtake: u32,
     /// Chances per mille and packet.
     pub loss: u32,
     /// Chance that so many packets in a row are lost, of those within [`FADE`].
@@ -47,6 +49,7 @@ impl Default for Path {
         Path {
             delay: Duration::from_millis(10),
             jitter: Duration::ZERO,
+            overtake: 0,
             loss: 0,
             burst: 0,
             burst_len: 0,
@@ -120,6 +123,10 @@ impl Link {
         self.carried += 1;
         if self.is_too_big(&bytes) || self.loses(now, &bytes) {
             self.lost += 1;
+            return;
+        }
+        if self.path.overtake != 0 && self.rng.chance(self.path.overtake) {
+            self.put(now, bytes);
             return;
         }
         let mut leaves = now;
