@@ -57,6 +57,9 @@ classes! {
     Window, "a larger window", "no",
         "Our window is larger, by no more than four segments and what is reported as out of order.",
         "A packet's own memory does not keep the window from opening, and what is kept out of order does not count twice (Documentation/architecture.md, receive memory).";
+    Tuned, "a window that has grown", "no",
+        "Our window is larger, by no more than twice what the program has read at once.",
+        "The receive buffer follows what a program reads in a round trip. Linux counts packet by packet, and where a measurement ends with the first packet of a large read, the rest is not in it; the engine counts by call.";
     Unit, "a window smaller by a unit", "no",
         "Our window is smaller by one unit of its scale.",
         "What packets weigh is known nearly, and a window is rounded to units.";
@@ -95,10 +98,13 @@ classes! {
         "The engine counts the congestion window in octets (RFC 5681), Linux in packets: where segments are small, either may send more.";
     Silly, "the last octets of a window", "yes",
         "Linux sends a small segment that fills the peer's window to its end.",
-        "With TCP_NODELAY it does not avoid the silly window; RFC 9293 section 3.8.6.2.1 does, and so does the engine.";
+        "With TCP_NODELAY, and where no other small segment is in flight, it does not avoid the silly window; RFC 9293 section 3.8.6.2.1 does, and so does the engine.";
     Backoff, "the back-off of window probes", "yes",
         "Ours asks for the window earlier, and its back-off is less.",
         "Once the window is open, though not enough, ours begins anew; Linux waits as long as before.";
+    Persist, "the clock of window probes", "at times",
+        "Linux asks for the window earlier; the peer's last segment brought data, and acknowledged nothing.",
+        "What the peer says of its window begins the wait anew. Linux does not look at the acknowledgment of data that came in order and says nothing new (the fast path).";
     Duplicate, "a duplicate behind an update", "yes",
         "Without SACK, ours takes an acknowledgment for a duplicate, and Linux for an update to the same window.",
         "RFC 5681 section 2: the same acknowledgment with the same window is a duplicate, though the peer has sent data since. Ours is one duplicate ahead then.";

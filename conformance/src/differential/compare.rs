@@ -76,7 +76,9 @@ pub fn compare(expected: &Record, actual: &Record) -> Comparison {
         fin: None,
         sack: false,
         scales: (None, None),
-        edge: None,
+        edge: 0,
+        kept: (0, 0, 0),
+        read: 0,
         disorder: 0,
         step: None,
     };
@@ -124,7 +126,11 @@ struct Pair<'a> {
     /// How windows are scaled: the TCP's and the peer's offer.
     scales: (Option<u32>, Option<u32>),
     /// The end of the peer's window.
-    edge: Option<u32>,
+    edge: u32,
+    /// The same, and the numbers of the segment it is from, if no later one takes it back (RFC 9293 section 3.10.7.4: SND.WL1, SND.WL2).
+    kept: (u32, u32, u32),
+    /// The most that the program has read at once.
+    read: u32,
     /// So many segments of the peer's ago, less than this, one came out of order, or again.
     disorder: u8,
     /// The peer's last segment.
@@ -191,6 +197,12 @@ impl Pair<'_> {
                 .and_then(|(_, n)| n.parse::<u32>().ok());
             self.written += result.unwrap_or(0);
         }
+        if let Some(read) = left.text.strip_prefix("read(") {
+            let result = read
+                .split_once("= ")
+                .and_then(|(_, n)| n.parse::<u32>().ok());
+            self.read = self.read.max(result.unwrap_or(0));
+        }
         if let Some(told) = Told::of(left) {
             if told.has('F') {
                 self.fin = Some(told.end.wrapping_add(1));
@@ -206,7 +218,12 @@ impl Pair<'_> {
                     (Some(_), Some(scale)) if !told.has('S') => scale,
                     _ => 0,
                 };
-                self.edge = Some(ack.wrapping_add(told.window << scale));
+                let edge = ack.wrapping_add(told.window << scale);
+                self.edge = edge;
+                let (kept, seq, una) = self.kept;
+                if told.start > seq || ack > una || edge > kept {
+                    self.kept = (edge, told.start, ack);
+                }
             }
             if told.len() > 0 {
                 let next = self.acked();
@@ -496,7 +513,8 @@ impl Pair<'_> {
 
     /// Why the built-in TCP sends something and ours does not.
     fn theirs_alone(&self, told: &Told) -> Option<Class> {
-        if told.len() > 0 && Some(told.end) == self.edge && self.is_small(told) {
+        let edge = told.end == self.edge || told.end == self.kept.0;
+        if told.len() > 0 && edge && self.is_small(told) {
             return Some(Class::Silly);
         }
         let last = self.step.as_ref().and_then(|step| step.ack);
@@ -504,8 +522,19 @@ impl Pair<'_> {
         if alive && last.is_some_and(|ack| ack < self.acked_by_peer()) {
             return Some(Class::Alive);
         }
+        let data = self.step.as_ref().is_some_and(|step| step.len() > 0);
+        if alive && data && self.is_shut() {
+            return Some(Class::Persist);
+        }
         let again = told.len() > 0 || told.has('F');
         (again && self.is_few()).then_some(Class::Few)
+    }
+
+    /// The program has written more than was sent.
+    fn is_shut(&self) -> bool {
+        let sent = self.left[..self.at.0].iter().filter(|e| e.done);
+        let end = sent.filter_map(|e| Some(Told::of(e)?.end)).max();
+        end.is_none_or(|end| end < self.written)
     }
 
     /// Smaller than the largest so far.
@@ -656,8 +685,11 @@ impl Pair<'_> {
             let one = theirs.window - ours.window <= 1 && unit > 1;
             return one.then_some(Class::Unit);
         };
-        let most = MOST_MORE + ours.reported();
-        (more.saturating_mul(unit) <= most).then_some(Class::Window)
+        let more = more.saturating_mul(unit);
+        if more <= MOST_MORE + ours.reported() {
+            return Some(Class::Window);
+        }
+        (more <= self.read.saturating_mul(2)).then_some(Class::Tuned)
     }
 
     /// The bare acknowledgment of the same step on the left that says what ours says with data.
