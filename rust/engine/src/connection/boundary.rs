@@ -5,8 +5,9 @@
 //!
 //! They are the caller's, [`FlightMemory::boundary`]. And what else makes a segment wait that is not full.
 
+use super::choice::{Burst, Why};
 use super::link::Link;
-use super::send::{Burst, Force, More, Sender, Why};
+use super::send::{Force, More, Sender};
 use crate::context::SocketOptions;
 use crate::flight::FlightMemory;
 use crate::seq::{SeqNum, SeqRange};

@@ -9,7 +9,7 @@
 //! | `link.rs` | what both directions share; segments without data |
 //! | `open.rs` | what is offered and agreed; SYN-SENT |
 //! | `arrive.rs` | a segment arrives: the RFC's eight steps |
-//! | `send.rs`, `ack.rs` | what may be sent, first and again; what acknowledgments change |
+//! | `send.rs`, `choice.rs`, `ack.rs` | what is kept of what was sent; what goes next; what acknowledgments change |
 //! | `mtu.rs` | how large segments may be, where nobody says |
 //! | `boundary.rs`, `deferral.rs` | which bytes are not sent together; which wait so that they are |
 //! | `outline.rs` | what is in flight, as long as that is simple; then [`crate::flight`] |
@@ -45,6 +45,7 @@ mod ack;
 mod arrive;
 mod autotune;
 mod boundary;
+mod choice;
 mod close;
 mod deferral;
 pub(crate) mod ecn;

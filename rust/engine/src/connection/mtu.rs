@@ -3,9 +3,10 @@
 //! The search for the path's MTU by segments that are larger than before, where no ICMP tells of it (RFC 4821), as Linux does it
 //! (`tcp_mtu_probe`, `tcp_mtu_probing`). It counts in MSS before options: the IP version does not matter here.
 
+use super::choice::{Burst, Why};
 use super::link::Link;
 use super::recovery::{Mode, Plan, Recovery};
-use super::send::{Burst, Force, Sender, Why};
+use super::send::{Force, Sender};
 use super::timers::Tick;
 use crate::context::{Config, Context};
 use crate::flight::{Flight, FlightMemory};
