@@ -409,7 +409,7 @@ impl Sender {
         };
         let found = self.detect(cx, link, flight);
         if found.lost != 0 {
-            if self.mode != Mode::Recovery {
+            if self.mode != Mode::Recovery && !self.forgive_probe(link, flight) {
                 self.enter_recovery(cx, link, flight, false);
                 self.reduce(link, flight, 1, false);
             }

@@ -3,7 +3,7 @@
 //! The search for the path's MTU (RFC 4821).
 
 use super::script::*;
-use crate::connection::Mode;
+use crate::connection::{Mode, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::time::Duration;
 use crate::transmit::Transmit;
@@ -108,6 +108,31 @@ fn probe__its_loss_is_no_congestion() {
     assert_eq!(again[..2], [(0, 400), (400, 300)]);
     assert!(peer.conn.cwnd() >= cwnd, "{}", peer.conn.cwnd());
     assert!(peer.conn.ssthresh() >= ssthresh.min(cwnd / 2));
+}
+
+/// Nor is it where the timer for reordering finds it (RFC 4821 section 7.6.1), which Linux takes for congestion.
+#[test]
+fn probe__its_loss_is_no_congestion_by_the_timer() {
+    let mut peer = searching();
+    peer.write(20_000);
+    let _ = peer.sent();
+    let (cwnd, ssthresh) = (peer.conn.cwnd(), peer.conn.ssthresh());
+    peer.advance(10);
+    peer.report(0, &[(700, 1100)], None);
+    assert_eq!(
+        peer.conn.timer().map(|(kind, _)| kind),
+        Some(TimerKind::Reorder)
+    );
+    let _ = peer.sent();
+    let _ = peer.expire();
+    let again = lengths(&peer.sent());
+    assert_eq!(again[..2], [(0, 400), (400, 300)]);
+    assert!(peer.conn.cwnd() >= cwnd, "{}", peer.conn.cwnd());
+    assert_eq!(peer.conn.ssthresh(), ssthresh);
+    // It is known to be too large.
+    peer.advance(10);
+    peer.report(700, &[], None);
+    assert!(lengths(&peer.sent()).iter().all(|(_, len)| *len <= 400));
 }
 
 /// RFC 4821 section 7.4: not without data enough, a window that shows its loss, and in peace.
