@@ -634,3 +634,6 @@ void oxtcp_helper_proto_memory_exit(void)
 {
 	percpu_counter_destroy(&oxtcp_sockets_allocated);
 }
+
+/* /sys/module/oxtcp/version: no field of Rust's module!. */
+MODULE_VERSION(OXTCP_VERSION);

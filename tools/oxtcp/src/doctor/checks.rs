@@ -594,10 +594,14 @@ fn keepalive(facts: &Facts) -> Vec<Finding> {
 
 fn versions(facts: &Facts) -> Vec<Finding> {
     let (missing, unknown) = facts.strange_settings();
-    if missing.is_empty() && unknown.is_empty() {
-        return Vec::new();
-    }
     let mut evidence = Vec::new();
+    let own = env!("CARGO_PKG_VERSION");
+    if facts.module != own {
+        evidence.push(match facts.module.as_str() {
+            "" => format!("this command is version {own}, the module tells none (/sys/module/oxtcp/version)"),
+            module => format!("this command is version {own}, the module {module}"),
+        });
+    }
     if !missing.is_empty() {
         evidence.push(format!(
             "this command knows {}, the module does not",
@@ -609,6 +613,9 @@ fn versions(facts: &Facts) -> Vec<Finding> {
             "the module has {}, which this command does not know",
             unknown.join(", ")
         ));
+    }
+    if evidence.is_empty() {
+        return Vec::new();
     }
     vec![Finding {
         severity: Severity::Note,

@@ -14,6 +14,8 @@ use crate::sockets::{source, Socket, State, Wanted};
 pub struct Facts {
     /// The settings that the module has, by name.
     pub settings: BTreeMap<String, String>,
+    /// The module's version; empty where it tells none.
+    pub module: String,
     /// All sockets.
     pub sockets: Vec<Socket>,
     /// Whose they are.
@@ -39,6 +41,10 @@ impl Facts {
             .flatten();
         Ok(Self {
             settings: settings(host),
+            module: fs::read_to_string(host.path("sys/module/oxtcp/version"))
+                .unwrap_or_default()
+                .trim()
+                .into(),
             port_range: range.and_then(|range| {
                 let (first, last) = range.split_once(char::is_whitespace)?;
                 Some((first.trim().parse().ok()?, last.trim().parse().ok()?))

@@ -104,7 +104,7 @@ pub fn doctor(arguments: &Arguments) -> Result<bool> {
     if arguments.json {
         print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "module": { "family": module.family },
+            "module": { "family": module.family, "version": facts.module },
             "kernel": module.kernel,
             "sockets": facts.sockets.len(),
             "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
@@ -197,8 +197,12 @@ fn report(module: &Module, facts: &Facts, findings: &[Finding], painter: Painter
     };
     let state = |state| facts.in_state(state).count();
     let mut out = format!(
-        "oxtcp {}: the module is loaded (socket family {family}) in Linux {}; {} sockets, {} listening, {} established.\n\n",
+        "oxtcp {}: the module is loaded (version {}, socket family {family}) in Linux {}; {} sockets, {} listening, {} established.\n\n",
         env!("CARGO_PKG_VERSION"),
+        match facts.module.as_str() {
+            "" => "unknown",
+            module => module,
+        },
         module.kernel,
         facts.sockets.len(),
         state(State::Listen),

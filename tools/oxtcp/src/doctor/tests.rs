@@ -12,6 +12,7 @@ fn well() -> Facts {
         settings: settings
             .map(|setting| (setting.name.to_string(), setting.default()))
             .collect(),
+        module: env!("CARGO_PKG_VERSION").into(),
         sockets: Vec::new(),
         owners: Owners::default(),
         port_range: Some((32768, 60999)),
@@ -305,4 +306,10 @@ fn other_versions_and_no_library() {
         evidence[0].contains("sack") && evidence[1].contains("new_thing"),
         "{evidence:?}"
     );
+    for (module, said) in [("", "tells none"), ("9.9.9", "the module 9.9.9")] {
+        let mut facts = well();
+        facts.module = module.into();
+        let evidence = versions(&facts).remove(0).evidence;
+        assert!(evidence[0].contains(said), "{evidence:?}");
+    }
 }

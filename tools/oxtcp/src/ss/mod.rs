@@ -354,10 +354,24 @@ fn info_json(socket: &Socket, info: &Info) -> serde_json::Value {
         "last_data_sent_ms": info.last_data_sent_ms,
         "last_data_recv_ms": info.last_data_recv_ms,
         "last_ack_recv_ms": info.last_ack_recv_ms,
+        "notsent": info.not_sent,
+        "delivered": info.delivered,
+        "dsack_dups": info.dsack_dups,
+        "reord_seen": info.reord_seen,
+        "rcv_ooopack": info.rcv_ooopack,
+        "pacing_rate": held(info.pacing_rate),
+        "max_pacing_rate": held(info.max_pacing_rate),
+        "delivery_rate": info.delivery_rate,
+        "app_limited": info.app_limited,
         "busy_us": info.busy_us,
         "rwnd_limited_us": info.rwnd_limited_us,
         "sndbuf_limited_us": info.sndbuf_limited_us,
     })
+}
+
+/// A rate that something is held to, if it is.
+fn held(rate: u64) -> Option<u64> {
+    (rate != u64::MAX).then_some(rate)
 }
 
 /// What `-m` says, in `ss`'s words.
@@ -420,7 +434,12 @@ fn details(socket: &Socket) -> String {
         ("lastrcv", info.last_data_recv_ms.into()),
         ("lastack", info.last_ack_recv_ms.into()),
         ("unacked", info.unacked.into()),
+        ("notsent", info.not_sent.into()),
         ("lost", info.lost.into()),
+        ("delivered", info.delivered.into()),
+        ("dsack_dups", info.dsack_dups.into()),
+        ("reord_seen", info.reord_seen.into()),
+        ("rcv_ooopack", info.rcv_ooopack.into()),
         ("snd_wnd", info.snd_wnd.into()),
     ] {
         if value != 0 {
@@ -429,6 +448,18 @@ fn details(socket: &Socket) -> String {
     }
     if info.total_retrans != 0 {
         words.push(format!("retrans:{}/{}", info.retrans, info.total_retrans));
+    }
+    for (name, rate) in [
+        ("pacing_rate", info.pacing_rate),
+        ("max_pacing_rate", info.max_pacing_rate),
+        ("delivery_rate", info.delivery_rate),
+    ] {
+        if let Some(rate) = held(rate).filter(|rate| *rate != 0) {
+            words.push(format!("{name} {}", bits(rate)));
+        }
+    }
+    if info.app_limited {
+        words.push("app_limited".into());
     }
     for (name, part) in [
         ("rwnd_limited", info.rwnd_limited_us),
@@ -446,6 +477,16 @@ fn details(socket: &Socket) -> String {
         words.push(format!("minrtt:{}", millis(info.min_rtt_us)));
     }
     words.join(" ")
+}
+
+/// A rate in bytes per second, as `ss` writes it: `12.5Mbps`.
+fn bits(rate: u64) -> String {
+    let bits = rate as f64 * 8.0;
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.iter().find(|(unit, _)| bits >= *unit) {
+        Some((unit, name)) => format!("{:.1}{name}bps", bits / unit),
+        None => format!("{bits:.0}bps"),
+    }
 }
 
 /// Microseconds in milliseconds, with what is behind the point where there is any.

@@ -125,6 +125,37 @@ fn times_as_ss_writes_them() {
 }
 
 #[test]
+fn rates_as_ss_writes_them() {
+    for (rate, text) in [
+        (10, "80bps"),
+        (1_250, "10.0kbps"),
+        (1_562_500, "12.5Mbps"),
+        (12_500_000_000, "100.0Gbps"),
+    ] {
+        assert_eq!(bits(rate), text);
+    }
+    let (_folder, host) = recorded();
+    let sockets = ProcNet::new(&host, true, true).all().unwrap();
+    let mut socket = sockets
+        .into_iter()
+        .find(|socket| socket.state == State::Established)
+        .unwrap();
+    socket.info = Some(Box::new(Info {
+        pacing_rate: u64::MAX,
+        max_pacing_rate: u64::MAX,
+        delivery_rate: 1_562_500,
+        app_limited: true,
+        ..Info::default()
+    }));
+    let text = details(&socket);
+    assert!(text.contains(" delivery_rate 12.5Mbps app_limited"), "{text}");
+    assert!(!text.contains("pacing_rate"), "{text}");
+    let json = info_json(&socket, socket.info.as_ref().unwrap());
+    assert_eq!(json["pacing_rate"], serde_json::Value::Null);
+    assert_eq!(json["delivery_rate"], 1_562_500);
+}
+
+#[test]
 fn default_states_are_those_of_ss() {
     let states = |line: &str| {
         let arguments = arguments(line);
