@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::facts::Facts;
 use super::{Finding, Severity};
+use crate::sockets::info::Info;
 use crate::sockets::{Socket, State, Timer};
 
 /// All of them, the gravest things first.
@@ -17,6 +18,7 @@ pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     orphans,
     ports,
     unanswered,
+    losses,
     conntrack,
     buffers,
     settings,
@@ -382,6 +384,57 @@ fn unanswered(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// So many segments sent again may be an accident.
+const FEW_RESENT: u32 = 20;
+/// Per mille of the bytes that were sent.
+const MUCH_RESENT: u64 = 10;
+
+fn losses(facts: &Facts) -> Vec<Finding> {
+    let per_mille = |info: &Info| info.bytes_retrans.saturating_mul(1000) / info.bytes_sent.max(1);
+    let mut lossy: Vec<(u64, &Socket, &Info)> = facts
+        .sockets
+        .iter()
+        .filter(|socket| socket.state != State::Listen)
+        .filter_map(|socket| {
+            socket
+                .info
+                .as_deref()
+                .map(|info| (per_mille(info), socket, info))
+        })
+        .filter(|(share, _, info)| info.total_retrans >= FEW_RESENT && *share >= MUCH_RESENT)
+        .collect();
+    if lossy.is_empty() {
+        return Vec::new();
+    }
+    lossy.sort_by_key(|(share, ..)| std::cmp::Reverse(*share));
+    let title = format!("{} much is sent again", of_which(lossy.len()));
+    let lines = lossy.iter().map(|(share, socket, info)| {
+        format!(
+            "{}: {}, {}.{} % of {} bytes, in {} segments; round trip {} ms, window {} segments",
+            ends(socket),
+            facts.who(socket),
+            share / 10,
+            share % 10,
+            info.bytes_sent,
+            info.total_retrans,
+            info.rtt_us / 1000,
+            info.snd_cwnd
+        )
+    });
+    vec![Finding {
+        severity: Severity::Warning,
+        name: "losses",
+        title,
+        evidence: some(lines),
+        meaning: "The path loses segments, or delays some so long that they are taken for lost. Each loss makes the sender slower: at a \
+                  round trip of 100 ms a loss of 1 % leaves some hundred kilobytes a second."
+            .into(),
+        mend: "Where the connections have a network in common, it is there: look at its counters (ip -s link) and the queue in front of its \
+               slowest link. One of them in detail: oxtcp ss -i dst ADDRESS"
+            .into(),
+    }]
+}
+
 fn conntrack(facts: &Facts) -> Vec<Finding> {
     let Some((number, most)) = facts.conntrack else {
         return Vec::new();
@@ -598,7 +651,9 @@ fn versions(facts: &Facts) -> Vec<Finding> {
     let own = env!("CARGO_PKG_VERSION");
     if facts.module != own {
         evidence.push(match facts.module.as_str() {
-            "" => format!("this command is version {own}, the module tells none (/sys/module/oxtcp/version)"),
+            "" => format!(
+                "this command is version {own}, the module tells none (/sys/module/oxtcp/version)"
+            ),
             module => format!("this command is version {own}, the module {module}"),
         });
     }

@@ -249,6 +249,40 @@ fn peers_that_do_not_answer() {
 }
 
 #[test]
+fn connections_that_lose() {
+    let mut facts = well();
+    let lossy = |resent: u64, segments: u32| {
+        let mut socket = socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3);
+        socket.info = Some(Box::new(Info {
+            bytes_sent: 1_000_000,
+            bytes_retrans: resent,
+            total_retrans: segments,
+            rtt_us: 20_000,
+            snd_cwnd: 10,
+            ..Info::default()
+        }));
+        socket
+    };
+    facts
+        .sockets
+        .extend([lossy(9_999, 100), lossy(900_000, 19)]);
+    assert_eq!(found(&facts), []);
+    facts.sockets.extend([lossy(12_300, 20), lossy(45_600, 99)]);
+    assert_eq!(found(&facts), [(Severity::Warning, "losses")]);
+    let finding = losses(&facts).remove(0);
+    assert!(
+        finding.title.starts_with("there are 2 connections"),
+        "{}",
+        finding.title
+    );
+    assert!(
+        finding.evidence[0].contains("4.5 % of 1000000 bytes, in 99 segments; round trip 20 ms"),
+        "{:?}",
+        finding.evidence
+    );
+}
+
+#[test]
 fn buffers_that_bound_the_speed() {
     let mut facts = well();
     let mut socket = socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3);

@@ -148,7 +148,10 @@ fn rates_as_ss_writes_them() {
         ..Info::default()
     }));
     let text = details(&socket);
-    assert!(text.contains(" delivery_rate 12.5Mbps app_limited"), "{text}");
+    assert!(
+        text.contains(" delivery_rate 12.5Mbps app_limited"),
+        "{text}"
+    );
     assert!(!text.contains("pacing_rate"), "{text}");
     let json = info_json(&socket, socket.info.as_ref().unwrap());
     assert_eq!(json["pacing_rate"], serde_json::Value::Null);
