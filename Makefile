@@ -118,6 +118,12 @@ floods: job ## what a SYN of a flood costs, and who gets in meanwhile, beside th
 		"selftests/bench/floods.sh"
 	@scripts/floods-paper $(B)/floods/floods.txt
 
+PHONY += sockets
+sockets: job ## what listing 100,000 sockets costs, beside the built-in TCP (virtual time); writes Documentation/sockets.md
+	@scripts/vm run --mode icount --smp 1 --mem 3072 --module --timeout 3000 --out $(B)/sockets --log $(B)/log/sockets.log -- \
+		"selftests/bench/sockets.sh"
+	@scripts/sockets-paper $(B)/sockets/sockets.txt
+
 ##@ Tests
 
 PHONY += check
