@@ -75,6 +75,15 @@ impl SeqNum {
         start.distance_to(self) < len
     }
 
+    /// The number with all octets before it counted, of a stream in which `last` is known: of the 64-bit numbers that end in this one
+    /// that which is nearest to `last`. Its upper half is the sequence number extension (RFC 5925 section 6.2). Exactly 2^31
+    /// away it is the one before, as in [`SeqNum::before`]; and 64 bits are a circle as well, as Linux's extension is one.
+    #[inline]
+    pub const fn extended(self, last: u64) -> u64 {
+        let ahead = self.0.wrapping_sub(last as u32) as i32;
+        last.wrapping_add(ahead as u64)
+    }
+
     /// The later of two numbers.
     #[inline]
     #[must_use]
@@ -210,6 +219,62 @@ mod tests {
             let a = s(base);
             assert!(!a.before(a) && a.before_eq(a) && a.after_eq(a) && !a.after(a));
         }
+    }
+
+    /// RFC 5925 section 6.2: every place near a wrap, to both sides, and what Linux's tcp_ao_compute_sne() makes of the same numbers.
+    #[test]
+    fn extended__across_the_wrap() {
+        // As Linux has it: the extension of `next`, and the numbers as they are.
+        let linux = |sne: u32, next: u32, seq: u32| match s(seq).before(s(next)) {
+            true if seq > next => sne.wrapping_sub(1),
+            false if seq < next => sne.wrapping_add(1),
+            _ => sne,
+        };
+        let edges = [
+            0,
+            1,
+            2,
+            0x3fff_ffff,
+            0x7fff_fffe,
+            0x7fff_ffff,
+            0x8000_0000,
+            0x8000_0001,
+            0xc000_0000,
+            u32::MAX - 1,
+            u32::MAX,
+        ];
+        for sne in [0, 1, 2, 0x7fff_ffff, u32::MAX - 1, u32::MAX] {
+            for next in edges {
+                let last = u64::from(sne) << 32 | u64::from(next);
+                for seq in edges {
+                    let number = s(seq).extended(last);
+                    assert_eq!(number as u32, seq);
+                    let extension = (number >> 32) as u32;
+                    assert_eq!(extension, linux(sne, next, seq), "{sne} {next} {seq}");
+                    let apart = number.wrapping_sub(last) as i64;
+                    assert!((-(1 << 31)..1 << 31).contains(&apart), "{apart}");
+                }
+            }
+        }
+    }
+
+    /// 40 GB in steps, with what comes again and what comes early: each number has one place.
+    #[test]
+    fn extended__follows_a_stream() {
+        let (mut last, mut truth) = (u64::from(u32::MAX - 5), u64::from(u32::MAX - 5));
+        for step in [1, 6, 1460, 1 << 20, (1 << 31) - 1]
+            .into_iter()
+            .cycle()
+            .take(100)
+        {
+            truth += step;
+            let number = s(truth as u32).extended(last);
+            assert_eq!(number, truth);
+            let again = truth - step / 2;
+            assert_eq!(s(again as u32).extended(number), again);
+            last = number;
+        }
+        assert!(truth >> 32 > 8);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum Signed<'a> {
     Md5(&'a [u8; 16]),
     /// The authentication option (RFC 5925).
     Authentication {
+        /// Where the option stands in the header's options, in bytes.
+        at: u8,
         /// Which key has signed the segment.
         key_id: u8,
         /// Which key the sender is ready to receive with.
@@ -112,7 +114,9 @@ impl<'a> Signed<'a> {
                 [1, ref after @ ..] => after,
                 [kind, len, ..] if len >= 2 => match rest.split_at_checked(usize::from(len)) {
                     Some((option, after)) => {
-                        if let Some(signed) = Signed::read(kind, option)? {
+                        // Options are 40 bytes at most.
+                        let at = options.len().saturating_sub(rest.len()) as u8;
+                        if let Some(signed) = Signed::read(kind, option, at)? {
                             if found.replace(signed).is_some() {
                                 return Err(BadSignature);
                             }
@@ -127,7 +131,7 @@ impl<'a> Signed<'a> {
     }
 
     /// One option, if it is a signature.
-    fn read(kind: u8, option: &'a [u8]) -> Result<Option<Signed<'a>>, BadSignature> {
+    fn read(kind: u8, option: &'a [u8], at: u8) -> Result<Option<Signed<'a>>, BadSignature> {
         match (kind, option) {
             (MD5, [_, MD5_LEN, digest @ ..]) => match digest.first_chunk() {
                 Some(digest) => Ok(Some(Signed::Md5(digest))),
@@ -135,6 +139,7 @@ impl<'a> Signed<'a> {
             },
             (AUTHENTICATION, [_, _, key_id, rnext_key_id, mac @ ..]) if !mac.is_empty() => {
                 Ok(Some(Signed::Authentication {
+                    at,
                     key_id: *key_id,
                     rnext_key_id: *rnext_key_id,
                     mac,
@@ -269,11 +274,20 @@ mod tests {
         assert_eq!(
             Signed::find(&[29, 6, 100, 101, 0xaa, 0xbb, 1, 1]),
             Ok(Some(Signed::Authentication {
+                at: 0,
                 key_id: 100,
                 rnext_key_id: 101,
                 mac: &[0xaa, 0xbb]
             }))
         );
+        let stands = |options: &[u8]| match Signed::find(options) {
+            Ok(Some(Signed::Authentication { at, .. })) => Some(at),
+            _ => None,
+        };
+        assert_eq!(stands(&[1, 1, 29, 5, 100, 101, 0xaa, 1]), Some(2));
+        let mut latest = vec![1; 40];
+        latest[34..].copy_from_slice(&[29, 6, 100, 101, 0xaa, 0xbb]);
+        assert_eq!(stands(&latest), Some(34));
     }
 
     /// RFC 5925 section 2.2.
