@@ -19,7 +19,7 @@ use crate::sys::proto::PeerAddress;
 use crate::sys::route;
 use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey, Found};
-use crate::{connection, half_open, listener};
+use crate::{connection, half_open, keys, listener};
 
 /// Takes the local port (0: any) at the address that is set. The socket layer has checked the address
 /// and the right to the port.
@@ -71,7 +71,7 @@ fn bind_addr(sk: &Sk<'_>, ip: [u8; 16]) -> BindAddr {
 /// # Errors
 ///
 /// EISCONN, EADDRNOTAVAIL (no port is free, or the pair of ends is in use), ENETUNREACH, EHOSTUNREACH
-/// and the like by routing, EINVAL for a link-local address without an interface.
+/// and the like by routing, EINVAL for a link-local address without an interface, EKEYREJECTED (see [`keys::begin_connect`]).
 pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     if !matches!(sk.state().role, Role::Idle(_)) {
         return Err(eisconn());
@@ -154,10 +154,12 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     route::reset_route(sk);
     let (info, _) = route::route_socket(sk)?;
     let hash = namespace.flow_hash(&key);
+    let iss = reused.unwrap_or_else(|| isn::initial(hash, cx.now));
+    keys::begin_connect(sk, iss)?;
     let options = listener::options_of(sk);
     let memory = connection::receive_memory(sock);
     let open = ActiveOpen {
-        iss: reused.unwrap_or_else(|| isn::initial(hash, cx.now)),
+        iss,
         ts_offset: isn::timestamp_offset(hash),
         advertised_mss: listener::advertised_mss(info.advmss, options.max_seg),
         path_mss: output::mss_of(info.mtu, sk.wire_family()),

@@ -58,11 +58,13 @@ pub(crate) fn segment(
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
     let inline = urgent::is_inline(sk);
+    let sock = sk.sock();
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
         return;
     };
     let before = connection.rcv_nxt();
+    let opens = connection.state() == State::SynSent;
     let payload = connection.on_segment(
         cx,
         segment,
@@ -81,6 +83,10 @@ pub(crate) fn segment(
         &mut state.flight,
     );
     let rcv_nxt = connection.rcv_nxt();
+    if opens && matches!(connection.state(), State::SynReceived | State::Established) {
+        // Before anything is sent.
+        keys::peer_begins(sock, segment.header.seq);
+    }
     let start = segment.payload().start;
     let came = urgent.offset_in(segment).and_then(|offset| {
         let offset = header_len.saturating_add(offset);
@@ -522,8 +528,8 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
     if !namespace.admit_time_wait() {
         return;
     }
-    let md5 = keys::left_behind(sk.sock());
-    let placed = Mini::time_wait(time_wait, port, v6, md5)
+    let secret = keys::left_behind(sk.sock());
+    let placed = Mini::time_wait(time_wait, port, v6, secret)
         .and_then(|mini| table::NewMini::new(key, mini))
         .and_then(|mini| namespace.table.replace(sk, mini, end));
     if placed.is_err() {

@@ -64,8 +64,16 @@ counters! {
     TCPMD5Unexpected,
     /// Segments with a wrong MD5 signature.
     TCPMD5Failure,
-    /// Segments with the authentication option (RFC 5925), which there are no keys for.
+    /// Segments without the authentication option (RFC 5925) from a peer that there is a key for.
+    TCPAORequired,
+    /// Segments whose authentication option is wrong.
+    TCPAOBad,
+    /// Segments with the authentication option that there is no key for.
     TCPAOKeyNotFound,
+    /// Segments whose authentication option is right.
+    TCPAOGood,
+    /// ICMP errors about connections with TCP-AO, which are not believed.
+    TCPAODroppedIcmps,
 }
 
 /// A namespace's counters.

@@ -7,16 +7,17 @@
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::{rcu, Arc};
+use kernel::sync::rcu;
 
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
 
+use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
 use crate::group::Group;
 use crate::input::{find_listener, Arrival};
-use crate::keys::{self, Md5Key};
+use crate::keys::{self, Secret};
 use crate::listener;
 use crate::listening::{self, Life};
 use crate::namespace::{context, Namespace};
@@ -37,6 +38,8 @@ pub(crate) enum Mini {
         listener: ARef<Socket>,
         /// The listener's at that time: in another it is not the listener's any more.
         life: Life,
+        /// The SYN was signed with TCP-AO; the numbers of the keys are the object's note.
+        signed: bool,
     },
     /// Both sides have closed; or ours has, and no program waits for the peer's end (FIN-WAIT-2).
     TimeWait {
@@ -56,7 +59,7 @@ pub(crate) enum Mini {
 /// What a TIME-WAIT has no room for.
 pub(crate) struct Kept {
     port: PortRef,
-    md5: Arc<Md5Key>,
+    secret: Secret,
 }
 
 /// The design allows 128 bytes, with a timer of 40 (which lockdep makes larger).
@@ -83,9 +86,11 @@ impl MiniBody<Tcp> for Mini {
                     remove(this, namespace);
                     return;
                 };
+                let ids = ids_of(&this);
                 let Mini::HalfOpen { request, .. } = &mut *this else {
                     return;
                 };
+                let handshake = handshake_of(request, ids);
                 let mut config = namespace.config();
                 let defer = listening.defer_accept();
                 config.synack_retries = pressure::synack_retries(
@@ -100,7 +105,7 @@ impl MiniBody<Tcp> for Mini {
                         drop(this);
                         let (oif, mark) = listener::reply_path(&listener, &key);
                         let rcu = rcu::read_lock();
-                        let signer = keys::signer_to(&listener, &key, oif, &rcu);
+                        let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
                         let _ = output::reply(listener.net(), &key, oif, mark, syn_ack, signer);
                     }
@@ -156,7 +161,7 @@ impl Mini {
         }
     }
 
-    /// A TIME-WAIT, or a connection in FIN-WAIT-2, with the key that signs its segments. GFP_ATOMIC.
+    /// A TIME-WAIT, or a connection in FIN-WAIT-2, with what signs its segments. GFP_ATOMIC.
     ///
     /// # Errors
     ///
@@ -165,17 +170,17 @@ impl Mini {
         time_wait: TimeWait,
         port: PortRef,
         v6: bool,
-        md5: Option<Arc<Md5Key>>,
+        secret: Option<Secret>,
     ) -> Result<Self> {
-        Ok(match md5 {
+        Ok(match secret {
             None => Mini::TimeWait {
                 time_wait,
                 port,
                 v6,
             },
-            Some(md5) => Mini::SignedTimeWait {
+            Some(secret) => Mini::SignedTimeWait {
                 time_wait,
-                kept: KBox::new(Kept { port, md5 }, GFP_ATOMIC)?,
+                kept: KBox::new(Kept { port, secret }, GFP_ATOMIC)?,
                 v6,
             },
         })
@@ -190,10 +195,10 @@ impl Mini {
         }
     }
 
-    /// The key of a TIME-WAIT.
-    fn md5(&self) -> Option<&Arc<Md5Key>> {
+    /// What signs the segments of a TIME-WAIT.
+    fn secret(&self) -> Option<&Secret> {
         match self {
-            Mini::SignedTimeWait { kept, .. } => Some(&kept.md5),
+            Mini::SignedTimeWait { kept, .. } => Some(&kept.secret),
             _ => None,
         }
     }
@@ -209,9 +214,35 @@ pub(crate) fn awaits_fin(mini: &table::Mini<Tcp>) -> bool {
     }
 }
 
-/// The key of a TIME-WAIT, if there is one.
-pub(crate) fn md5_of(mini: &table::Mini<Tcp>) -> Option<Arc<Md5Key>> {
-    mini.lock()?.md5().cloned()
+/// What signs the segments of a TIME-WAIT, if they are signed.
+pub(crate) fn secret_of(mini: &table::Mini<Tcp>) -> Option<Secret> {
+    mini.lock()?.secret().cloned()
+}
+
+/// What the SYN of a half-open connection was signed with, if it was with TCP-AO.
+fn ids_of(guard: &MiniGuard<'_, Tcp>) -> Option<Ids> {
+    match &**guard {
+        Mini::HalfOpen { signed: true, .. } => Some(Ids::from_note(guard.note())),
+        _ => None,
+    }
+}
+
+fn handshake_of(request: &Request, ids: Option<Ids>) -> Handshake {
+    Handshake {
+        ids,
+        isns: Isns {
+            local: request.iss(),
+            remote: request.irs(),
+        },
+    }
+}
+
+/// What a half-open connection is to be signed with.
+pub(crate) fn handshake(guard: &MiniGuard<'_, Tcp>) -> Option<Handshake> {
+    match &**guard {
+        Mini::HalfOpen { request, .. } => Some(handshake_of(request, ids_of(guard))),
+        _ => None,
+    }
 }
 
 /// The member of the group that is to have what another one has left of the flow `key`: one of the address family of `like`, which is the
@@ -282,9 +313,9 @@ pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &
 /// Whose a small object is.
 pub(crate) enum Whose {
     /// A half-open connection of this listener, for which the segment is.
-    Listeners(ARef<Socket>),
+    Listeners(ARef<Socket>, Handshake),
     /// The same, but the segment acknowledges what that connection has not sent: a cookie, perhaps.
-    Misses(ARef<Socket>),
+    Misses(ARef<Socket>, Handshake),
     /// A connection that is over, or that has left the table in this moment.
     Nobodys,
     /// A half-open connection whose listener is gone; it was removed.
@@ -303,15 +334,21 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<
     match &*guard {
         Mini::HalfOpen {
             request, listener, ..
-        } => match ack {
-            Some(ack) if !request.is_acked_by(ack) => Whose::Misses(listener.clone()),
-            _ => Whose::Listeners(listener.clone()),
-        },
+        } => {
+            let handshake = handshake_of(request, ids_of(&guard));
+            match ack {
+                Some(ack) if !request.is_acked_by(ack) => {
+                    Whose::Misses(listener.clone(), handshake)
+                }
+                _ => Whose::Listeners(listener.clone(), handshake),
+            }
+        }
         Mini::TimeWait { .. } | Mini::SignedTimeWait { .. } => Whose::Nobodys,
     }
 }
 
-/// A segment for the flow of a small object. Comes back when that is gone, with a connection in its place perhaps.
+/// A segment for the flow of a small object, which was signed with `ids` if it was with TCP-AO. Comes back when that is gone, with a connection in its place perhaps.
+#[allow(clippy::too_many_arguments)] // A packet, read.
 pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
@@ -320,6 +357,7 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
     arrival: Arrival,
+    signed: Option<Ids>,
 ) -> Option<SkBuff> {
     let key = mini.key();
     let config = namespace.config();
@@ -327,14 +365,16 @@ pub(crate) fn segment(
     let Some(mut guard) = mini.lock() else {
         return Some(skb);
     };
-    let md5 = guard.md5().cloned();
-    let signer = md5.as_deref().map_or(Signer::None, Signer::Md5);
+    let secret = guard.secret().cloned();
+    let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
+    let ids = ids_of(&guard);
     let scope = (scope_of(&key, arrival), 0);
     match &mut *guard {
         Mini::HalfOpen {
             request, listener, ..
         } => {
             let listener = listener.clone();
+            let handshake = handshake_of(request, ids);
             match request.on_segment(&cx, segment) {
                 RequestVerdict::Complete
                     if request.defers(segment, listener::defers(&listener)) => {}
@@ -345,7 +385,7 @@ pub(crate) fn segment(
                     drop(guard);
                     let (oif, mark) = listener::reply_path(&listener, &key);
                     let rcu = rcu::read_lock();
-                    let signer = keys::signer_to(&listener, &key, oif, &rcu);
+                    let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                     send(net, namespace, &key, (oif, mark), answer, signer);
                 }
                 RequestVerdict::Drop => remove(guard, namespace),
@@ -386,6 +426,7 @@ pub(crate) fn segment(
                         segment,
                         arrival,
                         Some(iss_after),
+                        signed,
                     );
                 }
                 TimeWaitVerdict::Kill => remove(guard, namespace),

@@ -11,6 +11,9 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 use oxtcp_engine::{Context, SeqNum};
 
 use crate::connection;
+use crate::counters::Counter;
+use crate::half_open;
+use crate::keys;
 use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::protocol::{Role, Sk, Unreachable};
@@ -36,7 +39,7 @@ pub(crate) fn look(
     family: Family,
     ifindex: i32,
 ) {
-    let Some((error, key, seq)) = parse(skb, offset, family) else {
+    let Some((error, is_hard, key, seq)) = parse(skb, offset, family) else {
         return;
     };
     if skb.icmp_checksum_is_bad(offset, family) {
@@ -47,9 +50,26 @@ pub(crate) fn look(
         output::scoped(key.remote(), ifindex),
     );
     let rcu = rcu::read_lock();
-    let Some(Found::Sock(sock)) = namespace.table.lookup(&key, &rcu) else {
-        return;
+    let sock = match namespace.table.lookup(&key, &rcu) {
+        Some(Found::Sock(sock)) => sock,
+        Some(Found::Mini(mini)) => {
+            // Nothing is done about it in any case.
+            let secret = if is_hard {
+                half_open::secret_of(mini)
+            } else {
+                None
+            };
+            if secret.is_some_and(|secret| secret.ignores_icmp()) {
+                namespace.counters.count(Counter::TCPAODroppedIcmps);
+            }
+            return;
+        }
+        Some(Found::Post(_)) | None => return,
     };
+    if is_hard && keys::ignores_icmp(&sock) {
+        namespace.counters.count(Counter::TCPAODroppedIcmps);
+        return;
+    }
     let why = match error {
         Error::TooBig(mtu) => {
             sock.notes().too_big.put(&TooBig { seq, mtu });
@@ -142,12 +162,13 @@ pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
 }
 
-/// Reads the error and the segment that it quotes: whose the flow is (seen from here), and the sequence number.
+/// Reads the error and the segment that it quotes: whether it is of those that connections with TCP-AO do not believe (RFC 5925
+/// section 7.8), whose the flow is (seen from here), and the sequence number.
 fn parse(
     skb: &mut SkBuff<AtHook<'_>>,
     offset: u32,
     family: Family,
-) -> Option<(Error, FlowKey, SeqNum)> {
+) -> Option<(Error, bool, FlowKey, SeqNum)> {
     const ICMP_HEADER: u32 = 8;
     const TCP: u8 = 6;
     let inner = offset.checked_add(ICMP_HEADER)?;
@@ -168,6 +189,10 @@ fn parse(
         (Family::V6, 1, 4) => Error::Unreachable(Unreachable::Refused),
         (Family::V6, 1, _) => Error::Unreachable(Unreachable::Host),
         _ => return None,
+    };
+    let is_hard = match family {
+        Family::V4 => kind == 3 && (2..=4).contains(&code),
+        Family::V6 => kind == 1 && [1, 4].contains(&code),
     };
     let (local, remote, tcp) = match family {
         Family::V4 => {
@@ -207,5 +232,6 @@ fn parse(
             port: port(2)?,
         },
     );
-    Some((error, key, SeqNum::new(word(quoted, 4)?)))
+    let seq = SeqNum::new(word(quoted, 4)?);
+    Some((error, is_hard, key, seq))
 }

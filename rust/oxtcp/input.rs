@@ -14,17 +14,19 @@ use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MIN_HEADER_LEN};
 use oxtcp_engine::{Instant, Segment, SeqNum};
 
+use crate::ao::segments::Stage;
+use crate::ao::{Handshake, Ids};
 use crate::connection;
 use crate::cookies;
 use crate::counters::Counter;
 use crate::half_open::{self, Whose};
 use crate::icmp;
-use crate::keys::{self, Peer};
+use crate::keys::{Peer, Secret};
 use crate::listener;
 use crate::namespace::{context, Namespace};
 use crate::output::{scoped, unscoped};
 use crate::protocol::{Sk, Socket, Tcp};
-use crate::signing::{self, Signer};
+use crate::signing::{self, Judge};
 use crate::sys::auth::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
@@ -71,8 +73,10 @@ impl Glance {
 /// Whose a packet is.
 enum Owner<'a> {
     Connection(ARef<Socket>),
-    /// With the listener of a half-open one.
-    Mini(&'a table::Mini<Tcp>, Option<ARef<Socket>>),
+    /// A half-open one's, with the listener.
+    HalfOpen(&'a table::Mini<Tcp>, ARef<Socket>, Handshake),
+    /// A TIME-WAIT's.
+    Mini(&'a table::Mini<Tcp>),
     Listener(ARef<Socket>),
     /// The listener's, for the cookie that it brings.
     Cookie(ARef<Socket>, Opened),
@@ -124,18 +128,21 @@ impl LocalIn for Tcp {
         if skb.tcp_checksum_is_bad(family) || confirm_conntrack(&skb) == Confirm::Drop {
             return Ok(());
         }
-        if let Err(why) = check_signature(namespace, &owner, &mut skb, &key, glance, arrival, &rcu)
-        {
-            skb.drop_for(why);
-            return Ok(());
-        }
+        let checked = check_signature(namespace, &owner, &mut skb, &key, glance, arrival, &rcu);
+        let signed = match checked {
+            Ok(signed) => signed,
+            Err(why) => {
+                skb.drop_for(why);
+                return Ok(());
+            }
+        };
         let allowed = match &owner {
             Owner::Connection(sock)
             | Owner::Listener(sock)
             | Owner::Cookie(sock, _)
-            | Owner::Stray(sock) => sock.allows(&mut skb, family),
-            Owner::Mini(_, Some(listener)) => listener.allows(&mut skb, family),
-            Owner::Mini(_, None) => skb.is_allowed(family),
+            | Owner::Stray(sock)
+            | Owner::HalfOpen(_, sock, _) => sock.allows(&mut skb, family),
+            Owner::Mini(_) => skb.is_allowed(family),
         };
         if !allowed {
             return Ok(());
@@ -143,10 +150,10 @@ impl LocalIn for Tcp {
         let mut skb = skb.detach();
         match owner {
             Owner::Connection(sock) => sock.receive(skb),
-            Owner::Mini(mini, _) => {
+            Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
                 if let Some((segment, header_len)) = parse(&mut skb) {
                     let gone = half_open::segment(
-                        net, namespace, mini, &segment, skb, header_len, arrival,
+                        net, namespace, mini, &segment, skb, header_len, arrival, signed,
                     );
                     // The connection that has taken its place in this moment.
                     if let (Some(skb), Some(Found::Sock(sock))) =
@@ -158,12 +165,12 @@ impl LocalIn for Tcp {
             }
             Owner::Listener(sock) => {
                 if let Some((segment, _)) = parse(&mut skb) {
-                    listener::segment(net, namespace, &sock, key, &segment, arrival, None);
+                    listener::segment(net, namespace, &sock, key, &segment, arrival, None, signed);
                 }
             }
             Owner::Stray(sock) => {
                 if let Some((segment, _)) = parse(&mut skb) {
-                    listener::reset(&sock, &key, &segment);
+                    listener::reset(&sock, &key, &segment, signed);
                 }
             }
             Owner::Cookie(sock, opened) => {
@@ -176,6 +183,7 @@ impl LocalIn for Tcp {
                         cookie,
                         (&segment, skb, header_len),
                         arrival,
+                        signed,
                     );
                 }
             }
@@ -276,7 +284,7 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
     })
 }
 
-/// Whether the segment is signed as it is to be: by the key that its owner has for the peer.
+/// Whether the segment is signed as it is to be: by the key that its owner has for the peer. The numbers of TCP-AO's keys, if it is.
 ///
 /// A SYN to a TIME-WAIT is for the listener, if there is one, as in Linux: the peer may have another key by now.
 ///
@@ -291,30 +299,34 @@ fn check_signature(
     glance: Glance,
     arrival: Arrival,
     rcu: &rcu::Guard,
-) -> Result<(), DropReason> {
+) -> Result<Option<Ids>, DropReason> {
     let claim = signing::claim(skb);
     let is_syn = glance.flags.syn() && !glance.flags.intersects(Flags::ACK.union(Flags::RST));
     let found;
-    let (sock, mini) = match owner {
-        Owner::Connection(sock)
-        | Owner::Listener(sock)
-        | Owner::Cookie(sock, _)
-        | Owner::Stray(sock)
-        | Owner::Mini(_, Some(sock)) => (Some(&**sock), None),
-        Owner::Mini(mini, None) if is_syn && !half_open::awaits_fin(mini) => {
-            found = find_listener(namespace, key, arrival, rcu);
-            (found.as_deref(), found.is_none().then_some(*mini))
+    let (sock, stage) = match owner {
+        Owner::Connection(sock) => (Some(&**sock), Stage::Connection),
+        Owner::Listener(sock) | Owner::Cookie(sock, _) | Owner::Stray(sock) => {
+            (Some(&**sock), Stage::Listen)
         }
-        Owner::Mini(mini, None) => (None, Some(*mini)),
+        Owner::HalfOpen(_, sock, handshake) => (Some(&**sock), Stage::HalfOpen(*handshake)),
+        Owner::Mini(mini) if is_syn && !half_open::awaits_fin(mini) => {
+            found = find_listener(namespace, key, arrival, rcu);
+            (found.as_deref(), Stage::Listen)
+        }
+        Owner::Mini(_) => (None, Stage::Connection),
     };
+    let peer = Peer::new(key, skb.l3index(arrival.family));
     if let Some(keys) = sock.and_then(|sock| sock.shared().keys.get(rcu)) {
-        let peer = Peer::new(key, skb.l3index(arrival.family));
-        let signer = keys::signer_for(keys, &peer);
-        return signer.check(namespace, &claim, skb, key);
+        return keys.judge(peer, stage).check(namespace, &claim, skb, key);
     }
-    let md5 = mini.and_then(half_open::md5_of);
-    let signer = md5.as_deref().map_or(Signer::None, Signer::Md5);
-    signer.check(namespace, &claim, skb, key)
+    let secret: Option<Secret> = match (owner, sock) {
+        (Owner::Mini(mini), None) => half_open::secret_of(mini),
+        _ => None,
+    };
+    match &secret {
+        Some(secret) => secret.judge(peer).check(namespace, &claim, skb, key),
+        None => Judge::without_keys(peer, stage).check(namespace, &claim, skb, key),
+    }
 }
 
 /// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or a listener's.
@@ -338,14 +350,16 @@ fn find_owner<'a>(
             return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
         }
         Some(Found::Mini(mini)) => match half_open::whose(mini, namespace, glance.acks()) {
-            Whose::Listeners(listener) => return Some(Owner::Mini(mini, Some(listener))),
-            Whose::Misses(listener) => {
+            Whose::Listeners(listener, handshake) => {
+                return Some(Owner::HalfOpen(mini, listener, handshake));
+            }
+            Whose::Misses(listener, handshake) => {
                 return Some(match cookie_of(namespace, &listener, key, glance) {
                     Some(opened) => Owner::Cookie(listener, opened),
-                    None => Owner::Mini(mini, Some(listener)),
+                    None => Owner::HalfOpen(mini, listener, handshake),
                 });
             }
-            Whose::Nobodys => return Some(Owner::Mini(mini, None)),
+            Whose::Nobodys => return Some(Owner::Mini(mini)),
             // Another listener may be there by now.
             Whose::Stale => {}
         },

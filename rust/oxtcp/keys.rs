@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The keys that a socket's segments are signed with (TCP_MD5SIG): which peers they are for, and how programs name them.
+//! The keys that a socket's segments are signed with: which peers they are for; and those of TCP_MD5SIG, and how programs name them. Those
+//! of TCP-AO are in [`crate::ao`].
 //!
 //! A socket's keys are read under RCU alone, as a listener's are in softirqs, and changed under the socket lock: the table is
 //! replaced as a whole. It holds references on keys, which a TIME-WAIT takes one of.
@@ -10,12 +11,16 @@ use kernel::prelude::*;
 use kernel::sync::{rcu, Arc};
 
 use oxtcp_engine::wire::Signature;
+use oxtcp_engine::{Context, SeqNum, SocketOptions};
 
+use crate::ao::segments::Stage;
+use crate::ao::{self, Ao, Handshake};
 use crate::output;
 use crate::protocol::{Owner, Sk, Socket};
-use crate::signing::Signer;
+use crate::signing::{Judge, Signer};
 use crate::sys::auth;
 use crate::sys::bindings;
+use crate::sys::errno::ekeyrejected;
 use crate::sys::net::Net;
 use crate::sys::rcu_cell::RcuCell;
 use crate::sys::table::{Endpoint, FlowKey};
@@ -28,6 +33,15 @@ pub(crate) type KeyCell = RcuCell<Keys>;
 pub(crate) struct Keys {
     /// In the order in which they came.
     md5: KVec<Arc<Md5Key>>,
+    /// What the socket has for TCP-AO, if it ever had.
+    ao: Option<Arc<Ao>>,
+}
+
+/// What a connection leaves to the small object in its place.
+#[derive(Clone)]
+pub(crate) enum Secret {
+    Md5(Arc<Md5Key>),
+    Ao(Arc<Ao>),
 }
 
 /// A key of RFC 2385. Its bytes do not change.
@@ -39,7 +53,7 @@ pub(crate) struct Md5Key {
 
 /// Which peers a key is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Scope {
+pub(crate) struct Scope {
     /// IPv4's in their IPv4-mapped form. Bits beyond the prefix are as the program gave them.
     ip: [u8; 16],
     /// Of all 128 bits.
@@ -70,13 +84,59 @@ impl Md5Key {
 }
 
 impl Scope {
+    /// Of a prefix of all 128 bits; with a domain, or not.
+    pub(crate) fn new(ip: [u8; 16], prefix: u8, domain: Option<i32>) -> Self {
+        Self {
+            ip,
+            prefix,
+            in_domain: domain.is_some(),
+            l3index: domain.unwrap_or(0),
+        }
+    }
+
+    /// The address, and the prefix of all 128 bits.
+    pub(crate) fn address(&self) -> ([u8; 16], u8) {
+        (self.ip, self.prefix)
+    }
+
+    pub(crate) fn l3index(&self) -> i32 {
+        self.l3index
+    }
+
+    /// Whether peers in that domain are meant too.
+    pub(crate) fn is_in(&self, l3index: i32) -> bool {
+        !self.in_domain || self.l3index == l3index
+    }
+
+    /// Whether the peer is meant.
+    pub(crate) fn suits(&self, peer: &Peer) -> bool {
+        self.is_in(peer.l3index) && self.has(peer)
+    }
+
+    /// Whether it has the first so many bits of an address in common, of its own prefix at most.
+    pub(crate) fn shares(&self, ip: &[u8; 16], prefix: u8) -> bool {
+        let narrow = Self {
+            prefix: prefix.min(self.prefix),
+            ..*self
+        };
+        narrow.has(&Peer {
+            ip: *ip,
+            l3index: 0,
+        })
+    }
+
+    /// Whether there may be peers of both.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.is_in(other.l3index) && self.shares(&other.ip, other.prefix)
+    }
+
     /// An IPv4 address in its IPv4-mapped form.
     fn is_v4(&self) -> bool {
         is_v4(&self.ip)
     }
 
     /// A prefix for IPv6 has no IPv4 peers, as in Linux: not even `::/0`.
-    fn has(&self, peer: &Peer) -> bool {
+    pub(crate) fn has(&self, peer: &Peer) -> bool {
         let mask = u128::MAX
             .checked_shl(128_u32.saturating_sub(u32::from(self.prefix)))
             .unwrap_or(0);
@@ -113,7 +173,7 @@ impl Peer {
     }
 
     /// The peer of a connection.
-    fn of(sock: &Socket) -> Self {
+    pub(crate) fn of(sock: &Socket) -> Self {
         Self::by_path(sock.net(), &sock.flow(), sock.bound_dev())
     }
 }
@@ -121,19 +181,32 @@ impl Peer {
 impl Keys {
     /// The key for a peer: one of its domain before others, then that of the longest prefix, then the latest.
     pub(crate) fn md5(&self, peer: &Peer) -> Option<&Arc<Md5Key>> {
-        let ours = |key: &&Arc<Md5Key>| !key.scope.in_domain || key.scope.l3index == peer.l3index;
-        let keys = self.md5.iter().rev().filter(ours);
-        keys.filter(|key| key.scope.has(peer)).reduce(|best, key| {
-            match key.scope.is_better_than(&best.scope) {
+        let keys = self.md5.iter().rev();
+        keys.filter(|key| key.scope.suits(peer))
+            .reduce(|best, key| match key.scope.is_better_than(&best.scope) {
                 true => key,
                 false => best,
-            }
-        })
+            })
     }
 
     /// Whether there is a key for the peer, of whatever domain.
     pub(crate) fn know(&self, peer: &Peer) -> bool {
-        self.md5.iter().any(|key| key.scope.has(peer))
+        let ao = self.ao.as_ref().is_some_and(|ao| ao.knows(peer));
+        ao || self.md5.iter().any(|key| key.scope.has(peer))
+    }
+
+    pub(crate) fn ao(&self) -> Option<&Arc<Ao>> {
+        self.ao.as_ref()
+    }
+
+    /// Who judges what the peer sends.
+    pub(crate) fn judge(&self, peer: Peer, stage: Stage) -> Judge<'_> {
+        Judge {
+            md5: self.md5(&peer).map(|key| &**key),
+            ao: self.ao.as_deref(),
+            peer,
+            stage,
+        }
     }
 
     /// The keys but for that of `scope`, and room for another. Whether there was one.
@@ -143,7 +216,8 @@ impl Keys {
             md5.push(key.clone(), gfp)?;
         }
         let found = md5.len() != self.md5.len();
-        Ok((Self { md5 }, found))
+        let ao = self.ao.clone();
+        Ok((Self { md5, ao }, found))
     }
 }
 
@@ -220,7 +294,7 @@ impl Md5Command {
 /// # Errors
 ///
 /// EINVAL for another family.
-fn address(raw: &[u8], v6: bool) -> Result<[u8; 16]> {
+pub(crate) fn address(raw: &[u8], v6: bool) -> Result<[u8; 16]> {
     let family = raw.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes));
     let (wanted, at) = match v6 {
         true => (bindings::AF_INET6, 8),
@@ -240,11 +314,14 @@ fn address(raw: &[u8], v6: bool) -> Result<[u8; 16]> {
 ///
 /// # Errors
 ///
-/// EINVAL, EFAULT; ENOENT when there is no key to take away; ENOMEM, also beyond `net.core.optmem_max`; ENOPROTOOPT and EOPNOTSUPP
+/// EINVAL, EFAULT; ENOENT when there is no key to take away; EKEYREJECTED where TCP-AO has a key for the peer; ENOMEM, also beyond `net.core.optmem_max`; ENOPROTOOPT and EOPNOTSUPP
 /// where the kernel has no MD5 or may not use it.
 pub(crate) fn set_md5(sk: &mut Owner<'_>, extended: bool, value: OptionValue<'_>) -> Result {
     auth::md5_is_usable()?;
     let command = Md5Command::read(sk.sock(), extended, value)?;
+    if command.len != 0 && ao_has(sk.sock(), &command.scope) {
+        return Err(ekeyrejected());
+    }
     let new = match command.len {
         0 => None,
         len => Some(Arc::new(
@@ -269,6 +346,7 @@ fn change(sk: &mut Sk<'_>, scope: &Scope, new: Option<Arc<Md5Key>>) -> Result {
         None => (
             Keys {
                 md5: KVec::with_capacity(1, GFP)?,
+                ao: None,
             },
             false,
         ),
@@ -298,17 +376,173 @@ fn change(sk: &mut Sk<'_>, scope: &Scope, new: Option<Arc<Md5Key>>) -> Result {
     Ok(())
 }
 
-/// A new connection of a listener's has the key for its peer, alone. Any context.
+/// Whether TCP-AO is to be spoken with peers of an MD5 key's (Linux's `tcp_ao_required()`).
+fn ao_has(sock: &Socket, scope: &Scope) -> bool {
+    let rcu = rcu::read_lock();
+    let Some(ao) = sock.shared().keys.get(&rcu).and_then(Keys::ao) else {
+        return false;
+    };
+    let peer = Peer {
+        ip: scope.ip,
+        l3index: scope.l3index,
+    };
+    match scope.in_domain {
+        true => ao.is_required_of(&peer),
+        false => ao.is_required() || ao.knows(&peer),
+    }
+}
+
+/// Whether there is an MD5 key for the address of a key of TCP-AO's.
+pub(crate) fn have_md5(sock: &Socket, scope: &Scope) -> bool {
+    let rcu = rcu::read_lock();
+    let Some(keys) = sock.shared().keys.get(&rcu) else {
+        return false;
+    };
+    let peer = Peer {
+        ip: scope.ip,
+        l3index: scope.l3index,
+    };
+    match scope.in_domain {
+        true => keys.md5(&peer).is_some(),
+        false => keys.md5.iter().any(|key| key.scope.has(&peer)),
+    }
+}
+
+/// Whether there is any MD5 key.
+pub(crate) fn have_any_md5(sock: &Socket) -> bool {
+    let rcu = rcu::read_lock();
+    let keys = sock.shared().keys.get(&rcu);
+    keys.is_some_and(|keys| !keys.md5.is_empty())
+}
+
+/// Puts what the socket has for TCP-AO in the place of what it had. The caller charges. Any context with GFP_ATOMIC.
 ///
 /// # Errors
 ///
-/// ENOMEM: there must be no connection without it.
-pub(crate) fn inherit(sk: &mut Sk<'_>, listener: &Socket, peer: &Peer) -> Result {
+/// ENOMEM.
+pub(crate) fn replace_ao(sk: &mut Sk<'_>, ao: Option<Arc<Ao>>, gfp: Flags) -> Result {
+    let cell = &sk.sock().shared().keys;
+    let mut keys = Keys {
+        md5: KVec::new(),
+        ao,
+    };
+    if let Some(old) = cell.get(&rcu::read_lock()) {
+        keys.md5.reserve(old.md5.len(), gfp)?;
+        for key in &old.md5 {
+            keys.md5.push(key.clone(), gfp)?;
+        }
+    }
+    cell.replace(Some(keys), gfp)?;
+    sk.disable_bursts();
+    Ok(())
+}
+
+/// connect(): leaves the keys for the peer, of one kind (Linux's `tcp_connect()`). Process context.
+///
+/// # Errors
+///
+/// EKEYREJECTED when there are keys of both kinds for the peer, or keys of TCP-AO and none for him; ENOMEM.
+pub(crate) fn begin_connect(sk: &mut Owner<'_>, iss: SeqNum) -> Result {
+    /// Under RCU nobody sleeps for memory.
+    const GFP: Flags = GFP_ATOMIC;
+    let sock = sk.sock();
+    let peer = Peer::of(sock);
+    let (old, md5, wanted) = {
+        let rcu = rcu::read_lock();
+        let Some(keys) = sock.shared().keys.get(&rcu) else {
+            return Ok(());
+        };
+        let Some(ao) = &keys.ao else {
+            return Ok(());
+        };
+        let md5 = keys.md5(&peer).is_some();
+        if md5 && ao.is_required_of(&peer) {
+            return Err(ekeyrejected());
+        }
+        (ao.clone(), md5, keys.md5.len())
+    };
+    if md5 {
+        replace_ao(sk, None, GFP)?;
+        sk.uncharge_option(old.len().saturating_mul(ao::Key::COST));
+        return Ok(());
+    }
+    let ao = old.for_connect(&peer, iss, GFP)?.ok_or(ekeyrejected())?;
+    let gone = old.len().saturating_sub(ao.len());
+    let keys = Keys {
+        md5: KVec::new(),
+        ao: Some(Arc::new(ao, GFP)?),
+    };
+    sock.shared().keys.replace(Some(keys), GFP)?;
+    sk.uncharge_option(gone.saturating_mul(ao::Key::COST));
+    sk.uncharge_option(wanted.saturating_mul(Md5Key::COST));
+    Ok(())
+}
+
+/// The peer of a connection that we have opened has begun it too. Under the socket lock.
+pub(crate) fn peer_begins(sock: &Socket, irs: SeqNum) {
+    if let Some(ao) = sock.shared().keys.get(&rcu::read_lock()).and_then(Keys::ao) {
+        ao.state.peer_begins(irs);
+    }
+}
+
+/// Lets what signs a connection follow what its peer wants, and the engine know. Any context.
+pub(crate) fn follow(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let cell = &sk.sock().shared().keys;
+    if cell.is_empty() {
+        return;
+    }
+    let followed = {
+        let rcu = rcu::read_lock();
+        cell.get(&rcu).and_then(Keys::ao).and_then(|ao| ao.follow())
+    };
+    let (Some(signature), Some(connection)) = (followed, sk.state().connection()) else {
+        return;
+    };
+    let options = *connection.options();
+    if options.signature != signature {
+        connection.set_options(
+            cx,
+            SocketOptions {
+                signature,
+                ..options
+            },
+        );
+    }
+}
+
+/// A new connection of a listener's has the MD5 key for its peer, or all of TCP-AO's for him, alone. Any context.
+///
+/// # Errors
+///
+/// ENOMEM: there must be no connection without it. EKEYREJECTED when the handshake was signed and there is no key for the peer any more.
+pub(crate) fn inherit(
+    sk: &mut Sk<'_>,
+    listener: &Socket,
+    peer: &Peer,
+    handshake: Handshake,
+) -> Result {
     let cell = &listener.shared().keys;
+    let rcu = rcu::read_lock();
+    if let Some(ids) = handshake.ids {
+        let ao = cell.get(&rcu).and_then(Keys::ao).ok_or(ekeyrejected())?;
+        let ao = ao
+            .for_child(peer, ids, handshake.isns, GFP_ATOMIC)?
+            .ok_or(ekeyrejected())?;
+        let cost = ao.len().saturating_mul(ao::Key::COST);
+        if !sk.charge_option(cost) {
+            return Err(ENOMEM);
+        }
+        let replaced = Arc::new(ao, GFP_ATOMIC)
+            .map_err(Error::from)
+            .and_then(|ao| replace_ao(sk, Some(ao), GFP_ATOMIC));
+        if replaced.is_err() {
+            sk.uncharge_option(cost);
+        }
+        return replaced;
+    }
     if cell.is_empty() {
         return Ok(());
     }
-    let rcu = rcu::read_lock();
     let Some(key) = cell.get(&rcu).and_then(|keys| keys.md5(peer)) else {
         return Ok(());
     };
@@ -334,17 +568,24 @@ pub(crate) fn forget(sk: &mut Sk<'_>) {
     if cell.is_empty() {
         return;
     }
-    let count = cell.get(&rcu::read_lock()).map_or(0, |keys| keys.md5.len());
-    sk.uncharge_option(count.saturating_mul(Md5Key::COST));
+    let cost = cell.get(&rcu::read_lock()).map_or(0, |keys| {
+        let ao = keys.ao.as_ref().map_or(0, |ao| ao.len());
+        let md5 = keys.md5.len().saturating_mul(Md5Key::COST);
+        md5.saturating_add(ao.saturating_mul(ao::Key::COST))
+    });
+    sk.uncharge_option(cost);
     // To leave nothing takes no memory.
     let _ = cell.replace(None, GFP_ATOMIC);
 }
 
 /// Who signs what a connection sends.
 pub(crate) fn signer<'a>(sock: &'a Socket, rcu: &'a rcu::Guard) -> Signer<'a> {
-    match sock.shared().keys.get(rcu) {
-        Some(keys) => signer_for(keys, &Peer::of(sock)),
-        None => Signer::None,
+    let Some(keys) = sock.shared().keys.get(rcu) else {
+        return Signer::None;
+    };
+    match keys.ao().map(|ao| ao.signer()) {
+        Some(Some(signer)) => Signer::Ao(signer),
+        _ => keys.md5_signer(&Peer::of(sock)),
     }
 }
 
@@ -353,31 +594,83 @@ pub(crate) fn signer_to<'a>(
     listener: &'a Socket,
     key: &FlowKey,
     oif: i32,
+    handshake: Handshake,
     rcu: &'a rcu::Guard,
 ) -> Signer<'a> {
-    match listener.shared().keys.get(rcu) {
-        Some(keys) => signer_for(keys, &Peer::by_path(listener.net(), key, oif)),
-        None => Signer::None,
+    let keys = listener.shared().keys.get(rcu);
+    let peer = || Peer::by_path(listener.net(), key, oif);
+    match (keys, handshake.ids) {
+        (None, None) => Signer::None,
+        (Some(keys), None) => keys.md5_signer(&peer()),
+        (keys, Some(ids)) => {
+            let ao = keys.and_then(Keys::ao);
+            ao.and_then(|ao| ao.signer_to(&peer(), ids, handshake.isns))
+                .map_or(Signer::Lost, Signer::Ao)
+        }
     }
 }
 
-/// Who signs for a peer.
-pub(crate) fn signer_for<'a>(keys: &'a Keys, peer: &Peer) -> Signer<'a> {
-    keys.md5(peer).map_or(Signer::None, |key| Signer::Md5(key))
+impl Keys {
+    /// Who signs for a peer who has not signed with TCP-AO.
+    fn md5_signer(&self, peer: &Peer) -> Signer<'_> {
+        self.md5(peer).map_or(Signer::None, |key| Signer::Md5(key))
+    }
 }
 
-/// The key of a connection that leaves its place to a small object.
-pub(crate) fn left_behind(sock: &Socket) -> Option<Arc<Md5Key>> {
+impl Secret {
+    /// Who signs what a small object sends.
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        match self {
+            Secret::Md5(key) => Signer::Md5(key),
+            Secret::Ao(ao) => {
+                ao.follow_unlocked();
+                ao.signer().map_or(Signer::Lost, Signer::Ao)
+            }
+        }
+    }
+
+    /// Whether an ICMP error is not to be believed; see [`ignores_icmp`].
+    pub(crate) fn ignores_icmp(&self) -> bool {
+        match self {
+            Secret::Md5(_) => false,
+            Secret::Ao(ao) => ao.state.ignores_icmp(),
+        }
+    }
+
+    /// Who judges what comes for it.
+    pub(crate) fn judge(&self, peer: Peer) -> Judge<'_> {
+        let (md5, ao) = match self {
+            Secret::Md5(key) => (Some(&**key), None),
+            Secret::Ao(ao) => (None, Some(&**ao)),
+        };
+        Judge {
+            md5,
+            ao,
+            peer,
+            stage: Stage::Connection,
+        }
+    }
+}
+
+/// What a connection leaves that gives its place to a small object.
+pub(crate) fn left_behind(sock: &Socket) -> Option<Secret> {
     let rcu = rcu::read_lock();
     let keys = sock.shared().keys.get(&rcu)?;
-    keys.md5(&Peer::of(sock)).cloned()
+    match &keys.ao {
+        Some(ao) if ao.signer().is_some() => Some(Secret::Ao(ao.clone())),
+        _ => keys.md5(&Peer::of(sock)).cloned().map(Secret::Md5),
+    }
 }
 
-/// What the engine is to know: the room that a signature takes in the segments to a peer.
+/// What the engine is to know: the room that a signature takes in the segments of a connection, to a peer. Under the socket lock.
 pub(crate) fn signature_for(sock: &Socket, peer: &Peer) -> Signature {
-    match sock.shared().keys.get(&rcu::read_lock()) {
-        Some(keys) => signer_for(keys, peer).signature(),
-        None => Signature::NONE,
+    let rcu = rcu::read_lock();
+    let Some(keys) = sock.shared().keys.get(&rcu) else {
+        return Signature::NONE;
+    };
+    match keys.ao().and_then(|ao| ao.follow()) {
+        Some(signature) => signature,
+        None => keys.md5_signer(peer).signature(),
     }
 }
 
@@ -387,4 +680,24 @@ pub(crate) fn signature(sock: &Socket) -> Signature {
         true => Signature::NONE,
         false => signature_for(sock, &Peer::of(sock)),
     }
+}
+
+/// Whether an ICMP error about a connection is not to be believed, of the kinds that RFC 5925 section 7.8 names (Linux's
+/// `tcp_ao_ignore_icmp()`). It is counted with the socket.
+pub(crate) fn ignores_icmp(sock: &Socket) -> bool {
+    use crate::sys::sock::SkState;
+    if sock.shared().keys.is_empty()
+        || [
+            SkState::CLOSE,
+            SkState::LISTEN,
+            SkState::SYN_SENT,
+            SkState::SYN_RECV,
+        ]
+        .contains(&sock.state())
+    {
+        return false;
+    }
+    let rcu = rcu::read_lock();
+    let ao = sock.shared().keys.get(&rcu).and_then(Keys::ao);
+    ao.is_some_and(|ao| ao.state.ignores_icmp())
 }

@@ -17,6 +17,7 @@ use oxtcp_engine::request::{Request, RequestOpen};
 use oxtcp_engine::wire::Signature;
 use oxtcp_engine::{isn, pressure, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
+use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
 use crate::crowd::Recent;
 use crate::flood::{Queue, Remedy};
@@ -216,7 +217,8 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     }
 }
 
-/// A SYN for a listener. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context; takes no lock of the listener.
+/// A SYN for a listener, with the numbers of TCP-AO's keys if it is signed. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context; takes no lock of the listener.
+#[allow(clippy::too_many_arguments)] // A packet, read.
 pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
@@ -225,6 +227,7 @@ pub(crate) fn segment(
     segment: &Segment,
     arrival: Arrival,
     iss: Option<SeqNum>,
+    signed: Option<Ids>,
 ) {
     let Some(listening) = listening::of(listener) else {
         return;
@@ -265,7 +268,16 @@ pub(crate) fn segment(
     };
     let hash = namespace.flow_hash(&key);
     let rcu = rcu::read_lock();
-    let signer = keys::signer_to(listener, &key, oif, &rcu);
+    let signer = |iss| {
+        let handshake = Handshake {
+            ids: signed,
+            isns: Isns {
+                local: iss,
+                remote: segment.header.seq,
+            },
+        };
+        keys::signer_to(listener, &key, oif, handshake, &rcu)
+    };
     let info = route.info();
     let memory = connection::receive_memory(listener);
     let open = |iss| RequestOpen {
@@ -274,7 +286,7 @@ pub(crate) fn segment(
         advertised_mss: advertised_mss(info.advmss, listening.max_seg()),
         recv_space: memory.first_window(),
         recv_limit: memory.largest_window(),
-        signature: signer.signature(),
+        signature: signer(iss).signature(),
     };
     let most = match admission {
         Admission::Keep(most) => most,
@@ -283,6 +295,7 @@ pub(crate) fn segment(
             cookies::note_sent(namespace, listener, listening, cx.now);
             // One that cannot be sent is one that was lost: the peer's SYN comes again.
             let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
+            let signer = signer(syn_ack.header.seq);
             if output::reply_by(&route, &key, syn_ack, signer).is_ok() {
                 namespace.counters.count(Counter::SyncookiesSent);
             }
@@ -302,8 +315,11 @@ pub(crate) fn segment(
         request,
         listener: listener.clone(),
         life,
+        signed: signed.is_some(),
     };
+    let note = signed.map_or([0; 2], Ids::note);
     let placed = table::NewMini::new(key, body)
+        .map(|mini| mini.with_note(note))
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
         namespace.counters.count(Counter::ListenDrops);
@@ -314,6 +330,7 @@ pub(crate) fn segment(
         recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
+    let signer = signer(syn_ack.header.seq);
     let _ = output::reply_by(&route, &key, syn_ack, signer);
 }
 
@@ -427,6 +444,9 @@ pub(crate) fn complete(
         return;
     };
     let (request, mut life) = (*request, *life);
+    let Some(handshake) = half_open::handshake(&guard) else {
+        return;
+    };
     let key = guard.key();
     let mut listener = listener.clone();
     let room = |listener: &Socket, life| {
@@ -456,7 +476,7 @@ pub(crate) fn complete(
                 if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
                     let (oif, mark) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
-                    let signer = keys::signer_to(listener, &key, oif, &rcu);
+                    let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
                     let _ = output::reply(listener.net(), &key, oif, mark, reset, signer);
                 }
             }
@@ -469,6 +489,7 @@ pub(crate) fn complete(
     };
     let newcomer = Newcomer {
         request,
+        ids: handshake.ids,
         key,
         life,
         port,
@@ -485,7 +506,10 @@ pub(crate) fn complete(
 
 /// Answers a segment of a connection that is gone by a reset, with the listener's key for the peer (Linux's
 /// `tcp_v4_send_reset()`). Softirq context.
-pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment) {
+///
+/// TCP-AO's keys are of initial sequence numbers that nobody knows any more (RFC 5925 section 7.7): but of the ACK that would have completed
+/// a handshake, which is the only one that gets here signed.
+pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed: Option<Ids>) {
     let Some(reset) = reply::closed(segment) else {
         return;
     };
@@ -494,9 +518,21 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment) {
     }
     let (oif, mark) = reply_path(listener, key);
     let rcu = rcu::read_lock();
-    let signer = keys::signer_to(listener, key, oif, &rcu);
+    let handshake = handshake_of_ack(segment, signed);
+    let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
     // One that cannot be sent is one that was lost.
     let _ = output::reply(listener.net(), key, oif, mark, reset, signer);
+}
+
+/// What the ACK that ends a handshake tells of it.
+fn handshake_of_ack(ack: &Segment, signed: Option<Ids>) -> Handshake {
+    Handshake {
+        ids: signed,
+        isns: Isns {
+            local: ack.header.ack.sub(1),
+            remote: ack.header.seq.sub(1),
+        },
+    }
 }
 
 /// An ACK with a good cookie: makes the socket, as [`complete`] does, of what the ACK brings. Softirq context.
@@ -507,6 +543,7 @@ pub(crate) fn complete_cookie(
     (key, opened): (FlowKey, Opened),
     packet: Packet<'_>,
     arrival: Arrival,
+    signed: Option<Ids>,
 ) {
     let Some(listening) = listening::of(listener) else {
         return;
@@ -548,6 +585,7 @@ pub(crate) fn complete_cookie(
     };
     let newcomer = Newcomer {
         request,
+        ids: signed,
         key,
         life,
         port,
@@ -586,6 +624,8 @@ type Packet<'a> = (&'a Segment, SkBuff, u32);
 /// What a new connection of a listener's begins with.
 struct Newcomer {
     request: Request,
+    /// What the handshake was signed with, if it was with TCP-AO.
+    ids: Option<Ids>,
     key: FlowKey,
     /// The listener's, which is the one that the connection is for.
     life: Life,
@@ -610,6 +650,7 @@ impl Newcomer {
     ) -> Result {
         let Newcomer {
             request,
+            ids,
             key,
             life,
             port,
@@ -631,7 +672,14 @@ impl Newcomer {
             sk.state().set_calls(calls);
             // Before there is a route: that tells whether packets may be bursts.
             let peer = Peer::by_path(listener.net(), &key, path_oif(listener, &key, 0));
-            if let Err(error) = keys::inherit(sk, listener, &peer) {
+            let handshake = Handshake {
+                ids,
+                isns: Isns {
+                    local: request.iss(),
+                    remote: request.irs(),
+                },
+            };
+            if let Err(error) = keys::inherit(sk, listener, &peer, handshake) {
                 sk.disown(child);
                 closing::discard(sk);
                 return Err(error);

@@ -16,7 +16,7 @@
 //! | `listening`, `cookies`, `crowd`, `flood` | a listener's queues, and what is done when they are full |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
-//! | `keys`, `signing` | signatures of segments |
+//! | `keys`, `signing`, `ao` | signatures of segments |
 //! | `ports`, `sysctls` | ports, settings |
 //! | `procfs`, `diag`, `figures`, `counters` | listings, and what is counted |
 
@@ -30,6 +30,7 @@
 
 use kernel::prelude::*;
 
+mod ao;
 mod closing;
 mod connect;
 mod connection;

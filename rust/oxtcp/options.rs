@@ -13,6 +13,7 @@ use oxtcp_engine::connection::QuickAck;
 use oxtcp_engine::context::{Linger2, Traits};
 use oxtcp_engine::{request, RecvMemory, SocketOptions};
 
+use crate::ao;
 use crate::connect;
 use crate::connection;
 use crate::info;
@@ -190,6 +191,12 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
         apply(sk, options);
         return Ok(());
     }
+    if is_ao(name) {
+        ao::options::set(sk, name, value)?;
+        let options = listener::options_of(sk);
+        apply(sk, options);
+        return Ok(());
+    }
     let value = match name {
         bindings::TCP_NODELAY
         | bindings::TCP_CORK
@@ -282,6 +289,17 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
     Ok(())
 }
 
+/// The options of TCP-AO that can be set.
+fn is_ao(name: u32) -> bool {
+    matches!(
+        name,
+        bindings::TCP_AO_ADD_KEY
+            | bindings::TCP_AO_DEL_KEY
+            | bindings::TCP_AO_INFO
+            | bindings::TCP_AO_REPAIR
+    )
+}
+
 /// getsockopt() at SOL_TCP.
 pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Result {
     if name == bindings::TCP_INFO {
@@ -296,6 +314,12 @@ pub(crate) fn get(sk: &mut Owner<'_>, name: u32, answer: OptionAnswer<'_>) -> Re
             *to = from;
         }
         return answer.bytes(&text);
+    }
+    if matches!(
+        name,
+        bindings::TCP_AO_INFO | bindings::TCP_AO_GET_KEYS | bindings::TCP_AO_REPAIR
+    ) {
+        return ao::options::get(sk, name, answer);
     }
     let config = output::namespace(sk.sock()).config();
     let state = sk.state();

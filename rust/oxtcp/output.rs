@@ -30,6 +30,7 @@ pub(crate) enum Extent {
 
 /// Sends what the connection has to send now. Any context.
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
+    keys::follow(sk, cx);
     let mut path_is_known = false;
     loop {
         let may_send_data = match sk.state().connection() {

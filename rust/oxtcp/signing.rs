@@ -1,34 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Signatures of segments (RFC 2385): made for those that leave, and looked at in those that come, before anything else of them is
+//! Signatures of segments (RFC 2385, RFC 5925): made for those that leave, and looked at in those that come, before anything else of them is
 //! believed. Any context.
 
 use kernel::prelude::*;
 
 use oxtcp_engine::wire::{Signature, Signed, MIN_HEADER_LEN};
 
+use crate::ao::segments::{self, Failure, Stage};
+use crate::ao::{Ao, Ids};
 use crate::counters::Counter;
-use crate::keys::Md5Key;
+use crate::keys::{Md5Key, Peer};
 use crate::namespace::Namespace;
 use crate::output;
 use crate::sys::auth::{self, DropReason};
 use crate::sys::skb::{Claimed, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 
-/// What signs segments to a peer, and says how its own are signed.
+/// What signs segments to a peer.
 #[derive(Clone, Copy)]
 pub(crate) enum Signer<'a> {
-    /// They are not.
+    /// They are not signed.
     None,
     Md5(&'a Md5Key),
+    Ao(segments::Signer<'a>),
+    /// They are to be, and the key is gone: nothing is sent.
+    Lost,
+}
+
+/// What says how a peer's segments are to be signed.
+pub(crate) struct Judge<'a> {
+    /// The peer's key.
+    pub(crate) md5: Option<&'a Md5Key>,
+    /// What there is for TCP-AO; the peer's keys may be among it.
+    pub(crate) ao: Option<&'a Ao>,
+    pub(crate) peer: Peer,
+    pub(crate) stage: Stage,
 }
 
 /// What a segment brings of a signature.
 pub(crate) enum Claim {
     None,
     Md5([u8; 16]),
-    /// The authentication option (RFC 5925), which there are no keys for.
-    Authentication,
+    /// The authentication option (RFC 5925).
+    Ao(segments::Claim),
     /// A malformed one, or two.
     Bad,
 }
@@ -42,16 +57,19 @@ impl Signer<'_> {
     /// The room that it takes.
     pub(crate) fn signature(self) -> Signature {
         match self {
-            Signer::None => Signature::NONE,
+            Signer::None | Signer::Lost => Signature::NONE,
             Signer::Md5(_) => Signature::MD5,
+            Signer::Ao(signer) => signer.key().signature(),
         }
     }
 
     /// Fills the signature into `header`, which has the room for it and is complete else, of the segment whose payload `skb` is. False
-    /// for a header that has no such room.
+    /// for a header that has no such room, and without a key.
     pub(crate) fn sign(self, header: &mut [u8], skb: &mut SkBuff<Outgoing>, key: &FlowKey) -> bool {
         match self {
             Signer::None => true,
+            Signer::Lost => false,
+            Signer::Ao(signer) => signer.sign(header, skb, key),
             Signer::Md5(md5) => {
                 let len = skb.len().saturating_add(header.len() as u32);
                 let Some(fixed) = header.first_chunk().copied() else {
@@ -70,8 +88,20 @@ impl Signer<'_> {
             }
         }
     }
+}
 
-    /// Looks at a segment that came from the peer that it is the signer for (Linux's `tcp_inbound_hash()`).
+impl Judge<'_> {
+    /// Of a peer whom nobody has a key for.
+    pub(crate) fn without_keys(peer: Peer, stage: Stage) -> Self {
+        Judge {
+            md5: None,
+            ao: None,
+            peer,
+            stage,
+        }
+    }
+
+    /// Looks at a segment that came from the peer (Linux's `tcp_inbound_hash()`). The numbers of TCP-AO's keys, if it has signed it.
     ///
     /// Deviation: RFC 5925 section 7.3 accepts a segment with the authentication option that there is no key for. As in Linux it is dropped:
     /// who signs wants it to be looked at.
@@ -80,28 +110,60 @@ impl Signer<'_> {
     ///
     /// Why the segment is to be dropped; it is counted.
     pub(crate) fn check(
-        self,
+        &self,
         namespace: &Namespace,
         claim: &Claim,
         skb: &mut SkBuff<Claimed<'_>>,
         key: &FlowKey,
-    ) -> Result<(), DropReason> {
-        let (counter, reason) = match (self, claim) {
-            (_, Claim::Bad) => return Err(DropReason::AuthHeader),
-            (Signer::None, Claim::None) => return Ok(()),
-            (_, Claim::Authentication) => (
-                Counter::TCPAOKeyNotFound,
-                DropReason::AuthenticationUnexpected,
-            ),
-            (Signer::None, Claim::Md5(_)) => (Counter::TCPMD5Unexpected, DropReason::Md5Unexpected),
-            (Signer::Md5(_), Claim::None) => (Counter::TCPMD5NotFound, DropReason::Md5NotFound),
-            (Signer::Md5(md5), Claim::Md5(theirs)) => match is_good(md5, theirs, skb, key) {
-                true => return Ok(()),
-                false => (Counter::TCPMD5Failure, DropReason::Md5Failure),
-            },
+    ) -> Result<Option<Ids>, DropReason> {
+        let drop = |counter, reason| {
+            namespace.counters.count(counter);
+            Err(reason)
         };
-        namespace.counters.count(counter);
-        Err(reason)
+        // RFC 5925 section 7.4: what begins signed goes on signed, and what does not does not.
+        if let (Stage::HalfOpen(handshake), false) = (self.stage, matches!(claim, Claim::Bad)) {
+            if handshake.ids.is_some() != matches!(claim, Claim::Ao(_)) {
+                return drop(Counter::TCPAOBad, DropReason::AuthenticationFailure);
+            }
+        }
+        match (claim, self.md5) {
+            (Claim::Bad, _) => Err(DropReason::AuthHeader),
+            (Claim::None, md5) => {
+                if let Some(ao) = self.ao.filter(|ao| ao.is_required_of(&self.peer)) {
+                    ao.state.miss();
+                    return drop(Counter::TCPAORequired, DropReason::AuthenticationNotFound);
+                }
+                match md5 {
+                    Some(_) => drop(Counter::TCPMD5NotFound, DropReason::Md5NotFound),
+                    None => Ok(None),
+                }
+            }
+            (Claim::Md5(_), None) => drop(Counter::TCPMD5Unexpected, DropReason::Md5Unexpected),
+            (Claim::Md5(theirs), Some(md5)) => match is_good(md5, theirs, skb, key) {
+                true => Ok(None),
+                false => drop(Counter::TCPMD5Failure, DropReason::Md5Failure),
+            },
+            (Claim::Ao(claim), _) => {
+                let Some(ao) = self.ao else {
+                    return drop(
+                        Counter::TCPAOKeyNotFound,
+                        DropReason::AuthenticationUnexpected,
+                    );
+                };
+                match ao.check(self.stage, claim, &self.peer, skb, key) {
+                    Ok(()) => {
+                        namespace.counters.count(Counter::TCPAOGood);
+                        Ok(Some(claim.ids))
+                    }
+                    Err(Failure::KeyNotFound) => drop(
+                        Counter::TCPAOKeyNotFound,
+                        DropReason::AuthenticationKeyNotFound,
+                    ),
+                    Err(Failure::Bad) => drop(Counter::TCPAOBad, DropReason::AuthenticationFailure),
+                    Err(Failure::Flags) => Err(DropReason::Flags),
+                }
+            }
+        }
     }
 }
 
@@ -118,7 +180,27 @@ pub(crate) fn claim(skb: &mut SkBuff<Claimed<'_>>) -> Claim {
         _ => match Signed::find(options) {
             Ok(None) => Claim::None,
             Ok(Some(Signed::Md5(digest))) => Claim::Md5(*digest),
-            Ok(Some(Signed::Authentication { .. })) => Claim::Authentication,
+            Ok(Some(Signed::Authentication {
+                at,
+                key_id,
+                rnext_key_id,
+                mac,
+            })) => {
+                let mut bytes = [0; segments::Claim::MAC_MOST];
+                for (slot, byte) in bytes.iter_mut().zip(mac) {
+                    *slot = *byte;
+                }
+                Claim::Ao(segments::Claim {
+                    ids: Ids {
+                        key: key_id,
+                        rnext: rnext_key_id,
+                    },
+                    at: at.saturating_add(MIN_HEADER_LEN as u8),
+                    // Of 40 bytes.
+                    mac_len: mac.len() as u8,
+                    mac: bytes,
+                })
+            }
             Err(_) => Claim::Bad,
         },
     }
@@ -129,7 +211,8 @@ fn options<'s>(skb: &'s mut SkBuff<Claimed<'_>>) -> Option<&'s [u8]> {
     skb.header(len)?.get(MIN_HEADER_LEN..)
 }
 
-fn header_len(skb: &mut SkBuff<Claimed<'_>>) -> Option<u32> {
+/// How long a packet's header is.
+pub(crate) fn header_len(skb: &mut SkBuff<Claimed<'_>>) -> Option<u32> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
     let len = oxtcp_engine::wire::Header::data_offset(fixed).ok()?;
     u32::try_from(len).ok()

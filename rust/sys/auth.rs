@@ -2,7 +2,7 @@
 
 //! What signatures of segments need of the kernel: sums over packets, and the domains that keys may be bound to.
 //!
-//! C headers: `include/crypto/md5.h`, `include/net/l3mdev.h`.
+//! C headers: `include/crypto/md5.h`, `sha1.h`, `sha2.h` and `aes-cbc-macs.h` beside it, `include/net/l3mdev.h`.
 
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -44,6 +44,88 @@ pub(crate) fn md5<S>(skb: &mut SkBuff<S>, head: &[u8], skip: u32, key: &[u8]) ->
     digest
 }
 
+/// What TCP-AO makes sums with. As numbers they are the kernel's (`enum tcp_ao_algo_id`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Algorithm {
+    /// RFC 5926 section 3.2.1, for keys and segments.
+    HmacSha1 = bindings::OXTCP_AO_HMAC_SHA1,
+    /// Linux's own.
+    HmacSha256 = bindings::OXTCP_AO_HMAC_SHA256,
+    /// RFC 5926 section 3.2.2.
+    AesCmac = bindings::OXTCP_AO_AES_CMAC,
+}
+
+/// Bytes of an AES-128 key.
+pub(crate) const AES_KEY: usize = 16;
+
+impl Algorithm {
+    /// Whether the kernel has it.
+    pub(crate) fn is_usable(self) -> bool {
+        // SAFETY: No conditions.
+        unsafe { bindings::oxtcp_helper_ao_usable(self as u32) }
+    }
+
+    /// Bytes of its sums, and of its traffic keys.
+    pub(crate) const fn len(self) -> usize {
+        match self {
+            Algorithm::HmacSha1 => 20,
+            Algorithm::HmacSha256 => 32,
+            Algorithm::AesCmac => AES_KEY,
+        }
+    }
+
+    /// The sum over `text`, in the first [`len`](Self::len) bytes. A key for AES has 16 bytes, else it counts as one of zeros. Any context.
+    pub(crate) fn sum(self, key: &[u8], text: &[u8]) -> [u8; 32] {
+        // SAFETY: There is no packet.
+        unsafe { self.sum_of(key, text, core::ptr::null_mut(), 0) }
+    }
+
+    /// The sum over `text` and what the packet has from `skip` bytes behind its data pointer on. Any context.
+    pub(crate) fn sum_with<S>(
+        self,
+        key: &[u8],
+        text: &[u8],
+        skb: &mut SkBuff<S>,
+        skip: u32,
+    ) -> [u8; 32] {
+        // SAFETY: The packet is valid and ours.
+        unsafe { self.sum_of(key, text, skb.as_ptr(), skip) }
+    }
+
+    /// # Safety
+    ///
+    /// `skb` is null or a valid packet, and the caller's.
+    unsafe fn sum_of(
+        self,
+        key: &[u8],
+        text: &[u8],
+        skb: *mut bindings::sk_buff,
+        skip: u32,
+    ) -> [u8; 32] {
+        let key = match self {
+            Algorithm::AesCmac => key.get(..AES_KEY).unwrap_or(&[0; AES_KEY]),
+            _ => key,
+        };
+        let mut sum = [0; 32];
+        // SAFETY: C reads the slices by their lengths, of which that for AES is 16, looks where the packet ends, which is valid or null
+        // by the caller's promise, and writes 32 bytes at most.
+        unsafe {
+            bindings::oxtcp_helper_ao_sum(
+                self as u32,
+                key.as_ptr(),
+                key.len(),
+                text.as_ptr().cast(),
+                text.len(),
+                skb,
+                skip,
+                sum.as_mut_ptr(),
+            )
+        };
+        sum
+    }
+}
+
 /// Whether two sums are the same, in a time that does not tell where they differ.
 pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
     let differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b));
@@ -58,7 +140,11 @@ pub(crate) enum DropReason {
     Md5NotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5NOTFOUND,
     Md5Unexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5UNEXPECTED,
     Md5Failure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5FAILURE,
+    AuthenticationNotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AONOTFOUND,
     AuthenticationUnexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOUNEXPECTED,
+    AuthenticationKeyNotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOKEYNOTFOUND,
+    AuthenticationFailure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOFAILURE,
+    Flags = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_FLAGS,
 }
 
 impl SkBuff<Claimed<'_>> {

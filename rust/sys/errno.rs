@@ -29,6 +29,7 @@ declare! {
     econnreset = ECONNRESET;
     ehostunreach = EHOSTUNREACH;
     eisconn = EISCONN;
+    ekeyrejected = EKEYREJECTED;
     enetunreach = ENETUNREACH;
     enobufs = ENOBUFS;
     enoprotoopt = ENOPROTOOPT;

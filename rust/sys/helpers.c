@@ -419,6 +419,18 @@ int oxtcp_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size)
 	return copy_from_sockptr(dst, src, size);
 }
 
+/* -EFAULT; -E2BIG if what @src has beyond @ksize bytes is not zero. */
+int oxtcp_helper_copy_struct_from_sockptr(void *dst, size_t ksize, sockptr_t src, size_t usize)
+{
+	return copy_struct_from_sockptr(dst, ksize, src, usize);
+}
+
+int oxtcp_helper_copy_struct_from_user(void *dst, size_t ksize, const void __user *src,
+				       size_t usize)
+{
+	return copy_struct_from_user(dst, ksize, src, usize);
+}
+
 int oxtcp_helper_get_user_int(int *dst, int __user *src)
 {
 	return get_user(*dst, src);

@@ -85,6 +85,9 @@ void oxtcp_helper_sock_poll_wait(struct file *file, struct socket *sock,
 void oxtcp_helper_sk_nospace(struct sock *sk);
 void oxtcp_helper_socket_custom_sockopt(struct socket *sock);
 int oxtcp_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size);
+int oxtcp_helper_copy_struct_from_sockptr(void *dst, size_t ksize, sockptr_t src, size_t usize);
+int oxtcp_helper_copy_struct_from_user(void *dst, size_t ksize, const void __user *src,
+				       size_t usize);
 int oxtcp_helper_get_user_int(int *dst, int __user *src);
 int oxtcp_helper_put_user_int(int v, int __user *dst);
 int oxtcp_helper_copy_to_user(void __user *dst, const void *src, size_t n);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers_auth.h. */
+#include <crypto/aes-cbc-macs.h>
 #include <crypto/md5.h>
+#include <crypto/sha1.h>
+#include <crypto/sha2.h>
 #include <linux/fips.h>
 #include <linux/ipv6.h>
 #include <linux/netdevice.h>
@@ -52,6 +55,134 @@ void oxtcp_helper_md5_segment(struct sk_buff *skb, const void *head, size_t head
 #else
 	memset(digest, 0, 16);
 #endif
+}
+
+/* Whether the kernel has the algorithm. */
+bool oxtcp_helper_ao_usable(unsigned int algorithm)
+{
+	switch (algorithm) {
+	case OXTCP_AO_HMAC_SHA1:
+		return IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA1);
+	case OXTCP_AO_HMAC_SHA256:
+		return IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA256);
+	case OXTCP_AO_AES_CMAC:
+		return IS_REACHABLE(CONFIG_CRYPTO_LIB_AES_CBC_MACS);
+	default:
+		return false;
+	}
+}
+
+struct oxtcp_ao_ctx {
+	unsigned int algorithm;
+	union {
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA1)
+		struct hmac_sha1_ctx sha1;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA256)
+		struct hmac_sha256_ctx sha256;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_AES_CBC_MACS)
+		struct {
+			struct aes_cmac_key key;
+			struct aes_cmac_ctx ctx;
+		} cmac;
+#endif
+	};
+};
+
+static void oxtcp_ao_init(struct oxtcp_ao_ctx *ctx, unsigned int algorithm, const u8 *key,
+			  size_t len)
+{
+	ctx->algorithm = algorithm;
+	switch (algorithm) {
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA1)
+	case OXTCP_AO_HMAC_SHA1:
+		hmac_sha1_init_usingrawkey(&ctx->sha1, key, len);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA256)
+	case OXTCP_AO_HMAC_SHA256:
+		hmac_sha256_init_usingrawkey(&ctx->sha256, key, len);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_AES_CBC_MACS)
+	case OXTCP_AO_AES_CMAC:
+		/* Keys have 16 bytes: it cannot fail. */
+		aes_cmac_preparekey(&ctx->cmac.key, key, AES_KEYSIZE_128);
+		aes_cmac_init(&ctx->cmac.ctx, &ctx->cmac.key);
+		break;
+#endif
+	}
+}
+
+static void oxtcp_ao_update(struct oxtcp_ao_ctx *ctx, const void *data, size_t len)
+{
+	switch (ctx->algorithm) {
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA1)
+	case OXTCP_AO_HMAC_SHA1:
+		hmac_sha1_update(&ctx->sha1, data, len);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA256)
+	case OXTCP_AO_HMAC_SHA256:
+		hmac_sha256_update(&ctx->sha256, data, len);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_AES_CBC_MACS)
+	case OXTCP_AO_AES_CMAC:
+		aes_cmac_update(&ctx->cmac.ctx, data, len);
+		break;
+#endif
+	}
+}
+
+static void oxtcp_ao_final(struct oxtcp_ao_ctx *ctx, u8 *sum)
+{
+	switch (ctx->algorithm) {
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA1)
+	case OXTCP_AO_HMAC_SHA1:
+		hmac_sha1_final(&ctx->sha1, sum);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_SHA256)
+	case OXTCP_AO_HMAC_SHA256:
+		hmac_sha256_final(&ctx->sha256, sum);
+		break;
+#endif
+#if IS_REACHABLE(CONFIG_CRYPTO_LIB_AES_CBC_MACS)
+	case OXTCP_AO_AES_CMAC:
+		aes_cmac_final(&ctx->cmac.ctx, sum);
+		memzero_explicit(&ctx->cmac.key, sizeof(ctx->cmac.key));
+		break;
+#endif
+	}
+}
+
+/*
+ * The MAC of @text, and of what the packet @skb (if there is one) has from
+ * @skip bytes behind its data pointer on, with a key of @key_len bytes: 16 for
+ * AES_CMAC. @sum has room for 32 bytes; what an algorithm does not fill stays.
+ * Any context.
+ */
+void oxtcp_helper_ao_sum(unsigned int algorithm, const u8 *key, size_t key_len, const void *text,
+			 size_t text_len, struct sk_buff *skb, unsigned int skip, u8 *sum)
+{
+	struct skb_seq_state state;
+	unsigned int done = 0, len;
+	struct oxtcp_ao_ctx ctx;
+	const u8 *data;
+
+	oxtcp_ao_init(&ctx, algorithm, key, key_len);
+	oxtcp_ao_update(&ctx, text, text_len);
+	if (skb && skip < skb->len) {
+		skb_prepare_seq_read(skb, skip, skb->len, &state);
+		/* It ends by itself, and lets go of what it has mapped. */
+		while ((len = skb_seq_read(done, &data, &state)) != 0) {
+			oxtcp_ao_update(&ctx, data, len);
+			done += len;
+		}
+	}
+	oxtcp_ao_final(&ctx, sum);
 }
 
 /* As sock_kmalloc() charges a socket for options. */

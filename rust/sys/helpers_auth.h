@@ -14,6 +14,15 @@ int oxtcp_helper_md5_usable(void);
 void oxtcp_helper_md5_segment(struct sk_buff *skb, const void *head, size_t head_len,
 			      unsigned int skip, const void *key, size_t key_len, u8 *digest);
 
+/* As enum tcp_ao_algo_id. */
+#define OXTCP_AO_HMAC_SHA1 1
+#define OXTCP_AO_HMAC_SHA256 2
+#define OXTCP_AO_AES_CMAC 3
+
+bool oxtcp_helper_ao_usable(unsigned int algorithm);
+void oxtcp_helper_ao_sum(unsigned int algorithm, const u8 *key, size_t key_len, const void *text,
+			 size_t text_len, struct sk_buff *skb, unsigned int skip, u8 *sum);
+
 bool oxtcp_helper_sk_charge_option(struct sock *sk, int size);
 void oxtcp_helper_sk_uncharge_option(struct sock *sk, int size);
 void oxtcp_helper_sk_gso_disable(struct sock *sk);

@@ -144,7 +144,7 @@ impl KeyCell {
 ///
 /// # Invariants
 ///
-/// While `hashed`, the key does not change. `hashed` and the two below it are protected by the owner's lock: a socket's
+/// While `hashed`, the key does not change. `hashed` and what is below it are protected by the owner's lock: a socket's
 /// own, or the shared lock of a [`Mini`].
 #[repr(C)]
 pub(super) struct Entry {
@@ -152,10 +152,9 @@ pub(super) struct Entry {
     key: KeyCell,
     kind: Kind,
     hashed: UnsafeCell<bool>,
-    /// A socket's: its timer ran out while a process owned it. It stands here because here is room.
-    pub(super) deferred: UnsafeCell<bool>,
-    /// A socket's: no program has it or will have it, and its own reference is there, to be given up.
-    pub(super) disowned: UnsafeCell<bool>,
+    /// What stands here because here is room. A socket's are two booleans, [`replace_deferred`](Self::replace_deferred) and
+    /// [`replace_disowned`](Self::replace_disowned); a [`Mini`]'s are its note.
+    room: UnsafeCell<[u8; 2]>,
 }
 
 // SAFETY: The key is atomic; the other cells are under the owner's lock.
@@ -170,9 +169,30 @@ impl Entry {
             key: KeyCell::new(FlowKey::new(Endpoint::NONE, Endpoint::NONE)),
             kind,
             hashed: UnsafeCell::new(false),
-            deferred: UnsafeCell::new(false),
-            disowned: UnsafeCell::new(false),
+            room: UnsafeCell::new([0; 2]),
         }
+    }
+
+    /// Sets whether a socket's timer ran out while a process owned it; what it was.
+    ///
+    /// # Safety
+    ///
+    /// The owner's lock is held.
+    pub(super) unsafe fn replace_deferred(&self, deferred: bool) -> bool {
+        // SAFETY: Promised by the caller.
+        let [slot, _] = unsafe { &mut *self.room.get() };
+        core::mem::replace(slot, u8::from(deferred)) != 0
+    }
+
+    /// Sets whether a socket has its own reference, to be given up, as no program has it or will have it; what it was.
+    ///
+    /// # Safety
+    ///
+    /// The owner's lock is held.
+    pub(super) unsafe fn replace_disowned(&self, disowned: bool) -> bool {
+        // SAFETY: Promised by the caller.
+        let [_, slot] = unsafe { &mut *self.room.get() };
+        core::mem::replace(slot, u8::from(disowned)) != 0
     }
 
     /// The key; for an unlocked socket entry it may be that of another life of the socket, or some of that.
@@ -308,6 +328,13 @@ impl<P: Protocol> NewMini<P> {
         Ok(Self(mini))
     }
 
+    /// Leaves two bytes with the object, which its body has no room for ([`MiniGuard::note`]).
+    pub(crate) fn with_note(self, note: [u8; 2]) -> Self {
+        // SAFETY: Nobody else knows the object.
+        unsafe { *self.0.entry.room.get() = note };
+        self
+    }
+
     /// Links the object by `link`, with its timer set. Takes no lock, but when it fails.
     ///
     /// `link` gets the node; 0 says that a table has it, and the table owns the object then.
@@ -357,6 +384,12 @@ pub(crate) struct MiniGuard<'a, P: Protocol> {
 impl<P: Protocol> MiniGuard<'_, P> {
     pub(crate) fn key(&self) -> FlowKey {
         self.mini.key()
+    }
+
+    /// What [`NewMini::with_note`] has left; zeros else.
+    pub(crate) fn note(&self) -> [u8; 2] {
+        // SAFETY: The lock is held.
+        unsafe { *self.mini.entry.room.get() }
     }
 
     /// Sets or moves the timer.

@@ -67,6 +67,30 @@ impl OptionValue<'_> {
 }
 
 impl OptionValue<'_> {
+    /// Reads a structure of `N` bytes, of which a program may know a longer form.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when the value is shorter, E2BIG when what is longer is not zero, EFAULT when it cannot be read.
+    pub(crate) fn structure<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        if (self.len as usize) < N {
+            return Err(EINVAL);
+        }
+        // SAFETY: `bytes` is valid for writes of its size; the source is checked by the copy, and has `len` bytes.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_copy_struct_from_sockptr(
+                bytes.as_mut_ptr().cast(),
+                N,
+                self.raw,
+                self.len as usize,
+            )
+        })?;
+        Ok(bytes)
+    }
+}
+
+impl OptionValue<'_> {
     /// Reads a name: up to `N` bytes, or up to the first NUL. Returns how many.
     ///
     /// # Errors
@@ -133,6 +157,66 @@ impl OptionAnswer<'_> {
             return Err(EFAULT);
         }
         Ok(())
+    }
+}
+
+impl OptionAnswer<'_> {
+    /// Reads what the program has put where the answer is to stand: a structure of `N` bytes, of which it may know a shorter or a longer
+    /// form. And how many bytes its form has.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for a length that is not positive, E2BIG when what is longer is not zero, EFAULT.
+    pub(crate) fn structure<const N: usize>(&self) -> Result<([u8; N], usize)> {
+        let mut bytes = [0; N];
+        let mut len = 0;
+        // SAFETY: `len` is a local; the user address is checked by the access.
+        if unsafe { bindings::oxtcp_helper_get_user_int(&mut len, self.len) } != 0 {
+            return Err(EFAULT);
+        }
+        let len = usize::try_from(len).map_err(|_| EINVAL)?;
+        if len == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: `bytes` is valid for writes of its size; the user address is checked by the copy.
+        kernel::error::to_result(unsafe {
+            bindings::oxtcp_helper_copy_struct_from_user(
+                bytes.as_mut_ptr().cast(),
+                N,
+                self.value.cast(),
+                len,
+            )
+        })?;
+        Ok((bytes, len))
+    }
+
+    /// Puts bytes `offset` bytes into the answer. The length word stays.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT.
+    pub(crate) fn put(&self, offset: usize, bytes: &[u8]) -> Result {
+        // SAFETY: `bytes` is valid for reads of its length; the user address is checked by the copy.
+        let err = unsafe {
+            bindings::oxtcp_helper_copy_to_user(
+                self.value.wrapping_add(offset).cast(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+            )
+        };
+        (err == 0).then_some(()).ok_or(EFAULT)
+    }
+
+    /// Sets the program's length word.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT.
+    pub(crate) fn put_len(&self, len: usize) -> Result {
+        let len = i32::try_from(len).map_err(|_| EINVAL)?;
+        // SAFETY: The user address is checked by the access.
+        let err = unsafe { bindings::oxtcp_helper_put_user_int(len, self.len) };
+        (err == 0).then_some(()).ok_or(EFAULT)
     }
 }
 

@@ -4,8 +4,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::capture::{Capture, SYN};
 use crate::sock::RawAddr;
-use crate::Sock;
+use crate::{expect_errno, procnet, wait, Connected, Sock, Stack};
 
 pub const TCP_MD5SIG: i32 = 14;
 pub const TCP_MD5SIG_EXT: i32 = 32;
@@ -48,11 +49,7 @@ impl Md5Sig {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let address = RawAddr::new(&self.peer);
-        let size = size_of::<libc::sockaddr_storage>();
-        // SAFETY: a sockaddr_storage that was zeroed before it was written to is `size` bytes.
-        let address = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), size) };
-        let mut bytes = address.to_vec();
+        let mut bytes = storage(&self.peer);
         bytes.extend([self.flags, self.prefix]);
         bytes.extend(self.key_len.to_ne_bytes());
         bytes.extend(self.ifindex.to_ne_bytes());
@@ -70,4 +67,52 @@ impl Md5Sig {
     pub fn set_plain(&self, sock: &Sock) -> io::Result<()> {
         sock.set_bytes(libc::SOL_TCP, TCP_MD5SIG, &self.bytes())
     }
+}
+
+/// A `struct sockaddr_storage`.
+pub fn storage(address: &SocketAddr) -> Vec<u8> {
+    let address = RawAddr::new(address);
+    let size = size_of::<libc::sockaddr_storage>();
+    // SAFETY: a sockaddr_storage that was zeroed before it was written to is `size` bytes.
+    unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), size) }.to_vec()
+}
+
+/// One of TCP's counters, of this namespace.
+#[track_caller]
+pub fn counter(stack: Stack, name: &str) -> u64 {
+    let file = match stack.ours {
+        true => "oxtcp_stat",
+        false => "netstat",
+    };
+    let path = format!("/proc/thread-self/net/{file}");
+    procnet::stat(&std::fs::read_to_string(path).expect("counters"), name)
+}
+
+/// A client that tries, while the listener's or its own TCP drops what comes: `of` counts that in `name`.
+#[track_caller]
+pub fn does_not_connect(client: &Sock, address: &SocketAddr, of: Stack, name: &str) {
+    let before = counter(of, name);
+    client.set_nonblocking(true);
+    expect_errno(client.connect(address), libc::EINPROGRESS);
+    wait::until(name, || counter(of, name) > before);
+    assert_eq!(client.take_error(), 0);
+    expect_errno(client.peer(), libc::ENOTCONN);
+}
+
+/// What the client is to receive next, from what it has acknowledged.
+#[track_caller]
+pub fn expected_next(ends: &Connected, capture: &Capture) -> u32 {
+    ends.check_alive();
+    let client = ends.client.local().expect("getsockname");
+    let server = ends.server.local().expect("getsockname");
+    let mut next = None;
+    wait::until("the last acknowledgment of the client's", || {
+        for s in capture.segments() {
+            if s.source == client && s.target == server && s.flags & SYN == 0 {
+                next = Some(s.ack);
+            }
+        }
+        ends.server.unacked() == 0 && next.is_some()
+    });
+    next.expect("a number")
 }

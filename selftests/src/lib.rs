@@ -4,6 +4,7 @@
 //! Every test is written over a [`Stack`] (a socket family and an IP version) or a [`Pair`] of them, so
 //! that the same lines run on the built-in TCP, which shows that they expect what Linux does, and on oxtcp.
 
+pub mod ao;
 pub mod capture;
 pub mod connection;
 pub mod diag;

@@ -146,7 +146,7 @@ impl<P: Protocol> Locked<'_, P> {
     /// For a socket out of every table, in state `TCP_CLOSE`.
     pub(crate) fn destroy(&mut self) {
         // SAFETY: The lock is held.
-        if !unsafe { core::mem::replace(&mut *self.sock().entry.disowned.get(), false) } {
+        if !unsafe { self.sock().entry.replace_disowned(false) } {
             return;
         }
         self.stop_timer();
@@ -180,7 +180,7 @@ impl<P: Protocol> Locked<'_, P> {
         unsafe { bindings::oxtcp_helper_sock_orphan(self.sk()) };
         // INVARIANT: The reference that the program leaves, as the caller promises.
         // SAFETY: The lock is held.
-        unsafe { *self.sock().entry.disowned.get() = true };
+        unsafe { self.sock().entry.replace_disowned(true) };
     }
 }
 

@@ -118,7 +118,7 @@ impl<P: Protocol> Sock<P> {
         let mut bh = Bh::lock(self);
         if bh.unowned(|sk| sk.run_timer()).is_err() {
             // SAFETY: `bh` holds the spin lock.
-            unsafe { *self.entry.deferred.get() = true };
+            unsafe { self.entry.replace_deferred(true) };
         }
     }
 
@@ -129,7 +129,7 @@ impl<P: Protocol> Sock<P> {
     /// The spin lock is held.
     pub(in crate::sys) unsafe fn take_deferred(&self) -> bool {
         // SAFETY: Promised by the caller.
-        unsafe { core::mem::replace(&mut *self.entry.deferred.get(), false) }
+        unsafe { self.entry.replace_deferred(false) }
     }
 }
 

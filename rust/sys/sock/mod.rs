@@ -67,7 +67,7 @@ pub(crate) use state::{Flag, SkState};
 /// * `sk_send_head`, which is the protocol's, is a [`PacketList`] of packets that came out of order, each of them charged to the
 ///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
-///   after that it is the socket's while `entry.disowned` says so, and then it has been given up.
+///   after that it is the socket's while `Entry::replace_disowned` says so, and then it has been given up.
 /// * The beginning of its `cork.base` is a `P::Notes`: corks are for datagrams.
 /// * Its `cork.base.tx_flags` and what follows, in all eight bytes, are `route.rs`'s: when the next packet may leave.
 /// * Its `cork.base.transmit_time` is a pointer to the namespace's `P::PerNet` ([`per_net`](Sock::per_net)).

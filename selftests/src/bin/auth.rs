@@ -8,7 +8,8 @@ use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
 use oxtcp_selftests::connection::{connected_with, listening_at};
 use oxtcp_selftests::forge::Forged;
 use oxtcp_selftests::keys::{
-    Md5Sig, KIND_MD5, TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_MD5SIG_FLAG_IFINDEX,
+    counter, does_not_connect, expected_next, Md5Sig, KIND_MD5, TCP_MD5SIG, TCP_MD5SIG_EXT,
+    TCP_MD5SIG_FLAG_IFINDEX,
 };
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{
@@ -59,26 +60,6 @@ fn signed(pair: Pair) -> Connected {
         set(listener, pair.client.loopback(), KEY);
         set(client, pair.server.loopback(), KEY);
     })
-}
-
-fn counter(stack: Stack, name: &str) -> u64 {
-    let file = match stack.ours {
-        true => "oxtcp_stat",
-        false => "netstat",
-    };
-    let path = format!("/proc/thread-self/net/{file}");
-    procnet::stat(&std::fs::read_to_string(path).expect("counters"), name)
-}
-
-/// A client that tries, while the listener's or its own TCP drops what comes: `of` counts that in `name`.
-#[track_caller]
-fn does_not_connect(client: &Sock, address: &SocketAddr, of: Stack, name: &str) {
-    let before = counter(of, name);
-    client.set_nonblocking(true);
-    expect_errno(client.connect(address), libc::EINPROGRESS);
-    wait::until(name, || counter(of, name) > before);
-    assert_eq!(client.take_error(), 0);
-    expect_errno(client.peer(), libc::ENOTCONN);
 }
 
 /// Both directions, in all phases of a connection; signatures are 16 bytes and stand in each segment.
@@ -235,23 +216,6 @@ fn md5__of_a_connection_that_is_there(pair: Pair) {
         }
     }
     transfer::both_ways(ends, 300_000);
-}
-
-/// What the client is to receive next, from what it has acknowledged.
-fn expected_next(ends: &Connected, capture: &Capture) -> u32 {
-    ends.check_alive();
-    let client = ends.client.local().expect("getsockname");
-    let server = ends.server.local().expect("getsockname");
-    let mut next = None;
-    wait::until("the last acknowledgment of the client's", || {
-        for s in capture.segments() {
-            if s.source == client && s.target == server && s.flags & SYN == 0 {
-                next = Some(s.ack);
-            }
-        }
-        ends.server.unacked() == 0 && next.is_some()
-    });
-    next.expect("a number")
 }
 
 /// The number is exact, the reset is not signed: nothing happens. Without keys it ends the connection.
