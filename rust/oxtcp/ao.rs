@@ -53,6 +53,23 @@ struct Traffic {
     receive: [u8; 32],
 }
 
+impl Drop for Key {
+    /// Leaves no key behind in memory.
+    fn drop(&mut self) {
+        self.bytes.fill(0);
+        core::hint::black_box(&self.bytes);
+    }
+}
+
+impl Drop for Traffic {
+    /// See [`Key`].
+    fn drop(&mut self) {
+        self.send.fill(0);
+        self.receive.fill(0);
+        core::hint::black_box((&self.send, &self.receive));
+    }
+}
+
 /// The initial sequence numbers of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Isns {

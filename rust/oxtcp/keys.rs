@@ -447,7 +447,7 @@ pub(crate) fn begin_connect(sk: &mut Owner<'_>, iss: SeqNum) -> Result {
     const GFP: Flags = GFP_ATOMIC;
     let sock = sk.sock();
     let peer = Peer::of(sock);
-    let (old, md5, wanted) = {
+    let (old, md5, count) = {
         let rcu = rcu::read_lock();
         let Some(keys) = sock.shared().keys.get(&rcu) else {
             return Ok(());
@@ -474,7 +474,7 @@ pub(crate) fn begin_connect(sk: &mut Owner<'_>, iss: SeqNum) -> Result {
     };
     sock.shared().keys.replace(Some(keys), GFP)?;
     sk.uncharge_option(gone.saturating_mul(ao::Key::COST));
-    sk.uncharge_option(wanted.saturating_mul(Md5Key::COST));
+    sk.uncharge_option(count.saturating_mul(Md5Key::COST));
     Ok(())
 }
 

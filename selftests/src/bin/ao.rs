@@ -70,7 +70,8 @@ fn algorithms(pair: Pair) -> Vec<&'static str> {
             }
         }
     };
-    let both = |algorithm: &&'static str| has(pair.client, algorithm) && has(pair.server, algorithm);
+    let both =
+        |algorithm: &&'static str| has(pair.client, algorithm) && has(pair.server, algorithm);
     let all = [HMAC_SHA1, HMAC_SHA256, AES_CMAC];
     let all: Vec<_> = all.into_iter().filter(both).collect();
     assert!(all.contains(&HMAC_SHA1));
@@ -700,31 +701,28 @@ fn ao__reset_of_a_full_queue(pair: Pair) {
     }
     let name = ns::find_sysctl(pair.server, "tcp_abort_on_overflow");
     ns::set_sysctl(&name.expect("tcp_abort_on_overflow"), "1");
-    let (listener, address) = listening(pair.server, 0);
+    // Room for two, in each queue.
+    let (listener, address) = listening(pair.server, 1);
     add(&server_key(pair, FIRST, KEY), &listener);
-    let client = || {
+    let half_open = |port| {
         let client = Sock::open(pair.client);
         add(&client_key(pair, FIRST, KEY), &client);
+        client.bind(&pair.client.local(port)).expect("bind");
+        client.connect(&address).expect("connect");
         client
     };
-    // Both SYNs find room, and the first ACK takes it: those of the others are held back until then.
-    ns::nft_input(&["tcp flags & (syn | rst) == 0 counter name dropped drop"]);
-    let clients: Vec<Sock> = (0..2)
-        .map(|_| {
-            let client = client();
-            client.set_nonblocking(true);
-            expect_errno(client.connect(&address), libc::EINPROGRESS);
-            client.poll_wait(libc::POLLOUT);
-            client
-        })
-        .collect();
+    // What ends handshakes does not arrive, but for the one that makes room for another.
+    let held = "tcp flags & (syn | rst) == 0 counter name dropped drop";
+    ns::nft_input(&["tcp sport 4713 accept", held]);
+    let first = half_open(4713);
+    listener.poll_wait(libc::POLLIN);
+    let clients = [half_open(0), half_open(0)];
     ns::nft_clear();
+    drop(first);
     for client in &clients {
-        let _ = client.write(b"here I am");
+        client.send_all(b"here I am");
     }
-    let capture = Capture::on("lo");
     wait::until("one of them is reset", || {
-        for s in capture.segments() { if !s.outgoing { println!("# {s:?}"); } }
         clients
             .iter()
             .any(|client| client.take_error() == libc::ECONNRESET)
@@ -821,7 +819,11 @@ fn ao__cookies(pair: Pair) {
     for algorithm in algorithms(pair) {
         let before = counter(pair.server, "SyncookiesRecv");
         let ends = signed_with(pair, |key| AoKey { algorithm, ..key });
-        transfer::both_ways(ends, 300_000);
+        ends.check_alive();
+        if pair.server.ours {
+            // From Linux's, more than a segment takes many timeouts.
+            transfer::both_ways(ends, 300_000);
+        }
         assert!(counter(pair.server, "SyncookiesRecv") > before);
     }
 }

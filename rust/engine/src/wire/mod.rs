@@ -12,9 +12,7 @@ mod header;
 mod options;
 mod signature;
 
-pub use authentication::{
-    kdf_input, mac_input, Ends, Input, KDF_INPUT_MOST, MAC_INPUT_MOST,
-};
+pub use authentication::{kdf_input, mac_input, Ends, Input, KDF_INPUT_MOST, MAC_INPUT_MOST};
 pub use ecn::Ecn;
 pub use flags::Flags;
 pub use header::{Header, ParseError, MAX_HEADER_LEN, MIN_HEADER_LEN};

@@ -121,9 +121,29 @@ const EXPLAINED: &[Explained] = &[
         "The keys differ: compare both ends' configuration. A few of them come of a key that was changed on one side first.",
     ),
     of(
+        "TCPAORequired",
+        "Segments without the authentication option (TCP-AO) from a peer that there is a key for, or to a socket that wants it of everybody.",
+        "Forged, if others of the same peer are signed. Else the peer has no key for this address: look at that program's configuration.",
+    ),
+    of(
+        "TCPAOBad",
+        "Segments whose authentication option (TCP-AO) is wrong.",
+        "Key, algorithm, length of the MAC or the rule for other options differ: compare both ends' configuration. Or they are forged.",
+    ),
+    of(
         "TCPAOKeyNotFound",
-        "Segments with the authentication option (TCP-AO), which there are no keys for.",
-        "The peer wants TCP-AO, which oxtcp does not have: MD5 at both ends, or no signature.",
+        "Segments with the authentication option (TCP-AO) that there is no key for.",
+        "The peer signs with a KeyID that no key here has as its RecvID, or there are no keys for him at all: compare both ends' configuration.",
+    ),
+    of(
+        "TCPAOGood",
+        "Segments whose authentication option (TCP-AO) is right.",
+        "Normal.",
+    ),
+    of(
+        "TCPAODroppedIcmps",
+        "ICMP errors (unreachable; with IPv4, too big as well) about connections with TCP-AO, which are not believed.",
+        "Somebody forges them, or a path's MTU is smaller than the route says: then set the route's mtu, or let the program accept_icmps (TCP_AO_INFO).",
     ),
 ];
 
