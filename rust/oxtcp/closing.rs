@@ -12,7 +12,7 @@ use crate::sys::errno::{econnaborted, econnreset};
 use crate::sys::route;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::Found;
-use crate::{connect, connection, half_open, keys, listener, output};
+use crate::{connect, connection, half_open, keys, listener, output, trace};
 
 /// shutdown(2). The mask is set already. Process context.
 pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
@@ -143,7 +143,7 @@ fn release(sk: &mut Sk<'_>) {
     sock.shared().tx.set_bytes(0);
     sock.notes().figures.clear();
     if sock.state() != SkState::CLOSE {
-        sk.set_state(SkState::CLOSE);
+        trace::set_state(sk, SkState::CLOSE);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::sys::proto::PeerAddress;
 use crate::sys::route;
 use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey, Found};
-use crate::{connection, half_open, keys, listener};
+use crate::{connection, half_open, keys, listener, trace};
 
 /// Takes the local port (0: any) at the address that is set. The socket layer has checked the address
 /// and the right to the port.
@@ -170,6 +170,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     // What a former connection of the socket left is not this one's (tcp_connect_init()).
     let _ = sk.take_error();
     sk.state().role = Role::Connection(Connection::connect(&cx, &open));
+    trace::state(sk, SkState::CLOSE, SkState::SYN_SENT.into());
     connection::settle(sk, &cx);
     Ok(())
 }

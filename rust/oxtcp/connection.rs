@@ -26,13 +26,15 @@ use crate::output::Extent;
 use crate::poll::Unsent;
 use crate::protocol::{Role, Sk, Socket, Unreachable};
 use crate::sys::bindings;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
 use crate::sys::once::Once;
 use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
 use crate::sys::table;
 use crate::sys::time::Jiffies;
-use crate::{closing, icmp, keys, output, urgent};
+use crate::trace::Shown;
+use crate::{closing, icmp, keys, output, trace, urgent};
 
 /// A segment of the connection has arrived; its payload begins `header_len` bytes into `skb`.
 pub(crate) fn segment(
@@ -50,7 +52,7 @@ pub(crate) fn segment(
     let packet = if segment.payload_len > 0 {
         make_room(sk, segment, skb)
     } else {
-        Err(skb)
+        Err((skb, None))
     };
     let most = receive_memory(sk.sock()).most;
     let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
@@ -92,7 +94,7 @@ pub(crate) fn segment(
         let offset = header_len.saturating_add(offset);
         match &packet {
             Ok(skb) => skb.byte(offset),
-            Err(skb) => skb.byte(offset),
+            Err((skb, _)) => skb.byte(offset),
         }
     });
     // First, as in Linux: a packet whose last byte is displaced goes, instead of getting what came joined to it.
@@ -118,9 +120,9 @@ pub(crate) fn segment(
             sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
         (Payload::None, Ok(skb)) => skb.consume(),
-        // Without room the engine keeps nothing. Payload that is not taken is lost, for those who count.
-        (_, Err(skb)) if segment.payload_len > 0 => drop(skb),
-        (_, Err(skb)) => skb.consume(),
+        // Without room the engine keeps nothing.
+        (_, Err((skb, Some(why)))) => trace::drop_of(sk, skb, header_len, why),
+        (_, Err((skb, None))) => skb.consume(),
     }
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
@@ -150,7 +152,15 @@ fn note_urgent(sk: &mut Sk<'_>, mut urgent: Urgent, came: Option<u8>) {
 
 /// Charges a segment's packet to the socket; gives it back when its payload cannot be kept. What is done to make room for it,
 /// the engine decides.
-fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Charged<'a>, SkBuff> {
+///
+/// # Errors
+///
+/// The packet, and why.
+fn make_room<'a>(
+    sk: &mut Sk<'a>,
+    segment: &Segment,
+    skb: SkBuff,
+) -> Result<Charged<'a>, (SkBuff, Option<DropReason>)> {
     let no_room = |sk: &Sk<'_>, in_order: bool| {
         if in_order {
             output::namespace(sk.sock())
@@ -162,7 +172,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
     let unread = rx_bytes(sk);
     let state = sk.state();
     let Some(connection) = state.connection() else {
-        return Err(skb);
+        return Err((skb, None));
     };
     let start = segment.payload().start;
     let in_order = !start.after(connection.rcv_nxt());
@@ -170,12 +180,18 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
         Room::Enough => {}
         Room::Useless(why) => {
             let counters = &output::namespace(sk.sock()).counters;
-            match why {
-                Useless::Old => {}
-                Useless::Beyond => counters.count(Counter::BeyondWindow),
-                Useless::Closed => counters.count(Counter::TCPZeroWindowDrop),
-            }
-            return Err(skb);
+            let why = match why {
+                Useless::Old => DropReason::OldData,
+                Useless::Beyond => {
+                    counters.count(Counter::BeyondWindow);
+                    DropReason::BeyondWindow
+                }
+                Useless::Closed => {
+                    counters.count(Counter::TCPZeroWindowDrop);
+                    DropReason::ZeroWindow
+                }
+            };
+            return Err((skb, Some(why)));
         }
         Room::Over(limit) => {
             if limit > memory.limit {
@@ -189,7 +205,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
             }
             if receive_memory(sk.sock()).is_over() {
                 no_room(sk, in_order);
-                return Err(skb);
+                return Err((skb, Some(DropReason::ReceiveBuffer)));
             }
         }
     }
@@ -212,7 +228,7 @@ fn make_room<'a>(sk: &mut Sk<'a>, segment: &Segment, skb: SkBuff) -> Result<Char
     if charged.is_err() {
         no_room(sk, in_order);
     }
-    charged
+    charged.map_err(|skb| (skb, Some(DropReason::Memory)))
 }
 
 /// Copies what is to be read to denser packets, where those that hold it take too much memory.
@@ -341,7 +357,12 @@ pub(crate) fn timer(sk: &mut Sk<'_>) {
     };
     if exceeds {
         connection.abort(&cx);
-    } else {
+        settle(sk, &cx);
+        return;
+    }
+    trace::timers(sk, &cx);
+    let state = sk.state();
+    if let Role::Connection(connection) = &mut state.role {
         connection.on_timer(&cx, &mut state.flight);
     }
     settle(sk, &cx);
@@ -413,6 +434,7 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         }
         _ => {
             publish(sk, cx);
+            trace::standing(sk, cx);
         }
     }
 }
@@ -504,7 +526,7 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
 /// Leaves a small object in the connection's place for 2 MSL.
 fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if let Some(time_wait) = sk.state().connection().and_then(|c| c.time_wait(cx)) {
-        leave_behind(sk, time_wait, half_open::time_wait_end());
+        leave_behind(sk, time_wait, half_open::time_wait_end(), Shown::TIME_WAIT);
     }
 }
 
@@ -512,12 +534,12 @@ fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
 fn enter_fin_wait_2(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if let Some((kept, until)) = sk.state().connection().and_then(|c| c.fin_wait_2(cx)) {
         let end = Jiffies::after_micros(until.since(cx.now).as_micros());
-        leave_behind(sk, kept, end);
+        leave_behind(sk, kept, end, SkState::FIN_WAIT2.into());
     }
 }
 
-/// Puts a small object in the connection's place. Without room for one the connection just ends, as in Linux.
-fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
+/// Puts a small object in the connection's place, which is in `state`. Without room for one the connection just ends, as in Linux.
+fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies, state: Shown) {
     let namespace: &Namespace = output::namespace(sk.sock());
     let key = sk.sock().flow();
     let v6 = sk.sock().is_v6();
@@ -534,7 +556,12 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies) {
         .and_then(|mini| namespace.table.replace(sk, mini, end));
     if placed.is_err() {
         namespace.release_time_wait();
+        return;
     }
+    // The socket is done, and the connection goes on without it.
+    let from = sk.sock().state();
+    sk.set_state(SkState::CLOSE);
+    trace::state(sk, from, state);
 }
 
 fn mirror_state(sk: &mut Sk<'_>, state: State) {
@@ -551,7 +578,7 @@ fn mirror_state(sk: &mut Sk<'_>, state: State) {
         State::Closed | State::Listen | State::TimeWait => return,
     };
     if sk.sock().state() != state {
-        sk.set_state(state);
+        trace::set_state(sk, state);
         if state == SkState::FIN_WAIT2 {
             // Who lingers in close() waits for this.
             sk.wake_all();

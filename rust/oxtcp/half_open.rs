@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
+use oxtcp_engine::connection::TimerKind;
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
 use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
@@ -25,10 +26,13 @@ use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{Socket, Tcp};
 use crate::signing::Signer;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::skb::SkBuff;
+use crate::sys::sock::SkState;
 use crate::sys::table::{self, FlowKey, Found, MiniBody, MiniGuard};
 use crate::sys::time::Jiffies;
+use crate::trace::{self, Bound, Cause, Decision, Shown};
 
 /// What a small object is.
 pub(crate) enum Mini {
@@ -100,6 +104,7 @@ impl MiniBody<Tcp> for Mini {
                 );
                 match request.on_timer_deferring(&context(&config), defer) {
                     RequestTimer::Resend(syn_ack) => {
+                        trace::mini_timer(listener.net(), &key, trace::SYN_ACK);
                         let next = request.next_timeout().as_micros();
                         this.set_timer(Jiffies::after_micros(next));
                         drop(this);
@@ -107,13 +112,32 @@ impl MiniBody<Tcp> for Mini {
                         let rcu = rcu::read_lock();
                         let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
-                        let _ = output::reply(listener.net(), &key, oif, mark, syn_ack, signer);
+                        let _ = output::reply(
+                            listener.net(),
+                            &key,
+                            oif,
+                            mark,
+                            syn_ack,
+                            Cause::SynAckRetransmit,
+                            signer,
+                        );
                     }
                     RequestTimer::Wait => {
                         let next = request.next_timeout().as_micros();
                         this.set_timer(Jiffies::after_micros(next));
                     }
-                    RequestTimer::Expire => remove(this, namespace),
+                    RequestTimer::Expire => {
+                        let decision = Decision::Expired;
+                        remove(this, namespace);
+                        trace::decided(
+                            namespace,
+                            &listener,
+                            listening,
+                            &key,
+                            decision,
+                            Bound::None,
+                        );
+                    }
                 }
             }
             Mini::TimeWait { .. } | Mini::SignedTimeWait { .. } => {
@@ -122,8 +146,11 @@ impl MiniBody<Tcp> for Mini {
                 };
                 let rcu = rcu::read_lock();
                 // A namespace that has shut its doors takes its TIME-WAITs with it.
-                let net = port.net(&rcu);
-                if let Some(namespace) = net.and_then(|net| net.get::<Namespace>(&rcu)) {
+                let Some(net) = port.net(&rcu) else {
+                    return;
+                };
+                if let Some(namespace) = net.get::<Namespace>(&rcu) {
+                    trace::mini_timer(net, &key, trace::number(this.timer_kind()));
                     remove(this, namespace);
                 }
             }
@@ -141,11 +168,15 @@ pub(crate) fn remove(this: MiniGuard<'_, Tcp>, namespace: &Namespace) {
     let key = this.key();
     match this.remove(&namespace.table) {
         Some(Mini::HalfOpen { listener, life, .. }) => {
+            trace::mini_state(listener.net(), &key, SkState::SYN_RECV, SkState::CLOSE);
             if let Some(listening) = listening::of(&listener) {
                 listening.leave(namespace, &key, life);
             }
         }
-        Some(Mini::TimeWait { .. } | Mini::SignedTimeWait { .. }) => namespace.release_time_wait(),
+        Some(mini @ (Mini::TimeWait { .. } | Mini::SignedTimeWait { .. })) => {
+            mini.tell_end(&key);
+            namespace.release_time_wait();
+        }
         None => {}
     }
 }
@@ -184,6 +215,35 @@ impl Mini {
                 v6,
             },
         })
+    }
+
+    /// What state a TIME-WAIT is in, for those who look.
+    fn shown(&self) -> Shown {
+        match self {
+            Mini::HalfOpen { .. } => SkState::SYN_RECV.into(),
+            Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. } => {
+                match time_wait.awaits_fin() {
+                    true => SkState::FIN_WAIT2.into(),
+                    false => Shown::TIME_WAIT,
+                }
+            }
+        }
+    }
+
+    /// The timer of a TIME-WAIT.
+    fn timer_kind(&self) -> TimerKind {
+        match self.shown() == Shown::TIME_WAIT {
+            true => TimerKind::TimeWait,
+            false => TimerKind::FinWait2,
+        }
+    }
+
+    /// Tells those who trace that a TIME-WAIT is over.
+    pub(crate) fn tell_end(&self, key: &FlowKey) {
+        let rcu = rcu::read_lock();
+        if let Some(net) = self.port().and_then(|port| port.net(&rcu)) {
+            trace::mini_state(net, key, self.shown(), SkState::CLOSE);
+        }
     }
 
     /// What holds the port; a half-open connection has nothing of the kind.
@@ -306,6 +366,17 @@ pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &
         if core::ptr::eq(&**of, listener) && *then == life);
     if is_its {
         remove(guard, namespace);
+        if let Some(listening) = listening::of(listener) {
+            let bound = Bound::SynQueue;
+            trace::decided(
+                namespace,
+                listener,
+                listening,
+                key,
+                Decision::Evicted,
+                bound,
+            );
+        }
     }
     is_its
 }
@@ -354,7 +425,7 @@ pub(crate) fn segment(
     namespace: &Namespace,
     mini: &table::Mini<Tcp>,
     segment: &Segment,
-    skb: SkBuff,
+    mut skb: SkBuff,
     header_len: u32,
     arrival: Arrival,
     signed: Option<Ids>,
@@ -365,10 +436,12 @@ pub(crate) fn segment(
     let Some(mut guard) = mini.lock() else {
         return Some(skb);
     };
+    trace::arrived_for(net, &key, &mut skb, segment, header_len);
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
     let ids = ids_of(&guard);
     let scope = (scope_of(&key, arrival), 0);
+    let mut refusal = None;
     match &mut *guard {
         Mini::HalfOpen {
             request, listener, ..
@@ -377,9 +450,23 @@ pub(crate) fn segment(
             let handshake = handshake_of(request, ids);
             match request.on_segment(&cx, segment) {
                 RequestVerdict::Complete
-                    if request.defers(segment, listener::defers(&listener)) => {}
+                    if request.defers(segment, listener::defers(&listener)) =>
+                {
+                    if let Some(listening) = listening::of(&listener) {
+                        let decision = Decision::Deferred;
+                        trace::decided(
+                            namespace,
+                            &listener,
+                            listening,
+                            &key,
+                            decision,
+                            Bound::None,
+                        );
+                    }
+                }
                 RequestVerdict::Complete => {
                     listener::complete(namespace, guard, &listener, &cx, segment, skb, header_len);
+                    return None;
                 }
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
@@ -389,15 +476,21 @@ pub(crate) fn segment(
                     send(net, namespace, &key, (oif, mark), answer, signer);
                 }
                 RequestVerdict::Drop => remove(guard, namespace),
-                RequestVerdict::Ignore => {}
+                RequestVerdict::Ignore => refusal = Some(DropReason::InvalidSequence),
             }
         }
         Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. } => {
-            match time_wait.on_segment(&cx, segment) {
+            let before = time_wait.awaits_fin();
+            let verdict = time_wait.on_segment(&cx, segment);
+            if before && !time_wait.awaits_fin() {
+                trace::mini_state(net, &key, SkState::FIN_WAIT2, Shown::TIME_WAIT);
+            }
+            match verdict {
                 TimeWaitVerdict::Ignore => {}
                 TimeWaitVerdict::Ack(answer) => {
                     drop(guard);
                     send(net, namespace, &key, scope, answer, signer);
+                    refusal = Some(DropReason::InvalidSequence);
                 }
                 TimeWaitVerdict::Restart(answer) => {
                     guard.set_timer(time_wait_end());
@@ -407,6 +500,7 @@ pub(crate) fn segment(
                 TimeWaitVerdict::Reset(answer) => {
                     remove(guard, namespace);
                     send(net, namespace, &key, scope, answer, signer);
+                    refusal = Some(DropReason::AbortOnData);
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
                     let rcu = rcu::read_lock();
@@ -415,10 +509,11 @@ pub(crate) fn segment(
                         if let Some(reset) = reply::closed(segment) {
                             send(net, namespace, &key, scope, reset, signer);
                         }
+                        trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket);
                         return None;
                     };
                     remove(guard, namespace);
-                    listener::segment(
+                    let taken = listener::segment(
                         net,
                         namespace,
                         &listener,
@@ -428,10 +523,15 @@ pub(crate) fn segment(
                         Some(iss_after),
                         signed,
                     );
+                    refusal = taken.err();
                 }
                 TimeWaitVerdict::Kill => remove(guard, namespace),
             }
         }
+    }
+    match refusal {
+        Some(why) => trace::drop_for(net, &key, skb, header_len, why),
+        None => skb.consume(),
     }
     None
 }
@@ -462,5 +562,10 @@ fn send(
         return;
     }
     // An answer that cannot be sent is one that was lost.
-    let _ = output::reply(net, key, oif, mark, answer, signer);
+    let cause = match answer.kind {
+        // The first went out when the SYN came.
+        TransmitKind::SynAck => Cause::SynAckRetransmit,
+        _ => Cause::of(&answer),
+    };
+    let _ = output::reply(net, key, oif, mark, answer, cause, signer);
 }

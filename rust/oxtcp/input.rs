@@ -23,17 +23,19 @@ use crate::half_open::{self, Whose};
 use crate::icmp;
 use crate::keys::{Peer, Secret};
 use crate::listener;
+use crate::listening;
 use crate::namespace::{context, Namespace};
 use crate::output::{scoped, unscoped};
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::signing::{self, Judge};
-use crate::sys::auth::DropReason;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
 use crate::sys::skb::{AtHook, Claimed, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
 use crate::sys::time;
+use crate::trace::{self, Bound, Decision};
 
 /// Where a packet comes from, beside its addresses.
 #[derive(Clone, Copy)]
@@ -125,78 +127,136 @@ impl LocalIn for Tcp {
         let Some(mut skb) = skb.claim(offset) else {
             return Ok(());
         };
-        if skb.tcp_checksum_is_bad(family) || confirm_conntrack(&skb) == Confirm::Drop {
-            return Ok(());
-        }
-        let checked = check_signature(namespace, &owner, &mut skb, &key, glance, arrival, &rcu);
-        let signed = match checked {
+        let signed = match check(namespace, &owner, &mut skb, &key, glance, arrival, &rcu) {
             Ok(signed) => signed,
             Err(why) => {
-                skb.drop_for(why);
+                trace::drop_claimed(net, &key, skb, why);
                 return Ok(());
             }
         };
-        let allowed = match &owner {
-            Owner::Connection(sock)
-            | Owner::Listener(sock)
-            | Owner::Cookie(sock, _)
-            | Owner::Stray(sock)
-            | Owner::HalfOpen(_, sock, _) => sock.allows(&mut skb, family),
-            Owner::Mini(_) => skb.is_allowed(family),
-        };
-        if !allowed {
-            return Ok(());
-        }
         let mut skb = skb.detach();
         match owner {
             Owner::Connection(sock) => sock.receive(skb),
-            Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
-                if let Some((segment, header_len)) = parse(&mut skb) {
-                    let gone = half_open::segment(
-                        net, namespace, mini, &segment, skb, header_len, arrival, signed,
-                    );
-                    // The connection that has taken its place in this moment.
-                    if let (Some(skb), Some(Found::Sock(sock))) =
-                        (gone, namespace.table.lookup(&key, &rcu))
-                    {
-                        sock.receive(skb);
-                    }
-                }
-            }
-            Owner::Listener(sock) => {
-                if let Some((segment, _)) = parse(&mut skb) {
-                    listener::segment(net, namespace, &sock, key, &segment, arrival, None, signed);
-                }
-            }
-            Owner::Stray(sock) => {
-                if let Some((segment, _)) = parse(&mut skb) {
-                    listener::reset(&sock, &key, &segment, signed);
-                }
-            }
-            Owner::Cookie(sock, opened) => {
-                if let Some((segment, header_len)) = parse(&mut skb) {
-                    let cookie = (key, opened);
-                    listener::complete_cookie(
-                        net,
-                        namespace,
-                        &sock,
-                        cookie,
-                        (&segment, skb, header_len),
-                        arrival,
-                        signed,
-                    );
-                }
+            owner => {
+                let Some((segment, header_len)) = parse(&mut skb) else {
+                    trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
+                    return Ok(());
+                };
+                let segment = (segment, skb, header_len);
+                receive_without_connection(
+                    net, namespace, owner, key, segment, arrival, signed, &rcu,
+                );
             }
         }
         Ok(())
     }
 }
 
+/// A segment that no connection gets, or not yet.
+#[allow(clippy::too_many_arguments)] // A packet, read.
+fn receive_without_connection(
+    net: &Net,
+    namespace: &Namespace,
+    owner: Owner<'_>,
+    key: FlowKey,
+    (segment, mut skb, header_len): (Segment, SkBuff, u32),
+    arrival: Arrival,
+    signed: Option<Ids>,
+    rcu: &rcu::Guard,
+) {
+    if !matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..)) {
+        trace::arrived_for(net, &key, &mut skb, &segment, header_len);
+    }
+    match owner {
+        Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
+            let gone = half_open::segment(
+                net, namespace, mini, &segment, skb, header_len, arrival, signed,
+            );
+            // The connection that has taken its place in this moment.
+            if let (Some(skb), Some(Found::Sock(sock))) = (gone, namespace.table.lookup(&key, rcu))
+            {
+                sock.receive(skb);
+            }
+        }
+        Owner::Listener(sock) => {
+            let taken =
+                listener::segment(net, namespace, &sock, key, &segment, arrival, None, signed);
+            finish(net, &key, skb, header_len, taken);
+        }
+        Owner::Stray(sock) => {
+            listener::reset(&sock, &key, &segment, signed);
+            trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket);
+        }
+        Owner::Cookie(sock, opened) => {
+            let packet = (&segment, skb, header_len);
+            let cookie = (key, opened);
+            listener::complete_cookie(net, namespace, &sock, cookie, packet, arrival, signed);
+        }
+        Owner::Connection(sock) => sock.receive(skb),
+    }
+}
+
+/// Frees a packet that has done its work, or was refused.
+pub(crate) fn finish(
+    net: &Net,
+    key: &FlowKey,
+    skb: SkBuff,
+    header_len: u32,
+    taken: Result<(), DropReason>,
+) {
+    match taken {
+        Ok(()) => skb.consume(),
+        Err(why) => trace::drop_for(net, key, skb, header_len, why),
+    }
+}
+
+/// Whether the one whose flow it is may have a packet of TCP. The numbers of TCP-AO's keys, if it is signed by them.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+fn check(
+    namespace: &Namespace,
+    owner: &Owner<'_>,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    glance: Glance,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) -> Result<Option<Ids>, DropReason> {
+    if skb.tcp_checksum_is_bad(arrival.family) {
+        return Err(DropReason::Checksum);
+    }
+    if confirm_conntrack(skb) == Confirm::Drop {
+        return Err(DropReason::Netfilter);
+    }
+    let signed = check_signature(namespace, owner, skb, key, glance, arrival, rcu)?;
+    match owner {
+        Owner::Connection(sock)
+        | Owner::Listener(sock)
+        | Owner::Cookie(sock, _)
+        | Owner::Stray(sock)
+        | Owner::HalfOpen(_, sock, _) => sock.check(skb, arrival.family)?,
+        Owner::Mini(_) => skb.check_policy(arrival.family)?,
+    }
+    Ok(signed)
+}
+
+/// A packet for a connection whose owner is busy, and for whom enough waits. Softirq context.
+#[cold]
+pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
+    let header_len = parse(&mut skb).map_or(0, |(_, header_len)| header_len);
+    let key = sock.flow();
+    trace::drop_for(sock.net(), &key, skb, header_len, DropReason::Backlog);
+}
+
 /// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
 pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
     let Some((segment, header_len)) = parse(&mut skb) else {
+        trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
     };
+    trace::arrived(sk, &mut skb, &segment, header_len);
     let config = sk.sock().per_net().config();
     connection::segment(sk, &context(&config), &segment, skb, header_len);
 }
@@ -398,6 +458,10 @@ fn cookie_of(
     let opened = cookies::open(namespace, key, (glance.seq, glance.ack), now);
     if opened.is_none() {
         namespace.counters.count(Counter::SyncookiesFailed);
+        if let Some(listening) = listening::of(listener) {
+            let decision = Decision::CookieRefused;
+            trace::decided(namespace, listener, listening, key, decision, Bound::None);
+        }
     }
     opened
 }

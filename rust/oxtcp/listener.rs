@@ -29,6 +29,7 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Idle, Owner, Role, Sk, Socket, Tcp};
+use crate::sys::drop_reason::DropReason;
 use crate::sys::errno::{eaddrinuse, econnaborted};
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
@@ -36,6 +37,7 @@ use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
+use crate::trace::{self, Bound, Cause, Decision};
 use crate::{closing, connect, connection, cookies, flood, keys};
 
 /// How many connections wait for accept(), and how many may. Any context.
@@ -119,6 +121,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     };
     listening.begin((local, member), port, backlog, options, calls);
     sk.set_state(SkState::LISTEN);
+    trace::listener_state(sk, local, SkState::CLOSE, SkState::LISTEN);
     sk.state().role = Role::Listener(options);
     if namespace.table.insert(sk, key).is_err() {
         end(sk);
@@ -133,6 +136,12 @@ pub(crate) fn end(sk: &mut Owner<'_>) {
     let namespace = output::namespace(sock);
     namespace.table.remove(sk);
     sk.set_state(SkState::CLOSE);
+    let port = sk.state().port.as_ref().map_or(0, |port| port.port());
+    let local = Endpoint {
+        ip: sk.bound_ip(),
+        port,
+    };
+    trace::listener_state(sk, local, SkState::LISTEN, SkState::CLOSE);
     let options = sk.state().options();
     sk.state().role = Role::Idle(Idle::new(options));
     let Some(listening) = listening::of(sock) else {
@@ -218,6 +227,10 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
 }
 
 /// A SYN for a listener, with the numbers of TCP-AO's keys if it is signed. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context; takes no lock of the listener.
+///
+/// # Errors
+///
+/// Why the SYN is to be dropped.
 #[allow(clippy::too_many_arguments)] // A packet, read.
 pub(crate) fn segment(
     net: &Net,
@@ -228,43 +241,48 @@ pub(crate) fn segment(
     arrival: Arrival,
     iss: Option<SeqNum>,
     signed: Option<Ids>,
-) {
+) -> core::result::Result<(), DropReason> {
     let Some(listening) = listening::of(listener) else {
-        return;
+        return Err(DropReason::NoSocket);
     };
     let Some(life) = listening.half_open.life() else {
-        return;
+        return Err(DropReason::NoSocket);
     };
     let config = namespace.config();
     let cx = context(&config);
     // SYN with FIN, and the like.
     if !matches!(listen::on_segment(&cx, segment), ListenVerdict::Syn) {
-        return;
+        return Err(DropReason::Flags);
     }
+    let tell = |decision, bound| {
+        trace::decided(namespace, listener, listening, &key, decision, bound);
+    };
+    let drops = |bound, why| {
+        namespace.counters.count(Counter::ListenDrops);
+        tell(Decision::Dropped, bound);
+        Err(why)
+    };
     listening.floods.note_syn();
     if namespace.syn_rate_is_exceeded(&key) {
         namespace.counters.count(Counter::SynRateExceeded);
-        namespace.counters.count(Counter::ListenDrops);
         flood::tell(namespace, listener, listening, Queue::Rate, Remedy::Drop);
-        return;
+        return drops(Bound::Rate, DropReason::ListenOverflow);
     }
     let admission = match iss {
         // Who has closed a connection just now is somebody: no limit, as in Linux.
         Some(_) if listening.is_full() => {
             overflows(namespace, listener, listening);
-            Admission::Drop
+            Admission::Drop(Bound::AcceptQueue)
         }
         Some(_) => Admission::Keep(u32::MAX),
         None => admit(namespace, listener, listening, &key, life),
     };
-    if matches!(admission, Admission::Drop) {
-        namespace.counters.count(Counter::ListenDrops);
-        return;
+    if let Admission::Drop(bound) = admission {
+        return drops(bound, DropReason::ListenOverflow);
     }
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
-        namespace.counters.count(Counter::ListenDrops);
-        return;
+        return drops(Bound::Route, DropReason::NoRoute);
     };
     let hash = namespace.flow_hash(&key);
     let rcu = rcu::read_lock();
@@ -290,17 +308,19 @@ pub(crate) fn segment(
     };
     let most = match admission {
         Admission::Keep(most) => most,
-        _ => {
+        Admission::Cookie(bound) => {
+            tell(Decision::Cookie, bound);
             let cookie = cookies::issue(namespace, &key, hash, segment, cx.now);
             cookies::note_sent(namespace, listener, listening, cx.now);
             // One that cannot be sent is one that was lost: the peer's SYN comes again.
             let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
             let signer = signer(syn_ack.header.seq);
-            if output::reply_by(&route, &key, syn_ack, signer).is_ok() {
+            if output::reply_by(&route, &key, syn_ack, Cause::SynCookie, signer).is_ok() {
                 namespace.counters.count(Counter::SyncookiesSent);
             }
-            return;
+            return Ok(());
         }
+        Admission::Drop(bound) => return drops(bound, DropReason::ListenOverflow),
     };
     let open = open(iss.unwrap_or_else(|| isn::initial(hash, cx.now)));
     let request = Request::new(&cx, segment, &open);
@@ -308,8 +328,7 @@ pub(crate) fn segment(
     let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
     if !listening.enter(namespace, &key, life, most) {
         // Other processors have filled it meanwhile.
-        namespace.counters.count(Counter::ListenDrops);
-        return;
+        return drops(Bound::SynQueue, DropReason::ListenOverflow);
     }
     let body = Mini::HalfOpen {
         request,
@@ -322,24 +341,27 @@ pub(crate) fn segment(
         .map(|mini| mini.with_note(note))
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
-        namespace.counters.count(Counter::ListenDrops);
         listening.leave(namespace, &key, life);
-        return;
+        return drops(Bound::Memory, DropReason::NoMemory);
     }
+    tell(Decision::HalfOpen, Bound::None);
+    trace::mini_state(net, &key, SkState::LISTEN, SkState::SYN_RECV);
     if let Some(recent) = listening.recent.as_ref() {
         recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let signer = signer(syn_ack.header.seq);
-    let _ = output::reply_by(&route, &key, syn_ack, signer);
+    let _ = output::reply_by(&route, &key, syn_ack, Cause::SynAck, signer);
+    Ok(())
 }
 
 /// What becomes of a SYN.
 enum Admission {
     /// A half-open connection, unless there are so many.
     Keep(u32),
-    Cookie,
-    Drop,
+    /// Why it is no half-open connection.
+    Cookie(Bound),
+    Drop(Bound),
 }
 
 /// Whether a SYN is let in (Linux's `tcp_conn_request()`).
@@ -365,8 +387,13 @@ fn admit(
     // No room: the peer's SYN will come again, and nobody has to give way to it.
     if listening.is_full() {
         overflows(namespace, listener, listening);
-        return Admission::Drop;
+        return Admission::Drop(Bound::AcceptQueue);
     }
+    let bound = match shortage {
+        Some(Queue::Share) => Bound::Share,
+        Some(_) => Bound::SynQueue,
+        None => Bound::Always,
+    };
     match (syncookies, shortage) {
         (0 | 1, None) => Admission::Keep(most),
         (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life) => {
@@ -375,7 +402,7 @@ fn admit(
         (0, Some(queue)) => {
             namespace.counters.count(Counter::TCPReqQFullDrop);
             flood::tell(namespace, listener, listening, queue, Remedy::Drop);
-            Admission::Drop
+            Admission::Drop(bound)
         }
         (syncookies, shortage) => {
             namespace.counters.count(Counter::TCPReqQFullDoCookies);
@@ -383,7 +410,7 @@ fn admit(
             if let (1, Some(queue)) = (syncookies, shortage) {
                 flood::tell(namespace, listener, listening, queue, Remedy::Cookie);
             }
-            Admission::Cookie
+            Admission::Cookie(bound)
         }
     }
 }
@@ -441,11 +468,11 @@ pub(crate) fn complete(
     header_len: u32,
 ) {
     let Mini::HalfOpen { request, life, .. } = &*guard else {
-        return;
+        return skb.consume();
     };
     let (request, mut life) = (*request, *life);
     let Some(handshake) = half_open::handshake(&guard) else {
-        return;
+        return skb.consume();
     };
     let key = guard.key();
     let mut listener = listener.clone();
@@ -461,8 +488,13 @@ pub(crate) fn complete(
         }
     }
     let listener = &*listener;
+    let net = listener.net();
+    let drops = |skb, why| trace::drop_for(net, &key, skb, header_len, why);
     let Some(listening) = listening::of(listener) else {
-        return;
+        return drops(skb, DropReason::NoSocket);
+    };
+    let tell = |decision, bound| {
+        trace::decided(namespace, listener, listening, &key, decision, bound);
     };
     let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
@@ -471,20 +503,25 @@ pub(crate) fn complete(
             namespace.counters.count(Counter::ListenDrops);
             // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
             // namespace has it so, the peer is told.
+            let decision = match cx.config.abort_on_overflow {
+                true => Decision::Reset,
+                false => Decision::Dropped,
+            };
+            tell(decision, Bound::AcceptQueue);
             if cx.config.abort_on_overflow {
                 half_open::remove(guard, namespace);
                 if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
                     let (oif, mark) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
-                    let _ = output::reply(listener.net(), &key, oif, mark, reset, signer);
+                    let _ = output::reply(net, &key, oif, mark, reset, Cause::Reset, signer);
                 }
             }
-            return;
+            return drops(skb, DropReason::ListenOverflow);
         }
         Room::Closed => {
             half_open::remove(guard, namespace);
-            return;
+            return drops(skb, DropReason::NoSocket);
         }
     };
     let newcomer = Newcomer {
@@ -497,11 +534,15 @@ pub(crate) fn complete(
         calls,
     };
     let packet = (segment, skb, header_len);
-    let _ = newcomer.join(listener, listening, cx, packet, |sk| {
+    let joined = newcomer.join(listener, listening, cx, packet, |sk| {
         guard.replace_with(&namespace.table, sk)?;
         listening.leave(namespace, &key, life);
         Ok(())
     });
+    match joined {
+        Ok(()) => tell(Decision::Accepted, Bound::None),
+        Err(_) => tell(Decision::Dropped, Bound::Memory),
+    }
 }
 
 /// Answers a segment of a connection that is gone by a reset, with the listener's key for the peer (Linux's
@@ -521,7 +562,7 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     let handshake = handshake_of_ack(segment, signed);
     let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
     // One that cannot be sent is one that was lost.
-    let _ = output::reply(listener.net(), key, oif, mark, reset, signer);
+    let _ = output::reply(listener.net(), key, oif, mark, reset, Cause::Reset, signer);
 }
 
 /// What the ACK that ends a handshake tells of it.
@@ -545,15 +586,19 @@ pub(crate) fn complete_cookie(
     arrival: Arrival,
     signed: Option<Ids>,
 ) {
+    let (segment, skb, header_len) = packet;
+    let drops = |skb, why| trace::drop_for(net, &key, skb, header_len, why);
     let Some(listening) = listening::of(listener) else {
-        return;
+        return drops(skb, DropReason::NoSocket);
     };
     let Some(life) = listening.half_open.life() else {
-        return;
+        return drops(skb, DropReason::NoSocket);
+    };
+    let tell = |decision, bound| {
+        trace::decided(namespace, listener, listening, &key, decision, bound);
     };
     let config = namespace.config();
     let cx = context(&config);
-    let (segment, ..) = packet;
     namespace.counters.count(Counter::SyncookiesRecv);
     let (port, options, calls) = match listening.room(life, &key) {
         Room::For(port, options, calls) => (port, options, calls),
@@ -561,13 +606,15 @@ pub(crate) fn complete_cookie(
         Room::Full => {
             overflows(namespace, listener, listening);
             namespace.counters.count(Counter::ListenDrops);
-            return;
+            tell(Decision::Dropped, Bound::AcceptQueue);
+            return drops(skb, DropReason::ListenOverflow);
         }
-        Room::Closed => return,
+        Room::Closed => return drops(skb, DropReason::NoSocket),
     };
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
-        return;
+        tell(Decision::Dropped, Bound::Route);
+        return drops(skb, DropReason::NoRoute);
     };
     let memory = connection::receive_memory(listener);
     let open = RequestOpen {
@@ -581,8 +628,11 @@ pub(crate) fn complete_cookie(
     };
     drop(route);
     let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) else {
-        return;
+        tell(Decision::CookieRefused, Bound::None);
+        return drops(skb, DropReason::InvalidSequence);
     };
+    trace::mini_state(net, &key, SkState::LISTEN, SkState::SYN_RECV);
+    let packet = (segment, skb, header_len);
     let newcomer = Newcomer {
         request,
         ids: signed,
@@ -615,6 +665,9 @@ pub(crate) fn complete_cookie(
     });
     if joined.is_ok() {
         cookies::spend(namespace, &opened);
+        tell(Decision::CookieAccepted, Bound::None);
+    } else {
+        tell(Decision::Dropped, Bound::Memory);
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
 //! | `keys`, `signing`, `ao` | signatures of segments |
+//! | `trace` | what the tracepoints tell |
 //! | `ports`, `sysctls` | ports, settings |
 //! | `procfs`, `diag`, `figures`, `counters` | listings, and what is counted |
 
@@ -61,6 +62,7 @@ mod send;
 mod send_buffer;
 mod signing;
 mod sysctls;
+mod trace;
 
 #[allow(unsafe_code)]
 #[path = "../sys/mod.rs"]

@@ -14,11 +14,13 @@ use crate::keys;
 use crate::namespace::Namespace;
 use crate::protocol::{Role, SendMemory, Sk, Socket};
 use crate::signing::Signer;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
 use crate::sys::skb::{self, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
+use crate::trace::{self, Cause};
 
 /// How much is sent of what is ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -237,13 +239,21 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             .connection()
             .is_some_and(|c| c.data_segs_out() >= 10);
         let spaced = if begun { part.len } else { 0 };
-        match route::transmit(sk, skb, spaced) {
-            Ok(()) => {}
+        trace::leaves(sk, &mut skb, segment, part.len);
+        let (why, reason) = match route::transmit(sk, skb, spaced) {
+            Ok(()) => (None, DropReason::Queue),
             // It is on its way.
-            Err(XmitError::Congested) => congested = true,
-            Err(XmitError::Dropped) => return Err(refused(Refusal::Dropped)),
-            Err(XmitError::NoMemory) => return Err(no_memory),
-            Err(XmitError::Failed) => return Err(refused(Refusal::Failed)),
+            Err(XmitError::Congested) => {
+                congested = true;
+                (None, DropReason::Queue)
+            }
+            Err(XmitError::Dropped) => (Some(Refusal::Dropped), DropReason::Queue),
+            Err(XmitError::NoMemory) => (Some(Refusal::NoMemory), DropReason::NoMemory),
+            Err(XmitError::Failed) => (Some(Refusal::Failed), DropReason::NoRoute),
+        };
+        if let Some(why) = why {
+            trace::refused(sk, segment, part.len, reason);
+            return Err(refused(why));
         }
         if last {
             return match congested {
@@ -309,10 +319,11 @@ pub(crate) fn reply(
     oif: i32,
     mark: u32,
     segment: Transmit,
+    cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
     let route = Route::lookup(net, flow_of(key, oif, mark))?;
-    reply_by(&route, key, segment, signer)
+    reply_by(&route, key, segment, cause, signer)
 }
 
 /// As [`reply`], by a route that was looked up already.
@@ -320,12 +331,14 @@ pub(crate) fn reply_by(
     route: &Route<'_>,
     key: &FlowKey,
     segment: Transmit,
+    cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
     let mut skb = SkBuff::for_sending().ok_or(ENOMEM)?;
     if !push_header(&mut skb, segment.header, key, signer) {
         return Err(EINVAL);
     }
+    trace::answers(route.net(), key, &mut skb, cause, &segment);
     route.send(skb)
 }
 

@@ -403,6 +403,10 @@ impl Protocol for Tcp {
         input::queued_segment(sk, skb);
     }
 
+    fn backlog_is_full(sock: &Socket, skb: SkBuff) {
+        input::drop_unheard(sock, skb);
+    }
+
     fn abandon(sk: &mut Sk<'_>) {
         closing::abandon(sk);
     }

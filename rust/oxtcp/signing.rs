@@ -13,7 +13,8 @@ use crate::counters::Counter;
 use crate::keys::{Md5Key, Peer};
 use crate::namespace::Namespace;
 use crate::output;
-use crate::sys::auth::{self, DropReason};
+use crate::sys::auth;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::skb::{Claimed, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 

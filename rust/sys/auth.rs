@@ -132,32 +132,11 @@ pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && core::hint::black_box(differ) == 0
 }
 
-/// Why a packet is dropped (`enum skb_drop_reason`), for those who trace.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum DropReason {
-    AuthHeader = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AUTH_HDR,
-    Md5NotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5NOTFOUND,
-    Md5Unexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5UNEXPECTED,
-    Md5Failure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MD5FAILURE,
-    AuthenticationNotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AONOTFOUND,
-    AuthenticationUnexpected = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOUNEXPECTED,
-    AuthenticationKeyNotFound = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOKEYNOTFOUND,
-    AuthenticationFailure = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_AOFAILURE,
-    Flags = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_FLAGS,
-}
-
 impl SkBuff<Claimed<'_>> {
     /// The layer 3 domain (VRF) that the packet came in by: its interface, or 0.
     pub(crate) fn l3index(&self, family: Family) -> i32 {
         // SAFETY: Valid by the invariant; the control block is still the network layer's.
         unsafe { bindings::oxtcp_helper_skb_l3index(self.as_ptr(), family == Family::V6) }
-    }
-
-    /// Frees the packet, and says why.
-    pub(crate) fn drop_for(self, reason: DropReason) {
-        // SAFETY: The packet is given up, and the one user was us.
-        unsafe { bindings::oxtcp_helper_skb_drop(self.into_raw().as_ptr(), reason as i32) };
     }
 }
 

@@ -54,3 +54,4 @@
 #include "helpers_net.h"
 #include "helpers_send.h"
 #include "helpers_stamp.h"
+#include "helpers_trace.h"

@@ -268,8 +268,3 @@ bool oxtcp_helper_builtin_has_flow(struct net *net, struct sk_buff *skb, bool v6
 	sock_gen_put(sk);
 	return true;
 }
-
-void oxtcp_helper_skb_drop(struct sk_buff *skb, int reason)
-{
-	kfree_skb_reason(skb, reason);
-}

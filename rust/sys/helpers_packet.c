@@ -32,6 +32,11 @@ void oxtcp_helper_kfree_skb(struct sk_buff *skb)
 	kfree_skb(skb);
 }
 
+void oxtcp_helper_skb_drop(struct sk_buff *skb, u32 reason)
+{
+	kfree_skb_reason(skb, reason);
+}
+
 void oxtcp_helper_consume_skb(struct sk_buff *skb)
 {
 	consume_skb(skb);
@@ -78,17 +83,18 @@ bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
 /*
  * What tcp_v4_rcv() asks before a socket (or, for sk NULL, an object that has
  * none) gets a packet: IPsec's inbound policies, and the socket's filter, the
- * LSM's and the cgroup's. skb->data is at the TCP header, which is linear.
+ * LSM's and the cgroup's. skb->data is at the TCP header, which is linear. Returns why it does not
+ * get it (enum skb_drop_reason), or 0.
  */
-bool oxtcp_helper_rx_allowed(struct sock *sk, struct sk_buff *skb, bool v6)
+u32 oxtcp_helper_rx_refusal(struct sock *sk, struct sk_buff *skb, bool v6)
 {
 	if (v6 ? !xfrm6_policy_check(sk, XFRM_POLICY_IN, skb) :
 		 !xfrm4_policy_check(sk, XFRM_POLICY_IN, skb))
-		return false;
+		return SKB_DROP_REASON_XFRM_POLICY;
 	if (!sk)
-		return true;
+		return SKB_NOT_DROPPED_YET;
 	nf_reset_ct(skb);
-	return !sk_filter_trim_cap(sk, skb, __tcp_hdrlen((struct tcphdr *)skb->data));
+	return sk_filter_trim_cap(sk, skb, __tcp_hdrlen((struct tcphdr *)skb->data));
 }
 
 /* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. */

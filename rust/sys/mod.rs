@@ -9,6 +9,7 @@ pub(crate) mod auth;
 pub(crate) mod counters;
 pub(crate) mod deferred;
 pub(crate) mod diag;
+pub(crate) mod drop_reason;
 pub(crate) mod errno;
 pub(crate) mod ksocket;
 pub(crate) mod lock;
@@ -30,6 +31,7 @@ pub(crate) mod stamp;
 pub(crate) mod sysctl;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod user;
 
 /// What bindgen makes of `bindings_helper.h`.

@@ -88,6 +88,11 @@ impl<'n> Route<'n> {
         Ok(Self { dst, flow, net })
     }
 
+    /// The namespace that it was looked up in.
+    pub(crate) fn net(&self) -> &'n Net {
+        self.net
+    }
+
     pub(crate) fn info(&self) -> RouteInfo {
         // SAFETY: Valid by the invariant.
         unsafe { info_of(self.dst.as_ptr()) }

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
 use super::bindings;
+use super::drop_reason::DropReason;
 use super::netfilter::Family;
 use super::page::PageFragment;
 use super::proto::Protocol;
@@ -211,15 +212,19 @@ impl SkBuff<Claimed<'_>> {
     }
 
     /// Whether IPsec's policies let in a packet that no socket gets. Softirq context.
-    pub(crate) fn is_allowed(&mut self, family: Family) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn check_policy(&mut self, family: Family) -> Result<(), DropReason> {
         // SAFETY: Valid by the invariant, with a device; without a socket the TCP header is not looked at.
-        unsafe {
-            bindings::oxtcp_helper_rx_allowed(
+        DropReason::of_refusal(unsafe {
+            bindings::oxtcp_helper_rx_refusal(
                 core::ptr::null_mut(),
                 self.as_ptr(),
                 family == Family::V6,
             )
-        }
+        })
     }
 
     /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,

@@ -104,7 +104,8 @@ impl<P: Protocol> Sock<P> {
         if unsafe { bindings::oxtcp_helper_sk_add_backlog(self.as_ptr(), skb.as_ptr(), limit) } != 0
         {
             // SAFETY: It was not taken, so it is still ours, and as it was.
-            drop(unsafe { SkBuff::<Detached>::from_raw(skb) });
+            let skb = unsafe { SkBuff::<Detached>::from_raw(skb) };
+            P::backlog_is_full(self, skb);
         }
     }
 

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 
 use super::{dense, Locked, Owned, Sock};
 use crate::sys::bindings;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
 use crate::sys::skb::{self, Charged, Claimed, PacketList, SkBuff};
@@ -18,15 +19,23 @@ use crate::sys::user::{Message, ToProgram};
 impl<P: Protocol> Sock<P> {
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
     /// of TCP. A filter may cut the packet. Softirq context.
-    pub(crate) fn allows(&self, skb: &mut SkBuff<Claimed<'_>>, family: Family) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn check(
+        &self,
+        skb: &mut SkBuff<Claimed<'_>>,
+        family: Family,
+    ) -> core::result::Result<(), DropReason> {
         const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
         if skb.header(FIXED).is_none() {
-            return false;
+            return Err(DropReason::TooSmall);
         }
         // SAFETY: Both are valid, and the packet has a device; the fixed header is linear.
-        unsafe {
-            bindings::oxtcp_helper_rx_allowed(self.as_ptr(), skb.as_ptr(), family == Family::V6)
-        }
+        DropReason::of_refusal(unsafe {
+            bindings::oxtcp_helper_rx_refusal(self.as_ptr(), skb.as_ptr(), family == Family::V6)
+        })
     }
 }
 
@@ -133,7 +142,9 @@ impl<'a, P: Protocol> Locked<'a, P> {
     /// Frees the last of the packets that came out of order.
     pub(crate) fn drop_last_apart(&mut self) {
         // The list's are charged to this socket, which is locked.
-        drop(self.apart().pop_last());
+        if let Some(last) = self.apart().pop_last() {
+            last.drop_for(DropReason::Pruned);
+        }
     }
 
     /// Which bytes came out of order, packet by packet.

@@ -41,7 +41,8 @@ enum Slot {
 }
 
 impl TimerKind {
-    const ALL: [TimerKind; 9] = [
+    /// All of them.
+    pub const ALL: [TimerKind; 9] = [
         TimerKind::Retransmit,
         TimerKind::Persist,
         TimerKind::DelayedAck,

@@ -28,9 +28,13 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// The connection, or the listener, has gone from one state to another. A half-open connection of a listener is told of
-    /// with cookie 0: CLOSED to SYN-RECV when the SYN has come. The socket that the last ACK makes begins with CLOSED to SYN-RECV, then
-    /// goes to ESTABLISHED. One in TIME-WAIT has cookie 0 from there on.
-    State { from: State, to: State },
+    /// with cookie 0: LISTEN to SYN-RECV when the SYN has come (or, after a cookie, the ACK), and SYN-RECV to CLOSED when it
+    /// ends without one. The socket that the last ACK makes begins with SYN-RECV to ESTABLISHED. What a connection does in
+    /// TIME-WAIT, or in FIN-WAIT-2 when no program has it, is told with cookie 0.
+    State {
+        from: State,
+        to: State,
+    },
     Segment(Segment),
     /// A timer of the connection has gone off.
     Timer(Timer),
@@ -186,6 +190,8 @@ pub struct Congestion {
 /// A packet that is dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drop {
+    /// Out: it has not left the host. Its [`Segment`] was told before.
+    pub direction: Direction,
     /// The kernel's name for it, as in `skb:kfree_skb`, without `SKB_DROP_REASON_`: `TCP_OLD_DATA`.
     pub reason: String,
     /// Of the segment, when it could be read.
