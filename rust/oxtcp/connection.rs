@@ -11,7 +11,8 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 
 use oxtcp_engine::connection::{
-    Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Urgent, UrgentPlace, Useless,
+    Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Unacceptable, Urgent, UrgentPlace,
+    Useless,
 };
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
@@ -67,7 +68,8 @@ pub(crate) fn segment(
     };
     let before = connection.rcv_nxt();
     let opens = connection.state() == State::SynSent;
-    let payload = connection.on_segment(
+    let mut refusal = None;
+    let payload = connection.on_segment_telling(
         cx,
         segment,
         Rx {
@@ -83,6 +85,7 @@ pub(crate) fn segment(
             }),
         },
         &mut state.flight,
+        &mut refusal,
     );
     let rcv_nxt = connection.rcv_nxt();
     if opens && matches!(connection.state(), State::SynReceived | State::Established) {
@@ -119,6 +122,10 @@ pub(crate) fn segment(
             });
             sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
+        (Payload::None, packet) if refusal.is_some() => {
+            let skb = packet.map_or_else(|(skb, _)| skb, Charged::give_up);
+            trace::drop_of(sk, skb, header_len, reason(refusal));
+        }
         (Payload::None, Ok(skb)) => skb.consume(),
         // Without room the engine keeps nothing.
         (_, Err((skb, Some(why)))) => trace::drop_of(sk, skb, header_len, why),
@@ -133,6 +140,21 @@ pub(crate) fn segment(
         Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
     }
     settle(sk, cx);
+}
+
+/// Why the engine has dropped a segment, in the kernel's terms.
+fn reason(refusal: Option<Unacceptable>) -> DropReason {
+    match refusal {
+        Some(Unacceptable::Stamp) => DropReason::OldStamp,
+        Some(Unacceptable::Old) => DropReason::OldSequence,
+        Some(Unacceptable::Beyond) | None => DropReason::InvalidSequence,
+        Some(Unacceptable::Reset) => DropReason::Reset,
+        Some(Unacceptable::Syn) => DropReason::InvalidSyn,
+        Some(Unacceptable::NoAck) => DropReason::Flags,
+        Some(Unacceptable::Ack) => DropReason::InvalidAck,
+        Some(Unacceptable::NoReader) => DropReason::AbortOnData,
+        Some(Unacceptable::Closed) => DropReason::Closed,
+    }
 }
 
 /// The peer has told of an urgent byte, or it came.

@@ -40,6 +40,15 @@ pub(crate) enum DropReason {
     Pruned = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_OFO_QUEUE_PRUNE,
     /// Neither in the window nor what is acknowledged.
     InvalidSequence = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_INVALID_SEQUENCE,
+    OldSequence = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_OLD_SEQUENCE,
+    InvalidAck = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_INVALID_ACK_SEQUENCE,
+    InvalidSyn = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_INVALID_SYN,
+    /// A reset without the exact number.
+    Reset = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_RESET,
+    /// PAWS.
+    OldStamp = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_RFC7323_PAWS,
+    /// The connection is over.
+    Closed = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_CLOSE,
     /// Data for a program that has closed.
     AbortOnData = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_ABORT_ON_DATA,
     /// What a listener has no room for.

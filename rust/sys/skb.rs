@@ -494,6 +494,11 @@ impl Charged<'_> {
     pub(crate) fn consume(self) {
         self.skb.consume();
     }
+
+    /// The packet, to be freed at once: what it is charged for is given back with it.
+    pub(crate) fn give_up(self) -> SkBuff {
+        self.skb
+    }
 }
 
 impl<S> Drop for SkBuff<S> {

@@ -20,6 +20,29 @@ use crate::seq::SeqNum;
 use crate::time::Duration;
 use crate::wire::Flags;
 
+/// Why a segment was dropped as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// An old timestamp (PAWS).
+    Stamp,
+    /// All of it lies before the window.
+    Old,
+    /// It lies beyond the window.
+    Beyond,
+    /// A reset without the exact number.
+    Reset,
+    /// A SYN in the midst of the connection.
+    Syn,
+    /// No ACK.
+    NoAck,
+    /// It acknowledges what was never sent, or what is too old.
+    Ack,
+    /// Data for a user who has closed: the connection is reset.
+    NoReader,
+    /// There is no connection any more.
+    Closed,
+}
+
 /// Whether the segment's numbers lie in the window.
 enum Place {
     Inside,
@@ -33,6 +56,7 @@ impl Connection {
         segment: &Segment,
         mut rx: Rx<'_>,
         flight: &mut dyn FlightMemory,
+        refusal: &mut Option<Unacceptable>,
     ) -> Payload {
         let crossing;
         let segment = match self.without_crossing_syn(segment) {
@@ -64,6 +88,11 @@ impl Connection {
         };
         let stale = !flags.rst() && link.is_stale(cx, segment);
         if (stale || matches!(place, Place::Outside)) && !after_fin {
+            *refusal = Some(match (stale, segment.end().before_eq(link.rcv_nxt)) {
+                (true, _) => Unacceptable::Stamp,
+                (false, true) => Unacceptable::Old,
+                (false, false) => Unacceptable::Beyond,
+            });
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."
             if !flags.rst() {
@@ -90,8 +119,11 @@ impl Connection {
                     _ => Some(Error::Reset),
                 };
                 self.die(error);
-            } else if segment.seq().after(link.rcv_nxt) {
-                link.challenge(cx, Owed::CHALLENGE);
+            } else {
+                *refusal = Some(Unacceptable::Reset);
+                if segment.seq().after(link.rcv_nxt) {
+                    link.challenge(cx, Owed::CHALLENGE);
+                }
             }
             return Payload::None;
         }
@@ -106,6 +138,7 @@ impl Connection {
             if repeats_syn {
                 self.owe_syn_ack();
             } else {
+                *refusal = Some(Unacceptable::Syn);
                 link.challenge(cx, Owed::CHALLENGE);
             }
             return Payload::None;
@@ -113,9 +146,11 @@ impl Connection {
 
         // Fifth, ACK: "if the ACK bit is off, drop the segment and return".
         if !flags.ack() {
+            *refusal = Some(Unacceptable::NoAck);
             return Payload::None;
         }
         if state == State::SynReceived && !self.on_syn_acked(cx, segment) {
+            *refusal = Some(Unacceptable::Ack);
             return Payload::None;
         }
         let options = self.options;
@@ -156,7 +191,10 @@ impl Connection {
             }
         }
         match verdict {
-            AckVerdict::Invalid => return Payload::None,
+            AckVerdict::Invalid => {
+                *refusal = Some(Unacceptable::Ack);
+                return Payload::None;
+            }
             AckVerdict::Old => {}
             AckVerdict::New => self.events.insert(Event::Writable),
             AckVerdict::Finished => {
@@ -167,7 +205,12 @@ impl Connection {
 
         // Sixth, URG; seventh and eighth, the text and the FIN.
         self.on_urgent(segment, &mut rx);
-        self.on_text(cx, segment, rx)
+        let orphan = self.is_orphan();
+        let payload = self.on_text(cx, segment, rx);
+        if orphan && self.status.has(Status::RESET) {
+            *refusal = Some(Unacceptable::NoReader);
+        }
+        payload
     }
 
     /// The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the SYN that we know, and

@@ -78,6 +78,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use arrive::Unacceptable;
 pub use event::{Error, Event, Events};
 pub use info::Info;
 pub use memory::{Packet, Pruning, RecvMemory, Room, Share, Useless};
@@ -188,11 +189,26 @@ impl Connection {
         rx: Rx<'_>,
         flight: &mut dyn FlightMemory,
     ) -> Payload {
+        self.on_segment_telling(cx, segment, rx, flight, &mut None)
+    }
+
+    /// As [`on_segment`](Connection::on_segment), and says why a segment was dropped as a whole, for those who trace.
+    pub fn on_segment_telling(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rx: Rx<'_>,
+        flight: &mut dyn FlightMemory,
+        refusal: &mut Option<Unacceptable>,
+    ) -> Payload {
         self.status.clear(Status::IDLE);
         match self.phase {
-            Phase::Closed(_) => Payload::None,
+            Phase::Closed(_) => {
+                *refusal = Some(Unacceptable::Closed);
+                Payload::None
+            }
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
-            _ => self.on_synchronized(cx, segment, rx, flight),
+            _ => self.on_synchronized(cx, segment, rx, flight, refusal),
         }
     }
 

@@ -4,7 +4,7 @@
 //! RFC 5961).
 
 use super::script::*;
-use crate::connection::{Error, Event, Payload, State};
+use crate::connection::{Error, Event, Payload, State, Unacceptable};
 use crate::seq::SeqNum;
 use crate::transmit::TransmitKind;
 use crate::wire::{Flags, Timestamps};
@@ -125,6 +125,39 @@ fn unacceptable__gets_an_ack_and_nothing_else() {
             assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?} {offset}");
         }
     }
+}
+
+/// What is dropped says why: RFC 9293 section 3.10.7.4, RFC 5961, RFC 7323 section 5.3.
+#[test]
+fn unacceptable__says_why() {
+    let old = u32::MAX - 50;
+    // Flags, SEG.SEQ - RCV.NXT, SEG.ACK - SND.NXT, payload.
+    let table = [
+        (Flags::ACK, 0, 0, 10, None),
+        (Flags::ACK, 0, 0, 0, None),
+        (Flags::RST, 0, 0, 0, None),
+        (Flags::ACK, old, 0, 10, Some(Unacceptable::Old)),
+        (Flags::ACK, 100_000, 0, 10, Some(Unacceptable::Beyond)),
+        (Flags::RST, 1, 0, 0, Some(Unacceptable::Reset)),
+        (Flags::SYN, 1, 0, 0, Some(Unacceptable::Syn)),
+        (Flags::NONE, 0, 0, 10, Some(Unacceptable::NoAck)),
+        (Flags::ACK, 0, 100, 10, Some(Unacceptable::Ack)),
+        (Flags::ACK, 0, 1 << 31, 10, Some(Unacceptable::Ack)),
+    ];
+    for (flags, seq, ack, len, why) in table {
+        let mut peer = in_state(State::Established);
+        let seq = peer.conn.rcv_nxt().add(seq);
+        let ack = peer.conn.snd_nxt().add(ack);
+        let _ = peer.give(seg(flags, seq, ack, len));
+        assert_eq!(peer.refusal, why, "{flags:?} {len}");
+    }
+    let mut peer = in_state(State::FinWait2);
+    peer.close(false);
+    let (seq, ack) = (peer.conn.rcv_nxt(), peer.conn.snd_nxt());
+    let _ = peer.give(seg(Flags::ACK, seq, ack, 10));
+    assert_eq!(peer.refusal, Some(Unacceptable::NoReader));
+    let _ = peer.give(seg(Flags::ACK, seq, ack, 10));
+    assert_eq!(peer.refusal, Some(Unacceptable::Closed));
 }
 
 /// RFC 9293: an ACK of what was never sent is answered and dropped; RFC 5961 section 5: so is one that is too old.

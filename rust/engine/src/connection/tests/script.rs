@@ -6,8 +6,8 @@
 //! data.
 
 use crate::connection::{
-    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State, Urgent,
-    UrgentPlace,
+    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State, Unacceptable,
+    Urgent, UrgentPlace,
 };
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, NoFlight};
@@ -71,6 +71,8 @@ pub struct Peer {
     pub pace: Option<u64>,
     pub window: u16,
     pub stamps: Option<u32>,
+    /// Why the last segment was dropped, if it was.
+    pub refusal: Option<Unacceptable>,
 }
 
 /// A flight, and the boundaries of a send buffer.
@@ -153,6 +155,7 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         pace: None,
         window: 60_000,
         stamps: None,
+        refusal: None,
     }
 }
 
@@ -356,7 +359,10 @@ impl Peer {
         };
         let before = self.conn.rcv_nxt();
         let receiving = self.conn.can_receive();
-        let taken = self.conn.on_segment(&cx, &segment, rx, &mut self.flight);
+        self.refusal = None;
+        let taken =
+            self.conn
+                .on_segment_telling(&cx, &segment, rx, &mut self.flight, &mut self.refusal);
         match taken {
             Payload::None => {}
             Payload::InOrder { .. } => {
