@@ -16,6 +16,7 @@ mod settings;
 mod sockets;
 mod ss;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Command::Ss(arguments) => output::exit(ss::ss(&arguments)),
         Command::Kill(arguments) => output::exit(kill::kill(&arguments)),
         Command::Top(arguments) => output::exit(top::top(&arguments)),
+        Command::Trace(arguments) => match trace::trace(&arguments) {
+            Ok(code) => code,
+            Err(problem) => fail(&problem),
+        },
         Command::Counters(arguments) => output::exit(counters::counters(&arguments)),
         Command::Export(arguments) => output::exit(counters::export::export(&arguments)),
         Command::Doctor(arguments) => match doctor::doctor(&arguments) {
@@ -76,6 +81,7 @@ enum Command {
     Ss(ss::Arguments),
     Kill(kill::Arguments),
     Top(top::Arguments),
+    Trace(trace::Arguments),
     Counters(counters::Arguments),
     Export(counters::export::Arguments),
     Doctor(doctor::Arguments),

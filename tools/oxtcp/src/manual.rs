@@ -90,6 +90,13 @@ oxtcp ss \-p state close\-wait process nginx
 oxtcp stat \-\-summary \-\-netns blue",
     ),
     (
+        "trace",
+        r"sudo oxtcp trace
+sudo oxtcp trace \-v 'sport = :80 or dport = :80'
+sudo oxtcp trace \-\-json \-\-duration 10 dst 192.0.2.0/24 | jq 'select(.retransmission)'
+sudo oxtcp trace \-\- curl http://192.0.2.1/",
+    ),
+    (
         "counters",
         r"oxtcp counters
 oxtcp counters \-\-watch 5 \-\-brief

@@ -79,6 +79,22 @@ impl Filter {
         }
     }
 
+    /// Whether it asks for the ends alone, apart from states.
+    pub fn is_of_ends(&self) -> bool {
+        self.expression.as_ref().is_none_or(Expression::is_of_ends)
+    }
+
+    /// Whether a connection between these ends is wanted, apart from its state. Of a filter that asks for more the rest never holds.
+    pub fn matches_ends(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let ends = |end: End| match end {
+            End::Local => local,
+            End::Remote => remote,
+        };
+        self.expression
+            .as_ref()
+            .is_none_or(|expression| expression.matches_ends(&ends).unwrap_or(false))
+    }
+
     /// Whether [`Filter::matches`] looks at processes.
     pub fn needs_owners(&self) -> bool {
         self.expression
@@ -104,6 +120,31 @@ impl Expression {
             Expression::Pid(..) | Expression::Process(..) => true,
             Expression::Port(..) | Expression::Host(..) | Expression::Uid(..) => false,
         }
+    }
+
+    fn is_of_ends(&self) -> bool {
+        match self {
+            Expression::Not(one) => one.is_of_ends(),
+            Expression::And(one, other) | Expression::Or(one, other) => {
+                one.is_of_ends() && other.is_of_ends()
+            }
+            Expression::Port(..) | Expression::Host(..) => true,
+            Expression::Pid(..) | Expression::Uid(..) | Expression::Process(..) => false,
+        }
+    }
+
+    /// `None` where it asks for more than the ends.
+    fn matches_ends(&self, end: &dyn Fn(End) -> SocketAddr) -> Option<bool> {
+        Some(match self {
+            Expression::Not(one) => !one.matches_ends(end)?,
+            Expression::And(one, other) => one.matches_ends(end)? && other.matches_ends(end)?,
+            Expression::Or(one, other) => one.matches_ends(end)? || other.matches_ends(end)?,
+            Expression::Port(which, comparison, port) => {
+                comparison.holds(u32::from(end(*which).port()), u32::from(*port))
+            }
+            Expression::Host(which, host) => host.matches(end(*which)),
+            Expression::Pid(..) | Expression::Uid(..) | Expression::Process(..) => return None,
+        })
     }
 
     fn matches(&self, socket: &Socket, owners: &Owners) -> bool {

@@ -300,10 +300,6 @@ impl Header {
         self.half(14)
     }
 
-    pub fn urgent(&self) -> u16 {
-        self.half(18)
-    }
-
     /// The bytes behind the fixed header.
     pub fn options(&self) -> &[u8] {
         self.0.get(20..).unwrap_or(&[])
@@ -317,14 +313,6 @@ impl Header {
     fn half(&self, at: usize) -> u16 {
         let bytes = self.0.get(at..at + 2).and_then(|b| b.try_into().ok());
         u16::from_be_bytes(bytes.unwrap_or([0; 2]))
-    }
-}
-
-impl Segment {
-    /// What it takes of the sequence numbers: its payload, SYN and FIN.
-    pub fn seq_len(&self) -> u32 {
-        let flags = self.header.flags();
-        self.payload + u32::from(flags & 1 != 0) + u32::from(flags & 2 != 0)
     }
 }
 
