@@ -10,11 +10,13 @@ mod ladder;
 mod manual;
 mod netns;
 mod output;
+mod plot;
 mod profile;
 mod run;
 mod settings;
 mod sockets;
 mod ss;
+mod svg;
 mod top;
 mod trace;
 
@@ -28,6 +30,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(arguments) => fail(&run::run(&arguments)),
         Command::Ladder(arguments) => match ladder::ladder(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Command::Plot(arguments) => match plot::plot(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
@@ -86,6 +92,7 @@ enum Command {
     Export(counters::export::Arguments),
     Doctor(doctor::Arguments),
     Ladder(ladder::Arguments),
+    Plot(plot::Arguments),
     Completions(manual::Completions),
     #[command(hide = true)]
     Manual(manual::Arguments),

@@ -111,6 +111,12 @@ oxtcp counters \-\-diff \-\-netns blue",
         r"sudo oxtcp doctor
 sudo oxtcp doctor \-\-json | jq '.findings[].title'",
     ),
+    (
+        "plot",
+        r"tcpdump \-i eth0 \-s 120 \-w talk.pcap tcp port 8000
+oxtcp plot \-\-svg talk.svg talk.pcap
+oxtcp plot \-\-from 0.9 \-\-until 1.4 \-\-sender server \-\-svg loss.svg talk.pcap",
+    ),
 ];
 
 /// Names and texts of the man pages that are not written by hand.

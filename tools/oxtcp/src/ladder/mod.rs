@@ -4,17 +4,21 @@
 
 mod capture;
 mod draw;
-mod flow;
-mod segment;
-mod tracker;
+pub mod flow;
+pub mod rung;
+pub mod segment;
+pub mod source;
+mod svg;
+pub mod tracker;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
-use flow::Flow;
+use crate::failure::{words, Failure};
+use rung::Ladder;
+use source::{Found, Source};
 
 /// Draw a TCP connection from a capture file as a ladder diagram.
 ///
@@ -22,13 +26,8 @@ use flow::Flow;
 /// The states are inferred from the segments that passed the point of capture.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The capture
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    /// Which connection of the file, counted from 1 in order of appearance
-    #[arg(long, value_name = "N")]
-    flow: Option<usize>,
+    #[command(flatten)]
+    source: Source,
 
     /// What to call the side that opens the connection
     #[arg(long, value_name = "NAME", default_value = "client")]
@@ -39,8 +38,67 @@ pub struct Arguments {
     server: String,
 
     /// Which part of the connection
-    #[arg(long, value_enum, value_name = "PART", default_value = "all")]
+    #[arg(long, value_enum, value_name = "PART", default_value = "all", conflicts_with_all = ["from", "until"])]
     only: Part,
+
+    #[command(flatten)]
+    span: Span,
+
+    /// Draw it as an SVG picture into this file; `-` is the standard output
+    #[arg(long, value_name = "OUT.svg")]
+    svg: Option<PathBuf>,
+}
+
+/// A stretch of time, in seconds since the connection's first segment.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Span {
+    /// Begin at this second of the connection; what is drawn is not summed up then
+    #[arg(long, value_name = "SECONDS", value_parser = moment)]
+    from: Option<u64>,
+
+    /// End at this second of the connection; what is drawn is not summed up then
+    #[arg(long, value_name = "SECONDS", value_parser = moment)]
+    until: Option<u64>,
+}
+
+impl Span {
+    /// All the time.
+    pub const ALL: Span = Span {
+        from: None,
+        until: None,
+    };
+
+    /// Whether it bounds anything.
+    pub fn is_bounded(self) -> bool {
+        self.from.is_some() || self.until.is_some()
+    }
+
+    /// Where it begins, if it is bounded there.
+    pub fn begin(self) -> Option<u64> {
+        self.from
+    }
+
+    /// Whether it begins after a time.
+    pub fn is_after(self, time: u64) -> bool {
+        self.from.is_some_and(|from| time < from)
+    }
+
+    /// Whether a time, in nanoseconds, is in it.
+    pub fn has(self, time: u64) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time <= until)
+    }
+}
+
+/// Seconds into nanoseconds.
+fn moment(text: &str) -> Result<u64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "no number of seconds".to_string())?;
+    if (0.0..=1e9).contains(&seconds) {
+        Ok((seconds * 1e9).round() as u64)
+    } else {
+        Err("must be from 0 to 1000000000".into())
+    }
 }
 
 /// A part of a connection's life.
@@ -54,81 +112,49 @@ pub enum Part {
     All,
 }
 
-/// Draws to the standard output.
+/// Draws to the standard output, or into the picture.
 pub fn ladder(arguments: &Arguments) -> Result<(), Error> {
-    let source: Box<dyn Read + Send> = if arguments.file.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(&arguments.file).map_err(|error| arguments.unreadable(error))?)
-    };
-    let drawing = render(source, arguments)?;
-    match io::stdout().write_all(drawing.as_bytes()) {
+    let found = arguments.source.open()?;
+    match &arguments.svg {
+        None => print(&render(&found, arguments)),
+        Some(path) => save(path, &picture(&found, arguments), &found),
+    }
+}
+
+fn render(found: &Found, arguments: &Arguments) -> String {
+    let mut drawing = format!("{}\n\n", found.heading);
+    if let Some(ladder) = Ladder::of(&found.flow, arguments.only, arguments.span) {
+        drawing += &draw::draw(&ladder, arguments.names(), arguments.only);
+    }
+    drawing + &found.footing
+}
+
+fn picture(found: &Found, arguments: &Arguments) -> String {
+    Ladder::of(&found.flow, arguments.only, arguments.span)
+        .map(|ladder| svg::draw(&ladder, arguments.names(), &found.flow.summary()))
+        .unwrap_or_default()
+}
+
+/// Writes a picture, and says what else is in the capture.
+pub fn save(path: &Path, picture: &str, found: &Found) -> Result<(), Error> {
+    if path.as_os_str() == "-" {
+        return print(picture);
+    }
+    fs::write(path, picture)
+        .map_err(|error| Error::Unwritable(path.display().to_string(), error))?;
+    print(&format!("{}\n{}", found.heading, found.footing))
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Write(error)),
         _ => Ok(()),
     }
 }
 
-fn render(source: impl Read + Send, arguments: &Arguments) -> Result<String, Error> {
-    let mut flows = flow::Flows::default();
-    let mut packets = 0;
-    let outcome = capture::read(source, |packet| {
-        packets += 1;
-        if let Some(segment) = segment::parse(packet) {
-            flows.add(segment);
-        }
-    });
-    // A tcpdump that was killed leaves half a packet at the end.
-    let cut = match outcome {
-        Ok(()) => false,
-        Err(capture::Error::Format(_)) if packets > 0 => true,
-        Err(capture::Error::Format(reason)) => {
-            return Err(Error::NotACapture(arguments.name(), reason))
-        }
-        Err(capture::Error::Io(error)) => return Err(arguments.unreadable(error)),
-    };
-
-    let flows = flows.into_vec();
-    let number = arguments.flow.unwrap_or(1);
-    let Some(flow) = number.checked_sub(1).and_then(|index| flows.get(index)) else {
-        return Err(match flows.len() {
-            0 => Error::NoTcp(arguments.name(), packets),
-            count => Error::NoSuchFlow(number, list(&flows), count),
-        });
-    };
-    let mut drawing = format!(
-        "Connection {number} of {}: {}\n\n",
-        flows.len(),
-        flow.summary()
-    );
-    drawing += &draw::draw(flow, [&arguments.client, &arguments.server], arguments.only);
-    if arguments.flow.is_none() && flows.len() > 1 {
-        drawing += &format!(
-            "\nThe file has {} connections; --flow N draws another:\n",
-            flows.len()
-        );
-        drawing += &list(&flows);
-    }
-    if cut {
-        drawing += "\nThe file ends within a packet; what comes before it is drawn.\n";
-    }
-    Ok(drawing)
-}
-
-fn list(flows: &[Flow]) -> String {
-    let mut list = String::new();
-    for (index, flow) in flows.iter().enumerate() {
-        list += &format!("{:>5}  {}\n", index + 1, flow.summary());
-    }
-    list
-}
-
 impl Arguments {
-    fn name(&self) -> String {
-        self.file.display().to_string()
-    }
-
-    fn unreadable(&self, error: io::Error) -> Error {
-        Error::Unreadable(self.name(), error)
+    fn names(&self) -> [&str; 2] {
+        [&self.client, &self.server]
     }
 }
 
@@ -143,6 +169,8 @@ pub enum Error {
     NoTcp(String, usize),
     /// The flow asked for, the list of those there are, and their number.
     NoSuchFlow(usize, String, usize),
+    /// The picture's file cannot be written.
+    Unwritable(String, io::Error),
     /// The standard output.
     Write(io::Error),
 }
@@ -170,10 +198,13 @@ impl fmt::Display for Error {
             Error::NoSuchFlow(number, list, count) => {
                 write!(f, "there is no connection {number}; the file has {count}:\n{}", list.trim_end())
             }
+            Error::Unwritable(file, error) => {
+                write!(f, "cannot write {file}: {}", words(error))
+            }
             Error::Write(error) => write!(f, "cannot write the drawing: {error}"),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

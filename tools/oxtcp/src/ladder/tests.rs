@@ -56,6 +56,26 @@ fn retransmissions_are_marked() {
 }
 
 #[test]
+fn a_stretch_of_time() {
+    let talk = Conversation::ipv4().open().transfer(8).close_by_server();
+    assert_snapshot!(drawing(&talk, &["--from", "0.006", "--until", "0.0095"]));
+    for wrong in ["-1", "x", "nan", "1e10"] {
+        let line = ["ladder", "FILE", &format!("--from={wrong}")];
+        assert!(parse(&line).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_picture() {
+    let mut talk = Conversation::ipv4().open();
+    talk.send(C, "PA", 100).again(C, "PA", 100).send(S, "A", 0);
+    let talk = talk.transfer(8).close_by_server();
+    let arguments = arguments(&["--client", "<curl>"]);
+    let found = arguments.source.read(&talk.pcap()[..]).unwrap();
+    assert_snapshot!(picture(&found, &arguments));
+}
+
+#[test]
 fn reset() {
     let mut refused = Conversation::ipv4();
     refused.send(C, "S", 0).send(S, "RA", 0);
@@ -110,7 +130,7 @@ fn several_connections_and_a_port_used_again() {
     );
     assert!(drawing(&talk, &["--flow", "2"]).starts_with("Connection 2 of 3: 192.0.2.1:40000"));
     for wrong in ["0", "4"] {
-        let error = render(&talk.pcap()[..], &arguments(&["--flow", wrong]))
+        let error = drawing_of(&talk.pcap()[..], &arguments(&["--flow", wrong]))
             .unwrap_err()
             .to_string();
         assert!(
@@ -137,13 +157,13 @@ fn formats() {
         talk.pcap_as(0xa1b2_c3d4, 1, 80, |packet| packet.to_vec()),
         talk.pcapng(),
     ] {
-        assert_eq!(render(&bytes[..], &arguments(&[])).unwrap(), expected);
+        assert_eq!(drawing_of(&bytes[..], &arguments(&[])).unwrap(), expected);
     }
 }
 
 #[test]
 fn what_is_no_capture() {
-    let of = |bytes: &[u8]| render(bytes, &arguments(&[])).unwrap_err().to_string();
+    let of = |bytes: &[u8]| drawing_of(bytes, &arguments(&[])).unwrap_err().to_string();
     assert!(
         of(b"").contains("no capture in pcap or pcapng format"),
         "{}",
@@ -161,23 +181,23 @@ fn cut_captures() {
         Conversation::ipv6().open().pcapng(),
     ] {
         for length in (0..bytes.len()).step_by(3) {
-            if let Err(error) = render(&bytes[..length], &arguments(&[])) {
+            if let Err(error) = drawing_of(&bytes[..length], &arguments(&[])) {
                 assert!(!error.to_string().is_empty());
             }
         }
         for index in (0..bytes.len()).step_by(3) {
             let mut spoilt = bytes.clone();
             spoilt[index] ^= 0xff;
-            let _ = render(&spoilt[..], &arguments(&[]));
+            let _ = drawing_of(&spoilt[..], &arguments(&[]));
         }
     }
 }
 
-use flow::Side::{self, Client as C, Server as S};
+use super::flow::Side::{self, Client as C, Server as S};
 
 /// Two ends that exchange segments, one every millisecond, all of which are captured.
 #[derive(Clone)]
-struct Conversation {
+pub struct Conversation {
     ipv6: bool,
     port: u16,
     time: u64,
@@ -189,7 +209,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn ipv4() -> Conversation {
+    pub fn ipv4() -> Conversation {
         Conversation {
             ipv6: false,
             port: 40000,
@@ -200,19 +220,19 @@ impl Conversation {
         }
     }
 
-    fn ipv6() -> Conversation {
+    pub fn ipv6() -> Conversation {
         Conversation {
             ipv6: true,
             ..Conversation::ipv4()
         }
     }
 
-    fn open(mut self) -> Conversation {
+    pub fn open(mut self) -> Conversation {
         self.send(C, "S", 0).send(S, "SA", 0).send(C, "A", 0);
         self
     }
 
-    fn transfer(mut self, segments: usize) -> Conversation {
+    pub fn transfer(mut self, segments: usize) -> Conversation {
         self.send(C, "PA", 78).send(S, "A", 0);
         for _ in 0..segments {
             self.send(S, "A", 1448).send(C, "A", 0);
@@ -220,7 +240,7 @@ impl Conversation {
         self
     }
 
-    fn close_by_server(&mut self) -> Conversation {
+    pub fn close_by_server(&mut self) -> Conversation {
         self.send(S, "FA", 0)
             .send(C, "FA", 0)
             .send(S, "A", 0)
@@ -228,33 +248,33 @@ impl Conversation {
     }
 
     /// A segment that the peer sees.
-    fn send(&mut self, from: Side, flags: &str, length: u32) -> &mut Conversation {
+    pub fn send(&mut self, from: Side, flags: &str, length: u32) -> &mut Conversation {
         self.cross(from, flags, length);
         self.seen[1 - from as usize] = self.next[from as usize];
         self
     }
 
     /// A segment that its peer has not seen when it sends its next.
-    fn cross(&mut self, from: Side, flags: &str, length: u32) -> &mut Conversation {
+    pub fn cross(&mut self, from: Side, flags: &str, length: u32) -> &mut Conversation {
         self.emit(from, flags, self.next[from as usize], length);
         let syn_and_fin = flags.chars().filter(|flag| "SF".contains(*flag)).count() as u32;
         self.lose(from, length + syn_and_fin)
     }
 
     /// Both sides have seen all.
-    fn meet(&mut self) -> &mut Conversation {
+    pub fn meet(&mut self) -> &mut Conversation {
         self.seen = [self.next[1], self.next[0]];
         self
     }
 
     /// Sequence numbers whose segment was lost before the point of capture.
-    fn lose(&mut self, from: Side, length: u32) -> &mut Conversation {
+    pub fn lose(&mut self, from: Side, length: u32) -> &mut Conversation {
         self.next[from as usize] = self.next[from as usize].wrapping_add(length);
         self
     }
 
     /// What begins so many sequence numbers back, once more: a SYN alone, or at most 1000 bytes.
-    fn again(&mut self, from: Side, flags: &str, back: u32) -> &mut Conversation {
+    pub fn again(&mut self, from: Side, flags: &str, back: u32) -> &mut Conversation {
         let length = if flags.contains('S') {
             0
         } else {
@@ -316,7 +336,7 @@ impl Conversation {
         self.time += 1_000_000;
     }
 
-    fn pcap(&self) -> Vec<u8> {
+    pub fn pcap(&self) -> Vec<u8> {
         self.pcap_as(0xa1b2_c3d4, 1, 0, |packet| packet.to_vec())
     }
 
@@ -378,15 +398,24 @@ fn words(words: &[u32]) -> Vec<u8> {
 }
 
 fn drawing(talk: &Conversation, options: &[&str]) -> String {
-    render(&talk.pcap()[..], &arguments(options)).unwrap()
+    drawing_of(&talk.pcap(), &arguments(options)).unwrap()
+}
+
+fn drawing_of(bytes: &[u8], arguments: &Arguments) -> Result<String, Error> {
+    let found = arguments.source.read(bytes)?;
+    Ok(render(&found, arguments))
 }
 
 fn arguments(options: &[&str]) -> Arguments {
+    let line: Vec<&str> = ["ladder", "FILE"].iter().chain(options).copied().collect();
+    parse(&line).unwrap()
+}
+
+fn parse(line: &[&str]) -> Result<Arguments, clap::Error> {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
         arguments: Arguments,
     }
-    let line = ["ladder", "FILE"].iter().chain(options);
-    <Line as clap::Parser>::parse_from(line).arguments
+    <Line as clap::Parser>::try_parse_from(line).map(|line| line.arguments)
 }

@@ -74,14 +74,21 @@ impl fmt::Display for Remark {
     }
 }
 
-/// A segment with what the tracker knows about it.
-pub struct Step {
+/// A segment's numbers, relative to initial ones.
+pub struct Numbers {
     /// Relative to the sender's initial sequence number.
     pub seq: i64,
+    /// What it takes of the sequence numbers: its payload, SYN and FIN.
+    pub len: i64,
     /// Relative to the receiver's.
     pub ack: i64,
     /// SACK blocks, relative to the receiver's initial sequence number.
     pub sack: Vec<(i64, i64)>,
+}
+
+/// A segment with what the tracker knows about it.
+pub struct Step {
+    pub numbers: Numbers,
     pub remark: Option<Remark>,
     /// Client and server, after the one has sent this and the other received it.
     pub states: [State; 2],
@@ -109,19 +116,27 @@ impl Tracker {
         [self.sides[0].state, self.sides[1].state]
     }
 
+    /// A segment that one side sends and the other receives at once.
     pub fn observe(&mut self, from: Side, segment: &Segment) -> Step {
-        let [client, server] = &mut self.sides;
-        let (sender, receiver) = match from {
-            Side::Client => (client, server),
-            Side::Server => (server, client),
-        };
+        let (numbers, remark) = self.send(from, segment);
+        self.receive(from, segment, &numbers);
+        Step {
+            numbers,
+            remark,
+            states: self.states(),
+        }
+    }
+
+    /// One side sends a segment.
+    pub fn send(&mut self, from: Side, segment: &Segment) -> (Numbers, Option<Remark>) {
+        let (sender, receiver) = self.ends(from);
         let flags = segment.flags;
         let [syn, fin, rst] = [Flags::SYN, Flags::FIN, Flags::RST].map(|flag| flags.has(flag));
-        let acks = flags.has(Flags::ACK);
 
         let start = sender.offset(segment.seq, syn);
-        let end = start + i64::from(segment.payload) + i64::from(syn) + i64::from(fin);
-        let ack = if acks {
+        let len = i64::from(segment.payload) + i64::from(syn) + i64::from(fin);
+        let end = start + len;
+        let ack = if flags.has(Flags::ACK) {
             receiver.offset(segment.ack, false)
         } else {
             0
@@ -135,11 +150,11 @@ impl Tracker {
             .collect();
 
         sender.next = sender.next.max(end);
+        sender.sent.insert(start, end);
         if rst {
             sender.state = State::Closed;
-            receiver.state = State::Closed;
         } else {
-            if acks {
+            if flags.has(Flags::ACK) {
                 // Whoever acknowledges has received, also what passed unseen.
                 sender.received.cover_to(ack);
                 sender.take_fin(receiver.fin);
@@ -150,17 +165,40 @@ impl Tracker {
                 fin.then_some(end - 1),
                 receiver.fin.is_some_and(|fin| ack > fin),
             );
-            receiver.received.insert(start, end);
-            receiver.receive(syn, acks.then_some(ack));
-            receiver.take_fin(sender.fin);
         }
         sender.window = segment.window;
-        Step {
+        let numbers = Numbers {
             seq: start,
+            len,
             ack,
             sack,
-            remark,
-            states: self.states(),
+        };
+        (numbers, remark)
+    }
+
+    /// The other side receives it.
+    pub fn receive(&mut self, from: Side, segment: &Segment, numbers: &Numbers) {
+        let (sender, receiver) = self.ends(from);
+        let flags = segment.flags;
+        if flags.has(Flags::RST) {
+            receiver.state = State::Closed;
+            return;
+        }
+        receiver
+            .received
+            .insert(numbers.seq, numbers.seq + numbers.len);
+        receiver.receive(
+            flags.has(Flags::SYN),
+            flags.has(Flags::ACK).then_some(numbers.ack),
+        );
+        receiver.take_fin(sender.fin);
+    }
+
+    fn ends(&mut self, from: Side) -> (&mut Endpoint, &mut Endpoint) {
+        let [client, server] = &mut self.sides;
+        match from {
+            Side::Client => (client, server),
+            Side::Server => (server, client),
         }
     }
 }
@@ -171,6 +209,8 @@ struct Endpoint {
     initial: Option<u32>,
     /// One beyond the highest sequence number it has sent.
     next: i64,
+    /// All that it has sent.
+    sent: Ranges,
     /// Its FIN's sequence number.
     fin: Option<i64>,
     /// What has come to it, in its peer's sequence numbers.
@@ -188,6 +228,7 @@ impl Endpoint {
             state,
             initial: None,
             next: 0,
+            sent: Ranges::default(),
             fin: None,
             received: Ranges::default(),
             acknowledged: 0,
@@ -285,7 +326,9 @@ fn remark(
         segment.flags.has(Flags::SYN) && segment.flags.has(Flags::ACK) && sender.acknowledged == 0;
     if answers_crossing_syn {
         None
-    } else if receiver.received.covers(range.start, range.end) {
+    } else if receiver.received.covers(range.start, range.end)
+        || sender.sent.covers(range.start, range.end)
+    {
         Some(Remark::Retransmission)
     } else if range.start < sender.next {
         Some(Remark::FillsGap)
