@@ -2,13 +2,14 @@
 //! `oxtcp ladder`: a TCP connection out of a capture file, drawn as RFC 9293 draws its figures: the
 //! segments as rungs between the two sides, and the state that each side is in.
 
-mod capture;
+pub mod capture;
 mod draw;
 pub mod flow;
 pub mod rung;
 pub mod segment;
 pub mod source;
 mod svg;
+pub mod traced;
 pub mod tracker;
 
 use std::fmt;
@@ -17,8 +18,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{words, Failure};
+use crate::trace::connection::Connection;
+use flow::Side;
 use rung::Ladder;
 use source::{Found, Source};
+use traced::Trip;
 
 /// Draw a TCP connection from a capture file as a ladder diagram.
 ///
@@ -135,6 +139,40 @@ fn picture(found: &Found, arguments: &Arguments) -> String {
         .unwrap_or_default()
 }
 
+/// A connection of a trace as text: its ends, with their network namespaces where they are known, and the ladder. Empty where it has no segment.
+pub fn text_of_trace(connection: &Connection, part: Part, span: Span) -> String {
+    let Some(ladder) = Trip::of(connection).and_then(|trip| trip.ladder(part, span)) else {
+        return String::new();
+    };
+    let names = names_of_trace(connection);
+    let names = [&*names[0], &*names[1]];
+    format!(
+        "{}\n\n{}",
+        connection.summary(),
+        draw::draw(&ladder, names, part)
+    )
+}
+
+/// The same as a picture.
+pub fn picture_of_trace(connection: &Connection, part: Part, span: Span) -> Option<String> {
+    let ladder = Trip::of(connection)?.ladder(part, span)?;
+    let names = names_of_trace(connection);
+    let names = [&*names[0], &*names[1]];
+    Some(svg::draw(&ladder, names, &connection.summary()))
+}
+
+/// Which end is in which namespace, where that tells them apart.
+fn names_of_trace(connection: &Connection) -> [String; 2] {
+    let [client, server] = [Side::Client, Side::Server].map(|side| connection.netns(side));
+    match (client, server) {
+        (Some(client), Some(server)) if client != server => [
+            format!("client, netns {client}"),
+            format!("server, netns {server}"),
+        ],
+        _ => ["client".to_string(), "server".to_string()],
+    }
+}
+
 /// Writes a picture, and says what else is in the capture.
 pub fn save(path: &Path, picture: &str, found: &Found) -> Result<(), Error> {
     if path.as_os_str() == "-" {
@@ -208,3 +246,6 @@ impl fmt::Display for Error {
 
 #[cfg(test)]
 pub mod tests;
+
+#[cfg(test)]
+mod traced_tests;

@@ -233,7 +233,8 @@ impl Elided {
 
     /// The same, with other signs for the two directions.
     pub fn text_with(&self, arrows: [&str; 2]) -> String {
-        let mut text = format!("... {} segments", thousands(self.segments as u64));
+        let plural = if self.segments == 1 { "" } else { "s" };
+        let mut text = format!("... {} segment{plural}", thousands(self.segments as u64));
         for (bytes, arrow) in self.bytes.iter().zip(arrows) {
             if *bytes > 0 {
                 text += &format!(", {} bytes {arrow}", thousands(*bytes));
@@ -302,7 +303,7 @@ fn shorten(stretch: &[Rung]) -> Vec<Line> {
         lines.extend(elide(middle));
     } else {
         for alike in middle.chunk_by(|left, right| left.stands_out() == right.stands_out()) {
-            if alike[0].stands_out() {
+            if alike[0].stands_out() || alike.len() == 1 {
                 lines.extend(alike.iter().map(Line::of));
             } else {
                 lines.extend(elide(alike));

@@ -62,7 +62,7 @@ impl std::ops::BitOr for Flags {
 }
 
 /// The options that a ladder shows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub mss: Option<u16>,
     pub window_scale: Option<u8>,
@@ -102,6 +102,27 @@ pub fn parse(packet: Packet<'_>) -> Option<Segment> {
         window: tcp.window_size(),
         payload: payload(net, tcp),
         options: options(tcp),
+    })
+}
+
+/// The segment with this header, which a trace has, between a source and a destination; `None` where it is no header.
+pub fn of_header(
+    time: u64,
+    (source, destination): (SocketAddr, SocketAddr),
+    header: &[u8],
+    payload: u32,
+) -> Option<Segment> {
+    let tcp = TcpSlice::from_slice(header).ok()?;
+    Some(Segment {
+        time,
+        source,
+        destination,
+        seq: tcp.sequence_number(),
+        ack: tcp.acknowledgment_number(),
+        flags: Flags(tcp.header_slice()[13]),
+        window: tcp.window_size(),
+        payload,
+        options: options(&tcp),
     })
 }
 

@@ -75,6 +75,7 @@ impl fmt::Display for Remark {
 }
 
 /// A segment's numbers, relative to initial ones.
+#[derive(Clone, Debug, Default)]
 pub struct Numbers {
     /// Relative to the sender's initial sequence number.
     pub seq: i64,

@@ -5,11 +5,14 @@ mod axis;
 mod draw;
 pub mod series;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::ladder::flow::{Flow, Side};
 use crate::ladder::source::Source;
+use crate::ladder::traced::Trip;
 use crate::ladder::{save, Error, Span};
+use crate::trace::connection::Connection;
 use series::Series;
 
 /// Plot a TCP connection from a capture file: sequence numbers over time
@@ -52,29 +55,42 @@ pub fn plot(arguments: &Arguments) -> Result<(), Error> {
     save(&arguments.svg, &picture(&found.flow, arguments), &found)
 }
 
+/// A connection of a trace as a plot of the data of one side, or of that which has sent more; `None` where it has no segment.
+pub fn picture_of_trace(
+    connection: &Connection,
+    sender: Option<Sender>,
+    span: Span,
+) -> Option<String> {
+    let trip = Trip::of(connection)?;
+    let sides = [Side::Client, Side::Server];
+    let both = sides.map(|side| Series::of_trace(connection, &trip, side));
+    let ends = [connection.client, connection.server];
+    Some(drawing(both, ends, sender, span))
+}
+
 fn picture(flow: &Flow, arguments: &Arguments) -> String {
-    let side = arguments.sender.map(|sender| match sender {
-        Sender::Client => Side::Client,
-        Sender::Server => Side::Server,
-    });
-    let [client, server] = [Side::Client, Side::Server].map(|side| Series::of(flow, side));
-    let side = side.unwrap_or(if client.bytes() > server.bytes() {
-        Side::Client
+    let both = [Side::Client, Side::Server].map(|side| Series::of(flow, side));
+    let ends = [flow.client, flow.server];
+    drawing(both, ends, arguments.sender, arguments.span)
+}
+
+fn drawing(
+    both: [Series; 2],
+    [client_end, server_end]: [SocketAddr; 2],
+    sender: Option<Sender>,
+    span: Span,
+) -> String {
+    let [client, server] = both;
+    let sender = sender.unwrap_or(if client.bytes() > server.bytes() {
+        Sender::Client
     } else {
-        Side::Server
+        Sender::Server
     });
-    let series = match side {
-        Side::Client => client,
-        Side::Server => server,
+    let (series, from, to) = match sender {
+        Sender::Client => (client, client_end, server_end),
+        Sender::Server => (server, server_end, client_end),
     };
-    let (from, to) = match side {
-        Side::Client => (flow.client, flow.server),
-        Side::Server => (flow.server, flow.client),
-    };
-    draw::draw(
-        &series.within(arguments.span),
-        &format!("Data from {from} to {to}"),
-    )
+    draw::draw(&series.within(span), &format!("Data from {from} to {to}"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 
 use crate::ladder::flow::{Flow, Side};
 use crate::ladder::segment::{Flags, Segment};
+use crate::ladder::traced::{Fate, Flight, Trip};
 use crate::ladder::tracker::{Numbers, Remark, Tracker};
 use crate::ladder::Span;
+use crate::trace::connection::Connection;
+use crate::trace::event::What;
 
 /// One direction: what one side sends, and what the other says to it. Times are nanoseconds since the connection's first segment,
 /// sequence numbers relative to the sender's initial one.
@@ -68,6 +71,70 @@ impl Series {
                 edges.heard(&step.numbers);
             }
             push(&mut series.outstanding, time, edges.outstanding());
+        }
+        series
+    }
+
+    /// Of a connection that was traced; `trip` is what its ends have told.
+    pub fn of_trace(connection: &Connection, trip: &Trip, sender: Side) -> Series {
+        let mut series = Series::default();
+        let since = |time: u64| time.saturating_sub(trip.begin);
+        let mut flights: Vec<&Flight> = trip.flights.iter().collect();
+        flights.sort_by_key(|flight| flight.time_at(sender));
+        let mut scales = Scales::default();
+        let mut edges = Edges::default();
+        // What the sender has sent of its own numbers: relative and as on the wire.
+        let mut anchor = None;
+        for flight in flights {
+            let (time, segment) = (since(flight.time_at(sender)), &flight.segment);
+            scales.see(flight.side, segment);
+            if flight.side == sender {
+                anchor.get_or_insert((flight.numbers.seq, segment.seq));
+                let again = flight.cause.is_retransmit()
+                    || flight.sent.is_none()
+                        && matches!(
+                            flight.remark,
+                            Some(Remark::Retransmission | Remark::FillsGap)
+                        );
+                let kind = match (flight.fate, again) {
+                    (Fate::Lost | Fate::Partly(_), _) => Kind::Lost,
+                    (Fate::Fine, true) => Kind::Again,
+                    (Fate::Fine, false) => Kind::New,
+                };
+                series.sent(time, &flight.numbers, kind);
+                edges.sent(&flight.numbers);
+            } else if flight.fate == Fate::Fine
+                && segment.flags.has(Flags::ACK)
+                && !segment.flags.has(Flags::RST)
+            {
+                series.heard(
+                    time,
+                    segment,
+                    &flight.numbers,
+                    scales.of(flight.side, segment),
+                );
+                edges.heard(&flight.numbers);
+            }
+            push(&mut series.outstanding, time, edges.outstanding());
+        }
+        let is_window_told = !series.window.is_empty();
+        for event in &connection.events {
+            let What::Congestion(told) = &event.what else {
+                continue;
+            };
+            if connection.side(event) != sender {
+                continue;
+            }
+            let time = since(event.time);
+            push(&mut series.cwnd, time, told.cwnd.into());
+            if let Some(ssthresh) = told.ssthresh {
+                push(&mut series.ssthresh, time, ssthresh.into());
+            }
+            if let (false, Some((relative, wire))) = (is_window_told, anchor) {
+                // Good for the 4 GB behind what was seen first.
+                let una = relative + i64::from(told.snd_una.wrapping_sub(wire));
+                push(&mut series.window, time, una + i64::from(told.snd_wnd));
+            }
         }
         series
     }

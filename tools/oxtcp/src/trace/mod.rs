@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp trace`: what happens to connections, from the module's tracepoints.
 
+pub mod connection;
 mod consumer;
 mod decode;
 pub mod event;
+pub mod explain;
 mod flows;
 mod format;
 mod json;
 mod log;
+#[cfg(test)]
+pub mod made;
 mod order;
 mod page;
+pub mod pcapng;
 mod signals;
 mod tracefs;
 
