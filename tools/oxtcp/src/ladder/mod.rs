@@ -24,6 +24,9 @@ use rung::Ladder;
 use source::{Found, Source};
 use traced::Trip;
 
+pub use draw::draw as text;
+pub use svg::draw as svg_of;
+
 /// Draw a TCP connection from a capture file as a ladder diagram.
 ///
 /// FILE is a pcap or pcapng file, as tcpdump -w and Wireshark write them; `-` is the standard input.
@@ -128,14 +131,14 @@ pub fn ladder(arguments: &Arguments) -> Result<(), Error> {
 fn render(found: &Found, arguments: &Arguments) -> String {
     let mut drawing = format!("{}\n\n", found.heading);
     if let Some(ladder) = Ladder::of(&found.flow, arguments.only, arguments.span) {
-        drawing += &draw::draw(&ladder, arguments.names(), arguments.only);
+        drawing += &text(&ladder, arguments.names(), arguments.only);
     }
     drawing + &found.footing
 }
 
 fn picture(found: &Found, arguments: &Arguments) -> String {
     Ladder::of(&found.flow, arguments.only, arguments.span)
-        .map(|ladder| svg::draw(&ladder, arguments.names(), &found.flow.summary()))
+        .map(|ladder| svg_of(&ladder, arguments.names(), &found.flow.summary()))
         .unwrap_or_default()
 }
 
@@ -146,11 +149,7 @@ pub fn text_of_trace(connection: &Connection, part: Part, span: Span) -> String 
     };
     let names = names_of_trace(connection);
     let names = [&*names[0], &*names[1]];
-    format!(
-        "{}\n\n{}",
-        connection.summary(),
-        draw::draw(&ladder, names, part)
-    )
+    format!("{}\n\n{}", connection.summary(), text(&ladder, names, part))
 }
 
 /// The same as a picture.
@@ -158,7 +157,7 @@ pub fn picture_of_trace(connection: &Connection, part: Part, span: Span) -> Opti
     let ladder = Trip::of(connection)?.ladder(part, span)?;
     let names = names_of_trace(connection);
     let names = [&*names[0], &*names[1]];
-    Some(svg::draw(&ladder, names, &connection.summary()))
+    Some(svg_of(&ladder, names, &connection.summary()))
 }
 
 /// Which end is in which namespace, where that tells them apart.

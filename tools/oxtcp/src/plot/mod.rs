@@ -68,6 +68,12 @@ pub fn picture_of_trace(
     Some(drawing(both, ends, sender, span))
 }
 
+/// A series of any kind, drawn.
+#[cfg(any(test, fuzzing))]
+pub fn svg_of(series: Series) -> String {
+    draw::draw(&series, "fuzz")
+}
+
 fn picture(flow: &Flow, arguments: &Arguments) -> String {
     let both = [Side::Client, Side::Server].map(|side| Series::of(flow, side));
     let ends = [flow.client, flow.server];

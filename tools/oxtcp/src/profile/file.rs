@@ -148,7 +148,7 @@ fn read(path: &Path) -> Result<Profile> {
 }
 
 /// The profile in a text; all of it is looked at before anything is done with it.
-fn parse(name: &str, path: Option<&Path>, text: &str) -> Result<Profile> {
+pub fn parse(name: &str, path: Option<&Path>, text: &str) -> Result<Profile> {
     let place = path.map_or_else(
         || format!("profile {name}"),
         |path| path.display().to_string(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp profile`: named sets of settings, applied as a whole and taken back as a whole.
 
-mod file;
+pub mod file;
 mod undo;
 
 use std::fs;

@@ -7,7 +7,7 @@
 
 mod library;
 mod module;
-mod program;
+pub mod program;
 
 use std::env;
 use std::ffi::OsString;

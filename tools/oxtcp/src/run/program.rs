@@ -149,19 +149,42 @@ fn inspect(path: &Path) -> io::Result<Image> {
     // BINPRM_BUF_SIZE of the kernel: it looks for the interpreter's name no further.
     let mut head = Vec::with_capacity(256);
     file.by_ref().take(256).read_to_end(&mut head)?;
-    if let Some(interpreter) = script_interpreter(&head) {
+    inspect_image(&head, &ReadCache::new(file))
+}
+
+/// What a file is whose beginning and whose contents are these.
+fn inspect_image<'data>(head: &[u8], data: impl ReadRef<'data>) -> io::Result<Image> {
+    if let Some(interpreter) = script_interpreter(head) {
         return Ok(Image::Script(interpreter));
     }
     if !head.starts_with(&elf::ELFMAG) {
         return Ok(Image::Other);
     }
-    let data = ReadCache::new(file);
     let image = match head.get(4) {
-        Some(&elf::ELFCLASS32) => inspect_elf::<FileHeader32<Endianness>, _>(&data),
-        Some(&elf::ELFCLASS64) => inspect_elf::<FileHeader64<Endianness>, _>(&data),
+        Some(&elf::ELFCLASS32) => inspect_elf::<FileHeader32<Endianness>, _>(data),
+        Some(&elf::ELFCLASS64) => inspect_elf::<FileHeader64<Endianness>, _>(data),
         _ => return Ok(Image::Other),
     };
     image.map(Image::Elf).map_err(io::Error::other)
+}
+
+/// Looks at any bytes as at a program, and for what would stand in the way of a library of another kind.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(bytes: &[u8]) {
+    let head = &bytes[..bytes.len().min(256)];
+    let abi = Abi {
+        class: elf::ELFCLASS64,
+        data: elf::ELFDATA2LSB,
+        machine: elf::EM_X86_64,
+    };
+    match inspect_image(head, bytes) {
+        Ok(Image::Elf(image)) => {
+            let _ = image.obstacle(abi).map(|obstacle| obstacle.to_string());
+        }
+        Ok(Image::Script(interpreter)) => assert!(!interpreter.as_os_str().is_empty()),
+        Ok(Image::Other) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }
 
 fn inspect_elf<'data, Elf, R>(data: R) -> object::Result<ElfImage>

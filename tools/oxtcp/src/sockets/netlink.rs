@@ -156,31 +156,37 @@ impl SockDiag {
         self.buffer.resize(PACKET, 0);
         loop {
             let len = self.socket.recv(&mut &mut self.buffer[..], 0)?;
-            let mut rest = &self.buffer[..len];
-            while !rest.is_empty() {
-                let message =
-                    NetlinkMessage::<Told>::deserialize(rest).map_err(io::Error::other)?;
-                let taken = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(taken..).unwrap_or(&[]);
-                match message.payload {
-                    NetlinkPayload::InnerMessage(Told(Some(socket))) => visit(socket),
-                    NetlinkPayload::InnerMessage(Told(None)) => {
-                        return Err(io::ErrorKind::InvalidData.into())
-                    }
-                    NetlinkPayload::Error(error) => match error.code {
-                        // An acknowledgment.
-                        None => return Ok(()),
-                        Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
-                    },
-                    NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(io::Error::from_raw_os_error(-done.code))
-                    }
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    _ => {}
-                }
+            if messages(&self.buffer[..len], visit)? {
+                return Ok(());
             }
         }
     }
+}
+
+/// Hands out what is in a packet of messages. Whether that was the end of the answer.
+pub fn messages(mut rest: &[u8], visit: &mut dyn FnMut(Socket)) -> io::Result<bool> {
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<Told>::deserialize(rest).map_err(io::Error::other)?;
+        let taken = (message.header.length as usize).next_multiple_of(4);
+        rest = rest.get(taken..).unwrap_or(&[]);
+        match message.payload {
+            NetlinkPayload::InnerMessage(Told(Some(socket))) => visit(socket),
+            NetlinkPayload::InnerMessage(Told(None)) => {
+                return Err(io::ErrorKind::InvalidData.into())
+            }
+            NetlinkPayload::Error(error) => match error.code {
+                // An acknowledgment.
+                None => return Ok(true),
+                Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
+            },
+            NetlinkPayload::Done(done) if done.code < 0 => {
+                return Err(io::Error::from_raw_os_error(-done.code))
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 impl Source for SockDiag {

@@ -62,6 +62,13 @@ impl Filter {
         for word in words.iter().flat_map(|word| word.split_whitespace()) {
             split(word, &mut tokens);
         }
+        // Each `!`, bracket and `and` is a level of the tree, which functions walk that call themselves.
+        if tokens.len() > MOST_WORDS {
+            return Err(Problem::usage(format!(
+                "a filter has {MOST_WORDS} words at most, and this one has {}.\nA prefix (dst 192.0.2.0/24) stands for many addresses.",
+                tokens.len()
+            )));
+        }
         let mut parser = Parser {
             tokens,
             at: 0,
@@ -233,6 +240,9 @@ fn contains(prefix: IpAddr, len: u8, ip: IpAddr) -> bool {
     let ((prefix, width), (ip, other_width)) = (bits(prefix), bits(ip));
     width == other_width && (len == 0 || (prefix ^ ip) >> (128 - u32::from(len)) == 0)
 }
+
+/// Far more than anybody writes, and far less than what the stack holds.
+const MOST_WORDS: usize = 2000;
 
 /// Brackets, `!` and comparisons may stand without spaces.
 fn split(word: &str, tokens: &mut Vec<String>) {
@@ -528,6 +538,20 @@ mod tests {
             memory: None,
             identity: None,
         }
+    }
+
+    /// However deep it is, there is an answer and no overflow of the stack.
+    #[test]
+    fn long_ones_are_refused() {
+        for text in [
+            "!".repeat(100_000),
+            "(".repeat(100_000),
+            "uid 1 ".repeat(50_000),
+        ] {
+            let problem = parse(&text).unwrap_err();
+            assert!(problem.message().contains("words at most"), "{problem}");
+        }
+        assert!(parse(&"uid 1 ".repeat(900)).is_ok());
     }
 
     #[test]

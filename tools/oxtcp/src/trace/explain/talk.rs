@@ -459,12 +459,12 @@ impl Talk {
         if matches!(segment.cause, Cause::Data | Cause::LossProbeData) && segment.payload > 0 {
             self.bulk.sent(now, segment.payload, segment.segment_size);
         }
-        if !segment.cause.is_retransmit() && segment.seq_len() > 0 {
+        if !segment.cause.is_retransmit() && seq_len(segment) > 0 {
             if self.flight.is_empty() {
                 self.progress = Some(now);
             }
             if self.flight.len() < MOST_FLIGHT {
-                let end = seq.wrapping_add(segment.seq_len());
+                let end = seq.wrapping_add(seq_len(segment));
                 self.flight.push_back((seq, end, now));
             }
         }
@@ -658,6 +658,12 @@ impl Talk {
             self.over = true;
         }
     }
+}
+
+/// What a segment takes of the sequence numbers: its payload, SYN and FIN.
+fn seq_len(segment: &Segment) -> u32 {
+    let flags = segment.header.flags();
+    segment.payload + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
 }
 
 /// What a SYN offers.
