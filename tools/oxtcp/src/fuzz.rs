@@ -114,7 +114,7 @@ pub fn program(bytes: &[u8]) {
 /// Any events, told, drawn, plotted and written. A record of 32 bytes is an event.
 pub fn trace(bytes: &[u8]) {
     let mut connections = Connections::new(10_000);
-    let mut narrator = Narrator::new();
+    let mut narrator = Narrator::default();
     let clock = Clock { offset: 1 << 60 };
     let mut writer = Writer::new(Vec::new(), clock).expect("memory");
     let mut time = 1_000_000_000;
@@ -217,6 +217,11 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             retransmits: 0,
         }),
         3 => What::Drop(Drop {
+            direction: if byte(1) & 2 != 0 {
+                Direction::In
+            } else {
+                Direction::Out
+            },
             reason: ["NO_SOCKET", "TCP_OLD_DATA", "SOMETHING_NEW"][usize::from(byte(6)) % 3].into(),
             header: (byte(7) != 0).then_some(header),
             payload: half(18).into(),

@@ -92,8 +92,8 @@ impl Trip {
                 rung.matters |= flight.changes_state;
                 rung.notes.clone_from(&flight.notes);
                 rung.cause = match (&flight.dropped, flight.cause.label()) {
-                    (Some(reason), "") => format!("dropped: {reason}"),
-                    (Some(reason), cause) => format!("{cause}; dropped: {reason}"),
+                    (Some(dropped), "") => dropped.clone(),
+                    (Some(dropped), cause) => format!("{cause}; {dropped}"),
                     (None, cause) => cause.to_string(),
                 };
                 rung
@@ -176,19 +176,27 @@ fn pair(connection: &Connection) -> Vec<Flight> {
                 });
             }
             What::Drop(drop) => {
-                let Some(header) = &drop.header else {
-                    notes.push((here, format!("a segment has not left: {}", drop.reason)));
-                    continue;
+                // It has just come, or was just to leave.
+                let out = drop.direction == Direction::Out;
+                let is_it = |flight: &&mut Flight| {
+                    let numbers = drop.header.as_ref().is_none_or(|header| {
+                        flight.segment.seq == header.seq() && flight.segment.ack == header.ack()
+                    });
+                    match out {
+                        true => flight.side == here && flight.sent.is_some() && numbers,
+                        false => {
+                            flight.side == there
+                                && flight.received.is_some()
+                                && drop.header.is_some()
+                                && numbers
+                        }
+                    }
                 };
-                // It has just come.
-                let dropped = flights.iter_mut().rev().take(RECENT).find(|flight| {
-                    flight.side == there
-                        && flight.received.is_some()
-                        && flight.segment.seq == header.seq()
-                        && flight.segment.ack == header.ack()
-                });
-                if let Some(flight) = dropped {
-                    flight.dropped = Some(drop.reason.clone());
+                if let Some(flight) = flights.iter_mut().rev().take(RECENT).find(is_it) {
+                    flight.dropped = Some(match out {
+                        true => format!("not sent: {}", drop.reason),
+                        false => format!("dropped: {}", drop.reason),
+                    });
                 }
             }
             What::Timer(timer) => notes.extend(timer_note(*timer).map(|note| (here, note))),
@@ -380,12 +388,7 @@ impl States {
             }
             match &event.what {
                 What::State { from, to } => {
-                    let from = match (from, to) {
-                        // A socket that a listener makes.
-                        (sockets::State::Close, sockets::State::SynRecv) => State::Listen,
-                        _ => state(*from),
-                    };
-                    states.initial.get_or_insert(from);
+                    states.initial.get_or_insert(state(*from));
                     states.has_any = true;
                     let by_sending = matches!(
                         to,

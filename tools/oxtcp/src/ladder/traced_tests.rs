@@ -8,15 +8,18 @@ use super::traced::{Fate, Trip};
 use super::{picture_of_trace, text_of_trace, Part, Span};
 use crate::plot::series::{Kind, Series};
 use crate::trace::connection::{Connection, Connections};
-use crate::trace::event::{Bound, Cause, Decision, Drop, Event, Listener, Mode, Timer, What};
+use crate::trace::event::{
+    Bound, Cause, Decision, Direction, Drop, Event, Listener, Mode, Timer, What,
+};
 use crate::trace::made::{Story, WAY};
 
 fn connection(events: &[Event]) -> Connection {
     let mut connections = Connections::new(usize::MAX);
     events.iter().for_each(|event| connections.add(event));
-    let mut list = connections.into_list();
-    assert_eq!(list.len(), 1);
-    list.remove(0)
+    let [connection] = connections.list() else {
+        panic!("{} connections", connections.list().len());
+    };
+    connection.clone()
 }
 
 fn text(events: &[Event]) -> String {
@@ -86,7 +89,7 @@ fn bursts_come_in_parts() {
     let mut part = header;
     part.0[4..8].copy_from_slice(&(9001u32 + 1448).to_be_bytes());
     let came = What::Segment(crate::trace::event::Segment {
-        direction: crate::trace::event::Direction::In,
+        direction: Direction::In,
         cause: Cause::Received,
         header: part,
         payload: 1448,
@@ -132,7 +135,7 @@ fn notes() {
             syncookies: 1,
         })
     };
-    use crate::sockets::State::{Close, Established, SynRecv, SynSent};
+    use crate::sockets::State::{Close, Established, Listen, SynRecv, SynSent};
     story
         .state(C, Close, SynSent)
         .send(C, "S", 0, Cause::Syn, true)
@@ -144,7 +147,7 @@ fn notes() {
         .send(C, "A", 0, Cause::Ack, true)
         .wait(WAY)
         .tell(S, listener(Decision::CookieAccepted))
-        .state(S, Close, SynRecv)
+        .state(S, Listen, SynRecv)
         .state(S, SynRecv, Established);
     story.send(C, "PA", 100, Cause::Data, false);
     story
@@ -157,6 +160,7 @@ fn notes() {
     story.tell(
         S,
         What::Drop(Drop {
+            direction: Direction::In,
             reason: "SOCKET_RCVBUFF".into(),
             header: Some(again),
             payload: 100,

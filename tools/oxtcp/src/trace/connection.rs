@@ -9,7 +9,7 @@ use crate::ladder::flow::Side;
 use crate::sockets::State;
 
 /// A connection, and what is known of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     pub client: SocketAddr,
     pub server: SocketAddr,
@@ -145,11 +145,6 @@ impl Connections {
             }
         };
         self.list[index].events.push(event.clone());
-    }
-
-    /// All of them, to keep.
-    pub fn into_list(self) -> Vec<Connection> {
-        self.list
     }
 
     /// All of them.

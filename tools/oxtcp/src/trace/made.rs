@@ -199,7 +199,6 @@ impl Story {
             .state(C, State::SynSent, State::Established)
             .send(C, "A", 0, Cause::Ack, true)
             .wait(WAY)
-            .state(S, State::Close, State::SynRecv)
             .state(S, State::SynRecv, State::Established)
     }
 

@@ -13,6 +13,7 @@ mod log;
 #[cfg(test)]
 pub mod made;
 mod order;
+mod outputs;
 mod page;
 pub mod pcapng;
 mod signals;
@@ -40,6 +41,7 @@ use event::{Clock, Event, What};
 use flows::Flows;
 use log::Log;
 use order::Order;
+use outputs::Outputs;
 use page::Lost;
 use tracefs::Instance;
 
@@ -74,6 +76,9 @@ pub struct Arguments {
     /// JSON: an object on a line for each event, with everything that it tells
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Memory for events that wait to be read, in KB for each processor
     #[arg(long, value_name = "KB", default_value = "4096", value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
@@ -131,15 +136,20 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
         true => Style::Json(clock()),
         false => Style::Log(Log::new(Painter::new(arguments.color))),
     };
+    let mut consumers = arguments.outputs.consumers(clock())?;
+    if arguments.outputs.leaves_log() {
+        consumers.push(Box::new(Printer::new(style)));
+    }
     let mut session = Session {
         filter,
         flows: Flows::default(),
-        consumers: vec![Box::new(Printer::new(style))],
+        consumers,
         left: arguments.count.unwrap_or(u64::MAX),
         lost: 0,
         told: 0,
     };
-    let unwanted: &[&str] = match arguments.verbose || arguments.json {
+    let standing = arguments.verbose || arguments.json || arguments.outputs.needs_standing();
+    let unwanted: &[&str] = match standing {
         true => &[],
         false => &["oxtcp_congestion"],
     };

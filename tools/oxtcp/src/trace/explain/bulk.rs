@@ -15,8 +15,8 @@ pub struct Bulk {
     came: (u64, u64),
     /// Segments that came with a mark of congestion (CE).
     marked: u64,
-    /// Segments that were dropped, by reason.
-    dropped: BTreeMap<String, u64>,
+    /// Segments that were dropped, by reason; those that came, and those that were to leave.
+    dropped: BTreeMap<(bool, String), u64>,
 }
 
 impl Bulk {
@@ -50,14 +50,14 @@ impl Bulk {
         self.marked += 1;
     }
 
-    pub fn dropped(&mut self, time: u64, reason: &str) {
+    pub fn dropped(&mut self, time: u64, out: bool, reason: &str) {
         self.touch(time);
-        *self.dropped.entry(reason.to_string()).or_default() += 1;
+        *self.dropped.entry((out, reason.to_string())).or_default() += 1;
     }
 
     /// A drop is told of otherwise.
     pub fn forget_drop(&mut self, reason: &str) {
-        if let Some(count) = self.dropped.get_mut(reason) {
+        if let Some(count) = self.dropped.get_mut(&(false, reason.to_string())) {
             *count -= 1;
         }
         self.dropped.retain(|_, count| *count > 0);
@@ -104,10 +104,12 @@ impl Bulk {
                 ),
             );
         }
-        for (reason, count) in bulk.dropped {
-            let were = match count {
-                1 => "was dropped",
-                _ => "were dropped, each",
+        for ((out, reason), count) in bulk.dropped {
+            let were = match (out, count) {
+                (false, 1) => "was dropped",
+                (false, _) => "were dropped, each",
+                (true, 1) => "has not left this host,",
+                (true, _) => "have not left this host, each",
             };
             say(
                 bulk.last,

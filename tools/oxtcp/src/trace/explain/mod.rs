@@ -53,10 +53,6 @@ const QUIET: u64 = 1_000_000_000;
 const MOST_TALKS: usize = 65_536;
 
 impl Narrator {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Takes in what happened. Often there is nothing to say.
     pub fn event(&mut self, event: &Event) -> Vec<Sentence> {
         let mut sentences = Vec::new();

@@ -627,8 +627,11 @@ impl Talk {
     }
 
     fn dropped(&mut self, drop: &Drop, now: u64) {
-        self.bulk.dropped(now, &drop.reason);
-        self.last_drop = Some((drop.reason.clone(), now));
+        let out = drop.direction == Direction::Out;
+        self.bulk.dropped(now, out, &drop.reason);
+        if !out {
+            self.last_drop = Some((drop.reason.clone(), now));
+        }
     }
 
     fn listener(&mut self, event: &Event, listener: &Listener, say: Say) {

@@ -6,13 +6,13 @@ use insta::assert_snapshot;
 use super::*;
 use crate::ladder::flow::Side::{Client as C, Server as S};
 use crate::sockets::State::*;
-use crate::trace::event::{Cause, Drop, Mode, Timer};
+use crate::trace::event::{Cause, Direction, Drop, Mode, Timer};
 use crate::trace::made::{Story, WAY};
 
 /// What is said of the events, with the seconds since the first.
 fn told(events: &[Event]) -> String {
     let begin = events[0].time;
-    let mut narrator = Narrator::new();
+    let mut narrator = Narrator::default();
     let mut sentences: Vec<Sentence> = Vec::new();
     for event in events {
         sentences.extend(narrator.event(event));
@@ -148,6 +148,7 @@ fn resets() {
     let header = Some(story.header(C, "S", 1000, 502));
     let no_socket = |header| {
         What::Drop(Drop {
+            direction: Direction::In,
             reason: "NO_SOCKET".into(),
             header,
             payload: 0,
@@ -202,6 +203,7 @@ fn keepalive_and_drops() {
         story.wait(1000).tell(
             S,
             What::Drop(Drop {
+                direction: Direction::In,
                 reason,
                 header: None,
                 payload: 10,
@@ -241,7 +243,7 @@ fn anything_goes() {
     let mut events = story.events().to_vec();
     events.reverse();
     assert!(!told(&events).is_empty());
-    let mut narrator = Narrator::new();
+    let mut narrator = Narrator::default();
     for port in 0..200_000u32 {
         let mut event = events[(port % 30) as usize].clone();
         event.remote.set_port((port % 65_535) as u16 + 1);

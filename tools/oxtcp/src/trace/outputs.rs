@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What is made of a whole trace: sentences, ladders, plots, capture files.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use super::connection::{Connection, Connections};
+use super::consumer::Consumer;
+use super::event::{Clock, Event};
+use super::explain::{Narrator, Sentence};
+use super::flows::Flows;
+use super::pcapng::Writer;
+use crate::failure::{Problem, Result};
+use crate::ladder::{self, Part, Span};
+use crate::{output, plot};
+
+/// What is to be made.
+#[derive(clap::Args)]
+pub struct Outputs {
+    /// Instead of events, sentences that say what happened and why, with the settings that decided
+    #[arg(long, conflicts_with = "json")]
+    explain: bool,
+
+    /// Instead of events, at the end each connection as a ladder diagram. A segment that was sent and has not come to an end that
+    /// is traced too is marked as lost
+    #[arg(long, conflicts_with = "json")]
+    ladder: bool,
+
+    /// At the end, the ladder diagram as a picture. Of several connections the second is in OUT-2.svg, and so on, 100 at most
+    #[arg(long, value_name = "OUT.svg")]
+    ladder_svg: Option<PathBuf>,
+
+    /// At the end, sequence numbers over time and the congestion window, of the side that has sent more data, as a picture. Of
+    /// several connections as --ladder-svg
+    #[arg(long, value_name = "OUT.svg")]
+    plot: Option<PathBuf>,
+
+    /// The segments as a capture file for Wireshark: headers without payload, and why each was sent as its comment
+    #[arg(long, value_name = "OUT.pcapng")]
+    pcapng: Option<PathBuf>,
+}
+
+/// Of more connections there are no pictures.
+const MOST_PICTURES: usize = 100;
+/// Of more events nothing is kept to be drawn (some 300 MB).
+const MOST_EVENTS: usize = 1_000_000;
+
+impl Outputs {
+    /// Whether events are printed beside it.
+    pub fn leaves_log(&self) -> bool {
+        !self.explain && !self.ladder
+    }
+
+    /// Whether it looks at where connections stand.
+    pub fn needs_standing(&self) -> bool {
+        self.explain || self.plot.is_some()
+    }
+
+    /// Those who make it.
+    ///
+    /// Errors: a file that cannot be written.
+    pub fn consumers(&self, clock: Clock) -> Result<Vec<Box<dyn Consumer>>> {
+        let mut consumers: Vec<Box<dyn Consumer>> = Vec::new();
+        if self.explain {
+            consumers.push(Box::new(Explainer::default()));
+        }
+        if let Some(path) = &self.pcapng {
+            consumers.push(Box::new(Capture::create(path, clock)?));
+        }
+        if self.ladder || self.ladder_svg.is_some() || self.plot.is_some() {
+            consumers.push(Box::new(Drawer {
+                connections: Connections::new(MOST_EVENTS),
+                text: self.ladder,
+                ladders: self.ladder_svg.clone(),
+                plots: self.plot.clone(),
+            }));
+        }
+        Ok(consumers)
+    }
+}
+
+/// Prints sentences.
+#[derive(Default)]
+struct Explainer {
+    narrator: Narrator,
+    begin: Option<u64>,
+}
+
+impl Explainer {
+    fn print(&self, sentences: &[Sentence]) -> Result<()> {
+        let begin = self.begin.unwrap_or(0);
+        let mut text = String::new();
+        for sentence in sentences {
+            let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
+            let folded = output::fold(&sentence.to_string(), INDENT, output::width());
+            // The time stands in the first line's indent.
+            text += &format!("{seconds:>10.6}{}", folded.get(10..).unwrap_or_default());
+        }
+        output::print(&text)
+    }
+}
+
+impl Consumer for Explainer {
+    fn event(&mut self, event: &Event, _flows: &Flows) -> Result<()> {
+        self.begin.get_or_insert(event.time);
+        let sentences = self.narrator.event(event);
+        self.print(&sentences)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let sentences = std::mem::take(&mut self.narrator).finish();
+        self.print(&sentences)
+    }
+}
+
+/// As wide as a time and a gap.
+const INDENT: &str = "            ";
+
+/// Writes a capture file.
+struct Capture {
+    path: PathBuf,
+    writer: Option<Writer<BufWriter<File>>>,
+}
+
+impl Capture {
+    fn create(path: &Path, clock: Clock) -> Result<Self> {
+        let unwritable = |error| Problem::io("write", path, &error);
+        let file = File::create(path).map_err(unwritable)?;
+        let writer = Writer::new(BufWriter::new(file), clock).map_err(unwritable)?;
+        Ok(Self {
+            path: path.into(),
+            writer: Some(writer),
+        })
+    }
+}
+
+impl Consumer for Capture {
+    fn event(&mut self, event: &Event, _flows: &Flows) -> Result<()> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let outcome = writer.event(event);
+        outcome.map_err(|error| Problem::io("write", &self.path, &error))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let outcome = self.writer.take().map(Writer::finish);
+        match outcome {
+            Some(Err(error)) => Err(Problem::io("write", &self.path, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Draws connections when the trace is over.
+struct Drawer {
+    connections: Connections,
+    text: bool,
+    ladders: Option<PathBuf>,
+    plots: Option<PathBuf>,
+}
+
+impl Drawer {
+    fn pictures(&self, path: &Path, draw: impl Fn(&Connection) -> Option<String>) -> Result<()> {
+        let pictures = self.connections.list().iter().filter_map(draw);
+        let mut drawn = 0;
+        for (index, picture) in pictures.take(MOST_PICTURES).enumerate() {
+            let path = numbered(path, index + 1);
+            fs::write(&path, picture).map_err(|error| Problem::io("write", &path, &error))?;
+            drawn += 1;
+        }
+        if drawn == 0 {
+            eprintln!(
+                "oxtcp: {} is not written: there was no connection with a segment.",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// `OUT.svg`, then `OUT-2.svg`.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    if number == 1 {
+        return path.into();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match path.extension() {
+        Some(extension) => format!("{stem}-{number}.{}", extension.to_string_lossy()),
+        None => format!("{stem}-{number}"),
+    };
+    path.with_file_name(name)
+}
+
+impl Consumer for Drawer {
+    fn event(&mut self, event: &Event, _flows: &Flows) -> Result<()> {
+        self.connections.add(event);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if self.text {
+            let texts = self.connections.list().iter();
+            let texts =
+                texts.map(|connection| ladder::text_of_trace(connection, Part::All, Span::ALL));
+            let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+            output::print(&texts.join("\n"))?;
+        }
+        if let Some(path) = &self.ladders {
+            self.pictures(path, |connection| {
+                ladder::picture_of_trace(connection, Part::All, Span::ALL)
+            })?;
+        }
+        if let Some(path) = &self.plots {
+            self.pictures(path, |connection| {
+                plot::picture_of_trace(connection, None, Span::ALL)
+            })?;
+        }
+        if self.connections.left_out > 0 {
+            eprintln!(
+                "oxtcp: {} events came after the first {MOST_EVENTS} and are not drawn. A narrower FILTER helps.",
+                self.connections.left_out
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::made::Story;
+
+    #[test]
+    fn files_are_numbered() {
+        for (number, expected) in [(1, "a/b.svg"), (2, "a/b-2.svg")] {
+            assert_eq!(numbered(Path::new("a/b.svg"), number), Path::new(expected));
+        }
+        assert_eq!(numbered(Path::new("plain"), 3), Path::new("plain-3"));
+    }
+
+    #[test]
+    fn everything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(folder.path().join(name));
+        let outputs = Outputs {
+            explain: false,
+            ladder: false,
+            ladder_svg: path("ladder.svg"),
+            plot: path("plot.svg"),
+            pcapng: path("capture.pcapng"),
+        };
+        assert!(outputs.leaves_log() && outputs.needs_standing());
+        let mut consumers = outputs.consumers(Clock { offset: 0 }).unwrap();
+        let mut story = Story::v4();
+        story.open().data(5000).lose_and_repair(1448).close();
+        for event in story.events() {
+            for consumer in &mut consumers {
+                consumer.event(event, &Flows::default()).unwrap();
+            }
+        }
+        for consumer in &mut consumers {
+            consumer.finish().unwrap();
+        }
+        for name in ["ladder.svg", "plot.svg", "capture.pcapng"] {
+            let bytes = fs::read(folder.path().join(name)).unwrap();
+            assert!(bytes.len() > 1000, "{name}");
+        }
+        assert!(!folder.path().join("ladder-2.svg").exists());
+        let nowhere = Outputs {
+            pcapng: path("none/x.pcapng"),
+            ..outputs
+        };
+        assert!(nowhere.consumers(Clock { offset: 0 }).is_err());
+    }
+}
