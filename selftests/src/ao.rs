@@ -69,8 +69,8 @@ impl AoKey {
         bytes.extend(self.algorithm.as_bytes());
         bytes.resize(192, 0);
         bytes.extend(self.ifindex.to_ne_bytes());
-        let bits = u32::from(self.set_current) | u32::from(self.set_rnext) << 1;
-        bytes.extend((bits | self.reserved << 2).to_ne_bytes());
+        let bits = u32::from(self.set_current) | (u32::from(self.set_rnext) << 1);
+        bytes.extend((bits | (self.reserved << 2)).to_ne_bytes());
         bytes.extend(self.reserved2.to_ne_bytes());
         bytes.extend([self.prefix, self.send_id, self.recv_id]);
         bytes.extend([self.mac_len, self.flags, self.key_len]);
@@ -122,9 +122,9 @@ impl Deletion {
         let mut bytes = storage(&self.peer);
         bytes.extend(self.ifindex.to_ne_bytes());
         let bits = u32::from(self.current.is_some())
-            | u32::from(self.rnext.is_some()) << 1
-            | u32::from(self.del_async) << 2;
-        bytes.extend((bits | self.reserved << 3).to_ne_bytes());
+            | (u32::from(self.rnext.is_some()) << 1)
+            | (u32::from(self.del_async) << 2);
+        bytes.extend((bits | (self.reserved << 3)).to_ne_bytes());
         bytes.extend([0, 0, self.prefix, self.ids.0, self.ids.1]);
         bytes.extend([
             self.current.unwrap_or(0),
@@ -186,7 +186,7 @@ impl AoInfo {
     pub fn get(sock: &Sock) -> io::Result<AoInfo> {
         let mut bytes = [0; 48];
         sock.get_bytes(libc::SOL_TCP, TCP_AO_INFO, &mut bytes)?;
-        let bit = |at: u8| bytes[0] >> at & 1 != 0;
+        let bit = |at: u8| (bytes[0] >> at) & 1 != 0;
         let number = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8"));
         Ok(AoInfo {
             current: bit(0).then_some(bytes[6]),
@@ -243,8 +243,8 @@ impl Listed {
         bytes.resize(272, 0);
         bytes.extend(count.to_ne_bytes());
         let bits = u16::from(self.is_current)
-            | u16::from(self.is_rnext) << 1
-            | u16::from(self.get_all) << 2;
+            | (u16::from(self.is_rnext) << 1)
+            | (u16::from(self.get_all) << 2);
         bytes.extend(bits.to_ne_bytes());
         bytes.extend([
             self.ids.0,

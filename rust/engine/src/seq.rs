@@ -245,7 +245,7 @@ mod tests {
         ];
         for sne in [0, 1, 2, 0x7fff_ffff, u32::MAX - 1, u32::MAX] {
             for next in edges {
-                let last = u64::from(sne) << 32 | u64::from(next);
+                let last = (u64::from(sne) << 32) | u64::from(next);
                 for seq in edges {
                     let number = s(seq).extended(last);
                     assert_eq!(number as u32, seq);

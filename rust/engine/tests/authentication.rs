@@ -331,9 +331,9 @@ fn sha1(text: &[u8]) -> [u8; 20] {
         let [mut a, mut b, mut c, mut d, mut e] = state;
         for (t, word) in words.iter().enumerate() {
             let (f, k) = match t / 20 {
-                0 => (b & c | !b & d, 0x5a82_7999),
+                0 => ((b & c) | (!b & d), 0x5a82_7999),
                 1 => (b ^ c ^ d, 0x6ed9_eba1),
-                2 => (b & c | b & d | c & d, 0x8f1b_bcdc),
+                2 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
                 _ => (b ^ c ^ d, 0xca62_c1d6),
             };
             let sum = a.rotate_left(5).wrapping_add(f).wrapping_add(e);
@@ -365,7 +365,7 @@ fn hmac_sha1(key: &[u8], text: &[u8]) -> [u8; 20] {
 
 /// Twice a number of GF(2^8).
 fn twice(a: u8) -> u8 {
-    a << 1 ^ if a & 0x80 != 0 { 0x1b } else { 0 }
+    (a << 1) ^ if a & 0x80 != 0 { 0x1b } else { 0 }
 }
 
 /// FIPS 197, section 4.2.
@@ -426,7 +426,7 @@ fn aes(key: &[u8; 16], block: [u8; 16]) -> [u8; 16] {
 
 /// RFC 4493.
 fn cmac(key: &[u8; 16], text: &[u8]) -> [u8; 16] {
-    let double = |number: u128| number << 1 ^ if number >> 127 != 0 { 0x87 } else { 0 };
+    let double = |number: u128| (number << 1) ^ if number >> 127 != 0 { 0x87 } else { 0 };
     let first = double(u128::from_be_bytes(aes(key, [0; 16])));
     let (whole, mut last) = match text.len() {
         0 => (&[][..], vec![]),
