@@ -487,9 +487,7 @@ fn data__that_is_dropped(stack: Stack) {
     link.b.run(|| talk.client.send_all(&[1; 321]));
     assert_eq!(talk.server.recv_exact(321).len(), 321);
     let kernels = || fs::read_to_string(format!("{TRACING}/trace")).expect("the trace");
-    wait::until("the kernel tells", || {
-        kernels().contains("TCP_OLD_SEQUENCE")
-    });
+    wait::until("the kernel tells", || kernels().contains("TCP_OLD_DATA"));
     ns::sh(&format!(
         "echo 0 > {TRACING}/events/skb/kfree_skb/enable; echo > {TRACING}/trace"
     ));
@@ -509,7 +507,7 @@ fn data__that_is_dropped(stack: Stack) {
             ],
             &[
                 ("event", "drop"),
-                ("reason", "TCP_OLD_SEQUENCE"),
+                ("reason", "TCP_OLD_DATA"),
                 ("payload", "321"),
             ],
         ],

@@ -52,7 +52,7 @@ impl Format {
     }
 }
 
-/// `field:u16 lport;	offset:20;	size:2;	signed:0;`
+/// `field:u16 lport; offset:20; size:2; signed:0;`, with tabs.
 fn field(line: &str) -> Option<(String, Field)> {
     let mut parts = line.strip_prefix("field:")?.split(';');
     let declaration = parts.next()?;

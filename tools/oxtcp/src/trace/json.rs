@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Events as JSON, one on a line.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde_json::{json, Map, Value};
@@ -88,12 +89,16 @@ fn segment_value(segment: &Segment) -> Value {
 
 /// Numbers as on the wire, and all the bytes.
 fn header_value(header: &Header) -> Value {
+    let mut bytes = String::new();
+    for byte in &header.0 {
+        let _ = write!(bytes, "{byte:02x}");
+    }
     json!({
         "flags": flag_names(header.flags()),
         "seq": header.seq(),
         "ack": header.ack(),
         "window": header.window(),
-        "bytes": header.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "bytes": bytes,
     })
 }
 

@@ -138,7 +138,7 @@ pub mod tests {
     /// A page of these words.
     fn page(time: u64, flags: u64, words: &[u32]) -> Vec<u8> {
         let mut bytes = time.to_ne_bytes().to_vec();
-        bytes.extend((words.len() as u64 * 4 | flags).to_ne_bytes());
+        bytes.extend(((words.len() as u64 * 4) | flags).to_ne_bytes());
         bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         bytes
     }
