@@ -29,7 +29,8 @@ impl<const N: usize> Input<N> {
 
     /// As much as there is room for, which is all.
     fn put(&mut self, part: &[u8]) {
-        for (slot, byte) in self.bytes.iter_mut().skip(self.len).zip(part) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+        for (slot, byte) in room.iter_mut().zip(part) {
             *slot = *byte;
         }
         self.len = self.len.saturating_add(part.len()).min(N);
