@@ -79,9 +79,12 @@ impl Instance {
         Ok(())
     }
 
-    /// Nothing more is written; what was can be read.
+    /// Nothing more is written; what was can be read. When the module has been unloaded meanwhile, that was so already.
     pub fn end(&self) -> Result<()> {
-        self.write("events/oxtcp/enable", "0")
+        match exists(&self.folder.join("events/oxtcp"))? {
+            true => self.write("events/oxtcp/enable", "0"),
+            false => Ok(()),
+        }
     }
 
     /// What says that there is something to read.
