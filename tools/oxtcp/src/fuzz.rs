@@ -149,7 +149,7 @@ pub fn trace(bytes: &[u8]) {
 fn event(record: &[u8], time: &mut u64) -> Event {
     let byte = |at: usize| record.get(at).copied().unwrap_or(0);
     let half = |at: usize| u16::from_le_bytes([byte(at), byte(at + 1)]);
-    let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
+    let word = |at: usize| u32::from(half(at)) | (u32::from(half(at + 2)) << 16);
     *time = time.saturating_add(u64::from(half(2)) << (byte(4) % 32));
     let six = byte(1) & 4 != 0;
     let end = |number: u8| -> SocketAddr {

@@ -151,7 +151,7 @@ fn packet(event: &Event, segment: &Segment) -> Option<Vec<u8>> {
 fn checksum(header: &[u8]) -> u16 {
     let mut sum: u32 = header
         .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .map(|pair| (u32::from(pair[0]) << 8) | u32::from(*pair.get(1).unwrap_or(&0)))
         .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -255,7 +255,7 @@ mod tests {
                 let total = u32::from(u16::from_be_bytes([data[2], data[3]]));
                 assert_eq!(total, packet.origlen);
                 assert_eq!(checksum(&data[..20]), 0);
-                let time = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                let time = (u64::from(packet.ts_high) << 32) | u64::from(packet.ts_low);
                 assert!(time > 1_700_000_000_123_456_789);
                 comments.extend(comment(&packet.options));
                 packets += 1;
