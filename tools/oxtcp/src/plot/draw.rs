@@ -214,17 +214,11 @@ impl Panel<'_> {
             }
             touch
         });
-        let path: String = bars
-            .iter()
-            .map(|(column, high, low)| {
-                format!(
-                    "M{} {}V{}",
-                    Number(*column as f64 / 2.0),
-                    Number(*high),
-                    Number(*low)
-                )
-            })
-            .collect();
+        let mut path = String::new();
+        for (column, high, low) in &bars {
+            let x = Number(*column as f64 / 2.0);
+            path += &format!("M{x} {}V{}", Number(*high), Number(*low));
+        }
         picture.path(class, &path);
     }
 

@@ -18,13 +18,12 @@ fn told(events: &[Event]) -> String {
         sentences.extend(narrator.event(event));
     }
     sentences.extend(narrator.finish());
-    sentences
-        .iter()
-        .map(|sentence| {
-            let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
-            format!("{seconds:.3} {}\n", sentence.text)
-        })
-        .collect()
+    let mut text = String::new();
+    for sentence in &sentences {
+        let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
+        text += &format!("{seconds:.3} {}\n", sentence.text);
+    }
+    text
 }
 
 fn listener(decision: Decision, bound: Bound, asked: u32, granted: u32) -> What {
