@@ -22,7 +22,8 @@ pub fn draw(ladder: &Ladder, names: [&str; 2], title: &str) -> String {
         .into_iter()
         .fold(STATE, f64::max);
     let client = MARGIN + TIME + names_width;
-    let server = client + (longest as f64 * LETTER + 70.0).max(480.0);
+    // Where arrows slant they cross, and two texts stand beside each other.
+    let server = client + (longest as f64 * LETTER + 70.0).max(if both { 660.0 } else { 480.0 });
     let width = server + names_width + if both { TIME } else { 0.0 } + MARGIN;
     let mut sketch = Sketch {
         picture: Picture::new(width),

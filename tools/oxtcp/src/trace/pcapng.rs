@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A trace as a capture file, for Wireshark: pcapng (draft-ietf-opsawg-pcapng), an interface for each network namespace and direction.
 //!
-//! What was traced are TCP headers. IP headers are made for them, and the payload counts as cut off. A burst that devices cut
+//! What was traced are TCP headers. IP headers and those of Linux's cooked captures are made for them, and the payload counts as cut off. A burst that devices cut
 //! is one packet, as captures on the host have it. Checksums are not: the host leaves TCP's to the device.
 
 use std::io::{self, Write};
@@ -86,7 +86,7 @@ impl<W: Write> Writer<W> {
             return Ok(number as u32);
         }
         let mut body = Vec::new();
-        body.extend(LINKTYPE_RAW.to_le_bytes());
+        body.extend(LINKTYPE_LINUX_SLL2.to_le_bytes());
         // Reserved, and no bound of the length.
         body.extend([0; 6]);
         let (word, sense) = match direction {
@@ -112,7 +112,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// The IP header and the TCP header; `None` for addresses of two IP versions.
+/// The cooked header, the IP header and the TCP header; `None` for addresses of two IP versions.
 fn packet(event: &Event, segment: &Segment) -> Option<Vec<u8>> {
     let (from, to): (SocketAddr, SocketAddr) = match segment.direction {
         Direction::Out => (event.local, event.remote),
@@ -122,7 +122,19 @@ fn packet(event: &Event, segment: &Segment) -> Option<Vec<u8>> {
     let len = tcp.len() + segment.payload as usize;
     // What does not fit is a burst, of which the kernel's headers say 0, and readers know that.
     let field = |len: usize| u16::try_from(len).unwrap_or(0).to_be_bytes();
-    let mut packet = Vec::with_capacity(40 + tcp.len());
+    let mut packet = Vec::with_capacity(COOKED + 40 + tcp.len());
+    let (kind, protocol): (u8, u16) = match (segment.direction, from.is_ipv4()) {
+        (Direction::In, true) => (0, 0x0800),
+        (Direction::In, false) => (0, 0x86dd),
+        (Direction::Out, true) => (4, 0x0800),
+        (Direction::Out, false) => (4, 0x86dd),
+    };
+    packet.extend(protocol.to_be_bytes());
+    // Reserved, and no index of an interface.
+    packet.extend([0; 6]);
+    packet.extend(ARPHRD_NONE.to_be_bytes());
+    // No address, of length 0.
+    packet.extend([kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             packet.extend([0x45, segment.ecn & 3]);
@@ -131,8 +143,9 @@ fn packet(event: &Event, segment: &Segment) -> Option<Vec<u8>> {
             packet.extend([0, 0, 0x40, 0, HOPS, TCP, 0, 0]);
             packet.extend(from.octets());
             packet.extend(to.octets());
-            let sum = checksum(&packet);
-            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+            let header = &mut packet[COOKED..];
+            let sum = checksum(header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             packet.extend([0x60, (segment.ecn & 3) << 4, 0, 0]);
@@ -188,8 +201,12 @@ const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
-/// Packets begin with the IP header.
-const LINKTYPE_RAW: u16 = 101;
+/// Packets begin with the header of "cooked" captures, which says whether they came or left. It is one for both IP versions; libpcap
+/// refuses files of several interfaces with LINKTYPE_RAW, which it has two numbers for.
+const LINKTYPE_LINUX_SLL2: u16 = 276;
+const COOKED: usize = 20;
+/// No hardware.
+const ARPHRD_NONE: u16 = 0xfffe;
 const TCP: u8 = 6;
 const HOPS: u8 = 64;
 
@@ -237,7 +254,7 @@ mod tests {
         let (mut names, mut comments, mut packets) = (Vec::new(), Vec::new(), 0);
         blocks(&file, |block| match block {
             Block::InterfaceDescription(interface) => {
-                assert_eq!(interface.linktype, Linktype::RAW);
+                assert_eq!(interface.linktype, Linktype(276));
                 assert_eq!(interface.ts_resolution(), Some(1_000_000_000));
                 let name = interface
                     .options
@@ -249,11 +266,11 @@ mod tests {
                 );
             }
             Block::EnhancedPacket(packet) => {
-                let data = packet.packet_data();
-                assert_eq!(data.len(), packet.caplen as usize);
+                assert_eq!(packet.packet_data().len(), packet.caplen as usize);
+                let data = &packet.packet_data()[COOKED..];
                 // IPv4's total length is the original one, and its checksum right.
                 let total = u32::from(u16::from_be_bytes([data[2], data[3]]));
-                assert_eq!(total, packet.origlen);
+                assert_eq!(total + COOKED as u32, packet.origlen);
                 assert_eq!(checksum(&data[..20]), 0);
                 let time = (u64::from(packet.ts_high) << 32) | u64::from(packet.ts_low);
                 assert!(time > 1_700_000_000_123_456_789);
@@ -303,11 +320,11 @@ mod tests {
         blocks(&written(&story), |block| {
             if let Block::EnhancedPacket(packet) = block {
                 if packet.origlen > 65_535 {
-                    assert_eq!(packet.packet_data()[2..4], [0, 0]);
+                    assert_eq!(packet.packet_data()[COOKED + 2..COOKED + 4], [0, 0]);
                     longest = longest.max(packet.origlen);
                 }
             }
         });
-        assert_eq!(longest, 70_000 + 20 + 32);
+        assert_eq!(longest, COOKED as u32 + 20 + 32 + 70_000);
     }
 }

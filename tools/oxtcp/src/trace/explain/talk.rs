@@ -105,8 +105,8 @@ impl Talk {
 
     /// Tells what was summed up so far.
     pub fn flush(&mut self, say: Say) {
-        self.flush_bulk(say);
         self.flush_losses(say);
+        self.flush_bulk(say);
     }
 
     fn flush_bulk(&mut self, say: Say) {
