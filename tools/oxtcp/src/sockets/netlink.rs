@@ -177,10 +177,12 @@ pub fn messages(mut rest: &[u8], visit: &mut dyn FnMut(Socket)) -> io::Result<bo
             NetlinkPayload::Error(error) => match error.code {
                 // An acknowledgment.
                 None => return Ok(true),
-                Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
+                Some(code) => {
+                    return Err(io::Error::from_raw_os_error(code.get().saturating_neg()))
+                }
             },
             NetlinkPayload::Done(done) if done.code < 0 => {
-                return Err(io::Error::from_raw_os_error(-done.code))
+                return Err(io::Error::from_raw_os_error(done.code.saturating_neg()))
             }
             NetlinkPayload::Done(_) => return Ok(true),
             _ => {}
