@@ -12,6 +12,7 @@ use crate::listening::{self, Listening};
 use crate::namespace::Namespace;
 use crate::protocol::Socket;
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
+use crate::sys::once::Once;
 use crate::sys::random::SipKey;
 use crate::sys::table::FlowKey;
 
@@ -63,7 +64,7 @@ impl Cookies {
             return None;
         }
         let [a, b] = &slot.words;
-        Some(SipKey::from_words([a.load(Relaxed), b.load(Relaxed)]))
+        Some(SipKey::from_words([a.read_once(), b.read_once()]))
     }
 
     fn slot(&self, number: u64) -> Option<&Slot> {
@@ -185,8 +186,8 @@ impl LastSent {
     fn note(&self, now: Instant) {
         // Not a write for each: all processors look at this line.
         let now = now.as_micros();
-        if now.saturating_sub(self.0.load(Relaxed)) >= Self::SECOND {
-            self.0.store(now.max(1), Relaxed);
+        if now.saturating_sub(self.0.read_once()) >= Self::SECOND {
+            self.0.write_once(now.max(1));
         }
     }
 
@@ -213,6 +214,15 @@ fn table_of(key: &FlowKey) -> MssTable {
 }
 
 fn hash(secret: &SipKey, key: &FlowKey, stamp: &Stamp) -> u64 {
+    if let Some([local, remote, ports]) = key.v4_words() {
+        let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+        let words = [
+            pair(local, remote),
+            pair(ports, stamp.irs.get()),
+            stamp.count,
+        ];
+        return secret.hash_3u64(words);
+    }
     let mut bytes = [0; 48];
     bytes[..36].copy_from_slice(&key.to_bytes());
     bytes[36..40].copy_from_slice(&stamp.irs.get().to_ne_bytes());

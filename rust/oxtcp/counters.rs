@@ -28,6 +28,10 @@ macro_rules! counters {
 counters! {
     /// SYN-ACKs with a cookie.
     SyncookiesSent,
+    /// Those of them that were sent before routing (no such counter in Linux).
+    SyncookiesFast,
+    /// Those that could not be, while others were (no such counter in Linux).
+    SyncookiesFellBack,
     /// ACKs with a good cookie.
     SyncookiesRecv,
     /// ACKs to a listener that sends cookies, with none that is good: forged, too old, used, of another flow.

@@ -8,13 +8,15 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
+use oxtcp_engine::Instant;
+
 use crate::listening::Listening;
 use crate::namespace::Namespace;
 use crate::output::unscoped;
 use crate::protocol::Socket;
 use crate::sys::log;
+use crate::sys::once::Once;
 use crate::sys::table::Endpoint;
-use crate::sys::time;
 
 /// Figures of one listener. Atomic words, each for itself; any context.
 pub(crate) struct Floods {
@@ -65,9 +67,9 @@ impl Floods {
     }
 
     /// A SYN has come.
-    pub(crate) fn note_syn(&self) {
-        let now = time::now_micros() / 1_000_000;
-        let second = self.second.load(Relaxed);
+    pub(crate) fn note_syn(&self, now: Instant) {
+        let now = now.as_micros() / 1_000_000;
+        let second = self.second.read_once();
         // Two processors may both begin the second: some SYNs are not counted then, no harm.
         if second != now {
             let before = match second.wrapping_add(1) == now {
@@ -95,8 +97,8 @@ impl Floods {
     }
 
     /// Whether it is time to tell of that queue's overflow: once in a minute.
-    fn may_tell(&self, queue: Queue) -> bool {
-        let minute = (time::now_micros() / 60_000_000) as u32;
+    fn may_tell(&self, queue: Queue, now: Instant) -> bool {
+        let minute = (now.as_micros() / 60_000_000) as u32;
         let now = minute.wrapping_add(1);
         let told = match queue {
             Queue::Syn => &self.told[0],
@@ -104,17 +106,17 @@ impl Floods {
             Queue::Share => &self.told[2],
             Queue::Rate => &self.told[3],
         };
-        if told.load(Relaxed) == now {
+        if told.read_once() == now {
             return false;
         }
-        told.store(now, Relaxed);
+        told.write_once(now);
         true
     }
 }
 
 fn raise(most: &Atomic<u32>, count: u32) {
-    if most.load(Relaxed) < count {
-        most.store(count, Relaxed);
+    if most.read_once() < count {
+        most.write_once(count);
     }
 }
 
@@ -138,8 +140,9 @@ pub(crate) fn tell(
     listening: &Listening,
     queue: Queue,
     remedy: Remedy,
+    now: Instant,
 ) {
-    if !listening.floods.may_tell(queue) || !log::may_write() {
+    if !listening.floods.may_tell(queue, now) || !log::may_write() {
         return;
     }
     let place = Place(unscoped(listener.flow().local()));

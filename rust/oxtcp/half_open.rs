@@ -518,7 +518,7 @@ pub(crate) fn segment(
                         namespace,
                         &listener,
                         key,
-                        segment,
+                        (segment, &mut None),
                         arrival,
                         Some(iss_after),
                         signed,

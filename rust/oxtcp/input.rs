@@ -179,9 +179,13 @@ fn receive_without_connection(
             }
         }
         Owner::Listener(sock) => {
-            let taken =
-                listener::segment(net, namespace, &sock, key, &segment, arrival, None, signed);
-            finish(net, &key, skb, header_len, taken);
+            let mut skb = Some(skb);
+            let syn = (&segment, &mut skb);
+            let taken = listener::segment(net, namespace, &sock, key, syn, arrival, None, signed);
+            // Otherwise it has become the answer.
+            if let Some(skb) = skb {
+                finish(net, &key, skb, header_len, taken);
+            }
         }
         Owner::Stray(sock) => {
             listener::reset(&sock, &key, &segment, signed);
@@ -478,29 +482,25 @@ pub(crate) fn find_listener(
         let only_v6 = arrival.family == Family::V4 && sock.is_v6() && sock.v6only();
         sock.state() == SkState::LISTEN && !only_v6 && may_hear(sock, arrival)
     };
-    let any = |ip: [u8; 16]| Endpoint {
-        ip,
-        port: local.port,
-    };
-    let ends = [
-        Some(local),
-        (arrival.family == Family::V4).then(|| any(Endpoint::mapped([0; 4]))),
-        Some(any([0; 16])),
-    ];
-    for end in ends.into_iter().flatten() {
+    let at = |ip: [u8; 16]| {
+        let end = Endpoint {
+            ip,
+            port: local.port,
+        };
         let key = FlowKey::new(end, Endpoint::NONE);
-        let found = match namespace.table.lookup(&key, rcu) {
-            Some(Found::Sock(sock)) => suits(&sock).then_some(sock),
-            Some(Found::Post(group)) => {
+        match namespace.table.lookup(&key, rcu)? {
+            Found::Sock(sock) => suits(&sock).then_some(sock),
+            Found::Post(group) => {
                 group.select(&namespace.table, namespace.flow_hash(flow), rcu, suits)
             }
-            Some(Found::Mini(_)) | None => None,
-        };
-        if found.is_some() {
-            return found;
+            Found::Mini(_) => None,
         }
-    }
-    None
+    };
+    let on_any_v4 = || match arrival.family {
+        Family::V4 => at(Endpoint::mapped([0; 4])),
+        Family::V6 => None,
+    };
+    at(local.ip).or_else(on_any_v4).or_else(|| at([0; 16]))
 }
 
 /// Whether a socket that is bound to an interface may hear what came in by another.

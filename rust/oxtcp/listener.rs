@@ -15,7 +15,9 @@ use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
 use oxtcp_engine::wire::Signature;
-use oxtcp_engine::{isn, pressure, reply, Connection, Context, Segment, SeqNum, SocketOptions};
+use oxtcp_engine::{
+    isn, pressure, reply, Connection, Context, Instant, Segment, SeqNum, SocketOptions,
+};
 
 use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
@@ -29,11 +31,12 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Idle, Owner, Role, Sk, Socket, Tcp};
+use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::errno::{eaddrinuse, econnaborted};
 use crate::sys::net::Net;
 use crate::sys::route::{self, Route};
-use crate::sys::skb::SkBuff;
+use crate::sys::skb::{CameIn, SkBuff};
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
@@ -226,7 +229,8 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
     }
 }
 
-/// A SYN for a listener, with the numbers of TCP-AO's keys if it is signed. `iss` is given when it reopens a connection in TIME-WAIT. Softirq context; takes no lock of the listener.
+/// A SYN for a listener, with the numbers of TCP-AO's keys if it is signed. `iss` is given when it reopens a connection in TIME-WAIT, `skb` is what it
+/// came in, if that may become the answer: then it is taken. Softirq context; takes no lock of the listener.
 ///
 /// # Errors
 ///
@@ -237,7 +241,7 @@ pub(crate) fn segment(
     namespace: &Namespace,
     listener: &ARef<Socket>,
     key: FlowKey,
-    segment: &Segment,
+    (segment, skb): (&Segment, &mut Option<SkBuff>),
     arrival: Arrival,
     iss: Option<SeqNum>,
     signed: Option<Ids>,
@@ -248,8 +252,8 @@ pub(crate) fn segment(
     let Some(life) = listening.half_open.life() else {
         return Err(DropReason::NoSocket);
     };
-    let config = namespace.config();
-    let cx = context(&config);
+    let rcu = rcu::read_lock();
+    let cx = context(namespace.sysctls.config_under(&rcu));
     // SYN with FIN, and the like.
     if !matches!(listen::on_segment(&cx, segment), ListenVerdict::Syn) {
         return Err(DropReason::Flags);
@@ -262,20 +266,17 @@ pub(crate) fn segment(
         tell(Decision::Dropped, bound);
         Err(why)
     };
-    listening.floods.note_syn();
-    if namespace.syn_rate_is_exceeded(&key) {
-        namespace.counters.count(Counter::SynRateExceeded);
-        flood::tell(namespace, listener, listening, Queue::Rate, Remedy::Drop);
+    if !note_syn(namespace, listener, listening, &key, cx.now) {
         return drops(Bound::Rate, DropReason::ListenOverflow);
     }
     let admission = match iss {
         // Who has closed a connection just now is somebody: no limit, as in Linux.
         Some(_) if listening.is_full() => {
-            overflows(namespace, listener, listening);
+            overflows(namespace, listener, listening, cx.now);
             Admission::Drop(Bound::AcceptQueue)
         }
         Some(_) => Admission::Keep(u32::MAX),
-        None => admit(namespace, listener, listening, &key, life),
+        None => admit(namespace, listener, listening, (&key, life), cx.now),
     };
     if let Admission::Drop(bound) = admission {
         return drops(bound, DropReason::ListenOverflow);
@@ -284,8 +285,6 @@ pub(crate) fn segment(
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
         return drops(Bound::Route, DropReason::NoRoute);
     };
-    let hash = namespace.flow_hash(&key);
-    let rcu = rcu::read_lock();
     let signer = |iss| {
         let handshake = Handshake {
             ids: signed,
@@ -296,33 +295,30 @@ pub(crate) fn segment(
         };
         keys::signer_to(listener, &key, oif, handshake, &rcu)
     };
-    let info = route.info();
-    let memory = connection::receive_memory(listener);
-    let open = |iss| RequestOpen {
-        iss,
-        ts_offset: isn::timestamp_offset(hash),
-        advertised_mss: advertised_mss(info.advmss, listening.max_seg()),
-        recv_space: memory.first_window(),
-        recv_limit: memory.largest_window(),
-        signature: signer(iss).signature(),
-    };
     let most = match admission {
         Admission::Keep(most) => most,
         Admission::Cookie(bound) => {
             tell(Decision::Cookie, bound);
-            let cookie = cookies::issue(namespace, &key, hash, segment, cx.now);
-            cookies::note_sent(namespace, listener, listening, cx.now);
-            // One that cannot be sent is one that was lost: the peer's SYN comes again.
-            let syn_ack = Request::cookie_syn_ack(&cx, segment, &open(cookie));
-            let signer = signer(syn_ack.header.seq);
-            if output::reply_by(&route, &key, syn_ack, Cause::SynCookie, signer).is_ok() {
-                namespace.counters.count(Counter::SyncookiesSent);
-            }
+            send_cookie(
+                namespace,
+                (listener, listening),
+                &key,
+                &cx,
+                (segment, skb.take()),
+                (&route, &signer),
+            );
+            namespace.want_early(net, arrival.family);
             return Ok(());
         }
         Admission::Drop(bound) => return drops(bound, DropReason::ListenOverflow),
     };
-    let open = open(iss.unwrap_or_else(|| isn::initial(hash, cx.now)));
+    let hash = namespace.flow_hash(&key);
+    let iss = iss.unwrap_or_else(|| isn::initial(hash, cx.now));
+    let signature = signer(iss).signature();
+    let open = RequestOpen {
+        iss,
+        ..opening((listener, listening), &route, hash, signature)
+    };
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
@@ -355,6 +351,73 @@ pub(crate) fn segment(
     Ok(())
 }
 
+/// Counts a SYN; says whether it is to be heard: its network may send so many. Softirq context.
+pub(crate) fn note_syn(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    key: &FlowKey,
+    now: Instant,
+) -> bool {
+    listening.floods.note_syn(now);
+    let exceeds = namespace.syn_rate_is_exceeded(key);
+    if exceeds {
+        namespace.counters.count(Counter::SynRateExceeded);
+        flood::tell(
+            namespace,
+            listener,
+            listening,
+            Queue::Rate,
+            Remedy::Drop,
+            now,
+        );
+    }
+    !exceeds
+}
+
+/// Answers a SYN with a cookie, by the route to its sender; in the packet that it came in, if that can be. `signer` is told the cookie. Softirq
+/// context.
+pub(crate) fn send_cookie<'s, S: CameIn>(
+    namespace: &Namespace,
+    (listener, listening): (&Socket, &Listening),
+    key: &FlowKey,
+    cx: &Context<'_>,
+    (segment, skb): (&Segment, Option<SkBuff<S>>),
+    (route, signer): (&Route<'_>, &dyn Fn(SeqNum) -> Signer<'s>),
+) {
+    let hash = namespace.flow_hash(key);
+    let cookie = cookies::issue(namespace, key, hash, segment, cx.now);
+    let signer = signer(cookie);
+    let open = RequestOpen {
+        iss: cookie,
+        ..opening((listener, listening), route, hash, signer.signature())
+    };
+    cookies::note_sent(namespace, listener, listening, cx.now);
+    let syn_ack = Request::cookie_syn_ack(cx, segment, &open);
+    // One that cannot be sent is one that was lost: the peer's SYN comes again.
+    if output::reply_in(skb, route, key, syn_ack, Cause::SynCookie, signer).is_ok() {
+        namespace.counters.count(Counter::SyncookiesSent);
+    }
+}
+
+/// What a SYN is answered with, but for the sequence number.
+fn opening(
+    (listener, listening): (&Socket, &Listening),
+    route: &Route<'_>,
+    hash: u64,
+    signature: Signature,
+) -> RequestOpen {
+    let memory = connection::receive_memory(listener);
+    RequestOpen {
+        iss: SeqNum::new(0),
+        ts_offset: isn::timestamp_offset(hash),
+        advertised_mss: advertised_mss(route.advmss(), listening.max_seg()),
+        recv_space: memory.first_window(),
+        recv_limit: memory.largest_window(),
+        signature,
+    }
+}
+
 /// What becomes of a SYN.
 enum Admission {
     /// A half-open connection, unless there are so many.
@@ -369,49 +432,95 @@ fn admit(
     namespace: &Namespace,
     listener: &Socket,
     listening: &Listening,
-    key: &FlowKey,
-    life: Life,
+    (key, life): (&FlowKey, Life),
+    now: Instant,
 ) -> Admission {
-    let sysctls = &namespace.sysctls;
-    let syncookies = sysctls.syncookies();
     let most = listening.most_half_open(namespace);
-    let count = listening.half_open.count();
-    let shortage = match count >= most {
-        true => Some(Queue::Syn),
-        false if has_its_share(namespace, listening, key, count, most) => {
-            namespace.counters.count(Counter::SynShareExceeded);
-            Some(Queue::Share)
-        }
-        false => None,
-    };
+    let shortage = shortage(namespace, listening, key);
     // No room: the peer's SYN will come again, and nobody has to give way to it.
     if listening.is_full() {
-        overflows(namespace, listener, listening);
+        overflows(namespace, listener, listening, now);
         return Admission::Drop(Bound::AcceptQueue);
     }
-    let bound = match shortage {
-        Some(Queue::Share) => Bound::Share,
-        Some(_) => Bound::SynQueue,
-        None => Bound::Always,
-    };
-    match (syncookies, shortage) {
+    let bound = bound_of(shortage);
+    match (namespace.sysctls.syncookies(), shortage) {
         (0 | 1, None) => Admission::Keep(most),
-        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life) => {
+        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life, now) => {
             Admission::Keep(most)
         }
         (0, Some(queue)) => {
+            note_share(namespace, queue);
             namespace.counters.count(Counter::TCPReqQFullDrop);
-            flood::tell(namespace, listener, listening, queue, Remedy::Drop);
+            flood::tell(namespace, listener, listening, queue, Remedy::Drop, now);
             Admission::Drop(bound)
         }
-        (syncookies, shortage) => {
-            namespace.counters.count(Counter::TCPReqQFullDoCookies);
-            // With 2 it is meant to be so.
-            if let (1, Some(queue)) = (syncookies, shortage) {
-                flood::tell(namespace, listener, listening, queue, Remedy::Cookie);
-            }
+        (_, shortage) => {
+            note_cookie(namespace, listener, listening, shortage, now);
             Admission::Cookie(bound)
         }
+    }
+}
+
+/// What a SYN is answered with a cookie for, as the tracepoints tell it.
+fn bound_of(shortage: Option<Queue>) -> Bound {
+    match shortage {
+        Some(Queue::Share) => Bound::Share,
+        Some(_) => Bound::SynQueue,
+        None => Bound::Always,
+    }
+}
+
+/// What there is too little of for a SYN of that flow, if there is.
+fn shortage(namespace: &Namespace, listening: &Listening, key: &FlowKey) -> Option<Queue> {
+    let most = listening.most_half_open(namespace);
+    let count = listening.half_open.count();
+    match count >= most {
+        true => Some(Queue::Syn),
+        false if has_its_share(namespace, listening, key, count, most) => Some(Queue::Share),
+        false => None,
+    }
+}
+
+/// Whether a SYN of that flow is one to be answered with a cookie, and for want of what. Changes nothing. Softirq context.
+pub(crate) fn cookie_is_due(
+    namespace: &Namespace,
+    listening: &Listening,
+    key: &FlowKey,
+) -> Option<Option<Queue>> {
+    if listening.half_open.life().is_none() || listening.is_full() {
+        return None;
+    }
+    match (
+        namespace.sysctls.syncookies(),
+        shortage(namespace, listening, key),
+    ) {
+        (0, _) | (1, None) => None,
+        (_, shortage) => Some(shortage),
+    }
+}
+
+/// A SYN is to be answered with a cookie, for want of `shortage`: counts it, and tells of it. Softirq context.
+pub(crate) fn note_cookie(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    shortage: Option<Queue>,
+    now: Instant,
+) {
+    namespace.counters.count(Counter::TCPReqQFullDoCookies);
+    let Some(queue) = shortage else {
+        return;
+    };
+    note_share(namespace, queue);
+    // With 2 it is meant to be so.
+    if namespace.sysctls.syncookies() == 1 {
+        flood::tell(namespace, listener, listening, queue, Remedy::Cookie, now);
+    }
+}
+
+fn note_share(namespace: &Namespace, queue: Queue) {
+    if queue == Queue::Share {
+        namespace.counters.count(Counter::SynShareExceeded);
     }
 }
 
@@ -435,14 +544,27 @@ fn has_its_share(
 }
 
 /// Lets the oldest half-open connection of a full SYN queue give way, if it is to be so.
-fn make_room(namespace: &Namespace, listener: &Socket, listening: &Listening, life: Life) -> bool {
+fn make_room(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    life: Life,
+    now: Instant,
+) -> bool {
     let Some(recent) = listening.recent.as_ref() else {
         return false;
     };
     if namespace.sysctls.syn_cache() == 0 {
         return false;
     }
-    flood::tell(namespace, listener, listening, Queue::Syn, Remedy::Evict);
+    flood::tell(
+        namespace,
+        listener,
+        listening,
+        Queue::Syn,
+        Remedy::Evict,
+        now,
+    );
     let made = recent.evict(|oldest| half_open::evict(namespace, listener, life, oldest));
     if made {
         namespace.counters.count(Counter::SynCacheEvicted);
@@ -451,9 +573,16 @@ fn make_room(namespace: &Namespace, listener: &Socket, listening: &Listening, li
 }
 
 /// The accept queue has no room. Softirq context.
-fn overflows(namespace: &Namespace, listener: &Socket, listening: &Listening) {
+fn overflows(namespace: &Namespace, listener: &Socket, listening: &Listening, now: Instant) {
     namespace.counters.count(Counter::ListenOverflows);
-    flood::tell(namespace, listener, listening, Queue::Accept, Remedy::Drop);
+    flood::tell(
+        namespace,
+        listener,
+        listening,
+        Queue::Accept,
+        Remedy::Drop,
+        now,
+    );
 }
 
 /// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it.
@@ -499,7 +628,7 @@ pub(crate) fn complete(
     let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
-            overflows(namespace, listener, listening);
+            overflows(namespace, listener, listening, cx.now);
             namespace.counters.count(Counter::ListenDrops);
             // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
             // namespace has it so, the peer is told.
@@ -604,7 +733,7 @@ pub(crate) fn complete_cookie(
         Room::For(port, options, calls) => (port, options, calls),
         // The ACK is dropped, as in Linux: the peer's data comes again, with the same cookie.
         Room::Full => {
-            overflows(namespace, listener, listening);
+            overflows(namespace, listener, listening, cx.now);
             namespace.counters.count(Counter::ListenDrops);
             tell(Decision::Dropped, Bound::AcceptQueue);
             return drops(skb, DropReason::ListenOverflow);

@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Socket, Tcp};
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
+use crate::sys::once::Once;
 use crate::sys::sock::{Child, SockQueue};
 use crate::sys::table::{Endpoint, FlowKey};
 
@@ -256,12 +257,12 @@ impl Listening {
 
     /// The most that may be half open: as in Linux a backlog of n lets n + 1 be.
     pub(crate) fn most_half_open(&self, namespace: &Namespace) -> u32 {
-        most(namespace, self.backlog.load(Relaxed))
+        most(namespace, self.backlog.read_once())
     }
 
     /// How many connections wait.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Relaxed)
+        self.waiting.read_once()
     }
 
     pub(crate) fn backlog(&self) -> Backlog {
@@ -273,12 +274,12 @@ impl Listening {
 
     /// Whether one more is one too many; as in Linux a backlog of n lets n + 1 wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.waiting() > self.backlog.load(Relaxed)
+        self.waiting() > self.backlog.read_once()
     }
 
     /// TCP_MAXSEG, if it is set.
     pub(crate) fn max_seg(&self) -> Option<core::num::NonZeroU16> {
-        core::num::NonZeroU16::new(self.max_seg.load(Relaxed) as u16)
+        core::num::NonZeroU16::new(self.max_seg.read_once() as u16)
     }
 
     /// TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK.
@@ -361,13 +362,13 @@ impl HalfOpens {
 
     /// The life that is now, if the socket listens.
     pub(crate) fn life(&self) -> Option<Life> {
-        let life = Self::life_of(self.0.load(Relaxed));
+        let life = Self::life_of(self.0.read_once());
         (life.0 & 1 == 1).then_some(life)
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
-        Self::count_of(self.0.load(Relaxed))
+        Self::count_of(self.0.read_once())
     }
 
     /// Counts one in, unless there are `most` already, or that life is over. How many there are then.

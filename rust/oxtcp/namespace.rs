@@ -14,9 +14,10 @@ use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
 use crate::rates::{PerSecond, Rates};
+use crate::sys::early::{EarlyDoor, EarlyHooks};
 use crate::sys::log;
-use crate::sys::net::{per_net_slot, Doorway, Home, PerNet};
-use crate::sys::netfilter::LocalInHooks;
+use crate::sys::net::{per_net_slot, Doorway, Home, Net, PerNet};
+use crate::sys::netfilter::{Family, LocalInHooks};
 use crate::sys::proc::ProcFile;
 use crate::sys::random::SipKey;
 use crate::sys::sysctl::SysctlTable;
@@ -46,6 +47,9 @@ pub(crate) struct Namespace {
     /// SYN cookies' keys.
     #[pin]
     pub(crate) cookies: Cookies,
+    /// The hooks for cookies that are sent before routing.
+    #[pin]
+    pub(crate) early: EarlyHooks<Tcp>,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
     /// SYNs by network.
@@ -58,6 +62,7 @@ pub(crate) struct Namespace {
 
 /// What lets the outside in.
 pub(crate) struct Doors<'n> {
+    _early: EarlyDoor<'n, Tcp>,
     _hooks: LocalInHooks<'n>,
     _tcp: ProcFile<'n>,
     _tcp6: ProcFile<'n>,
@@ -80,6 +85,7 @@ impl PerNet for Namespace {
             orphans: Atomic::new(0),
             counters: Counters::new()?,
             cookies <- Cookies::new(),
+            early <- EarlyHooks::new(),
             secret: SipKey::random(),
             syn_rates: Rates::new()?,
             resets: PerSecond::new(),
@@ -100,6 +106,7 @@ impl PerNet for Namespace {
             _tcp6: ProcFile::create::<procfs::Rows6>(doorway, c"oxtcp6", 0o444)?,
             _stat: ProcFile::create_text::<Stat>(doorway, c"oxtcp_stat", 0o444)?,
             _hooks: LocalInHooks::register::<Tcp>(doorway)?,
+            _early: self.early.open(doorway),
         })
     }
 }
@@ -107,7 +114,10 @@ impl PerNet for Namespace {
 impl Namespace {
     /// The keyed hash that a flow's first sequence number and timestamp offset are made of.
     pub(crate) fn flow_hash(&self, key: &FlowKey) -> u64 {
-        self.secret.hash(&key.to_bytes())
+        match key.v4_words() {
+            Some(words) => self.secret.hash_3u32(words),
+            None => self.secret.hash(&key.to_bytes()),
+        }
     }
 
     /// The keyed hash that the search for a local port begins at: of `key` without that port. It is another one every
@@ -149,6 +159,13 @@ impl Namespace {
             self.counters.count(Counter::AnswerRateExceeded);
         }
         may
+    }
+
+    /// A cookie was sent that could be sent before routing, perhaps. Softirq context.
+    pub(crate) fn want_early(&self, net: &Net, family: Family) {
+        if self.sysctls.fast_syncookies() != 0 {
+            self.early.want(net, family);
+        }
     }
 
     /// Whether a SYN is beyond what its network may send in a second. Any context.

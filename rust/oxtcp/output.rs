@@ -18,7 +18,7 @@ use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
-use crate::sys::skb::{self, Outgoing, SkBuff};
+use crate::sys::skb::{self, CameIn, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 use crate::trace::{self, Cause};
 
@@ -334,7 +334,20 @@ pub(crate) fn reply_by(
     cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
-    let mut skb = SkBuff::for_sending().ok_or(ENOMEM)?;
+    reply_in(None::<SkBuff>, route, key, segment, cause, signer)
+}
+
+/// The same in the memory of the packet that is answered, if there is one and it can be.
+pub(crate) fn reply_in<S: CameIn>(
+    skb: Option<SkBuff<S>>,
+    route: &Route<'_>,
+    key: &FlowKey,
+    segment: Transmit,
+    cause: Cause,
+    signer: Signer<'_>,
+) -> Result {
+    let skb = skb.and_then(|skb| route.recycle(skb));
+    let mut skb = skb.or_else(SkBuff::for_sending).ok_or(ENOMEM)?;
     if !push_header(&mut skb, segment.header, key, signer) {
         return Err(EINVAL);
     }

@@ -10,7 +10,7 @@
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::Arc;
+use kernel::sync::{rcu, Arc};
 
 use oxtcp_engine::congestion::Algorithm;
 use oxtcp_engine::{Config, Duration};
@@ -142,6 +142,8 @@ settings! {
         ecn = 2, 0, 2;
         /// A SYN that is sent again does not ask for ECN (0 or 1; RFC 3168 section 6.1.1.1).
         ecn_fallback = 1, 0, 1;
+        /// Answer SYNs with cookies before they are routed, where nobody else looks at them (0 or 1).
+        fast_syncookies = 1, 0, 1;
         /// Seconds in FIN-WAIT-2 without a program.
         fin_timeout = 60, 0, MAX_SECONDS;
         /// The least milliseconds between two ACKs in answer to invalid segments on one connection.
@@ -290,6 +292,12 @@ impl Sysctls {
     #[inline]
     pub(crate) fn config(&self) -> Config {
         self.config.read()
+    }
+
+    /// The same without a copy. Any context.
+    #[inline]
+    pub(crate) fn config_under<'a>(&'a self, rcu: &'a rcu::Guard) -> &'a Config {
+        self.config.get(rcu)
     }
 
     /// As the numbers have it now.

@@ -181,6 +181,11 @@ pub(crate) fn arrived(sk: &Sk<'_>, skb: &mut SkBuff, segment: &Segment, header_l
     }
 }
 
+/// Whether somebody watches what listeners are sent, and what they make of it: then no SYN goes past them.
+pub(crate) fn watches_listeners() -> bool {
+    SegmentsIn::is_on() || Decisions::is_on()
+}
+
 /// The same, for what is no socket.
 #[inline(always)]
 pub(crate) fn arrived_for(

@@ -51,6 +51,7 @@
 #include "helpers.h"
 #include "helpers_auth.h"
 #include "helpers_diag.h"
+#include "helpers_early.h"
 #include "helpers_net.h"
 #include "helpers_send.h"
 #include "helpers_stamp.h"

@@ -10,6 +10,7 @@ pub(crate) mod counters;
 pub(crate) mod deferred;
 pub(crate) mod diag;
 pub(crate) mod drop_reason;
+pub(crate) mod early;
 pub(crate) mod errno;
 pub(crate) mod ksocket;
 pub(crate) mod lock;

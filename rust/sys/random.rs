@@ -32,6 +32,18 @@ impl SipKey {
         self.0.key
     }
 
+    /// The keyed hash of 12 bytes, as three words. Any context.
+    pub(crate) fn hash_3u32(&self, [a, b, c]: [u32; 3]) -> u64 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::siphash_3u32(a, b, c, &self.0) }
+    }
+
+    /// The keyed hash of 24 bytes, as three words. Any context.
+    pub(crate) fn hash_3u64(&self, [a, b, c]: [u64; 3]) -> u64 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::siphash_3u64(a, b, c, &self.0) }
+    }
+
     /// The keyed hash of `data`.
     pub(crate) fn hash(&self, data: &[u8]) -> u64 {
         // SAFETY: `data` is valid for reads of its length, the key for its own.

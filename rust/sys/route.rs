@@ -6,13 +6,15 @@ use core::ptr::NonNull;
 
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use super::bindings;
+use super::early::Unrouted;
 use super::errno::{ehostunreach, enetunreach, enobufs};
 use super::net::Net;
 use super::netfilter::Family;
 use super::proto::Protocol;
-use super::skb::{Outgoing, SkBuff};
+use super::skb::{CameIn, Outgoing, SkBuff};
 use super::sock::Locked;
 use super::table::Endpoint;
 
@@ -40,9 +42,10 @@ pub(crate) struct Flow {
 ///
 /// # Invariants
 ///
-/// `dst` is valid, of the family of `flow`, and this owns a reference on it.
+/// `dst` is valid, of the family of `flow`, and this owns a reference on it; or, if it is `borrowed`, RCU keeps it for `'n`.
 pub(crate) struct Route<'n> {
     dst: NonNull<bindings::dst_entry>,
+    borrowed: bool,
     flow: Flow,
     net: &'n Net,
 }
@@ -85,7 +88,47 @@ impl<'n> Route<'n> {
         };
         let dst = NonNull::new(from_err_ptr(dst)?).ok_or(ehostunreach())?;
         // INVARIANT: The look-up gave a reference, for the family asked.
-        Ok(Self { dst, flow, net })
+        Ok(Self {
+            dst,
+            borrowed: false,
+            flow,
+            net,
+        })
+    }
+
+    /// The route back of a packet that came in, if that is a plain one (`oxtcp_helper_early_route_v4()`), or else if it [leads
+    /// back](Self::leads_back). To be asked for what [is for us alone](SkBuff::is_for_us_alone).
+    pub(crate) fn back(net: &'n Net, skb: &SkBuff<Unrouted<'n>>, flow: Flow) -> Option<Self> {
+        if let (Some(remote), Some(local)) = (flow.remote.v4(), flow.local.v4()) {
+            // SAFETY: Both are valid; RCU is read-locked for `'n`.
+            let dst = unsafe {
+                bindings::oxtcp_helper_early_route_v4(
+                    net.as_ptr(),
+                    skb.as_ptr(),
+                    u32::from_ne_bytes(remote),
+                    u32::from_ne_bytes(local),
+                    flow.oif,
+                    flow.mark,
+                )
+            };
+            if let Some(dst) = NonNull::new(dst) {
+                // INVARIANT: RCU keeps what was found, which is of IPv4, as the flow is.
+                return Some(Self {
+                    dst,
+                    borrowed: true,
+                    flow,
+                    net,
+                });
+            }
+        }
+        let route = Self::lookup(net, flow).ok()?;
+        route.leads_back(skb).then_some(route)
+    }
+
+    /// Largest segment to ask the peer for, in payload bytes.
+    pub(crate) fn advmss(&self) -> u32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_dst_advmss(self.dst.as_ptr()) }
     }
 
     /// The namespace that it was looked up in.
@@ -96,6 +139,24 @@ impl<'n> Route<'n> {
     pub(crate) fn info(&self) -> RouteInfo {
         // SAFETY: Valid by the invariant.
         unsafe { info_of(self.dst.as_ptr()) }
+    }
+
+    /// Whether packets leave by the interface that `skb` came in by, for another host, as they are.
+    fn leads_back(&self, skb: &SkBuff<Unrouted<'_>>) -> bool {
+        let v6 = self.flow.family == Family::V6;
+        // SAFETY: The route is valid, and of the family; so is the packet, with a device, and RCU is read-locked.
+        unsafe { bindings::oxtcp_helper_early_leads_back(self.dst.as_ptr(), skb.as_ptr(), v6) }
+    }
+
+    /// Makes an empty packet to send this way of one that came in and is not needed any more; `None` if it cannot be: others share it, or it is too
+    /// small.
+    pub(crate) fn recycle<S: CameIn>(&self, skb: SkBuff<S>) -> Option<SkBuff<Outgoing>> {
+        let _rcu = rcu::read_lock();
+        // SAFETY: The route is valid, and RCU is read-locked, which keeps the device.
+        unsafe {
+            let device = bindings::oxtcp_helper_dst_device(self.dst.as_ptr());
+            skb.recycle(device)
+        }
     }
 
     /// Sends a packet that begins with its TCP header (with options, no payload). Any context.
@@ -157,10 +218,14 @@ impl<'n> Route<'n> {
             bindings::ETH_P_IP
         };
         // SAFETY: The packet is ours and goes to the IP layer, with a reference on the route of its
-        // own. There is no socket behind it.
+        // own, or, in its RCU section, without: who keeps the packet takes one then. There is no socket behind it.
         let err = unsafe {
-            bindings::oxtcp_helper_dst_hold(self.dst.as_ptr());
-            bindings::oxtcp_helper_skb_set_dst(skb, self.dst.as_ptr());
+            if self.borrowed {
+                bindings::oxtcp_helper_skb_set_dst_noref(skb, self.dst.as_ptr());
+            } else {
+                bindings::oxtcp_helper_dst_hold(self.dst.as_ptr());
+                bindings::oxtcp_helper_skb_set_dst(skb, self.dst.as_ptr());
+            }
             bindings::oxtcp_helper_skb_set_output(skb, (protocol as u16).to_be(), self.flow.mark);
             let net = self.net.as_ptr().cast();
             if v6 {
@@ -176,8 +241,10 @@ impl<'n> Route<'n> {
 
 impl Drop for Route<'_> {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours by the invariant.
-        unsafe { bindings::oxtcp_helper_dst_release(self.dst.as_ptr()) };
+        if !self.borrowed {
+            // SAFETY: The reference is ours by the invariant.
+            unsafe { bindings::oxtcp_helper_dst_release(self.dst.as_ptr()) };
+        }
     }
 }
 

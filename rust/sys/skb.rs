@@ -190,6 +190,13 @@ impl<'r> SkBuff<AtHook<'r>> {
     /// The packet is ours: nobody else gets it. Its transport header is `offset` bytes behind the data pointer, which
     /// goes there; a packet that has none is freed.
     pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
+        self.claim_at(offset)
+    }
+}
+
+impl<S> SkBuff<S> {
+    /// See [`SkBuff::claim`]. The data pointer is at the network header of a packet that came in by the device that it has.
+    pub(super) fn claim_at<'r>(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: Valid by the invariant.
         unsafe {
             if !bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), offset) {
@@ -322,6 +329,34 @@ impl SkBuff {
             // Charged in the line above.
             Ok(Charged::assume(self))
         }
+    }
+}
+
+/// A packet that came in, and of which nothing is needed any more than its memory.
+pub(crate) trait CameIn {}
+
+impl CameIn for Claimed<'_> {}
+impl CameIn for Detached {}
+
+impl<S: CameIn> SkBuff<S> {
+    /// See [`Route::recycle`](super::route::Route::recycle).
+    ///
+    /// # Safety
+    ///
+    /// `device` is valid.
+    pub(super) unsafe fn recycle(
+        self,
+        device: *const bindings::net_device,
+    ) -> Option<SkBuff<Outgoing>> {
+        /// From where the network header was: a new one, and the largest TCP header.
+        const ROOM: u32 = (core::mem::size_of::<bindings::ipv6hdr>() + 60) as u32;
+        // SAFETY: The packet is ours and valid, with a network header by what `S` says of it; the caller vouches for the device.
+        if !unsafe { bindings::oxtcp_helper_skb_recycle(self.as_ptr(), device, ROOM) } {
+            self.consume();
+            return None;
+        }
+        // SAFETY: It is empty, and nobody shares its bytes.
+        Some(unsafe { SkBuff::from_raw(self.into_raw()) })
     }
 }
 

@@ -57,6 +57,14 @@ impl<T: Copy> Snapshot<T> {
         unsafe { place.read() }
     }
 
+    /// The value as it is now, for a while. Any context.
+    #[inline]
+    pub(crate) fn get<'a>(&'a self, _rcu: &'a rcu::Guard) -> &'a T {
+        let place = self.place(self.current.load(Acquire));
+        // SAFETY: As in `read`, and RCU is read-locked for `'a`.
+        unsafe { &*place }
+    }
+
     /// Makes what `value` returns the value. Of several at a time the last one to ask for it wins. Process context; sleeps for a
     /// grace period.
     pub(crate) fn replace(&self, value: impl FnOnce() -> T) {

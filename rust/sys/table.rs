@@ -47,11 +47,11 @@ impl Endpoint {
     }
 
     /// The IPv4 address, when this is an IPv4-mapped one.
+    #[inline]
     pub(crate) fn v4(&self) -> Option<[u8; 4]> {
-        match self.ip {
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
-            _ => None,
-        }
+        // As one number: a match on the bytes is compiled to a test of each.
+        let ip = u128::from_be_bytes(self.ip);
+        (ip >> 32 == 0xffff).then_some((ip as u32).to_be_bytes())
     }
 }
 
@@ -68,12 +68,23 @@ pub(super) enum Kind {
 }
 
 /// What the table is keyed by; the layout is known to `helpers.c` (36 bytes behind the node, read as words).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Eq)]
 #[repr(C, align(4))]
 pub(crate) struct FlowKey {
     local_ip: [u8; 16],
     remote_ip: [u8; 16],
     ports: [u16; 2],
+}
+
+impl PartialEq for FlowKey {
+    /// By numbers, not by a call of memcmp() for each address.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let number = u128::from_ne_bytes;
+        self.ports == other.ports
+            && number(self.remote_ip) == number(other.remote_ip)
+            && number(self.local_ip) == number(other.local_ip)
+    }
 }
 
 impl FlowKey {
@@ -94,6 +105,16 @@ impl FlowKey {
         bytes[32..34].copy_from_slice(&a);
         bytes[34..].copy_from_slice(&b);
         bytes
+    }
+
+    /// The key as three words, for hashing, when it is one of IPv4.
+    #[inline]
+    pub(crate) fn v4_words(&self) -> Option<[u32; 3]> {
+        let local = self.local().v4()?;
+        let remote = self.remote().v4()?;
+        let [a, b] = self.ports;
+        let ports = u32::from(a) << 16 | u32::from(b);
+        Some([u32::from_ne_bytes(local), u32::from_ne_bytes(remote), ports])
     }
 
     pub(crate) fn local(&self) -> Endpoint {

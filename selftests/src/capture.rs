@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::errno::{check, check_len};
 use crate::ktap;
+use crate::Ip;
 
 pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
@@ -67,7 +68,19 @@ pub struct Capture(OwnedFd);
 impl Capture {
     /// Captures on a device of this thread's namespace.
     pub fn on(device: &str) -> Capture {
-        let protocol = (libc::ETH_P_ALL as u16).to_be();
+        Capture::of(device, libc::ETH_P_ALL)
+    }
+
+    /// Captures what comes in by the device, without a copy of what goes out: that shares its memory.
+    pub fn incoming(device: &str, ip: Ip) -> Capture {
+        match ip {
+            Ip::V4 => Capture::of(device, libc::ETH_P_IP),
+            Ip::V6 => Capture::of(device, libc::ETH_P_IPV6),
+        }
+    }
+
+    fn of(device: &str, protocol: libc::c_int) -> Capture {
+        let protocol = (protocol as u16).to_be();
         // SAFETY: plain numbers.
         let fd = check(unsafe {
             libc::socket(
@@ -103,6 +116,20 @@ impl Capture {
     /// The TCP segments that came since the last call. None was lost for want of room.
     pub fn segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
+        self.each(|packet, outgoing| segments.extend(parse(packet, outgoing)));
+        segments
+    }
+
+    /// The packets of TCP that came since the last call, from the IP header on, each with what it says. None was lost for want of room.
+    pub fn packets(&self) -> Vec<(Vec<u8>, Segment)> {
+        let mut packets = Vec::new();
+        self.each(|packet, outgoing| {
+            packets.extend(parse(packet, outgoing).map(|segment| (packet.to_vec(), segment)));
+        });
+        packets
+    }
+
+    fn each(&self, mut take: impl FnMut(&[u8], bool)) {
         let mut packet = vec![0; LARGEST];
         loop {
             // SAFETY: valid pointers; all bytes zero is a sockaddr_ll.
@@ -120,10 +147,10 @@ impl Capture {
                 (got, address.sll_pkttype == libc::PACKET_OUTGOING)
             };
             match got {
-                Ok(length) => segments.extend(parse(&packet[..length], outgoing)),
+                Ok(length) => take(&packet[..length], outgoing),
                 Err(_) => {
                     assert_eq!(self.lost(), 0, "packets that found no room in the capture");
-                    return segments;
+                    return;
                 }
             }
         }

@@ -1,57 +1,124 @@
 // SPDX-License-Identifier: GPL-2.0
-//! SYNs of hosts that do not exist: from a raw socket, over IPv4, with forged sources.
+//! Segments of hosts that do not exist, or of others that do: from a raw socket, with forged sources.
 
-use std::mem::size_of;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::capture::{self, SYN};
 use crate::errno::check;
 use crate::ktap;
+use crate::sock::RawAddr;
 
-const IP_HEADER: usize = 20;
-/// With the MSS, SACK-permitted, timestamps and the window scale, as Linux sends it.
-const TCP_HEADER: usize = 40;
-const LENGTH: usize = IP_HEADER + TCP_HEADER;
 /// Packets of one call.
 const BATCH: usize = 64;
 
-/// Which sources the SYNs pretend to have.
+/// Which sources the segments pretend to have.
 #[derive(Clone, Copy)]
 pub enum Sources {
-    /// All of 10.0.0.0/8.
+    /// All of 10.0.0.0/8, or of 2001:db8:a::/48.
     Everywhere,
-    /// One /24 of it.
+    /// One /24 of it, or one /64.
     OneNetwork,
+    /// This one.
+    One(SocketAddr),
 }
 
-/// A sender of SYNs to one address.
-pub struct Flood {
-    raw: OwnedFd,
-    to: SocketAddr,
-    sources: Sources,
-    random: u64,
-    packets: Vec<[u8; LENGTH]>,
+/// What they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// With the MSS, SACK-permitted, timestamps and the window scale, as Linux sends it.
+    Syn,
+    /// These flags, and no options but timestamps.
+    Flags(u8),
 }
 
-impl Flood {
-    /// From this thread's namespace, to an IPv4 address.
-    pub fn new(to: SocketAddr, sources: Sources) -> Flood {
+/// A raw socket for whole packets, headers of IP included.
+pub struct Raw {
+    fd: OwnedFd,
+    to: RawAddr,
+}
+
+impl Raw {
+    /// From this thread's namespace, to an address. Skips the test where there are no raw sockets.
+    pub fn new(to: IpAddr) -> Raw {
+        let domain = match to {
+            IpAddr::V4(_) => libc::AF_INET,
+            IpAddr::V6(_) => libc::AF_INET6,
+        };
         // SAFETY: plain numbers.
         let fd = check(unsafe {
             libc::socket(
-                libc::AF_INET,
+                domain,
                 libc::SOCK_RAW | libc::SOCK_CLOEXEC,
                 libc::IPPROTO_RAW,
             )
         });
         let fd = fd.unwrap_or_else(|error| ktap::skip(&format!("no raw sockets: {error}")));
-        Flood {
+        Raw {
             // SAFETY: new and ours.
-            raw: unsafe { OwnedFd::from_raw_fd(fd) },
+            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+            to: RawAddr::new(&SocketAddr::new(to, 0)),
+        }
+    }
+
+    /// Sends packets; how many the system took.
+    pub fn send(&mut self, packets: &[Vec<u8>]) -> usize {
+        let mut parts: Vec<libc::iovec> = packets
+            .iter()
+            .map(|packet| libc::iovec {
+                iov_base: packet.as_ptr().cast_mut().cast(),
+                iov_len: packet.len(),
+            })
+            .collect();
+        let (name, len) = (&raw const self.to.storage, self.to.len);
+        let mut messages: Vec<libc::mmsghdr> = parts
+            .iter_mut()
+            .map(|part| {
+                // SAFETY: all bytes zero is a mmsghdr.
+                let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                message.msg_hdr.msg_name = name.cast_mut().cast();
+                message.msg_hdr.msg_namelen = len;
+                message.msg_hdr.msg_iov = part;
+                message.msg_hdr.msg_iovlen = 1;
+                message
+            })
+            .collect();
+        // SAFETY: the messages point to what lives till the end of this function.
+        let sent = unsafe {
+            libc::sendmmsg(
+                self.fd.as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as u32,
+                0,
+            )
+        };
+        usize::try_from(sent).unwrap_or(0)
+    }
+}
+
+/// A sender of segments to one address.
+pub struct Flood {
+    raw: Raw,
+    to: SocketAddr,
+    sources: Sources,
+    kind: Kind,
+    random: u64,
+}
+
+impl Flood {
+    /// SYNs, from this thread's namespace.
+    pub fn new(to: SocketAddr, sources: Sources) -> Flood {
+        Flood::of(Kind::Syn, to, sources)
+    }
+
+    /// From this thread's namespace.
+    pub fn of(kind: Kind, to: SocketAddr, sources: Sources) -> Flood {
+        Flood {
+            raw: Raw::new(to.ip()),
             to,
             sources,
+            kind,
             random: 0x9e37_79b9_7f4a_7c15,
-            packets: vec![[0; LENGTH]; BATCH],
         }
     }
 
@@ -63,104 +130,117 @@ impl Flood {
         self.random
     }
 
-    /// Sends `count` SYNs. Returns how many the system took.
+    /// Makes `count` segments.
+    pub fn make(&mut self, count: usize) -> Vec<Vec<u8>> {
+        let numbers: Vec<u64> = (0..count).map(|_| self.next()).collect();
+        let made = numbers
+            .into_iter()
+            .map(|number| segment(self.kind, self.to, self.sources, number));
+        made.collect()
+    }
+
+    /// Sends segments that were made before. Returns how many the system took.
+    pub fn send_made(&mut self, packets: &[Vec<u8>]) -> usize {
+        packets
+            .chunks(BATCH)
+            .map(|batch| self.raw.send(batch))
+            .sum()
+    }
+
+    /// Sends `count` segments. Returns how many the system took.
     pub fn send(&mut self, count: usize) -> usize {
         let mut sent = 0;
         let mut left = count;
         while left > 0 {
             let batch = left.min(BATCH);
-            for at in 0..batch {
-                let number = self.next();
-                self.packets[at] = syn(self.to, self.sources, number);
-            }
-            sent += self.send_batch(batch);
+            let packets = self.make(batch);
+            sent += self.raw.send(&packets);
             left -= batch;
         }
         sent
     }
+}
 
-    fn send_batch(&mut self, batch: usize) -> usize {
-        let SocketAddr::V4(to) = self.to else {
-            panic!("an IPv4 address is wanted")
-        };
-        // SAFETY: all bytes zero is a sockaddr_in, and a mmsghdr.
-        let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-        name.sin_family = libc::AF_INET as u16;
-        name.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
-        let mut parts: Vec<libc::iovec> = self
-            .packets
-            .iter_mut()
-            .take(batch)
-            .map(|packet| libc::iovec {
-                iov_base: packet.as_mut_ptr().cast(),
-                iov_len: LENGTH,
-            })
-            .collect();
-        let mut messages: Vec<libc::mmsghdr> = parts
-            .iter_mut()
-            .map(|part| {
-                // SAFETY: as above.
-                let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-                message.msg_hdr.msg_name = (&raw mut name).cast();
-                message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
-                message.msg_hdr.msg_iov = part;
-                message.msg_hdr.msg_iovlen = 1;
-                message
-            })
-            .collect();
-        // SAFETY: the messages point to what lives till the end of this function.
-        let sent = unsafe {
-            libc::sendmmsg(
-                self.raw.as_raw_fd(),
-                messages.as_mut_ptr(),
-                messages.len() as u32,
-                0,
+/// A segment to `to`; all else in it comes of `random`.
+fn segment(kind: Kind, to: SocketAddr, sources: Sources, random: u64) -> Vec<u8> {
+    let [a, b, c, d, port_high, port_low, e, f] = random.to_be_bytes();
+    let port = u16::from_be_bytes([port_high | 4, port_low]);
+    let from = match (sources, to.ip()) {
+        (Sources::One(from), _) => from,
+        (Sources::Everywhere, IpAddr::V4(_)) => {
+            SocketAddr::new(Ipv4Addr::new(10, a, b, c).into(), port)
+        }
+        (Sources::OneNetwork, IpAddr::V4(_)) => {
+            SocketAddr::new(Ipv4Addr::new(10, 9, 8, c).into(), port)
+        }
+        (Sources::Everywhere, IpAddr::V6(_)) => {
+            let [p, q] = [[a, b], [c, d]].map(u16::from_be_bytes);
+            SocketAddr::new(
+                Ipv6Addr::new(0x2001, 0xdb8, 0xa, p, q, 0, 0, 1).into(),
+                port,
             )
-        };
-        usize::try_from(sent).unwrap_or(0)
+        }
+        (Sources::OneNetwork, IpAddr::V6(_)) => {
+            let q = u16::from_be_bytes([b, c]);
+            SocketAddr::new(
+                Ipv6Addr::new(0x2001, 0xdb8, 0xa, 9, q, 0, 0, 1).into(),
+                port,
+            )
+        }
+    };
+    let seq = u32::from_be_bytes([d, e, f, a]);
+    let stamp = [e, f, a, b];
+    let [s0, s1, s2, s3] = stamp;
+    match kind {
+        Kind::Syn => {
+            let options = [
+                2, 4, 5, 0xb4, 4, 2, 8, 10, s0, s1, s2, s3, 0, 0, 0, 0, 1, 3, 3, 7,
+            ];
+            packet(from, to, (seq, 0), SYN, &options)
+        }
+        Kind::Flags(flags) => {
+            let ack = u32::from_be_bytes([b, c, d, e]);
+            let options = [1, 1, 8, 10, s0, s1, s2, s3, c, d, e, f];
+            packet(from, to, (seq, ack), flags, &options)
+        }
     }
 }
 
-/// A SYN to `to`; all else in it comes of `random`.
-fn syn(to: SocketAddr, sources: Sources, random: u64) -> [u8; LENGTH] {
-    let SocketAddr::V4(to) = to else {
-        panic!("an IPv4 address is wanted")
-    };
-    let [a, b, c, d, port_high, port_low, e, f] = random.to_be_bytes();
-    let source = match sources {
-        Sources::Everywhere => Ipv4Addr::new(10, a, b, c),
-        Sources::OneNetwork => Ipv4Addr::new(10, 9, 8, c),
-    };
-    let mut packet = [0; LENGTH];
-    let (ip, tcp) = packet.split_at_mut(IP_HEADER);
-    // Length, identification and checksum are the kernel's to fill in (raw(7)).
-    ip[0] = 0x45;
-    ip[8] = 64;
-    ip[9] = 6;
-    ip[12..16].copy_from_slice(&source.octets());
-    ip[16..20].copy_from_slice(&to.ip().octets());
-    tcp[0..2].copy_from_slice(&[port_high | 4, port_low]);
-    tcp[2..4].copy_from_slice(&to.port().to_be_bytes());
-    tcp[4..8].copy_from_slice(&[d, e, f, a]);
-    tcp[12] = (TCP_HEADER as u8 / 4) << 4;
-    tcp[13] = 2;
-    tcp[14..16].copy_from_slice(&64_240_u16.to_be_bytes());
-    let options = [
-        2, 4, 5, 0xb4, 4, 2, 8, 10, e, f, a, b, 0, 0, 0, 0, 1, 3, 3, 7,
-    ];
-    tcp[20..].copy_from_slice(&options);
-    let words = source.octets().into_iter().chain(to.ip().octets());
-    let words: Vec<u8> = words
-        .chain([0, 6, 0, TCP_HEADER as u8])
-        .chain(tcp.iter().copied())
-        .collect();
-    let mut sum: u32 = words
-        .chunks(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+/// A segment without payload, with the headers of IP; `options` are a multiple of four bytes.
+pub fn packet(
+    from: SocketAddr,
+    to: SocketAddr,
+    (seq, ack): (u32, u32),
+    flags: u8,
+    options: &[u8],
+) -> Vec<u8> {
+    let mut tcp = Vec::with_capacity(60);
+    tcp.extend(from.port().to_be_bytes());
+    tcp.extend(to.port().to_be_bytes());
+    tcp.extend(seq.to_be_bytes());
+    tcp.extend(ack.to_be_bytes());
+    let words = (20 + options.len() as u8) / 4;
+    tcp.extend([words << 4, flags]);
+    tcp.extend(64_240_u16.to_be_bytes());
+    tcp.extend([0; 4]);
+    tcp.extend(options);
+    let sum = capture::checksum(from.ip(), to.ip(), &tcp);
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = Vec::with_capacity(100);
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            // Length, identification and checksum are the kernel's to fill in (raw(7)).
+            packet.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0]);
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            packet.extend([0x60, 0, 0, 0, 0, tcp.len() as u8, 6, 64]);
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+        }
+        _ => panic!("addresses of two families"),
     }
-    tcp[16..18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    packet.extend(tcp);
     packet
 }

@@ -508,7 +508,9 @@ fn stat__layout_is_netstats() {
         );
     }
     // What Linux does not do it does not count.
-    const OURS: [&str; 4] = [
+    const OURS: [&str; 6] = [
+        "SyncookiesFast",
+        "SyncookiesFellBack",
         "SynShareExceeded",
         "SynCacheEvicted",
         "SynRateExceeded",

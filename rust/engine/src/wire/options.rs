@@ -224,6 +224,20 @@ impl Options {
             });
             return options;
         }
+        // A SYN, as most write it.
+        if let [MSS, 4, high, low, SACK_PERMITTED, 2, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3, NOP, WINDOW_SCALE, 3, shift] =
+            *bytes
+        {
+            let mss = u16::from_be_bytes([high, low]);
+            options.mss = (mss != 0).then_some(mss);
+            options.sack_permitted = true;
+            options.timestamps = Some(Timestamps {
+                val: u32::from_be_bytes([v0, v1, v2, v3]),
+                ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+            });
+            options.window_scale = Some(WindowScale::new(shift));
+            return options;
+        }
         let mut rest = bytes;
         loop {
             rest = match *rest {

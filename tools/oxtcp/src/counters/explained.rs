@@ -31,6 +31,16 @@ const EXPLAINED: &[Explained] = &[
         "Rising means a flood, or a backlog that is too small for the clients: oxtcp ss --summary, oxtcp doctor.",
     ),
     of(
+        "SyncookiesFast",
+        "Those of SyncookiesSent that were answered before the SYN was routed, which costs less.",
+        "Nothing.",
+    ),
+    of(
+        "SyncookiesFellBack",
+        "SYNs that were to be answered with a cookie, while others were answered before routing, and were not: a firewall's hook, conntrack, a rule of policy routing, another way back, or something odd in the packet.",
+        "Nothing, if the firewall is meant to see them. Chains and rules that are not needed cost each SYN of a flood its way through them.",
+    ),
+    of(
         "SyncookiesRecv",
         "Last ACKs of handshakes with a good cookie: real clients that came in during a flood.",
         "Nothing: cookies do what they are for. Where it rises as fast as SyncookiesSent there is no flood: a larger backlog spares the cookies.",

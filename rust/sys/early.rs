@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets before they are routed: hooks that come when they are wanted and go when they are not.
+//!
+//! C headers: `include/linux/netfilter.h`, `include/linux/skbuff.h`.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use kernel::alloc::flags::GFP_KERNEL;
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Full, Release};
+use kernel::sync::{new_mutex, Mutex};
+
+use super::bindings;
+use super::deferred::{Deferred, Run};
+use super::net::{Doorway, Net, PerNet};
+use super::netfilter::Family;
+use super::once::Once;
+use super::proto::Protocol;
+use super::skb::{Claimed, SkBuff};
+use super::sock::Sock;
+use super::time::Span;
+
+/// Looks at every packet that comes in, before it is routed.
+pub(crate) trait BeforeRouting: 'static {
+    /// Takes `skb`, or gives it back for the others, unchanged.
+    ///
+    /// Runs in softirq, or in process context with BH off, always under `rcu_read_lock`. Must not sleep.
+    fn before_routing<'r>(
+        net: &'r Net,
+        family: Family,
+        skb: SkBuff<Unrouted<'r>>,
+    ) -> Result<(), SkBuff<Unrouted<'r>>>;
+}
+
+/// A packet in a PRE_ROUTING hook, which may go on to the others. It has a device, and a network header without mistakes, which is linear; the
+/// data pointer is at it.
+///
+/// `'r` is the hook's RCU section, in which alone the packet may be used: it holds no reference on its device.
+pub(crate) struct Unrouted<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
+
+impl<'r> SkBuff<Unrouted<'r>> {
+    /// What of the packet is linear, from the network header on.
+    pub(crate) fn linear(&self) -> &[u8] {
+        // SAFETY: Valid by the invariant. So many bytes at `data` are linear, and nobody writes to them while we have the packet.
+        unsafe {
+            let skb = self.as_ptr();
+            let len = (*skb).len.saturating_sub((*skb).data_len);
+            core::slice::from_raw_parts((*skb).data, len as usize)
+        }
+    }
+
+    /// The interface that it came in by.
+    pub(crate) fn device(&self) -> i32 {
+        // SAFETY: Valid by the invariant, with a device.
+        unsafe { bindings::oxtcp_helper_early_device(self.as_ptr()) }
+    }
+
+    /// Whether it would come to this host's LOCAL_IN hooks, and would find nobody but ours on its way: no firewall, no conntrack, no IPsec, no routing
+    /// by rules, and the packet is a plain one from a network, to an address of ours (in its IPv4-mapped form for IPv4).
+    pub(crate) fn is_for_us_alone(&self, net: &Net, family: Family, address: &[u8; 16]) -> bool {
+        let v6 = family == Family::V6;
+        // SAFETY: Both are valid; RCU is read-locked for `'r`.
+        unsafe {
+            bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), v6, 1)
+                && bindings::oxtcp_helper_early_is_plain(net.as_ptr(), self.as_ptr())
+                && match family {
+                    Family::V4 => {
+                        let [.., a, b, c, d] = *address;
+                        let address = u32::from_ne_bytes([a, b, c, d]);
+                        bindings::oxtcp_helper_early_is_local_v4(net.as_ptr(), address)
+                    }
+                    Family::V6 => {
+                        let address: *const bindings::in6_addr = address.as_ptr().cast();
+                        bindings::oxtcp_helper_early_is_local_v6(net.as_ptr(), address)
+                    }
+                }
+        }
+    }
+
+    /// Whether the TCP checksum is wrong. The header begins `offset` bytes behind the network header.
+    pub(crate) fn tcp_checksum_is_bad(&mut self, offset: u32, family: Family) -> bool {
+        if offset > self.len() {
+            return true;
+        }
+        // SAFETY: Valid by the invariant; the header begins within the packet.
+        unsafe {
+            bindings::oxtcp_helper_early_checksum_bad(self.as_ptr(), offset, family == Family::V6)
+        }
+    }
+
+    /// As [`SkBuff::claim`]: the packet is ours.
+    pub(crate) fn take(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
+        self.claim_at(offset)
+    }
+}
+
+impl<P: Protocol> Sock<P> {
+    /// Whether the socket's filter, the LSM and the cgroup let the socket have a packet that IPsec has nothing to say of. A filter may cut the
+    /// packet. Softirq context.
+    pub(crate) fn filter_allows(&self, skb: &mut SkBuff<Claimed<'_>>) -> bool {
+        const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
+        if skb.header(FIXED).is_none() {
+            return false;
+        }
+        // SAFETY: Both are valid, and the packet has a device; the fixed header is linear.
+        unsafe { bindings::oxtcp_helper_early_filter(self.as_ptr(), skb.as_ptr()) }
+    }
+}
+
+/// Hooks before routing in one namespace, which are there while they are wanted: a hook is called for every packet that comes in.
+#[pin_data]
+pub(crate) struct EarlyHooks<H: BeforeRouting> {
+    #[pin]
+    switch: Deferred<Switch<H>>,
+}
+
+/// The outside may come in by the hooks, until this is dropped.
+pub(crate) struct EarlyDoor<'n, H: BeforeRouting>(&'n EarlyHooks<H>);
+
+#[pin_data]
+struct Switch<H: BeforeRouting> {
+    /// Since it was looked at last.
+    wanted: Atomic<bool>,
+    /// A copy for those who do not take the lock.
+    stands: Atomic<bool>,
+    #[pin]
+    place: Mutex<Option<Place>>,
+    _handler: PhantomData<fn() -> H>,
+}
+
+/// # Invariants
+///
+/// The namespace is as [`Net`]'s invariants say. `ops` are registered with it, if there are any.
+struct Place {
+    net: NonNull<Net>,
+    ops: KVec<bindings::nf_hook_ops>,
+}
+
+// SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
+unsafe impl Send for Place {}
+
+impl<H: BeforeRouting> EarlyHooks<H> {
+    /// None yet. Process context.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        let switch = try_pin_init!(Switch {
+            wanted: Atomic::new(false),
+            stands: Atomic::new(false),
+            place <- new_mutex!(None, "oxtcp_early_hooks"),
+            _handler: PhantomData,
+        }? Error);
+        try_pin_init!(Self { switch <- Deferred::new::<Error>(switch) }? Error)
+    }
+
+    /// From here on there may be hooks. Process context.
+    pub(crate) fn open<'n>(&'n self, doorway: &Doorway<'n, impl PerNet>) -> EarlyDoor<'n, H> {
+        // INVARIANT: `'n` is as long as the namespace is there, and the door takes the place back before.
+        *self.switch.place.lock() = Some(Place {
+            net: NonNull::from(doorway.net()),
+            ops: KVec::new(),
+        });
+        EarlyDoor(self)
+    }
+
+    /// Whether there are hooks. Any context.
+    pub(crate) fn stand(&self) -> bool {
+        self.switch.stands.read_once()
+    }
+
+    /// Hooks are of use: those that are there stay for some time, or some are made soon, if a packet could come to nobody but us in this
+    /// namespace. Any context.
+    pub(crate) fn want(&self, net: &Net, family: Family) {
+        if self.stand() {
+            if !self.switch.wanted.read_once() {
+                self.switch.wanted.write_once(true);
+            }
+            return;
+        }
+        let _rcu = kernel::sync::rcu::read_lock();
+        // SAFETY: The namespace is valid; RCU is read-locked.
+        let alone = unsafe {
+            bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), family == Family::V6, 0)
+        };
+        // The work is asked for once: it does not come any sooner by being asked again.
+        if alone && !self.switch.wanted.xchg(true, Full) {
+            self.switch.kick();
+        }
+    }
+}
+
+impl<H: BeforeRouting> Drop for EarlyDoor<'_, H> {
+    /// Sleeps. A handler that is running goes on, under RCU, until a grace period has passed.
+    fn drop(&mut self) {
+        self.0.switch.close();
+        let place = self.0.switch.place.lock().take();
+        drop(place);
+    }
+}
+
+impl<H: BeforeRouting> Run for Switch<H> {
+    fn run(&self) -> Option<usize> {
+        /// So long hooks stay that nobody has wanted.
+        const PERIOD: Span = Span::from_secs(20);
+        let mut guard = self.place.lock();
+        let Some(place) = &mut *guard else {
+            return None;
+        };
+        if self.wanted.xchg(false, Full) {
+            if place.ops.is_empty() && place.register::<H>().is_err() {
+                // No memory. Who wants them then asks again.
+                return None;
+            }
+            self.stands.store(true, Release);
+            return Some(PERIOD.as_jiffies());
+        }
+        self.stands.store(false, Release);
+        place.unregister();
+        None
+    }
+}
+
+impl Place {
+    /// Before all others of PRE_ROUTING, which are not there while the hook does anything.
+    const PRIORITY: c_int = c_int::MIN;
+
+    fn register<H: BeforeRouting>(&mut self) -> Result {
+        let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
+        ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
+        // SAFETY: The helper reads a variable.
+        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
+            ops.push(hook_ops(bindings::NFPROTO_IPV6, hook_v6::<H>), GFP_KERNEL)?;
+        }
+        // SAFETY: By the invariants the namespace is there.
+        let net = unsafe { self.net.as_ref() };
+        // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to, until the hooks are unregistered. The
+        // functions are what C expects.
+        to_result(unsafe {
+            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
+        })?;
+        // INVARIANT: Just registered.
+        self.ops = ops;
+        Ok(())
+    }
+
+    fn unregister(&mut self) {
+        // INVARIANT: None is left.
+        let ops = core::mem::take(&mut self.ops);
+        if ops.is_empty() {
+            return;
+        }
+        // SAFETY: By the invariants the namespace is there, and they are registered with it.
+        unsafe {
+            bindings::nf_unregister_net_hooks(
+                self.net.as_ref().as_ptr(),
+                ops.as_ptr(),
+                ops.len() as c_uint,
+            )
+        };
+    }
+}
+
+impl Drop for Place {
+    /// Sleeps.
+    fn drop(&mut self) {
+        kernel::task::might_sleep();
+        self.unregister();
+    }
+}
+
+type Hook = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
+fn hook_ops(family: c_uint, hook: Hook) -> bindings::nf_hook_ops {
+    // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
+    let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };
+    ops.hook = Some(hook);
+    ops.pf = family as u8;
+    ops.hooknum = bindings::nf_inet_hooks_NF_INET_PRE_ROUTING;
+    ops.priority = Place::PRIORITY;
+    ops
+}
+
+/// # Safety
+///
+/// To be called by netfilter, for a packet of IPv4.
+unsafe extern "C" fn hook_v4<H: BeforeRouting>(
+    _private: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
+    unsafe { before_routing::<H>(Family::V4, skb, state) }
+}
+
+/// # Safety
+///
+/// To be called by netfilter, for a packet of IPv6.
+unsafe extern "C" fn hook_v6<H: BeforeRouting>(
+    _private: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
+    unsafe { before_routing::<H>(Family::V6, skb, state) }
+}
+
+/// # Safety
+///
+/// `skb` and `state` must be valid, under RCU; the caller must not touch `skb` any more when the answer
+/// is NF_STOLEN.
+#[inline(always)]
+unsafe fn before_routing<H: BeforeRouting>(
+    family: Family,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: `state` is valid; a hook runs only in a namespace that lives, or that is cleaning up and
+    // waits for RCU readers like us before it goes on.
+    let net = unsafe { Net::from_raw((*state).net) };
+    // SAFETY: The caller vouches for it; the skb is ours until we give it back below. By PRE_ROUTING's rules it has a device, and the data
+    // begins at the network header, which is linear and was looked at.
+    let ours = unsafe { SkBuff::<Unrouted<'_>>::from_raw(NonNull::new_unchecked(skb)) };
+    match H::before_routing(net, family, ours) {
+        // The caller goes on with the pointer that it has.
+        Err(back) if back.as_ptr() == skb => {
+            let _ = back.into_raw();
+            bindings::NF_ACCEPT
+        }
+        // Taken; or another packet came back, and the caller's is gone all the same.
+        _ => bindings::NF_STOLEN,
+    }
+}
