@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxtcp_selftests::capture;
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::{Flood, Sources};
+use oxtcp_selftests::flood::{Flood, Kind, Sources};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{cases, ktap, procnet, stack, thread, Ip, Sock, Stack, Suite};
 
@@ -36,8 +37,10 @@ fn main() -> ExitCode {
 /// not exist goes to nobody.
 fn link() -> Veth {
     let link = Veth::make();
-    let nobody = Veth::address_of_nobody(Ip::V4, 0).ip();
-    ns::sh(&format!("ip route add 10.0.0.0/8 via {nobody} dev va"));
+    for (ip, forged) in [(Ip::V4, "10.0.0.0/8"), (Ip::V6, "2001:db8:a::/48")] {
+        let nobody = Veth::address_of_nobody(ip, 0).ip();
+        ns::sh(&format!("ip route add {forged} via {nobody} dev va"));
+    }
     for filter in ["all", "va"] {
         ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
     }
@@ -45,9 +48,9 @@ fn link() -> Veth {
 }
 
 /// An address for a server. Each has a port of its own: what it leaves in TIME-WAIT is in nobody's way.
-fn new_address() -> SocketAddr {
+fn new_address(ip: Ip) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(5001);
-    Veth::address_a(Ip::V4, NEXT.fetch_add(1, Ordering::Relaxed))
+    Veth::address_a(ip, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn set(stack: Stack, name: &str, value: &str) {
@@ -89,11 +92,11 @@ const BURST: usize = 64;
 fn under_flood(
     link: &Veth,
     server: Stack,
-    sources: Sources,
+    (kind, sources): (Kind, Sources),
     pause: Duration,
     count: usize,
 ) -> Outcome {
-    let address = new_address();
+    let address = new_address(server.ip);
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let end = Arc::new(AtomicBool::new(false));
     let syns = Arc::new(AtomicU64::new(0));
@@ -118,7 +121,7 @@ fn under_flood(
     let flooding = {
         let (end, syns) = (Arc::clone(&end), Arc::clone(&syns));
         link.b.run(|| {
-            let mut flood = Flood::new(address, sources);
+            let mut flood = Flood::of(kind, address, sources);
             thread::spawn(move || {
                 while !end.load(Ordering::Relaxed) {
                     syns.fetch_add(flood.send(BURST) as u64, Ordering::Relaxed);
@@ -173,7 +176,10 @@ const TIME: Duration = Duration::from_secs(20);
 /// A client of the built-in TCP, as there are others. It speaks first: an ACK of a cookie that is lost is made good by what follows. It is in when it
 /// has heard from the server.
 fn connects(address: &SocketAddr) -> bool {
-    let client = Sock::open(Stack::builtin(Ip::V4));
+    let client = Sock::open(Stack::builtin(match address {
+        SocketAddr::V4(_) => Ip::V4,
+        SocketAddr::V6(_) => Ip::V6,
+    }));
     for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
         client.set_timeout(option, TIME).expect("a timeout");
     }
@@ -205,7 +211,7 @@ fn cookies__clients_get_in() {
         let outcome = under_flood(
             &link,
             server,
-            Sources::Everywhere,
+            (Kind::Syn, Sources::Everywhere),
             Duration::ZERO,
             clients(),
         );
@@ -229,7 +235,7 @@ fn cookies__one_network_does_not_keep_others_out() {
         let outcome = under_flood(
             &link,
             server,
-            Sources::OneNetwork,
+            (Kind::Syn, Sources::OneNetwork),
             Duration::ZERO,
             clients(),
         );
@@ -253,7 +259,13 @@ fn syn_cache__clients_get_in(server: Stack) {
     let link = link();
     set(server, "syncookies", "0");
     let pause = Duration::from_millis(200) * BURST as u32 / BACKLOG as u32;
-    let outcome = under_flood(&link, server, Sources::Everywhere, pause, clients().min(10));
+    let outcome = under_flood(
+        &link,
+        server,
+        (Kind::Syn, Sources::Everywhere),
+        pause,
+        clients().min(10),
+    );
     outcome.note(server, "SYN flood, no cookies");
     if server.ours {
         let text = std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
@@ -262,67 +274,142 @@ fn syn_cache__clients_get_in(server: Stack) {
     }
 }
 
-/// How many SYNs are measured.
+/// How many segments are measured.
 const MEASURED: usize = 20_000;
 
-/// What a SYN of a flood to `address` costs, all together.
-fn cost_of_syn(link: &Veth, address: SocketAddr) -> f64 {
+/// What a segment of a flood to `address` costs, all together.
+fn cost_of(link: &Veth, kind: Kind, address: SocketAddr, sources: Sources) -> f64 {
     link.b.run(|| {
-        let mut flood = Flood::new(address, Sources::Everywhere);
+        let mut flood = Flood::of(kind, address, sources);
         flood.send(2000);
+        // The hook that a flood brings is there then.
+        std::thread::sleep(Duration::from_millis(200));
+        let packets = flood.make(MEASURED);
         let start = Instant::now();
-        let sent = flood.send(MEASURED);
+        let sent = flood.send_made(&packets);
         let time = start.elapsed().as_nanos() as f64 / MEASURED as f64;
-        assert_eq!(sent, MEASURED, "SYNs that were not sent");
+        assert_eq!(sent, MEASURED, "segments that were not sent");
         time
     })
 }
 
+const FLOODS: [(&str, Kind); 4] = [
+    ("SYN, answered with a cookie", Kind::Syn),
+    ("ACK", Kind::Flags(capture::ACK)),
+    ("RST", Kind::Flags(capture::RST)),
+    ("FIN", Kind::Flags(capture::FIN | capture::ACK)),
+];
+
+/// What segments cost that come to a listener, or to a connection with the right ends and wrong numbers.
+fn costs(link: &Veth) {
+    println!("**Instructions for a segment of the flood**\n");
+    println!("| flood | to | IP | dropped by the firewall | oxtcp | built-in TCP | ratio | ratio beyond the first |\n|---|---|---|---|---|---|---|---|");
+    for ip in [Ip::V4, Ip::V6] {
+        let stacks = [true, false].map(|ours| Stack { ours, ip });
+        for (what, kind) in FLOODS {
+            ns::nft("table inet t {\n chain in {\n type filter hook prerouting priority -300;\n meta l4proto tcp drop\n }\n}");
+            let dropped = cost_of(link, kind, new_address(ip), Sources::Everywhere);
+            ns::nft_clear();
+            let row = |to: &str, [ours, builtin]: [f64; 2]| {
+                println!(
+                    "| {what} | {to} | {} | {dropped:.0} | {ours:.0} | {builtin:.0} | {:.2} | {:.2} |",
+                    ip_name(ip),
+                    ours / builtin,
+                    (ours - dropped) / (builtin - dropped)
+                );
+            };
+            let to_listener = stacks.map(|server| {
+                set(server, "syncookies", "2");
+                let address = new_address(ip);
+                let (_listener, _) = listening_at(server, &address, BACKLOG);
+                cost_of(link, kind, address, Sources::Everywhere)
+            });
+            row("a listener", to_listener);
+            if kind == Kind::Syn {
+                continue;
+            }
+            let to_connection = stacks.map(|server| {
+                set(server, "syncookies", "1");
+                let address = new_address(ip);
+                let (listener, _) = listening_at(server, &address, BACKLOG);
+                let client = link.b.run(|| {
+                    let client = Sock::open(Stack::builtin(ip));
+                    client.connect(&address).expect("connect");
+                    client
+                });
+                let (served, from) = listener.accept().expect("accept");
+                let cost = cost_of(link, kind, address, Sources::One(from));
+                // It lives.
+                client.send_all(b"?");
+                assert_eq!(served.recv_exact(1), b"?");
+                cost
+            });
+            row("a connection", to_connection);
+        }
+    }
+}
+
+fn ip_name(ip: Ip) -> &'static str {
+    match ip {
+        Ip::V4 => "IPv4",
+        Ip::V6 => "IPv6",
+    }
+}
+
 fn tables() -> ExitCode {
     let link = link();
-    println!("**Instructions for a SYN of the flood**\n");
-    println!("| what becomes of it | oxtcp | built-in TCP | ratio |\n|---|---|---|---|");
-    ns::nft("table inet t {\n chain in {\n type filter hook prerouting priority -300;\n meta l4proto tcp drop\n }\n}");
-    let [ours, builtin] = [true, false].map(|ours| Stack { ours, ip: Ip::V4 });
-    let dropped = cost_of_syn(&link, new_address());
-    ns::nft_clear();
-    println!(
-        "| none: a rule of the firewall drops it as it comes in | {dropped:.0} | {dropped:.0} | |"
-    );
-    let all = [ours, builtin].map(|server| {
-        set(server, "syncookies", "2");
-        let address = new_address();
-        let (_listener, _) = listening_at(server, &address, BACKLOG);
-        cost_of_syn(&link, address)
-    });
-    let row = |what: &str, [ours, builtin]: [f64; 2]| {
-        println!(
-            "| {what} | {ours:.0} | {builtin:.0} | {:.2} |",
-            ours / builtin
-        );
-    };
-    row("answered with a cookie", all);
-    row(
-        "the same, without what it costs to send it and drop it",
-        all.map(|cost| cost - dropped),
-    );
+    costs(&link);
     println!("\n**Clients that connect in turn meanwhile**\n");
-    println!("| flood | TCP | connected | median | 99 of 100 | SYNs per second |\n|---|---|---|---|---|---|");
-    for (what, sources) in [
-        ("from everywhere, with cookies", Sources::Everywhere),
-        ("from one /24, with cookies", Sources::OneNetwork),
-    ] {
-        for (name, server) in [("oxtcp", ours), ("built-in", builtin)] {
-            set(server, "syncookies", "1");
-            let outcome = under_flood(&link, server, sources, Duration::ZERO, clients());
-            println!(
-                "| {what} | {name} | {} of {} | {} ms | {} ms | {:.0} |",
-                outcome.connected,
-                outcome.tried,
-                outcome.median,
-                outcome.p99,
-                outcome.syns as f64 / outcome.seconds
-            );
+    println!("| flood | IP | TCP | connected | median | 99 of 100 | segments per second |\n|---|---|---|---|---|---|---|");
+    let ack = Kind::Flags(capture::ACK);
+    let rst = Kind::Flags(capture::RST);
+    let fin = Kind::Flags(capture::FIN | capture::ACK);
+    let all = [
+        (
+            "from everywhere, with cookies",
+            Kind::Syn,
+            Sources::Everywhere,
+            "1",
+        ),
+        (
+            "from one network, with cookies",
+            Kind::Syn,
+            Sources::OneNetwork,
+            "1",
+        ),
+        (
+            "from one network, without cookies",
+            Kind::Syn,
+            Sources::OneNetwork,
+            "0",
+        ),
+        ("from everywhere, ACKs", ack, Sources::Everywhere, "1"),
+        ("from everywhere, RSTs", rst, Sources::Everywhere, "1"),
+        ("from everywhere, FINs", fin, Sources::Everywhere, "1"),
+    ];
+    for ip in [Ip::V4, Ip::V6] {
+        for (what, kind, sources, syncookies) in all {
+            for ours in [true, false] {
+                let server = Stack { ours, ip };
+                set(server, "syncookies", syncookies);
+                let flood = (kind, sources);
+                // Who does not get in waits for long.
+                let (pause, count) = match syncookies {
+                    "0" => (Duration::from_millis(10), 5),
+                    _ => (Duration::ZERO, clients()),
+                };
+                let outcome = under_flood(&link, server, flood, pause, count);
+                println!(
+                    "| {what} | {} | {} | {} of {} | {} ms | {} ms | {:.0} |",
+                    ip_name(ip),
+                    if ours { "oxtcp" } else { "built-in" },
+                    outcome.connected,
+                    outcome.tried,
+                    outcome.median,
+                    outcome.p99,
+                    outcome.syns as f64 / outcome.seconds
+                );
+            }
         }
     }
     ExitCode::SUCCESS
