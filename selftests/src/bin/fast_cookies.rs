@@ -189,7 +189,7 @@ fn answer__is_as_others_are(stack: Stack) {
             assert_eq!(packet[..2], [0x45, 0]);
             assert_eq!(packet[4..9], [0, 0, 0x40, 0, 64]);
             assert_eq!(
-                usize::from(packet[2]) << 8 | usize::from(packet[3]),
+                usize::from(u16::from_be_bytes([packet[2], packet[3]])),
                 packet.len()
             );
         }

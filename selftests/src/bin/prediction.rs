@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What can be predicted from outside: initial sequence numbers (RFC 6528), by nmap's measures, and local ports (RFC 6056).
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use oxtcp_selftests::capture::{Capture, SYN};
+use oxtcp_selftests::connection::listening_at;
+use oxtcp_selftests::flood::{packet, Raw};
+use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("prediction");
+    cases!(suite.stacks: isn__of_other_ports, isn__of_one_flow_rises, ports__of_other_ends);
+    suite.run()
+}
+
+/// As many as nmap asks for, several times over: its index of six has an error of several units.
+const PROBES: usize = 48;
+/// nmap's distance.
+const APART: Duration = Duration::from_millis(110);
+
+/// The numbers that a listener answers SYNs from these ports with, each with the seconds since the first SYN.
+fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<(f64, u32)> {
+    let link = Veth::make();
+    let address = Veth::address_a(stack.ip, 5001);
+    let (_listener, _) = listening_at(stack, &address, 128);
+    let (mut raw, answers) = link
+        .b
+        .run(|| (Raw::new(address.ip()), Capture::incoming("vb", stack.ip)));
+    let start = Instant::now();
+    let mut numbers = Vec::new();
+    for (nth, port) in ports.iter().enumerate() {
+        // The distance is a part of what is measured, the time that it takes is measured too.
+        std::thread::sleep((APART * nth as u32).saturating_sub(start.elapsed()));
+        let from = SocketAddr::new(Veth::address_b(stack.ip, 0).ip(), *port);
+        let syn = packet(from, address, (7, 0), SYN, &[2, 4, 5, 0xb4]);
+        let time = start.elapsed().as_secs_f64();
+        assert_eq!(raw.send(&[syn]), 1);
+        let answer = wait::until_some("the SYN-ACK", || {
+            let segments = answers.segments();
+            segments
+                .into_iter()
+                .find(|segment| segment.target == from && segment.flags & SYN != 0)
+        });
+        numbers.push((time, answer.seq));
+        // The half-open connection ends, by the sender's own host or by this.
+        let reset = packet(from, address, (8, 0), 4, &[]);
+        raw.send(&[reset]);
+    }
+    numbers
+}
+
+/// nmap's GCD, ISR and SP (os_scan2, `makeFP`): of the differences their greatest common divisor, the rate of change, and how far rates scatter, both
+/// as 8 times a logarithm to the base of 2.
+fn indices(numbers: &[(f64, u32)]) -> (u32, f64, f64) {
+    let steps: Vec<(f64, u32)> = numbers
+        .windows(2)
+        .map(|pair| {
+            let (ahead, behind) = (
+                pair[1].1.wrapping_sub(pair[0].1),
+                pair[0].1.wrapping_sub(pair[1].1),
+            );
+            (pair[1].0 - pair[0].0, ahead.min(behind))
+        })
+        .collect();
+    let gcd = steps.iter().fold(0, |a, step| greatest_common(a, step.1));
+    let rates: Vec<f64> = steps
+        .iter()
+        .map(|(time, step)| f64::from(*step) / time)
+        .collect();
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    let isr = 8.0 * mean.max(1.0).log2();
+    let divisor = if gcd > 9 { f64::from(gcd) } else { 1.0 };
+    let scatter = rates.iter().map(|rate| ((rate - mean) / divisor).powi(2));
+    let deviation = (scatter.sum::<f64>() / (rates.len() - 1) as f64).sqrt();
+    let sp = if deviation <= 1.0 {
+        0.0
+    } else {
+        8.0 * deviation.log2()
+    };
+    (gcd, isr, sp)
+}
+
+fn greatest_common(a: u32, b: u32) -> u32 {
+    match b {
+        0 => a,
+        _ => greatest_common(b, a % b),
+    }
+}
+
+/// To who probes from one port after the other the numbers are random: nmap has a full 32 bits at about 260.
+fn isn__of_other_ports(stack: Stack) {
+    let ports: Vec<u16> = (40_000..).take(PROBES).collect();
+    let (gcd, isr, sp) = indices(&numbers_of(stack, &ports));
+    ktap::note(&format!(
+        "{}, {:?}: GCD {gcd}, ISR {isr:.0}, SP {sp:.0}",
+        stack.name(),
+        stack.ip
+    ));
+    assert!(gcd <= 9, "GCD {gcd}");
+    // A scatter of random numbers of 32 bits over 0.11 s is 8 * log2(2^31 / 3.5 / 0.11) = 259; of 27 bits, 219.
+    assert!(sp > 240.0, "SP {sp}");
+}
+
+/// From one port they rise with the clock, 2^32 in 274 s, so that an old connection's segments stay behind.
+fn isn__of_one_flow_rises(stack: Stack) {
+    let numbers = numbers_of(stack, &[40_000; 8]);
+    for pair in numbers.windows(2) {
+        let step = pair[1].1.wrapping_sub(pair[0].1);
+        assert!((1..1 << 31).contains(&step), "{pair:?}");
+    }
+}
+
+/// The ports of connections to different ends are all over the range.
+fn ports__of_other_ends(stack: Stack) {
+    if stack.ip == Ip::V6 {
+        ktap::skip("loopback has one address of IPv6");
+    }
+    const ENDS: usize = 256;
+    const PARTS: usize = 16;
+    let _own = ns::isolate();
+    ns::sh("ip link set lo up");
+    let range = ns::sysctl("net/ipv4/ip_local_port_range").expect("the range");
+    let bounds: Vec<u16> = range
+        .split_whitespace()
+        .map(|word| word.parse().expect("a port"))
+        .collect();
+    let anywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 5001);
+    let (listener, _) = listening_at(Stack::builtin(Ip::V4), &anywhere, 16);
+    let mut ports = Vec::new();
+    for nth in 0..ENDS {
+        let end = Ipv4Addr::new(127, 1, (nth / 200) as u8, (nth % 200 + 1) as u8);
+        let client = Sock::open(stack);
+        client
+            .connect(&SocketAddr::new(end.into(), 5001))
+            .expect("connect");
+        ports.push(client.local().expect("getsockname").port());
+        drop(listener.accept().expect("accept"));
+    }
+    let width = usize::from(bounds[1] - bounds[0]) + 1;
+    let mut parts = [0_usize; PARTS];
+    for port in &ports {
+        parts[usize::from(port - bounds[0]) * PARTS / width] += 1;
+    }
+    let different: BTreeSet<u16> = ports.iter().copied().collect();
+    let steps: BTreeSet<u16> = ports.windows(2).map(|p| p[1].wrapping_sub(p[0])).collect();
+    ktap::note(&format!(
+        "{}: {} ports to {ENDS} ends, {} different steps, {parts:?} in the sixteenths of the range",
+        stack.name(),
+        different.len(),
+        steps.len()
+    ));
+    // Of 256 from 14,116 even ones two or three are the same by chance; a sixteenth is empty with a probability of 10^-6.
+    assert!(different.len() > ENDS * 9 / 10);
+    assert!(steps.len() > ENDS * 9 / 10);
+    assert!(parts.iter().all(|count| *count > 0), "{parts:?}");
+}
