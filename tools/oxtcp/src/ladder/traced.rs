@@ -120,9 +120,9 @@ impl Flight {
     }
 
     fn len(&self) -> u32 {
-        self.segment.payload
-            + u32::from(self.segment.flags.has(Flags::SYN))
-            + u32::from(self.segment.flags.has(Flags::FIN))
+        let flags = self.segment.flags;
+        let controls = u32::from(flags.has(Flags::SYN)) + u32::from(flags.has(Flags::FIN));
+        self.segment.payload.saturating_add(controls)
     }
 }
 
@@ -242,7 +242,8 @@ fn arrive(flights: &mut [Flight], open: &mut Vec<usize>, came: &Segment, place: 
             if taken == 0 {
                 continue;
             }
-            flight.delivered += u32::try_from(taken).unwrap_or(0);
+            let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+            flight.delivered = flight.delivered.saturating_add(taken);
         }
         found = true;
         if flight.received.is_none() {

@@ -666,7 +666,8 @@ impl Talk {
 /// What a segment takes of the sequence numbers: its payload, SYN and FIN.
 fn seq_len(segment: &Segment) -> u32 {
     let flags = segment.header.flags();
-    segment.payload + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
+    let controls = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+    segment.payload.saturating_add(controls)
 }
 
 /// What a SYN offers.
