@@ -51,7 +51,7 @@ fn seeds(count: u64, make: impl Fn(u64, &mut Rng) -> Scenario) -> Vec<Outcome> {
         // Nor does what was sent again while there was no memory for it: a closed connection needs more patience.
         for setup in [&mut scenario.client, &mut scenario.server] {
             if setup.scarce != 0 {
-                setup.config.orphan_retries = 15;
+                setup.config.orphan_retries = setup.config.orphan_retries.max(15);
             }
         }
         match catch_unwind(AssertUnwindSafe(|| run(&scenario, LIMIT))) {
@@ -227,6 +227,11 @@ fn random_path(rng: &mut Rng, worst_loss: u64) -> Path {
         },
         corrupt: if rng.chance(200) {
             rng.below(100) as u32 / 3
+        } else {
+            0
+        },
+        overtake: if rng.chance(200) {
+            rng.below(100) as u32
         } else {
             0
         },

@@ -777,7 +777,7 @@ fn doctor__is_content() {
     let text = oxtcp("doctor");
     let family = stack::family_number();
     assert!(
-        text.contains(&format!("(socket family {family})")),
+        text.contains(&format!("socket family {family})")),
         "{text}"
     );
     assert!(text.contains("Nothing is wrong"), "{text}");
