@@ -355,6 +355,16 @@ impl Ao {
         self.by_serial(self.state.signing.load(Relaxed))
     }
 
+    /// Whether a connection signs with that key.
+    fn signs_with(&self, serial: u32) -> bool {
+        self.state.signing.load(Relaxed) == serial
+    }
+
+    /// Whether a connection is signed, by whatever key.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.state.signing.load(Relaxed) != 0
+    }
+
     fn rnext(&self) -> Option<&Arc<Key>> {
         self.by_serial(self.state.rnext.load(Relaxed))
     }

@@ -88,7 +88,8 @@ pub(crate) fn segment(
         &mut refusal,
     );
     let rcv_nxt = connection.rcv_nxt();
-    if opens && matches!(connection.state(), State::SynReceived | State::Established) {
+    // A SYN-ACK may bring a FIN.
+    if opens && !matches!(connection.state(), State::SynSent | State::Closed) {
         // Before anything is sent.
         keys::peer_begins(sock, segment.header.seq);
     }
@@ -123,8 +124,11 @@ pub(crate) fn segment(
             sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
         (Payload::None, packet) if refusal.is_some() => {
-            let skb = packet.map_or_else(|(skb, _)| skb, Charged::give_up);
-            trace::drop_of(sk, skb, header_len, reason(refusal));
+            let why = reason(refusal);
+            match packet {
+                Ok(skb) => trace::drop_charged(sk, skb, header_len, why),
+                Err((skb, _)) => trace::drop_of(sk, skb, header_len, why),
+            }
         }
         (Payload::None, Ok(skb)) => skb.consume(),
         // Without room the engine keeps nothing.

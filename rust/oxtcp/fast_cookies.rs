@@ -14,7 +14,7 @@
 //! | the way back is not by the device that it came by, is a tunnel, or leads to nobody else | it may be a martian, or `rp_filter` drop it |
 //! | the local address is none of an interface's; loopback, zero, multicast or link-local addresses | routing knows more of those |
 //! | IP options, extension headers, fragments, data beside the SYN, signatures, a packet that others share (of a client on this host, or seen by tcpdump) or with fragments | more to look at |
-//! | a listener with keys; a half-open connection or TIME-WAIT of the flow | there is more to it than a cookie |
+//! | a listener with keys, or bound to a device; a half-open connection or TIME-WAIT of the flow | there is more to it than a cookie |
 //! | somebody traces segments or listeners (`oxtcp trace`) | it is to be seen |
 
 use kernel::prelude::*;
@@ -108,6 +108,8 @@ fn answer<'r>(
     if namespace.sysctls.fast_syncookies() == 0
         || trace::watches_listeners()
         || !sock.shared().keys.is_empty()
+        // By its device alone there is always a way back, of which rp_filter knows nothing.
+        || sock.bound_dev() != 0
         || !skb.is_for_us_alone(net, arrival.family, &syn.key.local().ip)
     {
         return Err(skb);

@@ -387,8 +387,10 @@ pub(crate) enum Whose {
     Listeners(ARef<Socket>, Handshake),
     /// The same, but the segment acknowledges what that connection has not sent: a cookie, perhaps.
     Misses(ARef<Socket>, Handshake),
-    /// A connection that is over, or that has left the table in this moment.
+    /// A connection that is over.
     Nobodys,
+    /// It has left the table in this moment: another object is in its place, or none.
+    Gone,
     /// A half-open connection whose listener is gone; it was removed.
     Stale,
 }
@@ -396,7 +398,7 @@ pub(crate) enum Whose {
 /// See [`Whose`]. `ack` is the number that a segment acknowledges which has ACK, and neither SYN nor RST.
 pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<SeqNum>) -> Whose {
     let Some(mut guard) = mini.lock() else {
-        return Whose::Nobodys;
+        return Whose::Gone;
     };
     if guard.is_stale() && migrate(&mut guard, namespace).is_none() {
         remove(guard, namespace);

@@ -167,15 +167,20 @@ fn receive_without_connection(
     if !matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..)) {
         trace::arrived_for(net, &key, &mut skb, &segment, header_len);
     }
+    let was_half_open = matches!(owner, Owner::HalfOpen(..));
     match owner {
         Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
             let gone = half_open::segment(
                 net, namespace, mini, &segment, skb, header_len, arrival, signed,
             );
-            // The connection that has taken its place in this moment.
-            if let (Some(skb), Some(Found::Sock(sock))) = (gone, namespace.table.lookup(&key, rcu))
-            {
-                sock.receive(skb);
+            let Some(skb) = gone else { return };
+            match namespace.table.lookup(&key, rcu) {
+                // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as
+                // that one wants, nobody has looked: it comes again.
+                Some(Found::Sock(sock)) if was_half_open && sock.shared().keys.is_empty() => {
+                    sock.receive(skb);
+                }
+                _ => trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket),
             }
         }
         Owner::Listener(sock) => {
@@ -393,6 +398,9 @@ fn check_signature(
     }
 }
 
+/// So often a flow is looked up whose object leaves the table meanwhile.
+const LOOKS: usize = 4;
+
 /// Whose the flow is: a connection's, a half-open one's, a TIME-WAIT's, or a listener's.
 ///
 /// What comes to a listener's port with ACK or RST (of a connection that is gone, say) goes on to the
@@ -409,26 +417,31 @@ fn find_owner<'a>(
     arrival: Arrival,
     rcu: &'a rcu::Guard,
 ) -> Option<Owner<'a>> {
-    match namespace.table.lookup(key, rcu) {
-        Some(Found::Sock(sock)) => {
-            return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
+    // What has left the table has made room for its successor in one step.
+    for _ in 0..LOOKS {
+        match namespace.table.lookup(key, rcu) {
+            Some(Found::Sock(sock)) => {
+                return may_hear(&sock, arrival).then_some(Owner::Connection(sock));
+            }
+            Some(Found::Mini(mini)) => match half_open::whose(mini, namespace, glance.acks()) {
+                Whose::Listeners(listener, handshake) => {
+                    return Some(Owner::HalfOpen(mini, listener, handshake));
+                }
+                Whose::Misses(listener, handshake) => {
+                    return Some(match cookie_of(namespace, &listener, key, glance) {
+                        Some(opened) => Owner::Cookie(listener, opened),
+                        None => Owner::HalfOpen(mini, listener, handshake),
+                    });
+                }
+                Whose::Nobodys => return Some(Owner::Mini(mini)),
+                Whose::Gone => continue,
+                // Another listener may be there by now.
+                Whose::Stale => {}
+            },
+            // A group is found by no packet's flow.
+            Some(Found::Post(_)) | None => {}
         }
-        Some(Found::Mini(mini)) => match half_open::whose(mini, namespace, glance.acks()) {
-            Whose::Listeners(listener, handshake) => {
-                return Some(Owner::HalfOpen(mini, listener, handshake));
-            }
-            Whose::Misses(listener, handshake) => {
-                return Some(match cookie_of(namespace, &listener, key, glance) {
-                    Some(opened) => Owner::Cookie(listener, opened),
-                    None => Owner::HalfOpen(mini, listener, handshake),
-                });
-            }
-            Whose::Nobodys => return Some(Owner::Mini(mini)),
-            // Another listener may be there by now.
-            Whose::Stale => {}
-        },
-        // A group is found by no packet's flow.
-        Some(Found::Post(_)) | None => {}
+        break;
     }
     if !glance.flags.intersects(Flags::ACK.union(Flags::RST)) {
         return find_listener(namespace, key, arrival, rcu).map(Owner::Listener);

@@ -583,8 +583,10 @@ pub(crate) fn signer<'a>(sock: &'a Socket, rcu: &'a rcu::Guard) -> Signer<'a> {
     let Some(keys) = sock.shared().keys.get(rcu) else {
         return Signer::None;
     };
-    match keys.ao().map(|ao| ao.signer()) {
-        Some(Some(signer)) => Signer::Ao(signer),
+    match keys.ao().map(|ao| (ao.signer(), ao.is_begun())) {
+        Some((Some(signer), _)) => Signer::Ao(signer),
+        // Never without.
+        Some((None, true)) => Signer::Lost,
         _ => keys.md5_signer(&Peer::of(sock)),
     }
 }
@@ -657,7 +659,7 @@ pub(crate) fn left_behind(sock: &Socket) -> Option<Secret> {
     let rcu = rcu::read_lock();
     let keys = sock.shared().keys.get(&rcu)?;
     match &keys.ao {
-        Some(ao) if ao.signer().is_some() => Some(Secret::Ao(ao.clone())),
+        Some(ao) if ao.is_begun() => Some(Secret::Ao(ao.clone())),
         _ => keys.md5(&Peer::of(sock)).cloned().map(Secret::Md5),
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::{Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
-use crate::sys::skb::{Claimed, Outgoing, SkBuff};
+use crate::sys::skb::{Charged, Claimed, Outgoing, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey};
 use crate::sys::trace::{
@@ -183,7 +183,7 @@ pub(crate) fn arrived(sk: &Sk<'_>, skb: &mut SkBuff, segment: &Segment, header_l
 
 /// Whether somebody watches what listeners are sent, and what they make of it: then no SYN goes past them.
 pub(crate) fn watches_listeners() -> bool {
-    SegmentsIn::is_on() || Decisions::is_on()
+    SegmentsIn::is_on() || Decisions::is_on() || Drops::is_on()
 }
 
 /// The same, for what is no socket.
@@ -327,6 +327,16 @@ pub(crate) fn drop_of(sk: &Sk<'_>, mut skb: SkBuff, header_len: u32, reason: Dro
     skb.drop_for(reason);
 }
 
+/// The same for one that is charged to the socket.
+pub(crate) fn drop_charged(sk: &Sk<'_>, mut skb: Charged<'_>, header_len: u32, reason: DropReason) {
+    if Drops::is_on() {
+        let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+        let payload = skb.len().saturating_sub(header_len);
+        tell_dropped(&ends, skb.header(header_len), payload, reason);
+    }
+    skb.drop_for(reason);
+}
+
 /// Drops a packet that is no socket's.
 pub(crate) fn drop_for(
     net: &Net,
@@ -364,8 +374,12 @@ pub(crate) fn drop_claimed(
 #[inline(never)]
 fn tell_drop<S>(ends: &Ends, skb: &mut SkBuff<S>, header_len: u32, reason: DropReason) {
     let payload = skb.len().saturating_sub(header_len);
+    tell_dropped(ends, skb.header(header_len), payload, reason);
+}
+
+fn tell_dropped(ends: &Ends, header: Option<&[u8]>, payload: u32, reason: DropReason) {
     let told = trace::Segment {
-        header: skb.header(header_len).unwrap_or(&[]),
+        header: header.unwrap_or(&[]),
         payload,
         segment_size: 0,
         cause: Cause::Received as u8,

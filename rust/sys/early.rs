@@ -73,8 +73,7 @@ impl<'r> SkBuff<Unrouted<'r>> {
                         bindings::oxtcp_helper_early_is_local_v4(net.as_ptr(), address)
                     }
                     Family::V6 => {
-                        let address: *const bindings::in6_addr = address.as_ptr().cast();
-                        bindings::oxtcp_helper_early_is_local_v6(net.as_ptr(), address)
+                        bindings::oxtcp_helper_early_is_local_v6(net.as_ptr(), address.as_ptr())
                     }
                 }
         }
@@ -93,7 +92,8 @@ impl<'r> SkBuff<Unrouted<'r>> {
 
     /// As [`SkBuff::claim`]: the packet is ours.
     pub(crate) fn take(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
-        self.claim_at(offset)
+        // SAFETY: As the type says, and `'r` is its own.
+        unsafe { self.claim_at(offset) }
     }
 }
 
@@ -183,8 +183,9 @@ impl<H: BeforeRouting> EarlyHooks<H> {
         let alone = unsafe {
             bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), family == Family::V6, 0)
         };
-        // The work is asked for once: it does not come any sooner by being asked again.
-        if alone && !self.switch.wanted.xchg(true, Full) {
+        // Whatever was noted before: hooks that just went may have left their word to nobody. Work that is asked for twice comes once.
+        if alone {
+            self.switch.wanted.xchg(true, Full);
             self.switch.kick();
         }
     }
@@ -236,9 +237,14 @@ impl Place {
         let net = unsafe { self.net.as_ref() };
         // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to, until the hooks are unregistered. The
         // functions are what C expects.
-        to_result(unsafe {
+        let registered = to_result(unsafe {
             bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
-        })?;
+        });
+        if let Err(error) = registered {
+            // SAFETY: As below: the first of them may have been there.
+            unsafe { bindings::synchronize_rcu() };
+            return Err(error);
+        }
         // INVARIANT: Just registered.
         self.ops = ops;
         Ok(())
@@ -258,6 +264,9 @@ impl Place {
                 ops.len() as c_uint,
             )
         };
+        // Who lists hooks looks at them under RCU (`nfnetlink_hook`).
+        // SAFETY: In process context; no RCU read lock is held.
+        unsafe { bindings::synchronize_rcu() };
     }
 }
 

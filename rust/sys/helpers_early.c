@@ -89,16 +89,27 @@ int oxtcp_helper_early_device(const struct sk_buff *skb)
 	return READ_ONCE(skb->dev->ifindex);
 }
 
-/* Whether it is an address of this host's, as the local routing table has them. Under RCU. */
+/*
+ * Whether it is an address of an interface of this host's that is up: one that is down keeps its addresses, but routing does not know
+ * them. Under RCU.
+ */
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr)
 {
-	return !ipv4_is_loopback(addr) && __ip_dev_find(net, addr, false);
+	const struct net_device *dev = __ip_dev_find(net, addr, false);
+
+	return !ipv4_is_loopback(addr) && dev && (READ_ONCE(dev->flags) & IFF_UP);
 }
 
-bool oxtcp_helper_early_is_local_v6(struct net *net, const struct in6_addr *addr)
+/* The octets of an address, wherever they stand. */
+bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr)
 {
 #if IS_ENABLED(CONFIG_IPV6)
-	return ipv6_chk_addr(net, addr, NULL, 0);
+	const struct net_device *dev;
+	struct in6_addr aligned;
+
+	memcpy(&aligned, addr, sizeof(aligned));
+	dev = ipv6_dev_find(net, &aligned, NULL);
+	return dev && (READ_ONCE(dev->flags) & IFF_UP) && ipv6_chk_addr(net, &aligned, NULL, 0);
 #else
 	return false;
 #endif
@@ -228,6 +239,8 @@ bool oxtcp_helper_skb_recycle(struct sk_buff *skb, const struct net_device *dev,
 	skb_shinfo(skb)->tskey = 0;
 	memset(skb_hwtstamps(skb), 0, sizeof(*skb_hwtstamps(skb)));
 	memset(skb->cb, 0, sizeof(skb->cb));
+	skb->dev = NULL;
+	skb_unset_mac_header(skb);
 	skb->data = skb->head + start;
 	skb_reset_tail_pointer(skb);
 	skb->len = 0;

@@ -15,7 +15,7 @@ bool oxtcp_helper_early_stands_alone(const struct net *net, bool v6, unsigned in
 bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *skb);
 int oxtcp_helper_early_device(const struct sk_buff *skb);
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr);
-bool oxtcp_helper_early_is_local_v6(struct net *net, const struct in6_addr *addr);
+bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr);
 bool oxtcp_helper_early_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6);
 bool oxtcp_helper_early_filter(struct sock *sk, struct sk_buff *skb);
 bool oxtcp_helper_early_leads_back(const struct dst_entry *dst, const struct sk_buff *skb,

@@ -80,11 +80,15 @@ impl<'n> LocalInHooks<'n> {
             ops.push(hook_ops(bindings::NFPROTO_IPV6, hook_v6::<H>), GFP_KERNEL)?;
         }
         // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us,
-        // until the drop has unregistered the hooks (C keeps no pointer to it afterwards: the
-        // callbacks that may still run have been copied out of it). The functions are what C expects.
-        kernel::error::to_result(unsafe {
+        // until hooks are unregistered and nobody can look at it under RCU any more. The functions are what C expects.
+        let registered = kernel::error::to_result(unsafe {
             bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
-        })?;
+        });
+        if let Err(error) = registered {
+            // SAFETY: As in the drop: the first of them may have been there.
+            unsafe { bindings::synchronize_rcu() };
+            return Err(error);
+        }
         // INVARIANT: Just registered.
         Ok(Self { net, ops })
     }
@@ -102,6 +106,9 @@ impl Drop for LocalInHooks<'_> {
                 self.ops.len() as c_uint,
             )
         };
+        // Who lists hooks looks at them under RCU (`nfnetlink_hook`).
+        // SAFETY: In process context; no RCU read lock is held.
+        unsafe { bindings::synchronize_rcu() };
     }
 }
 

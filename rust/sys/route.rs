@@ -99,7 +99,11 @@ impl<'n> Route<'n> {
     /// The route back of a packet that came in, if that is a plain one (`oxtcp_helper_early_route_v4()`), or else if it [leads
     /// back](Self::leads_back). To be asked for what [is for us alone](SkBuff::is_for_us_alone).
     pub(crate) fn back(net: &'n Net, skb: &SkBuff<Unrouted<'n>>, flow: Flow) -> Option<Self> {
-        if let (Some(remote), Some(local)) = (flow.remote.v4(), flow.local.v4()) {
+        let ends = match flow.family {
+            Family::V4 => flow.remote.v4().zip(flow.local.v4()),
+            Family::V6 => None,
+        };
+        if let Some((remote, local)) = ends {
             // SAFETY: Both are valid; RCU is read-locked for `'n`.
             let dst = unsafe {
                 bindings::oxtcp_helper_early_route_v4(

@@ -58,7 +58,7 @@ unsafe impl Send for SkBuff<Outgoing> {}
 /// on its route.
 pub(crate) struct AtHook<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
-/// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header.
+/// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header. One that was taken before routing has no route.
 pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
@@ -190,13 +190,18 @@ impl<'r> SkBuff<AtHook<'r>> {
     /// The packet is ours: nobody else gets it. Its transport header is `offset` bytes behind the data pointer, which
     /// goes there; a packet that has none is freed.
     pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
-        self.claim_at(offset)
+        // SAFETY: As the type says, and `'r` is its own.
+        unsafe { self.claim_at(offset) }
     }
 }
 
 impl<S> SkBuff<S> {
-    /// See [`SkBuff::claim`]. The data pointer is at the network header of a packet that came in by the device that it has.
-    pub(super) fn claim_at<'r>(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
+    /// See [`SkBuff::claim`].
+    ///
+    /// # Safety
+    ///
+    /// The data pointer is at the network header of a packet that came in by the device that it has, and that device stays for `'r`.
+    pub(super) unsafe fn claim_at<'r>(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: Valid by the invariant.
         unsafe {
             if !bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), offset) {
@@ -205,7 +210,7 @@ impl<S> SkBuff<S> {
             // So many bytes are linear by the line above.
             bindings::oxtcp_helper_skb_pull(self.as_ptr(), offset);
             bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr());
-            // INVARIANT: Both were set in the lines above.
+            // INVARIANT: The headers were set in the lines above; the caller vouches for the rest.
             Some(SkBuff::from_raw(self.into_raw()))
         }
     }
@@ -530,9 +535,19 @@ impl Charged<'_> {
         self.skb.consume();
     }
 
-    /// The packet, to be freed at once: what it is charged for is given back with it.
-    pub(crate) fn give_up(self) -> SkBuff {
-        self.skb
+    /// See [`SkBuff::drop_for`].
+    pub(crate) fn drop_for(self, reason: DropReason) {
+        self.skb.drop_for(reason);
+    }
+
+    /// See [`SkBuff::len`].
+    pub(crate) fn len(&self) -> u32 {
+        self.skb.len()
+    }
+
+    /// See [`SkBuff::header`].
+    pub(crate) fn header(&mut self, len: u32) -> Option<&[u8]> {
+        self.skb.header(len)
     }
 }
 

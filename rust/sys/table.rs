@@ -198,22 +198,28 @@ impl Entry {
     ///
     /// # Safety
     ///
-    /// The owner's lock is held.
+    /// The socket's spin lock is held.
     pub(super) unsafe fn replace_deferred(&self, deferred: bool) -> bool {
-        // SAFETY: Promised by the caller.
-        let [slot, _] = unsafe { &mut *self.room.get() };
-        core::mem::replace(slot, u8::from(deferred)) != 0
+        // SAFETY: The first of two bytes, which that lock protects: nobody else is at it. No reference is made, as somebody may be at the
+        // other.
+        unsafe { self.room.get().cast::<u8>().replace(u8::from(deferred)) != 0 }
     }
 
     /// Sets whether a socket has its own reference, to be given up, as no program has it or will have it; what it was.
     ///
     /// # Safety
     ///
-    /// The owner's lock is held.
+    /// The socket is locked, by the spin lock or as its owner: one excludes the other.
     pub(super) unsafe fn replace_disowned(&self, disowned: bool) -> bool {
-        // SAFETY: Promised by the caller.
-        let [_, slot] = unsafe { &mut *self.room.get() };
-        core::mem::replace(slot, u8::from(disowned)) != 0
+        // SAFETY: The second of two bytes, which that lock protects. As above.
+        unsafe {
+            self.room
+                .get()
+                .cast::<u8>()
+                .add(1)
+                .replace(u8::from(disowned))
+                != 0
+        }
     }
 
     /// The key; for an unlocked socket entry it may be that of another life of the socket, or some of that.

@@ -382,6 +382,10 @@ fn delete(sk: &mut Owner<'_>, value: OptionValue<'_>) -> Result {
     let left = Arc::new(ao.without(serial, GFP_KERNEL)?, GFP_KERNEL)?;
     // Before the key goes, so that what signs is always there.
     chosen.set(&ao);
+    // The peer may have asked for it again in this moment. From here on, under the socket lock, what signs stays.
+    if !listens && ao.signs_with(serial) {
+        return Err(ebusy());
+    }
     keys::replace_ao(sk, Some(left), GFP)?;
     sk.uncharge_option(Key::COST);
     Ok(())

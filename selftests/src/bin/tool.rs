@@ -776,10 +776,7 @@ fn doctor__is_content() {
     ns::isolate();
     let text = oxtcp("doctor");
     let family = stack::family_number();
-    assert!(
-        text.contains(&format!("socket family {family})")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("socket family {family})")), "{text}");
     assert!(text.contains("Nothing is wrong"), "{text}");
     oxtcp("set sack=0");
     assert!(
