@@ -125,6 +125,8 @@ servers() {
 }
 
 flood() {
+	# As on a host where somebody has switched the defences off.
+	oxtcp set syncookies=0 syn_cache=0 > /dev/null
 	servers serve serve serve
 	client lan brief 192.0.2.1 8001
 	client lan brief 192.0.2.1 8002
@@ -151,8 +153,8 @@ loss() {
 }
 
 case ${1:-} in
-flood) question="Clients say that they hardly get in. Which port is it, who sends, and what helps?" ;;
-leak) question="Memory grows, and connections never end. Which program is it, and how many does it keep?" ;;
+flood) question="Some clients say that they do not get in. Which port is it, who sends, and what helps?" ;;
+leak) question="Connections stay that nobody uses. Which program is it, and how many does it keep?" ;;
 loss) question="One of the customers says that it is slow. Which connection is it, and what happens to it?" ;;
 *)
 	echo "scenario.sh: no scenario \`${1:-}\`; there are flood, leak and loss" >&2
@@ -163,5 +165,5 @@ esac
 cat << EOF
 Three servers run here over oxtcp, at ports 8001 to 8003, with clients on another host.
 $question
-Begin with: oxtcp doctor, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
+Begin with: oxtcp doctor --close-wait 5, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
 EOF

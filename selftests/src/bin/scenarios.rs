@@ -93,6 +93,7 @@ impl Drop for Scenario {
 fn flood__names_the_port() {
     let found = Scenario::make("flood").finds(&["is flooded with half-open connections"]);
     assert!(found.contains("port 8002 of mail ("), "{found}");
+    assert!(found.contains("under-attack"), "{found}");
     assert!(!found.contains("port 8001"), "{found}");
 }
 

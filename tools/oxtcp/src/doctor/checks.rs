@@ -107,8 +107,8 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
             .find(|listener| listener.local.port() == port);
         let backlog = listener.and_then(|listener| facts.backlog(listener));
         let most = facts.number("max_syn_backlog").unwrap_or(u64::MAX);
-        // As the listener has it.
-        let bound = most.min(backlog.unwrap_or(u64::MAX).max(1));
+        // As the listener has it: a backlog of n lets n + 1 be.
+        let bound = most.min(backlog.unwrap_or(u64::MAX).saturating_add(1));
         let number = half_open.len() as u64;
         if number < FEW_HALF_OPEN || (number < MANY_HALF_OPEN && number.saturating_mul(2) < bound) {
             continue;
@@ -143,26 +143,54 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
                 .take(3)
                 .map(|(prefix, number)| format!("{number} of them from {prefix}")),
         );
+        let (severity, fate, meaning) = fate_of_syns(facts, full);
         findings.push(Finding {
-            severity: if full { Severity::Problem } else { Severity::Warning },
+            severity,
             name: "half-open",
             title: format!(
-                "port {port}{} is flooded with half-open connections{}",
+                "port {port}{} is flooded with half-open connections{fate}",
                 listener.map_or(String::new(), |listener| format!(" of {}", facts.who(listener))),
-                if full { ": new clients are dropped" } else { "" }
             ),
             evidence,
-            meaning: "Each began a handshake and did not finish it. With forged senders that is an attack; when the queue is full, SYNs of \
-                      real clients are dropped, and they try again 1, 3, 7 s later."
-                .into(),
+            meaning: format!(
+                "Each began a handshake and did not finish it. With forged senders that is an attack; {meaning}"
+            ),
             mend: format!(
                 "oxtcp profile apply under-attack; and a backlog in the program of as many (it counts too). Senders that can be told \
-                 apart are the firewall's: nft add rule inet filter input ip saddr PREFIX tcp dport {port} drop. To watch: \
+                 apart are the firewall's (nft add rule inet filter input ip saddr PREFIX tcp dport {port} drop, where that chain is). To watch: \
                  oxtcp ss -n state syn-recv sport = :{port}"
             ),
         });
     }
     findings
+}
+
+/// What becomes of new clients, in the title and in a sentence, where the queue of half-open connections is full or may become so.
+fn fate_of_syns(facts: &Facts, full: bool) -> (Severity, &'static str, &'static str) {
+    let cookies = facts.number("syncookies") != Some(0);
+    let gives_way = facts.number("syn_cache") != Some(0);
+    let (severity, fate, meaning) = match (cookies, gives_way) {
+        (true, _) => (
+            Severity::Warning,
+            ": new clients are answered with cookies",
+            "when the queue is full, new clients are answered with cookies, which lets them in, if their SYNs get here.",
+        ),
+        (false, true) => (
+            Severity::Problem,
+            ": the oldest gives way to each new client",
+            "when the queue is full, the oldest half-open connection gives way, that of a slow client perhaps. With `syncookies` 1 \
+             none would.",
+        ),
+        (false, false) => (
+            Severity::Problem,
+            ": new clients are dropped",
+            "when the queue is full, SYNs of real clients are dropped, and they try again 1, 3, 7 s later.",
+        ),
+    };
+    match full {
+        true => (severity, fate, meaning),
+        false => (Severity::Warning, "", meaning),
+    }
 }
 
 /// An address's network, as large as one holder commonly has.

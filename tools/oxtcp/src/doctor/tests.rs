@@ -119,9 +119,27 @@ fn close_wait_of_a_minute() {
 }
 
 #[test]
+fn what_becomes_of_new_clients() {
+    for (cookies, cache, said) in [
+        ("1", "1", "are answered with cookies"),
+        ("0", "1", "the oldest gives way"),
+        ("0", "0", "new clients are dropped"),
+    ] {
+        let mut facts = well();
+        facts.settings.insert("syncookies".into(), cookies.into());
+        facts.settings.insert("syn_cache".into(), cache.into());
+        let (severity, fate, _) = fate_of_syns(&facts, true);
+        assert!(fate.contains(said), "{fate}");
+        assert_eq!(severity == Severity::Problem, cookies == "0");
+        assert_eq!(fate_of_syns(&facts, false).1, "");
+    }
+}
+
+#[test]
 fn half_open_connections_are_a_flood_by_their_bound() {
     for (backlog, number, expected) in [
-        (Some(16), 16, Some(Severity::Problem)),
+        (Some(15), 16, Some(Severity::Problem)),
+        (Some(16), 16, Some(Severity::Warning)),
         (Some(30), 16, Some(Severity::Warning)),
         (Some(128), 16, None),
         (Some(128), 64, Some(Severity::Warning)),
@@ -131,6 +149,7 @@ fn half_open_connections_are_a_flood_by_their_bound() {
         (Some(5), 15, None),
     ] {
         let mut facts = well();
+        facts.settings.insert("syncookies".into(), "0".into());
         let mut listener = listener(backlog.unwrap_or(0), 0);
         if backlog.is_none() {
             listener.info = None;
