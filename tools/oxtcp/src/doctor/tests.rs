@@ -142,7 +142,7 @@ fn half_open_connections_are_a_flood_by_their_bound() {
         (Some(16), 16, Some(Severity::Warning)),
         (Some(30), 16, Some(Severity::Warning)),
         (Some(128), 16, None),
-        (Some(128), 64, Some(Severity::Warning)),
+        (Some(128), 65, Some(Severity::Warning)),
         (Some(100_000), 999, None),
         (Some(100_000), 1000, Some(Severity::Warning)),
         (None, 1000, Some(Severity::Warning)),
