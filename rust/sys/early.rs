@@ -7,8 +7,6 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use kernel::alloc::flags::GFP_KERNEL;
-use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Release};
 use kernel::sync::{new_mutex, Mutex};
@@ -16,7 +14,7 @@ use kernel::sync::{new_mutex, Mutex};
 use super::bindings;
 use super::deferred::{Deferred, Run};
 use super::net::{Doorway, Net, PerNet};
-use super::netfilter::Family;
+use super::netfilter::{Family, Hooks};
 use super::once::Once;
 use super::proto::Protocol;
 use super::skb::{Claimed, SkBuff};
@@ -133,13 +131,13 @@ struct Switch<H: BeforeRouting> {
 
 /// # Invariants
 ///
-/// The namespace is as [`Net`]'s invariants say. `ops` are registered with it, if there are any.
+/// The namespace is as [`Net`]'s invariants say. `hooks` are registered with it, if there are any.
 struct Place {
     net: NonNull<Net>,
-    ops: KVec<bindings::nf_hook_ops>,
+    hooks: Hooks,
 }
 
-// SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
+// SAFETY: A namespace is there for all threads, and the hooks may be sent.
 unsafe impl Send for Place {}
 
 impl<H: BeforeRouting> EarlyHooks<H> {
@@ -159,7 +157,7 @@ impl<H: BeforeRouting> EarlyHooks<H> {
         // INVARIANT: `'n` is as long as the namespace is there, and the door takes the place back before.
         *self.switch.place.lock() = Some(Place {
             net: NonNull::from(doorway.net()),
-            ops: KVec::new(),
+            hooks: Hooks::new(),
         });
         EarlyDoor(self)
     }
@@ -209,7 +207,7 @@ impl<H: BeforeRouting> Run for Switch<H> {
             return None;
         };
         if self.wanted.xchg(false, Full) {
-            if place.ops.is_empty() && place.register::<H>().is_err() {
+            if place.hooks.is_empty() && place.register::<H>().is_err() {
                 // No memory. Who wants them then asks again.
                 return None;
             }
@@ -227,46 +225,19 @@ impl Place {
     const PRIORITY: c_int = c_int::MIN;
 
     fn register<H: BeforeRouting>(&mut self) -> Result {
-        let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
-        ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
-        // SAFETY: The helper reads a variable.
-        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
-            ops.push(hook_ops(bindings::NFPROTO_IPV6, hook_v6::<H>), GFP_KERNEL)?;
-        }
         // SAFETY: By the invariants the namespace is there.
         let net = unsafe { self.net.as_ref() };
-        // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to, until the hooks are unregistered. The
-        // functions are what C expects.
-        let registered = to_result(unsafe {
-            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
-        });
-        if let Err(error) = registered {
-            // SAFETY: As below: the first of them may have been there.
-            unsafe { bindings::synchronize_rcu() };
-            return Err(error);
-        }
+        let place = (bindings::nf_inet_hooks_NF_INET_PRE_ROUTING, Self::PRIORITY);
+        // SAFETY: Both are what netfilter expects, for the address family that they are for.
         // INVARIANT: Just registered.
-        self.ops = ops;
+        self.hooks = unsafe { Hooks::register(net, place, hook_v4::<H>, hook_v6::<H>)? };
         Ok(())
     }
 
     fn unregister(&mut self) {
-        // INVARIANT: None is left.
-        let ops = core::mem::take(&mut self.ops);
-        if ops.is_empty() {
-            return;
-        }
         // SAFETY: By the invariants the namespace is there, and they are registered with it.
-        unsafe {
-            bindings::nf_unregister_net_hooks(
-                self.net.as_ref().as_ptr(),
-                ops.as_ptr(),
-                ops.len() as c_uint,
-            )
-        };
-        // Who lists hooks looks at them under RCU (`nfnetlink_hook`).
-        // SAFETY: In process context; no RCU read lock is held.
-        unsafe { bindings::synchronize_rcu() };
+        // INVARIANT: None is left.
+        unsafe { self.hooks.unregister(self.net.as_ref()) };
     }
 }
 
@@ -276,22 +247,6 @@ impl Drop for Place {
         kernel::task::might_sleep();
         self.unregister();
     }
-}
-
-type Hook = unsafe extern "C" fn(
-    *mut c_void,
-    *mut bindings::sk_buff,
-    *const bindings::nf_hook_state,
-) -> c_uint;
-
-fn hook_ops(family: c_uint, hook: Hook) -> bindings::nf_hook_ops {
-    // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
-    let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };
-    ops.hook = Some(hook);
-    ops.pf = family as u8;
-    ops.hooknum = bindings::nf_inet_hooks_NF_INET_PRE_ROUTING;
-    ops.priority = Place::PRIORITY;
-    ops
 }
 
 /// # Safety

@@ -52,45 +52,28 @@ pub(crate) trait LocalIn: 'static {
 /// registration. [`confirm_conntrack`] makes up for it.
 const PRIORITY: c_int = 299;
 
-/// Our hooks in one namespace: IPv4's and, where the kernel has it, IPv6's.
+/// Our hooks in one namespace.
 ///
-/// Dropping unregisters them and does not wait: a handler that is running goes on, under RCU, until a
-/// grace period has passed.
+/// Dropping unregisters them; a handler that is running goes on, under RCU, until a grace period has passed.
 ///
 /// # Invariants
 ///
-/// `ops` are registered with `net`.
+/// `hooks` are registered with `net`.
 pub(crate) struct LocalInHooks<'n> {
     net: &'n Net,
-    ops: KVec<bindings::nf_hook_ops>,
+    hooks: Hooks,
 }
-
-// SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
-unsafe impl Send for LocalInHooks<'_> {}
 
 impl<'n> LocalInHooks<'n> {
     /// Hooks `H` into `net`. Sleeps. Errors: ENOMEM; E2BIG when there are 1024 hooks already.
     pub(crate) fn register<H: LocalIn>(doorway: &Doorway<'n, impl PerNet>) -> Result<Self> {
         kernel::task::might_sleep();
         let net = doorway.net();
-        let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
-        ops.push(hook_ops(bindings::NFPROTO_IPV4, hook_v4::<H>), GFP_KERNEL)?;
-        // SAFETY: The helper reads a variable.
-        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
-            ops.push(hook_ops(bindings::NFPROTO_IPV6, hook_v6::<H>), GFP_KERNEL)?;
-        }
-        // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us,
-        // until hooks are unregistered and nobody can look at it under RCU any more. The functions are what C expects.
-        let registered = kernel::error::to_result(unsafe {
-            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
-        });
-        if let Err(error) = registered {
-            // SAFETY: As in the drop: the first of them may have been there.
-            unsafe { bindings::synchronize_rcu() };
-            return Err(error);
-        }
+        let place = (bindings::nf_inet_hooks_NF_INET_LOCAL_IN, PRIORITY);
+        // SAFETY: Both are what netfilter expects, for the address family that they are for.
+        let hooks = unsafe { Hooks::register(net, place, hook_v4::<H>, hook_v6::<H>)? };
         // INVARIANT: Just registered.
-        Ok(Self { net, ops })
+        Ok(Self { net, hooks })
     }
 }
 
@@ -99,17 +82,90 @@ impl Drop for LocalInHooks<'_> {
     fn drop(&mut self) {
         kernel::task::might_sleep();
         // SAFETY: By the type's invariants they are registered with this namespace, which is there.
-        unsafe {
-            bindings::nf_unregister_net_hooks(
-                self.net.as_ptr(),
-                self.ops.as_ptr(),
-                self.ops.len() as c_uint,
-            )
-        };
-        // Who lists hooks looks at them under RCU (`nfnetlink_hook`).
-        // SAFETY: In process context; no RCU read lock is held.
-        unsafe { bindings::synchronize_rcu() };
+        unsafe { self.hooks.unregister(self.net) };
     }
+}
+
+/// Hooks of one kind: IPv4's and, where the kernel has it, IPv6's; or none.
+pub(super) struct Hooks(KVec<bindings::nf_hook_ops>);
+
+// SAFETY: C's functions for hooks lock for themselves, and can be called by any thread.
+unsafe impl Send for Hooks {}
+
+/// What netfilter calls for a packet.
+pub(super) type Hook = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
+impl Hooks {
+    /// None.
+    pub(super) const fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Registers them at that place of a namespace: `NF_INET_*`, and the priority there. Sleeps. Errors: ENOMEM; E2BIG when there are 1024
+    /// hooks already.
+    ///
+    /// # Safety
+    ///
+    /// `v4` and `v6` are what netfilter expects, each for packets of its address family. The hooks are unregistered before the namespace goes.
+    pub(super) unsafe fn register(
+        net: &Net,
+        place: (c_uint, c_int),
+        v4: Hook,
+        v6: Hook,
+    ) -> Result<Self> {
+        let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
+        ops.push(hook_ops(bindings::NFPROTO_IPV4, place, v4), GFP_KERNEL)?;
+        // SAFETY: The helper reads a variable.
+        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
+            ops.push(hook_ops(bindings::NFPROTO_IPV6, place, v6), GFP_KERNEL)?;
+        }
+        // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us, until the hooks are unregistered and
+        // nobody looks at it under RCU any more. The caller vouches for the functions.
+        let registered = kernel::error::to_result(unsafe {
+            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
+        });
+        match registered {
+            Ok(()) => Ok(Self(ops)),
+            Err(error) => {
+                // The first of them may have been there.
+                forget_ops(ops);
+                Err(error)
+            }
+        }
+    }
+
+    /// Unregisters them, if there are any. Sleeps. A handler that is running goes on, under RCU.
+    ///
+    /// # Safety
+    ///
+    /// They are registered with that namespace.
+    pub(super) unsafe fn unregister(&mut self, net: &Net) {
+        let ops = core::mem::take(&mut self.0);
+        if ops.is_empty() {
+            return;
+        }
+        // SAFETY: Promised by the caller.
+        unsafe {
+            bindings::nf_unregister_net_hooks(net.as_ptr(), ops.as_ptr(), ops.len() as c_uint)
+        };
+        forget_ops(ops);
+    }
+}
+
+/// Frees what hooks were registered by: who lists hooks (`nfnetlink_hook`) may be looking at it, under RCU. Sleeps.
+fn forget_ops(ops: KVec<bindings::nf_hook_ops>) {
+    // SAFETY: In process context, as everything here that sleeps; no RCU read lock is held.
+    unsafe { bindings::synchronize_rcu() };
+    drop(ops);
 }
 
 /// What conntrack says of a packet.
@@ -134,21 +190,19 @@ pub(crate) fn confirm_conntrack(skb: &SkBuff<Claimed<'_>>) -> Confirm {
     }
 }
 
-fn hook_ops(family: c_uint, hook: Hook) -> bindings::nf_hook_ops {
+fn hook_ops(
+    family: c_uint,
+    (hooknum, priority): (c_uint, c_int),
+    hook: Hook,
+) -> bindings::nf_hook_ops {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
     let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };
     ops.hook = Some(hook);
     ops.pf = family as u8;
-    ops.hooknum = bindings::nf_inet_hooks_NF_INET_LOCAL_IN;
-    ops.priority = PRIORITY;
+    ops.hooknum = hooknum;
+    ops.priority = priority;
     ops
 }
-
-type Hook = unsafe extern "C" fn(
-    *mut c_void,
-    *mut bindings::sk_buff,
-    *const bindings::nf_hook_state,
-) -> c_uint;
 
 /// # Safety
 ///
