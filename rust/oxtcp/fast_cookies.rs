@@ -23,6 +23,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::wire::{Ecn, Flags, Header, Signed, MIN_HEADER_LEN};
 use oxtcp_engine::Segment;
 
+use crate::admission;
 use crate::counters::Counter;
 use crate::flood::Queue;
 use crate::input::{find_listener, Arrival};
@@ -72,7 +73,7 @@ impl BeforeRouting for Tcp {
         let Some(listening) = listening::of(&sock) else {
             return Err(skb);
         };
-        let Some(shortage) = listener::cookie_is_due(namespace, listening, &syn.key) else {
+        let Some(shortage) = admission::cookie_is_due(namespace, listening, &syn.key) else {
             return Err(skb);
         };
         // A flow that is known already.
@@ -134,11 +135,11 @@ fn answer<'r>(
         return Ok(());
     }
     let cx = context(namespace.sysctls.config_under(rcu));
-    if !listener::note_syn(namespace, sock, listening, &syn.key, cx.now) {
+    if !admission::note_syn(namespace, sock, listening, &syn.key, cx.now) {
         namespace.counters.count(Counter::ListenDrops);
         return Ok(());
     }
-    listener::note_cookie(namespace, sock, listening, shortage, cx.now);
+    admission::note_cookie(namespace, sock, listening, shortage, cx.now);
     listener::send_cookie(
         namespace,
         (sock, listening),

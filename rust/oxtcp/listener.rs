@@ -15,14 +15,12 @@ use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen};
 use oxtcp_engine::wire::Signature;
-use oxtcp_engine::{
-    isn, pressure, reply, Connection, Context, Instant, Segment, SeqNum, SocketOptions,
-};
+use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum, SocketOptions};
 
+use crate::admission::{self, Admission};
 use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
 use crate::crowd::Recent;
-use crate::flood::{Queue, Remedy};
 use crate::half_open::{self, Mini};
 use crate::input::Arrival;
 use crate::keys::Peer;
@@ -41,7 +39,7 @@ use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
 use crate::trace::{self, Bound, Cause, Decision};
-use crate::{closing, connect, connection, cookies, flood, keys};
+use crate::{closing, connect, connection, cookies, keys};
 
 /// How many connections wait for accept(), and how many may. Any context.
 pub(crate) fn queue(sock: &Socket) -> (u32, u32) {
@@ -266,21 +264,16 @@ pub(crate) fn segment(
         tell(Decision::Dropped, bound);
         Err(why)
     };
-    if !note_syn(namespace, listener, listening, &key, cx.now) {
+    if !admission::note_syn(namespace, listener, listening, &key, cx.now) {
         return drops(Bound::Rate, DropReason::ListenOverflow);
     }
-    let admission = match iss {
-        // Who has closed a connection just now is somebody: no limit, as in Linux.
-        Some(_) if listening.is_full() => {
-            overflows(namespace, listener, listening, cx.now);
-            Admission::Drop(Bound::AcceptQueue)
-        }
-        Some(_) => Admission::Keep(u32::MAX),
-        None => admit(namespace, listener, listening, (&key, life), cx.now),
+    // Who has closed a connection just now is somebody: no limit, as in Linux.
+    let reopens = iss.is_some();
+    let flow = (&key, life);
+    let admission = match admission::admit(namespace, listener, listening, flow, reopens, cx.now) {
+        Ok(admission) => admission,
+        Err(bound) => return drops(bound, DropReason::ListenOverflow),
     };
-    if let Admission::Drop(bound) = admission {
-        return drops(bound, DropReason::ListenOverflow);
-    }
     let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
         return drops(Bound::Route, DropReason::NoRoute);
@@ -310,7 +303,6 @@ pub(crate) fn segment(
             namespace.want_early(net, arrival.family);
             return Ok(());
         }
-        Admission::Drop(bound) => return drops(bound, DropReason::ListenOverflow),
     };
     let hash = namespace.flow_hash(&key);
     let iss = iss.unwrap_or_else(|| isn::initial(hash, cx.now));
@@ -349,30 +341,6 @@ pub(crate) fn segment(
     let signer = signer(syn_ack.header.seq);
     let _ = output::reply_by(&route, &key, syn_ack, Cause::SynAck, signer);
     Ok(())
-}
-
-/// Counts a SYN; says whether it is to be heard: its network may send so many. Softirq context.
-pub(crate) fn note_syn(
-    namespace: &Namespace,
-    listener: &Socket,
-    listening: &Listening,
-    key: &FlowKey,
-    now: Instant,
-) -> bool {
-    listening.floods.note_syn(now);
-    let exceeds = namespace.syn_rate_is_exceeded(key);
-    if exceeds {
-        namespace.counters.count(Counter::SynRateExceeded);
-        flood::tell(
-            namespace,
-            listener,
-            listening,
-            Queue::Rate,
-            Remedy::Drop,
-            now,
-        );
-    }
-    !exceeds
 }
 
 /// Answers a SYN with a cookie, by the route to its sender; in the packet that it came in, if that can be. `signer` is told the cookie. Softirq
@@ -418,173 +386,6 @@ fn opening(
     }
 }
 
-/// What becomes of a SYN.
-enum Admission {
-    /// A half-open connection, unless there are so many.
-    Keep(u32),
-    /// Why it is no half-open connection.
-    Cookie(Bound),
-    Drop(Bound),
-}
-
-/// Whether a SYN is let in (Linux's `tcp_conn_request()`).
-fn admit(
-    namespace: &Namespace,
-    listener: &Socket,
-    listening: &Listening,
-    (key, life): (&FlowKey, Life),
-    now: Instant,
-) -> Admission {
-    let most = listening.most_half_open(namespace);
-    let shortage = shortage(namespace, listening, key);
-    // No room: the peer's SYN will come again, and nobody has to give way to it.
-    if listening.is_full() {
-        overflows(namespace, listener, listening, now);
-        return Admission::Drop(Bound::AcceptQueue);
-    }
-    let bound = bound_of(shortage);
-    match (namespace.sysctls.syncookies(), shortage) {
-        (0 | 1, None) => Admission::Keep(most),
-        (0, Some(Queue::Syn)) if make_room(namespace, listener, listening, life, now) => {
-            Admission::Keep(most)
-        }
-        (0, Some(queue)) => {
-            note_share(namespace, queue);
-            namespace.counters.count(Counter::TCPReqQFullDrop);
-            flood::tell(namespace, listener, listening, queue, Remedy::Drop, now);
-            Admission::Drop(bound)
-        }
-        (_, shortage) => {
-            note_cookie(namespace, listener, listening, shortage, now);
-            Admission::Cookie(bound)
-        }
-    }
-}
-
-/// What a SYN is answered with a cookie for, as the tracepoints tell it.
-fn bound_of(shortage: Option<Queue>) -> Bound {
-    match shortage {
-        Some(Queue::Share) => Bound::Share,
-        Some(_) => Bound::SynQueue,
-        None => Bound::Always,
-    }
-}
-
-/// What there is too little of for a SYN of that flow, if there is.
-fn shortage(namespace: &Namespace, listening: &Listening, key: &FlowKey) -> Option<Queue> {
-    let most = listening.most_half_open(namespace);
-    let count = listening.half_open.count();
-    match count >= most {
-        true => Some(Queue::Syn),
-        false if has_its_share(namespace, listening, key, count, most) => Some(Queue::Share),
-        false => None,
-    }
-}
-
-/// Whether a SYN of that flow is one to be answered with a cookie, and for want of what. Changes nothing. Softirq context.
-pub(crate) fn cookie_is_due(
-    namespace: &Namespace,
-    listening: &Listening,
-    key: &FlowKey,
-) -> Option<Option<Queue>> {
-    if listening.half_open.life().is_none() || listening.is_full() {
-        return None;
-    }
-    match (
-        namespace.sysctls.syncookies(),
-        shortage(namespace, listening, key),
-    ) {
-        (0, _) | (1, None) => None,
-        (_, shortage) => Some(shortage),
-    }
-}
-
-/// A SYN is to be answered with a cookie, for want of `shortage`: counts it, and tells of it. Softirq context.
-pub(crate) fn note_cookie(
-    namespace: &Namespace,
-    listener: &Socket,
-    listening: &Listening,
-    shortage: Option<Queue>,
-    now: Instant,
-) {
-    namespace.counters.count(Counter::TCPReqQFullDoCookies);
-    let Some(queue) = shortage else {
-        return;
-    };
-    note_share(namespace, queue);
-    // With 2 it is meant to be so.
-    if namespace.sysctls.syncookies() == 1 {
-        flood::tell(namespace, listener, listening, queue, Remedy::Cookie, now);
-    }
-}
-
-fn note_share(namespace: &Namespace, queue: Queue) {
-    if queue == Queue::Share {
-        namespace.counters.count(Counter::SynShareExceeded);
-    }
-}
-
-/// Whether the peer's host or network has its share of the SYN queue.
-fn has_its_share(
-    namespace: &Namespace,
-    listening: &Listening,
-    key: &FlowKey,
-    count: u32,
-    most: u32,
-) -> bool {
-    let sysctls = &namespace.sysctls;
-    // What nobody could exceed needs no look at the counters.
-    if !pressure::is_too_many(u32::MAX, count, most, 0) {
-        return false;
-    }
-    let (host, network) = listening.crowds.count(namespace, key);
-    let share = |percent: i32| u8::try_from(percent).unwrap_or(100);
-    pressure::is_too_many(host, count, most, share(sysctls.syn_host_share()))
-        || pressure::is_too_many(network, count, most, share(sysctls.syn_net_share()))
-}
-
-/// Lets the oldest half-open connection of a full SYN queue give way, if it is to be so.
-fn make_room(
-    namespace: &Namespace,
-    listener: &Socket,
-    listening: &Listening,
-    life: Life,
-    now: Instant,
-) -> bool {
-    let Some(recent) = listening.recent.as_ref() else {
-        return false;
-    };
-    if namespace.sysctls.syn_cache() == 0 {
-        return false;
-    }
-    flood::tell(
-        namespace,
-        listener,
-        listening,
-        Queue::Syn,
-        Remedy::Evict,
-        now,
-    );
-    let made = recent.evict(|oldest| half_open::evict(namespace, listener, life, oldest));
-    if made {
-        namespace.counters.count(Counter::SynCacheEvicted);
-    }
-    made
-}
-
-/// The accept queue has no room. Softirq context.
-fn overflows(namespace: &Namespace, listener: &Socket, listening: &Listening, now: Instant) {
-    namespace.counters.count(Counter::ListenOverflows);
-    flood::tell(
-        namespace,
-        listener,
-        listening,
-        Queue::Accept,
-        Remedy::Drop,
-        now,
-    );
-}
-
 /// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it.
 /// Softirq context.
 pub(crate) fn complete(
@@ -628,7 +429,7 @@ pub(crate) fn complete(
     let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
         Room::Full => {
-            overflows(namespace, listener, listening, cx.now);
+            admission::overflows(namespace, listener, listening, cx.now);
             namespace.counters.count(Counter::ListenDrops);
             // The ACK is dropped: the SYN-ACK goes out again, and the peer's data too. Or, if the
             // namespace has it so, the peer is told.
@@ -733,7 +534,7 @@ pub(crate) fn complete_cookie(
         Room::For(port, options, calls) => (port, options, calls),
         // The ACK is dropped, as in Linux: the peer's data comes again, with the same cookie.
         Room::Full => {
-            overflows(namespace, listener, listening, cx.now);
+            admission::overflows(namespace, listener, listening, cx.now);
             namespace.counters.count(Counter::ListenDrops);
             tell(Decision::Dropped, Bound::AcceptQueue);
             return drops(skb, DropReason::ListenOverflow);
