@@ -17,6 +17,7 @@ pub mod ktap;
 pub mod ns;
 pub mod payload;
 pub mod procnet;
+pub mod signed;
 pub mod sock;
 pub mod stack;
 pub mod tcp_info;

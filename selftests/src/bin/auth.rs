@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
-use oxtcp_selftests::connection::{connected_with, listening_at};
+use oxtcp_selftests::connection::connected_with;
 use oxtcp_selftests::forge::Forged;
 use oxtcp_selftests::keys::{
     counter, does_not_connect, expected_next, Md5Sig, KIND_MD5, TCP_MD5SIG, TCP_MD5SIG_EXT,
     TCP_MD5SIG_FLAG_IFINDEX,
 };
-use oxtcp_selftests::procnet::{self, State};
+use oxtcp_selftests::signed;
 use oxtcp_selftests::{
     cases, errno, expect_errno, ktap, listening, ns, transfer, wait, Connected, Ip, Pair, Sock,
     Stack, Suite,
@@ -336,68 +336,21 @@ fn md5__reset_of_an_abort(pair: Pair) {
     });
 }
 
-/// In TIME-WAIT a FIN that comes again is acknowledged with a signature: else the peer would wait in LAST-ACK.
+/// See [`signed::last_ack_comes_again`].
 fn md5__time_wait(pair: Pair) {
     need_md5(pair);
-    let ends = signed(pair);
-    ends.check_alive();
-    let client = ends.client.local().expect("getsockname");
-    let server = ends.server.local().expect("getsockname");
-    let state = |stack, local, remote| procnet::state_of(stack, local, remote);
-    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
-    assert_eq!(ends.server.recv_to_end(), b"");
-    wait::until("FIN-WAIT-2", || {
-        state(pair.client, client, server) == Some(State::FinWait2)
-    });
-    let rule = format!("tcp dport {} counter name dropped drop", server.port());
-    ns::nft_input(&[&rule]);
-    drop(ends.server);
-    assert_eq!(ends.client.recv_to_end(), b"");
-    drop(ends.client);
-    wait::until("TIME-WAIT", || {
-        state(pair.client, client, server) == Some(State::TimeWait)
-    });
-    wait::until("the last ACK is dropped", || ns::nft_packets("dropped") > 0);
-    assert_eq!(state(pair.server, server, client), Some(State::LastAck));
-    ns::nft_clear();
-    wait::until("the server is done", || {
-        state(pair.server, server, client).is_none()
-    });
-    assert_eq!(state(pair.client, client, server), Some(State::TimeWait));
+    signed::last_ack_comes_again(pair, signed(pair));
 }
 
-/// A TIME-WAIT at the server makes way for a signed SYN (RFC 6191), and not for one that is not signed.
+/// See [`signed::time_wait_makes_way`].
 fn md5__bind_again(pair: Pair) {
     need_md5(pair);
-    let (listener, address) = listening(pair.server, 1);
-    set(&listener, pair.client.loopback(), KEY);
-    let client = |key: Option<&[u8]>, port| {
-        let client = Sock::open(pair.client);
-        if let Some(key) = key {
-            set(&client, pair.server.loopback(), key);
-        }
-        client.set_reuseaddr();
-        client.bind(&pair.client.local(port)).expect("bind");
-        client
-    };
-    let first = client(Some(KEY), 0);
-    let port = first.port();
-    first.connect(&address).expect("connect");
-    let (server, from) = listener.accept().expect("accept");
-    drop(server);
-    assert_eq!(first.recv_to_end(), b"");
-    drop(first);
-    wait::until("TIME-WAIT", || {
-        procnet::state_of(pair.server, address, from) == Some(State::TimeWait)
-    });
-    let unsigned = client(None, port);
-    does_not_connect(&unsigned, &address, pair.server, "TCPMD5NotFound");
-    drop(unsigned);
-    let second = client(Some(KEY), port);
-    second.connect(&address).expect("connect");
-    let (server, _) = listener.accept().expect("accept");
-    let client = second;
-    Connected { client, server }.check_alive();
+    signed::time_wait_makes_way(
+        pair,
+        |listener| set(listener, pair.client.loopback(), KEY),
+        |client| set(client, pair.server.loopback(), KEY),
+        "TCPMD5NotFound",
+    );
 }
 
 /// The SYN-ACK of a cookie is signed, and so is what comes of it.
@@ -410,39 +363,24 @@ fn md5__cookies(pair: Pair) {
     assert!(counter(pair.server, "SyncookiesRecv") > before);
 }
 
-/// An IPv6 socket knows an IPv4 peer by its IPv4-mapped address: the server's, or over IPv6 the client's.
+/// See [`signed::dual_stack`].
 fn md5__dual_stack(pair: Pair) {
     need_md5(pair);
-    let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
-    let v4: IpAddr = [127, 0, 0, 1].into();
-    let peer_of = |stack: Stack| match stack.ip {
-        Ip::V4 => v4,
-        Ip::V6 => mapped,
-    };
-    let (client, server) = match pair.ip() {
-        Ip::V4 => (pair.client, pair.server.with_ip(Ip::V6)),
-        Ip::V6 => (pair.client, pair.server.with_ip(Ip::V4)),
-    };
-    let (listener, _) = listening_at(server, &server.any(0), 1);
-    let address = SocketAddr::new(peer_of(client), listener.port());
-    let everybody = match server.ip {
-        Ip::V4 => Md5Sig::of_prefix([0, 0, 0, 0].into(), 0, KEY),
-        Ip::V6 => Md5Sig::of_prefix(mapped, 8, KEY),
-    };
-    everybody.set(&listener).expect("TCP_MD5SIG_EXT");
-    let unsigned = Sock::open(client);
-    does_not_connect(&unsigned, &address, server, "TCPMD5NotFound");
-    let end = Sock::open(client);
-    Md5Sig::of_prefix(peer_of(client), 32, KEY)
-        .set(&end)
-        .expect("TCP_MD5SIG_EXT");
-    end.connect(&address).expect("connect");
-    let (accepted, _) = listener.accept().expect("accept");
-    let ends = Connected {
-        client: end,
-        server: accepted,
-    };
-    ends.check_alive();
+    let ends = signed::dual_stack(
+        pair,
+        |listener, ip, peer| {
+            let everybody = match ip {
+                Ip::V4 => Md5Sig::of_prefix([0, 0, 0, 0].into(), 0, KEY),
+                Ip::V6 => Md5Sig::of_prefix(peer, 8, KEY),
+            };
+            everybody.set(listener).expect("TCP_MD5SIG_EXT");
+        },
+        |client, peer| {
+            let key = Md5Sig::of_prefix(peer, 32, KEY);
+            key.set(client).expect("TCP_MD5SIG_EXT");
+        },
+        "TCPMD5NotFound",
+    );
     transfer::both_ways(ends, 100_000);
 }
 
@@ -631,25 +569,11 @@ fn option__memory_is_bounded(stack: Stack) {
         server: stack,
     });
     let sock = Sock::open(stack);
-    let peer = |n: u32| -> IpAddr {
-        let [_, _, c, d] = n.to_be_bytes();
-        match stack.ip {
-            Ip::V4 => [10, 0, c, d].into(),
-            Ip::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16].into(),
-        }
-    };
-    let mut count = 0;
-    let error = loop {
-        match Md5Sig::new(peer(count), KEY).set(&sock) {
-            Ok(()) => count += 1,
-            Err(error) => break error,
-        }
-        assert!(count < 5000, "no bound");
-    };
-    assert_eq!(errno::of(&error), libc::ENOMEM);
+    let room = signed::room(stack, |peer| Md5Sig::new(peer, KEY).set(&sock));
     // 128 KB by default.
-    assert!((500..2000).contains(&count), "{count}");
+    assert!((500..2000).contains(&room), "{room}");
     // Changing one takes no more.
+    let peer = |n| signed::peer(stack, n);
     set(&sock, peer(0), OTHER);
     set(&sock, peer(1), b"");
     set(&sock, peer(5000), KEY);

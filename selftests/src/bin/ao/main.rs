@@ -10,14 +10,20 @@ use oxtcp_selftests::ao::{
     TCP_AO_REPAIR,
 };
 use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
-use oxtcp_selftests::connection::{connected_with, listening_at};
+use oxtcp_selftests::connection::connected_with;
 use oxtcp_selftests::forge::Forged;
 use oxtcp_selftests::keys::{counter, does_not_connect, expected_next, Md5Sig};
-use oxtcp_selftests::procnet::{self, State};
+use oxtcp_selftests::signed;
 use oxtcp_selftests::{
     cases, errno, expect_errno, ktap, listening, ns, transfer, wait, Connected, Ip, Pair, Sock,
     Stack, Suite,
 };
+
+mod options;
+mod rollover;
+
+use options::*;
+use rollover::{ao__delete_after_rollover, ao__rollover, ao__rollover_under_traffic};
 
 const KEY: &[u8] = b"a key that both know";
 const OTHER: &[u8] = b"another key, of other length";
@@ -431,152 +437,6 @@ fn ao__the_key_that_the_client_asks_for(pair: Pair) {
     transfer::both_ways(ends, 200_000);
 }
 
-/// Both have two keys, of which they use the first.
-#[track_caller]
-fn with_two_keys(pair: Pair) -> Connected {
-    let second = algorithms(pair).last().copied().expect("an algorithm");
-    let two = |first: AoKey, other: AoKey| {
-        let first = AoKey {
-            set_current: true,
-            set_rnext: true,
-            ..first
-        };
-        // Of other length, which changes the size of segments.
-        let other = AoKey {
-            algorithm: second,
-            mac_len: 16,
-            ..other
-        };
-        (first, other)
-    };
-    connected_with(pair, |listener, client| {
-        let (first, other) = two(
-            server_key(pair, FIRST, KEY),
-            server_key(pair, SECOND, OTHER),
-        );
-        for mut key in [first, other] {
-            // A listener has no current key.
-            (key.set_current, key.set_rnext) = (false, false);
-            add(&key, listener);
-        }
-        let (first, other) = two(
-            client_key(pair, FIRST, KEY),
-            client_key(pair, SECOND, OTHER),
-        );
-        add(&first, client);
-        add(&other, client);
-    })
-}
-
-/// Tells the peer of `sock` to sign with this one.
-#[track_caller]
-fn want(sock: &Sock, recv_id: u8) {
-    let rnext = AoInfo {
-        rnext: Some(recv_id),
-        ..AoInfo::default()
-    };
-    rnext.set(sock).expect("TCP_AO_INFO");
-}
-
-/// RFC 5925 section 7.3: each side asks for the new key, and is sent with it.
-fn ao__rollover(pair: Pair) {
-    need_ao(pair);
-    let ends = with_two_keys(pair);
-    ends.check_alive();
-    assert_eq!(info(&ends.server).current, Some(FIRST.1));
-    want(&ends.client, SECOND.1);
-    // The segment that says so, and the answer.
-    ends.check_alive();
-    assert_eq!(info(&ends.server).current, Some(SECOND.1));
-    assert_eq!(info(&ends.client).current, Some(FIRST.0));
-    want(&ends.server, SECOND.0);
-    ends.check_alive();
-    wait::until("the client's current key", || {
-        info(&ends.client).current == Some(SECOND.0)
-    });
-    let capture = Capture::on("lo");
-    ends.check_alive();
-    let to = ends.server.local().expect("getsockname");
-    for segment in capture.segments() {
-        let (send, recv) = match segment.target == to {
-            true => SECOND,
-            false => (SECOND.1, SECOND.0),
-        };
-        let option = segment.option(KIND_AO).expect("a signature");
-        assert_eq!(option[..2], [send, recv], "{segment:?}");
-        assert_eq!(option.len(), 2 + 16);
-    }
-    // And back, by the sender's own choice.
-    let back = AoInfo {
-        current: Some(FIRST.0),
-        ..AoInfo::default()
-    };
-    // What the server wants counts with its next segment.
-    want(&ends.server, FIRST.0);
-    back.set(&ends.client).expect("TCP_AO_INFO");
-    ends.check_alive();
-    assert_eq!(info(&ends.client).current, Some(FIRST.0));
-    transfer::both_ways(ends, 300_000);
-}
-
-/// Keys change while data flows both ways: nothing is lost, and none is told to be bad.
-fn ao__rollover_under_traffic(pair: Pair) {
-    need_ao(pair);
-    ns::sh(&format!("ip link set lo mtu {MTU}"));
-    let ends = with_two_keys(pair);
-    let bad = || counter(pair.client, "TCPAOBad") + counter(pair.server, "TCPAOBad");
-    let (client, server) = (ends.client.try_clone(), ends.server.try_clone());
-    let before = bad();
-    let turns = std::thread::spawn(move || {
-        for turn in 0..40 {
-            let (send, recv) = [SECOND, FIRST][turn % 2];
-            want(&client, recv);
-            want(&server, send);
-            std::thread::yield_now();
-        }
-    });
-    transfer::both_ways(ends, 4_000_000);
-    turns.join().expect("the turns");
-    assert_eq!(bad(), before);
-}
-
-/// RFC 5925 section 6.1: a key in use is not taken away; what is not used any more is, and the rest goes on.
-fn ao__delete_after_rollover(pair: Pair) {
-    need_ao(pair);
-    let ends = with_two_keys(pair);
-    ends.check_alive();
-    let first = client_key(pair, FIRST, KEY);
-    expect_errno(first.delete(&ends.client), libc::EBUSY);
-    let mut deletion = first.deletion();
-    deletion.current = Some(SECOND.0);
-    // Still what the peer is to sign with.
-    expect_errno(deletion.set(&ends.client), libc::EBUSY);
-    deletion.rnext = Some(SECOND.1);
-    deletion.set(&ends.client).expect("TCP_AO_DEL_KEY");
-    expect_errno(deletion.set(&ends.client), libc::ENOENT);
-    // The server learns with the next segment, and what was on its way was the old key's.
-    let told = info(&ends.client);
-    assert_eq!((told.current, told.rnext), (Some(SECOND.0), Some(SECOND.1)));
-    ends.client.send_all(b"new");
-    assert_eq!(ends.server.recv_exact(3), b"new");
-    wait::until("the server's current key", || {
-        info(&ends.server).current == Some(SECOND.1)
-    });
-    want(&ends.server, SECOND.0);
-    let first = server_key(pair, FIRST, KEY);
-    first.delete(&ends.server).expect("TCP_AO_DEL_KEY");
-    let (left, count) = Listed::all().get(&ends.server, 4).expect("TCP_AO_GET_KEYS");
-    assert_eq!(count, 1);
-    assert_eq!(left[0].ids, (SECOND.1, SECOND.0));
-    // And another one comes.
-    add(&client_key(pair, FIRST, KEY), &ends.client);
-    add(&server_key(pair, FIRST, KEY), &ends.server);
-    want(&ends.client, FIRST.1);
-    ends.check_alive();
-    assert_eq!(info(&ends.server).current, Some(FIRST.1));
-    transfer::both_ways(ends, 200_000);
-}
-
 /// RFC 5925 section 6.2: a stream whose numbers pass 2^32 goes on. Connections are opened until one begins shortly before that.
 fn ao__number_extension(pair: Pair) {
     need_ao(pair);
@@ -729,68 +589,21 @@ fn ao__reset_of_a_full_queue(pair: Pair) {
     });
 }
 
-/// In TIME-WAIT a FIN that comes again is acknowledged with a signature: else the peer would wait in LAST-ACK.
+/// See [`signed::last_ack_comes_again`].
 fn ao__time_wait(pair: Pair) {
     need_ao(pair);
-    let ends = signed(pair);
-    ends.check_alive();
-    let client = ends.client.local().expect("getsockname");
-    let server = ends.server.local().expect("getsockname");
-    let state = |stack, local, remote| procnet::state_of(stack, local, remote);
-    ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
-    assert_eq!(ends.server.recv_to_end(), b"");
-    wait::until("FIN-WAIT-2", || {
-        state(pair.client, client, server) == Some(State::FinWait2)
-    });
-    let rule = format!("tcp dport {} counter name dropped drop", server.port());
-    ns::nft_input(&[&rule]);
-    drop(ends.server);
-    assert_eq!(ends.client.recv_to_end(), b"");
-    drop(ends.client);
-    wait::until("TIME-WAIT", || {
-        state(pair.client, client, server) == Some(State::TimeWait)
-    });
-    wait::until("the last ACK is dropped", || ns::nft_packets("dropped") > 0);
-    assert_eq!(state(pair.server, server, client), Some(State::LastAck));
-    ns::nft_clear();
-    wait::until("the server is done", || {
-        state(pair.server, server, client).is_none()
-    });
-    assert_eq!(state(pair.client, client, server), Some(State::TimeWait));
+    signed::last_ack_comes_again(pair, signed(pair));
 }
 
-/// A TIME-WAIT at the server makes way for a signed SYN (RFC 6191), and not for one that is not signed.
+/// See [`signed::time_wait_makes_way`].
 fn ao__bind_again(pair: Pair) {
     need_ao(pair);
-    let (listener, address) = listening(pair.server, 1);
-    add(&server_key(pair, FIRST, KEY), &listener);
-    let client = |signs: bool, port| {
-        let client = Sock::open(pair.client);
-        if signs {
-            add(&client_key(pair, FIRST, KEY), &client);
-        }
-        client.set_reuseaddr();
-        client.bind(&pair.client.local(port)).expect("bind");
-        client
-    };
-    let first = client(true, 0);
-    let port = first.port();
-    first.connect(&address).expect("connect");
-    let (server, from) = listener.accept().expect("accept");
-    drop(server);
-    assert_eq!(first.recv_to_end(), b"");
-    drop(first);
-    wait::until("TIME-WAIT", || {
-        procnet::state_of(pair.server, address, from) == Some(State::TimeWait)
-    });
-    let unsigned = client(false, port);
-    does_not_connect(&unsigned, &address, pair.server, "TCPAORequired");
-    drop(unsigned);
-    let second = client(true, port);
-    second.connect(&address).expect("connect");
-    let (server, _) = listener.accept().expect("accept");
-    let client = second;
-    Connected { client, server }.check_alive();
+    signed::time_wait_makes_way(
+        pair,
+        |listener| add(&server_key(pair, FIRST, KEY), listener),
+        |client| add(&client_key(pair, FIRST, KEY), client),
+        "TCPAORequired",
+    );
 }
 
 /// A socket that is connected once more has its keys still, and keys of that connection.
@@ -828,37 +641,19 @@ fn ao__cookies(pair: Pair) {
     }
 }
 
-/// An IPv6 socket knows an IPv4 peer by its IPv4-mapped address: the server's, or over IPv6 the client's.
+/// See [`signed::dual_stack`].
 fn ao__dual_stack(pair: Pair) {
     need_ao(pair);
-    let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
-    let v4: IpAddr = [127, 0, 0, 1].into();
-    let peer_of = |stack: Stack| match stack.ip {
-        Ip::V4 => v4,
-        Ip::V6 => mapped,
-    };
-    let (client, server) = match pair.ip() {
-        Ip::V4 => (pair.client, pair.server.with_ip(Ip::V6)),
-        Ip::V6 => (pair.client, pair.server.with_ip(Ip::V4)),
-    };
-    let (listener, _) = listening_at(server, &server.any(0), 1);
-    let address = SocketAddr::new(peer_of(client), listener.port());
     let of = |peer, ids| AoKey {
         prefix: 32,
         ..AoKey::new(peer, ids, KEY)
     };
-    add(&of(peer_of(server), (FIRST.1, FIRST.0)), &listener);
-    let unsigned = Sock::open(client);
-    does_not_connect(&unsigned, &address, server, "TCPAORequired");
-    let end = Sock::open(client);
-    add(&of(peer_of(client), FIRST), &end);
-    end.connect(&address).expect("connect");
-    let (accepted, _) = listener.accept().expect("accept");
-    let ends = Connected {
-        client: end,
-        server: accepted,
-    };
-    ends.check_alive();
+    let ends = signed::dual_stack(
+        pair,
+        |listener, _, peer| add(&of(peer, (FIRST.1, FIRST.0)), listener),
+        |client, peer| add(&of(peer, FIRST), client),
+        "TCPAORequired",
+    );
     let (keys, _) = Listed::all().get(&ends.server, 1).expect("TCP_AO_GET_KEYS");
     // IPv4's, whatever the socket is.
     assert_eq!((keys[0].address.len(), keys[0].prefix), (16, 32));
@@ -969,367 +764,4 @@ fn ao__counts(pair: Pair) {
         ),
         (2, 3, 4, 5)
     );
-}
-
-/// As tcp_ao_add_cmd(), tcp_ao_del_cmd() and tcp_ao_info_cmd() have it.
-fn option__what_is_refused(stack: Stack) {
-    need_ao(alone(stack));
-    let sock = Sock::open(stack);
-    let peer = stack.loopback();
-    let good = AoKey::new(peer, FIRST, KEY);
-    let refused = |key: AoKey, errno| expect_errno(key.add(&sock), errno);
-    let other_family: IpAddr = match stack.ip {
-        Ip::V4 => "::1".parse().expect("an address"),
-        Ip::V6 => [127, 0, 0, 1].into(),
-    };
-    let invalid = |change: &dyn Fn(&mut AoKey)| {
-        let mut key = good.clone();
-        change(&mut key);
-        refused(key, libc::EINVAL);
-    };
-    invalid(&|key| key.peer.set_ip(other_family));
-    invalid(&|key| key.peer.set_port(80));
-    invalid(&|key| key.key_len = 81);
-    invalid(&|key| key.reserved = 1);
-    invalid(&|key| key.reserved2 = 1);
-    invalid(&|key| key.prefix = 0);
-    invalid(&|key| key.prefix += 1);
-    // Bits beyond the prefix.
-    invalid(&|key| key.prefix = 8);
-    invalid(&|key| key.flags = 4);
-    invalid(&|key| key.ifindex = 1);
-    // A device that is no VRF, or none.
-    for ifindex in [1, 9999] {
-        invalid(&|key| (key.ifindex, key.flags) = (ifindex, TCP_AO_KEYF_IFINDEX));
-    }
-    invalid(&|key| {
-        key.peer.set_ip(stack.unspecified());
-        key.prefix = 8;
-    });
-    let named = |algorithm| AoKey {
-        algorithm,
-        ..good.clone()
-    };
-    refused(named("hmac(md5)"), libc::ENOENT);
-    refused(named(""), libc::ENOENT);
-    // This name is for keys of 16 bytes.
-    refused(named("cmac(aes)"), libc::ENOENT);
-    let long = |mac_len| AoKey {
-        mac_len,
-        ..good.clone()
-    };
-    refused(long(17), libc::EMSGSIZE);
-    refused(long(255), libc::EMSGSIZE);
-    for option in [TCP_AO_ADD_KEY, TCP_AO_DEL_KEY, TCP_AO_INFO] {
-        let len = match option {
-            TCP_AO_ADD_KEY => 288,
-            TCP_AO_DEL_KEY => 144,
-            _ => 48,
-        };
-        let short = vec![0; len - 1];
-        expect_errno(sock.set_bytes(libc::SOL_TCP, option, &short), libc::EINVAL);
-    }
-    // Longer values are read as far as is known, if there are zeros.
-    let mut more = good.bytes();
-    more.extend([0, 1]);
-    expect_errno(
-        sock.set_bytes(libc::SOL_TCP, TCP_AO_ADD_KEY, &more),
-        libc::E2BIG,
-    );
-    expect_errno(AoInfo::get(&sock), libc::ENOENT);
-    expect_errno(Listed::all().get(&sock, 1), libc::ENOENT);
-    expect_errno(good.delete(&sock), libc::ENOENT);
-    more[289] = 0;
-    sock.set_bytes(libc::SOL_TCP, TCP_AO_ADD_KEY, &more)
-        .expect("more");
-    expect_errno(
-        sock.set_bytes(libc::SOL_TCP, TCP_AO_GET_KEYS, &more),
-        libc::ENOPROTOOPT,
-    );
-    // The numbers of keys for the same peer (RFC 5925 section 3.1).
-    for ids in [FIRST, (FIRST.0, 9), (9, FIRST.1)] {
-        expect_errno(AoKey::new(peer, ids, OTHER).add(&sock), libc::EEXIST);
-    }
-    let everybody = |ids| AoKey {
-        prefix: 0,
-        ..AoKey::new(stack.unspecified(), ids, KEY)
-    };
-    expect_errno(everybody(FIRST).add(&sock), libc::EEXIST);
-    add(&everybody((1, 2)), &sock);
-    add(&AoKey::new(stack.foreign(0).ip(), FIRST, OTHER), &sock);
-
-    let mut deletion = good.deletion();
-    deletion.reserved = 1;
-    expect_errno(deletion.set(&sock), libc::EINVAL);
-    deletion.reserved = 0;
-    deletion.del_async = true;
-    expect_errno(deletion.set(&sock), libc::EINVAL);
-    deletion.del_async = false;
-    deletion.flags = TCP_AO_KEYF_EXCLUDE_OPT;
-    expect_errno(deletion.set(&sock), libc::EINVAL);
-    deletion.flags = 0;
-    deletion.current = Some(77);
-    expect_errno(deletion.set(&sock), libc::ENOENT);
-
-    let info = |info: AoInfo| info.set(&sock);
-    let chosen = AoInfo {
-        current: Some(77),
-        ..AoInfo::default()
-    };
-    expect_errno(info(chosen), libc::ENOENT);
-    let mut reserved = AoInfo::default().bytes();
-    reserved[1] = 1;
-    expect_errno(
-        sock.set_bytes(libc::SOL_TCP, TCP_AO_INFO, &reserved),
-        libc::EINVAL,
-    );
-
-    // A listener has no current key.
-    let (listener, _) = listening(stack, 1);
-    let mut chosen = good.clone();
-    chosen.set_current = true;
-    expect_errno(chosen.add(&listener), libc::EINVAL);
-    add(&good, &listener);
-    let mut deletion = good.deletion();
-    deletion.rnext = Some(FIRST.1);
-    expect_errno(deletion.set(&listener), libc::EINVAL);
-    let rnext = AoInfo {
-        rnext: Some(FIRST.1),
-        ..AoInfo::default()
-    };
-    expect_errno(rnext.set(&listener), libc::EINVAL);
-    let mut deletion = good.deletion();
-    deletion.del_async = true;
-    deletion.set(&listener).expect("TCP_AO_DEL_KEY");
-    expect_errno(deletion.set(&listener), libc::ENOENT);
-}
-
-/// A key is its peer's, prefix's and numbers': what has others is another.
-fn option__keys_come_and_go(stack: Stack) {
-    need_ao(alone(stack));
-    let sock = Sock::open(stack);
-    let key = AoKey::new(stack.loopback(), FIRST, KEY);
-    let other = AoKey::new(stack.loopback(), SECOND, OTHER);
-    add(&key, &sock);
-    add(&other, &sock);
-    let mut wrong = key.deletion();
-    wrong.ids = (FIRST.0, SECOND.1);
-    expect_errno(wrong.set(&sock), libc::ENOENT);
-    let mut wrong = key.deletion();
-    wrong.prefix -= 1;
-    expect_errno(wrong.set(&sock), libc::ENOENT);
-    let mut wrong = key.deletion();
-    wrong.flags = TCP_AO_KEYF_IFINDEX;
-    expect_errno(wrong.set(&sock), libc::ENOENT);
-    assert_eq!(info(&sock), AoInfo::default());
-    // What is chosen cannot be what goes.
-    let mut kept = key.deletion();
-    (kept.current, kept.rnext) = (Some(FIRST.0), Some(SECOND.1));
-    expect_errno(kept.set(&sock), libc::ENOENT);
-    kept.current = Some(SECOND.0);
-    kept.set(&sock).expect("TCP_AO_DEL_KEY");
-    let told = info(&sock);
-    assert_eq!((told.current, told.rnext), (Some(SECOND.0), Some(SECOND.1)));
-    expect_errno(other.delete(&sock), libc::EBUSY);
-    add(&key, &sock);
-    let choice = AoInfo {
-        current: Some(FIRST.0),
-        rnext: Some(FIRST.1),
-        required: true,
-        accept_icmps: true,
-        ..AoInfo::default()
-    };
-    choice.set(&sock).expect("TCP_AO_INFO");
-    assert_eq!(info(&sock), choice);
-    other.delete(&sock).expect("TCP_AO_DEL_KEY");
-}
-
-/// TCP_AO_GET_KEYS.
-fn option__what_is_told(stack: Stack) {
-    need_ao(alone(stack));
-    let sock = Sock::open(stack);
-    let peer = stack.loopback();
-    let bits = if stack.ip == Ip::V4 { 32 } else { 128 };
-    let mut first = AoKey::new(peer, FIRST, KEY);
-    first.flags = TCP_AO_KEYF_EXCLUDE_OPT;
-    first.set_current = true;
-    let mut second = AoKey::new(stack.unspecified(), SECOND, OTHER);
-    second.prefix = 0;
-    second.mac_len = 9;
-    second.set_rnext = true;
-    add(&first, &sock);
-    add(&second, &sock);
-    let get = |filter: Listed, most| filter.get(&sock, most);
-    let (keys, count) = get(Listed::all(), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!((keys.len(), count), (2, 2));
-    let listed = |key: &AoKey| Listed {
-        address: Listed::address(key.peer.ip()),
-        prefix: key.prefix,
-        algorithm: key.algorithm.to_owned(),
-        key: key.key.clone(),
-        is_current: key.set_current,
-        is_rnext: key.set_rnext,
-        ids: (key.send_id, key.recv_id),
-        mac_len: if key.mac_len == 0 { 12 } else { key.mac_len },
-        flags: key.flags,
-        ..Listed::default()
-    };
-    // The latest comes first.
-    assert_eq!(keys, [listed(&second), listed(&first)]);
-    let (keys, count) = get(Listed::all(), 1).expect("TCP_AO_GET_KEYS");
-    assert_eq!((keys, count), (vec![listed(&second)], 2));
-    let one = |is_current, is_rnext| Listed {
-        is_current,
-        is_rnext,
-        ..Listed::default()
-    };
-    let (keys, _) = get(one(true, false), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!(keys, [listed(&first)]);
-    let (keys, _) = get(one(false, true), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!(keys, [listed(&second)]);
-    let by_address = |ids| Listed {
-        address: Listed::address(peer),
-        prefix: bits,
-        ids,
-        ..Listed::default()
-    };
-    let (keys, count) = get(by_address(FIRST), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!((keys, count), (vec![listed(&first)], 1));
-    let (keys, _) = get(by_address(SECOND), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!(keys, [listed(&second)]);
-    let (_, count) = get(by_address((1, 1)), 8).expect("TCP_AO_GET_KEYS");
-    assert_eq!(count, 0);
-    let mut filter = Listed::all();
-    filter.is_current = true;
-    expect_errno(get(filter, 8), libc::EINVAL);
-    let mut filter = Listed::all();
-    filter.address = Listed::address(peer);
-    expect_errno(get(filter, 8), libc::EINVAL);
-    expect_errno(get(Listed::default(), 8), libc::EAFNOSUPPORT);
-    let mut filter = by_address(FIRST);
-    filter.good = 1;
-    expect_errno(get(filter, 8), libc::EINVAL);
-    let mut filter = by_address(FIRST);
-    filter.ifindex = 1;
-    expect_errno(get(filter, 8), libc::EINVAL);
-    let mut filter = by_address(FIRST);
-    filter.prefix = bits + 1;
-    expect_errno(get(filter, 8), libc::EINVAL);
-    // Made 16 bytes of what has not 16 (RFC 5926 section 3.1.1.2).
-    let cmac = AoKey {
-        algorithm: AES_CMAC,
-        ..AoKey::new(peer, (7, 7), b"testvector")
-    };
-    match cmac.add(&sock) {
-        Err(error) => assert_eq!(errno::of(&error), libc::ENOENT, "{error}"),
-        Ok(()) => {
-            let (keys, _) = get(by_address((7, 7)), 1).expect("TCP_AO_GET_KEYS");
-            assert_eq!((keys[0].key.len(), &*keys[0].algorithm), (16, "cmac(aes)"));
-        }
-    }
-}
-
-/// Keys count against net.core.optmem_max, and what is taken away does not.
-fn option__memory_is_bounded(stack: Stack) {
-    need_ao(alone(stack));
-    let sock = Sock::open(stack);
-    let peer = |n: u32| -> IpAddr {
-        let [_, _, c, d] = n.to_be_bytes();
-        match stack.ip {
-            Ip::V4 => [10, 0, c, d].into(),
-            Ip::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16].into(),
-        }
-    };
-    let key = |n| AoKey::new(peer(n), FIRST, KEY);
-    let mut count = 0;
-    let error = loop {
-        match key(count).add(&sock) {
-            Ok(()) => count += 1,
-            Err(error) => break error,
-        }
-        assert!(count < 5000, "no bound");
-    };
-    assert_eq!(errno::of(&error), libc::ENOMEM);
-    // 128 KB by default.
-    assert!((200..2000).contains(&count), "{count}");
-    key(1).delete(&sock).expect("TCP_AO_DEL_KEY");
-    add(&key(5000), &sock);
-    expect_errno(key(5001).add(&sock), libc::ENOMEM);
-}
-
-/// A peer is spoken to by one of the two.
-fn option__not_beside_md5(stack: Stack) {
-    need_ao(alone(stack));
-    let peer = stack.loopback();
-    let other = stack.foreign(0).ip();
-    let md5 = |peer, key| Md5Sig::new(peer, key);
-    if let Err(error) = md5(peer, KEY).set(&Sock::open(stack)) {
-        match errno::of(&error) {
-            libc::ENOPROTOOPT => ktap::skip("this kernel has no TCP_MD5SIG"),
-            _ => panic!("TCP_MD5SIG_EXT: {error}"),
-        }
-    }
-    let sock = Sock::open(stack);
-    add(&AoKey::new(peer, FIRST, KEY), &sock);
-    expect_errno(md5(peer, KEY).set(&sock), libc::EKEYREJECTED);
-    expect_errno(
-        Md5Sig::of_prefix(peer, 8, KEY).set(&sock),
-        libc::EKEYREJECTED,
-    );
-    md5(other, KEY).set(&sock).expect("for another peer");
-    expect_errno(
-        AoKey::new(other, SECOND, KEY).add(&sock),
-        libc::EKEYREJECTED,
-    );
-    let required = AoInfo {
-        required: true,
-        ..AoInfo::default()
-    };
-    expect_errno(required.set(&sock), libc::EKEYREJECTED);
-    // One that is not there is taken away as ever.
-    expect_errno(md5(peer, b"").set(&sock), libc::ENOENT);
-    md5(other, b"").set(&sock).expect("to take it away");
-    required.set(&sock).expect("TCP_AO_INFO");
-    expect_errno(md5(other, KEY).set(&sock), libc::EKEYREJECTED);
-    // Of two that meet by a prefix, connect() finds out.
-    let sock = Sock::open(stack);
-    let (_listener, address) = listening(stack, 1);
-    md5(peer, KEY).set(&sock).expect("TCP_MD5SIG_EXT");
-    let everybody = AoKey {
-        prefix: 0,
-        ..AoKey::new(stack.unspecified(), FIRST, KEY)
-    };
-    add(&everybody, &sock);
-    expect_errno(sock.connect(&address), libc::EKEYREJECTED);
-}
-
-/// There is no TCP_REPAIR here, and in Linux none that is not asked for.
-fn option__repair(stack: Stack) {
-    need_ao(alone(stack));
-    let sock = Sock::open(stack);
-    add(&AoKey::new(stack.loopback(), FIRST, KEY), &sock);
-    expect_errno(
-        sock.set_bytes(libc::SOL_TCP, TCP_AO_REPAIR, &[0; 16]),
-        libc::EPERM,
-    );
-    expect_errno(
-        sock.get_bytes(libc::SOL_TCP, TCP_AO_REPAIR, &mut [0; 16]),
-        libc::EPERM,
-    );
-}
-
-/// Keys, and none for the peer: the connection would not be signed, and so there is none. Those for others are given up.
-fn connect__needs_a_key_for_the_peer(stack: Stack) {
-    need_ao(alone(stack));
-    let (listener, address) = listening(stack, 1);
-    let sock = Sock::open(stack);
-    add(&AoKey::new(stack.foreign(0).ip(), FIRST, KEY), &sock);
-    expect_errno(sock.connect(&address), libc::EKEYREJECTED);
-    add(&AoKey::new(stack.loopback(), FIRST, KEY), &sock);
-    add(
-        &AoKey::new(stack.loopback(), (FIRST.1, FIRST.0), KEY),
-        &listener,
-    );
-    sock.connect(&address)
-        .unwrap_or_else(|error| panic!("connect: {error}"));
 }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+//! From one key to the next (RFC 5925 section 7.3).
+
+use super::*;
+
+/// Both have two keys, of which they use the first.
+#[track_caller]
+fn with_two_keys(pair: Pair) -> Connected {
+    let second = algorithms(pair).last().copied().expect("an algorithm");
+    let two = |first: AoKey, other: AoKey| {
+        let first = AoKey {
+            set_current: true,
+            set_rnext: true,
+            ..first
+        };
+        // Of other length, which changes the size of segments.
+        let other = AoKey {
+            algorithm: second,
+            mac_len: 16,
+            ..other
+        };
+        (first, other)
+    };
+    connected_with(pair, |listener, client| {
+        let (first, other) = two(
+            server_key(pair, FIRST, KEY),
+            server_key(pair, SECOND, OTHER),
+        );
+        for mut key in [first, other] {
+            // A listener has no current key.
+            (key.set_current, key.set_rnext) = (false, false);
+            add(&key, listener);
+        }
+        let (first, other) = two(
+            client_key(pair, FIRST, KEY),
+            client_key(pair, SECOND, OTHER),
+        );
+        add(&first, client);
+        add(&other, client);
+    })
+}
+
+/// Tells the peer of `sock` to sign with this one.
+#[track_caller]
+fn want(sock: &Sock, recv_id: u8) {
+    let rnext = AoInfo {
+        rnext: Some(recv_id),
+        ..AoInfo::default()
+    };
+    rnext.set(sock).expect("TCP_AO_INFO");
+}
+
+/// RFC 5925 section 7.3: each side asks for the new key, and is sent with it.
+pub fn ao__rollover(pair: Pair) {
+    need_ao(pair);
+    let ends = with_two_keys(pair);
+    ends.check_alive();
+    assert_eq!(info(&ends.server).current, Some(FIRST.1));
+    want(&ends.client, SECOND.1);
+    // The segment that says so, and the answer.
+    ends.check_alive();
+    assert_eq!(info(&ends.server).current, Some(SECOND.1));
+    assert_eq!(info(&ends.client).current, Some(FIRST.0));
+    want(&ends.server, SECOND.0);
+    ends.check_alive();
+    wait::until("the client's current key", || {
+        info(&ends.client).current == Some(SECOND.0)
+    });
+    let capture = Capture::on("lo");
+    ends.check_alive();
+    let to = ends.server.local().expect("getsockname");
+    for segment in capture.segments() {
+        let (send, recv) = match segment.target == to {
+            true => SECOND,
+            false => (SECOND.1, SECOND.0),
+        };
+        let option = segment.option(KIND_AO).expect("a signature");
+        assert_eq!(option[..2], [send, recv], "{segment:?}");
+        assert_eq!(option.len(), 2 + 16);
+    }
+    // And back, by the sender's own choice.
+    let back = AoInfo {
+        current: Some(FIRST.0),
+        ..AoInfo::default()
+    };
+    // What the server wants counts with its next segment.
+    want(&ends.server, FIRST.0);
+    back.set(&ends.client).expect("TCP_AO_INFO");
+    ends.check_alive();
+    assert_eq!(info(&ends.client).current, Some(FIRST.0));
+    transfer::both_ways(ends, 300_000);
+}
+
+/// Keys change while data flows both ways: nothing is lost, and none is told to be bad.
+pub fn ao__rollover_under_traffic(pair: Pair) {
+    need_ao(pair);
+    ns::sh(&format!("ip link set lo mtu {MTU}"));
+    let ends = with_two_keys(pair);
+    let bad = || counter(pair.client, "TCPAOBad") + counter(pair.server, "TCPAOBad");
+    let (client, server) = (ends.client.try_clone(), ends.server.try_clone());
+    let before = bad();
+    let turns = std::thread::spawn(move || {
+        for turn in 0..40 {
+            let (send, recv) = [SECOND, FIRST][turn % 2];
+            want(&client, recv);
+            want(&server, send);
+            std::thread::yield_now();
+        }
+    });
+    transfer::both_ways(ends, 4_000_000);
+    turns.join().expect("the turns");
+    assert_eq!(bad(), before);
+}
+
+/// RFC 5925 section 6.1: a key in use is not taken away; what is not used any more is, and the rest goes on.
+pub fn ao__delete_after_rollover(pair: Pair) {
+    need_ao(pair);
+    let ends = with_two_keys(pair);
+    ends.check_alive();
+    let first = client_key(pair, FIRST, KEY);
+    expect_errno(first.delete(&ends.client), libc::EBUSY);
+    let mut deletion = first.deletion();
+    deletion.current = Some(SECOND.0);
+    // Still what the peer is to sign with.
+    expect_errno(deletion.set(&ends.client), libc::EBUSY);
+    deletion.rnext = Some(SECOND.1);
+    deletion.set(&ends.client).expect("TCP_AO_DEL_KEY");
+    expect_errno(deletion.set(&ends.client), libc::ENOENT);
+    // The server learns with the next segment, and what was on its way was the old key's.
+    let told = info(&ends.client);
+    assert_eq!((told.current, told.rnext), (Some(SECOND.0), Some(SECOND.1)));
+    ends.client.send_all(b"new");
+    assert_eq!(ends.server.recv_exact(3), b"new");
+    wait::until("the server's current key", || {
+        info(&ends.server).current == Some(SECOND.1)
+    });
+    want(&ends.server, SECOND.0);
+    let first = server_key(pair, FIRST, KEY);
+    first.delete(&ends.server).expect("TCP_AO_DEL_KEY");
+    let (left, count) = Listed::all().get(&ends.server, 4).expect("TCP_AO_GET_KEYS");
+    assert_eq!(count, 1);
+    assert_eq!(left[0].ids, (SECOND.1, SECOND.0));
+    // And another one comes.
+    add(&client_key(pair, FIRST, KEY), &ends.client);
+    add(&server_key(pair, FIRST, KEY), &ends.server);
+    want(&ends.client, FIRST.1);
+    ends.check_alive();
+    assert_eq!(info(&ends.server).current, Some(FIRST.1));
+    transfer::both_ways(ends, 200_000);
+}
