@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the fuzz targets of `tools/fuzz` feed with any bytes: each parser of what comes from outside of this command. A panic is
-//! a finding, and so is a hang.
+//! What the fuzz targets of `tools/fuzz` feed with any bytes: the parsers of files, of words, and of what a network has a hand in.
+//! A panic is a finding, and so is a hang.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::sockets::{netlink as sock_diag, Socket, State, Timer as SocketTimer};
 use crate::ss::filter::Filter;
 use crate::ss::services::Services;
 use crate::trace::connection::Connections;
+use crate::trace::decode;
 use crate::trace::event::{
-    Bound, Cause, Clock, Congestion, Decision, Direction, Drop, Event, Header, Listener, Mode,
-    Segment, Timer, What,
+    Clock, Congestion, Direction, Drop, Event, Header, Listener, Segment, What,
 };
 use crate::trace::explain::Narrator;
 use crate::trace::pcapng::Writer;
@@ -55,7 +55,8 @@ pub fn netlink(bytes: &[u8]) {
         sockets += 1;
         assert!(!socket.state.label().is_empty());
     });
-    assert!(sockets <= bytes.len() / 16);
+    // A netlink header, and what every answer has.
+    assert!(sockets <= bytes.len() / (16 + 72));
 }
 
 /// The words of a filter, one in a line, tried on two sockets.
@@ -97,7 +98,7 @@ fn socket(local: SocketAddr, remote: SocketAddr) -> Socket {
     }
 }
 
-/// A profile's file. What is taken can be written and read again.
+/// A profile's file.
 pub fn profile(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match profile::file::parse("fuzz", None, &text) {
@@ -179,26 +180,9 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             from: states(byte(6)),
             to: states(byte(7)),
         },
-        1 => What::Timer(match byte(6) % 10 {
-            0 => Timer::Retransmit,
-            1 => Timer::Persist,
-            2 => Timer::DelayedAck,
-            3 => Timer::Keepalive,
-            4 => Timer::FinWait2,
-            5 => Timer::TimeWait,
-            6 => Timer::LossProbe,
-            7 => Timer::Reorder,
-            8 => Timer::SynAck,
-            other => Timer::Other(other),
-        }),
+        1 => What::Timer(decode::timer(byte(6) % 12)),
         2 => What::Congestion(Congestion {
-            mode: [
-                Mode::Open,
-                Mode::Disorder,
-                Mode::Cwr,
-                Mode::Recovery,
-                Mode::Loss,
-            ][usize::from(byte(6)) % 5],
+            mode: decode::mode(byte(6) % 5),
             cwnd: word(8),
             ssthresh: (byte(7) != 0).then(|| word(12)),
             srtt: (byte(7) & 1 != 0).then(|| Duration::from_micros(word(16).into())),
@@ -227,30 +211,8 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             payload: half(18).into(),
         }),
         4 => What::Listener(Listener {
-            decision: [
-                Decision::HalfOpen,
-                Decision::Cookie,
-                Decision::Evicted,
-                Decision::Dropped,
-                Decision::Reset,
-                Decision::Deferred,
-                Decision::Accepted,
-                Decision::CookieAccepted,
-                Decision::CookieRefused,
-                Decision::Expired,
-                Decision::Other(77),
-            ][usize::from(byte(6)) % 11],
-            bound: [
-                Bound::None,
-                Bound::SynQueue,
-                Bound::Share,
-                Bound::AcceptQueue,
-                Bound::Rate,
-                Bound::Always,
-                Bound::Route,
-                Bound::Memory,
-                Bound::Other(9),
-            ][usize::from(byte(7)) % 9],
+            decision: decode::decision(byte(6) % 12),
+            bound: decode::bound(byte(7) % 10),
             half_open: word(8),
             most_half_open: word(12),
             waiting: word(16),
@@ -264,27 +226,7 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             } else {
                 Direction::Out
             },
-            cause: [
-                Cause::Received,
-                Cause::Syn,
-                Cause::SynRetransmit,
-                Cause::SynAck,
-                Cause::SynAckRetransmit,
-                Cause::SynCookie,
-                Cause::Data,
-                Cause::FastRetransmit,
-                Cause::TimeoutRetransmit,
-                Cause::LossProbe,
-                Cause::LossProbeData,
-                Cause::Ack,
-                Cause::WindowUpdate,
-                Cause::ChallengeAck,
-                Cause::WindowProbe,
-                Cause::Keepalive,
-                Cause::Fin,
-                Cause::Reset,
-                Cause::Other(200),
-            ][usize::from(byte(5) >> 2) % 19],
+            cause: decode::cause((byte(5) >> 2) % 20),
             header,
             payload: u32::from(half(18)) * if byte(1) & 16 != 0 { 65_537 } else { 1 },
             segment_size: half(22),

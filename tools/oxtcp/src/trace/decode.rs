@@ -130,13 +130,7 @@ impl Record<'_> {
     fn congestion(&self) -> Option<Congestion> {
         let micros = |name: &str| Some(Duration::from_micros(self.number(name)?));
         Some(Congestion {
-            mode: match self.byte("mode")? {
-                0 => Mode::Open,
-                1 => Mode::Disorder,
-                2 => Mode::Cwr,
-                3 => Mode::Recovery,
-                _ => Mode::Loss,
-            },
+            mode: mode(self.byte("mode")?),
             cwnd: self.word("cwnd")?,
             ssthresh: Some(self.word("ssthresh")?).filter(|bytes| *bytes != u32::MAX),
             srtt: micros("srtt").filter(|srtt| !srtt.is_zero()),
@@ -186,7 +180,17 @@ impl Record<'_> {
     }
 }
 
-fn cause(number: u8) -> Cause {
+pub(crate) fn mode(number: u8) -> Mode {
+    match number {
+        0 => Mode::Open,
+        1 => Mode::Disorder,
+        2 => Mode::Cwr,
+        3 => Mode::Recovery,
+        _ => Mode::Loss,
+    }
+}
+
+pub(crate) fn cause(number: u8) -> Cause {
     match number {
         0 => Cause::Received,
         1 => Cause::Syn,
@@ -210,7 +214,7 @@ fn cause(number: u8) -> Cause {
     }
 }
 
-fn timer(number: u8) -> Timer {
+pub(crate) fn timer(number: u8) -> Timer {
     match number {
         0 => Timer::Retransmit,
         1 => Timer::Persist,
@@ -226,7 +230,7 @@ fn timer(number: u8) -> Timer {
     }
 }
 
-fn decision(number: u8) -> Decision {
+pub(crate) fn decision(number: u8) -> Decision {
     match number {
         0 => Decision::HalfOpen,
         1 => Decision::Cookie,
@@ -242,7 +246,7 @@ fn decision(number: u8) -> Decision {
     }
 }
 
-fn bound(number: u8) -> Bound {
+pub(crate) fn bound(number: u8) -> Bound {
     match number {
         0 => Bound::None,
         1 => Bound::SynQueue,
@@ -274,7 +278,59 @@ pub mod tests {
         Decoder::new(texts.map(|text| Format::parse(text).unwrap()))
     }
 
+    /// The module's own header, as it is built today.
+    const HEADER: &str = include_str!("../../../../rust/sys/trace.h");
+
+    /// A macro of the header, up to the end of its definition.
+    fn definition(name: &str) -> &'static str {
+        let text = HEADER.split_once(&format!("#define {name}")).unwrap().1;
+        let end = text.find("\n#").unwrap();
+        &text[..end]
+    }
+
+    /// The reasons for drops that the module has.
+    pub fn reasons() -> Vec<&'static str> {
+        let names = definition("OXTCP_TRACE_REASONS(FN)").split("FN(").skip(1);
+        names.map(|rest| rest.split_once(')').unwrap().0).collect()
+    }
+
+    /// The names that a macro of the header gives to the numbers from 0 on.
+    fn names(of: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for pair in definition(of).split('{').skip(1) {
+            let (number, rest) = pair.split_once(',').unwrap();
+            assert_eq!(number.trim().parse(), Ok(names.len()));
+            names.push(rest.split('"').nth(1).unwrap());
+        }
+        names
+    }
+
     /// The names that trace.h gives to numbers are the ones of this file.
+    #[test]
+    fn numbers_are_those_of_the_header() {
+        let same = |of: &str, ours: &dyn Fn(u8) -> String| {
+            let theirs = names(of);
+            for (number, name) in (0..).zip(&theirs) {
+                assert_eq!(
+                    ours(number).to_lowercase(),
+                    name.replace('-', ""),
+                    "{of} {number}"
+                );
+            }
+            let next = theirs.len() as u8;
+            assert!(ours(next).starts_with("Other"), "{of} {next}");
+        };
+        same("OXTCP_TRACE_CAUSES", &|n| format!("{:?}", cause(n)));
+        same("OXTCP_TRACE_TIMERS", &|n| format!("{:?}", timer(n)));
+        same("OXTCP_TRACE_DECISIONS", &|n| format!("{:?}", decision(n)));
+        same("OXTCP_TRACE_BOUNDS", &|n| format!("{:?}", bound(n)));
+        let modes: Vec<String> = (0..5)
+            .map(|n| format!("{:?}", mode(n)).to_lowercase())
+            .collect();
+        assert_eq!(modes, names("OXTCP_TRACE_MODES"));
+    }
+
+    /// And so are those that the stock kernel told.
     #[test]
     fn numbers_are_those_of_the_module() {
         let decoder = recorded();

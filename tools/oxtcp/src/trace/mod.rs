@@ -3,7 +3,7 @@
 
 pub mod connection;
 mod consumer;
-mod decode;
+pub(crate) mod decode;
 pub mod event;
 pub mod explain;
 mod flows;
