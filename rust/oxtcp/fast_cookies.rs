@@ -33,6 +33,7 @@ use crate::namespace::{context, Namespace};
 use crate::output;
 use crate::protocol::{Socket, Tcp};
 use crate::signing::Signer;
+use crate::sys::drop_reason::DropReason;
 use crate::sys::early::{BeforeRouting, Unrouted};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
@@ -131,12 +132,14 @@ fn answer<'r>(
     let Some(mut skb) = skb.take(syn.offset) else {
         return Ok(());
     };
-    if !sock.filter_allows(&mut skb) {
+    if let Err(why) = sock.check(&mut skb, arrival.family) {
+        skb.drop_for(why);
         return Ok(());
     }
     let cx = context(namespace.sysctls.config_under(rcu));
     if !admission::note_syn(namespace, sock, listening, &syn.key, cx.now) {
         namespace.counters.count(Counter::ListenDrops);
+        skb.drop_for(DropReason::ListenOverflow);
         return Ok(());
     }
     admission::note_cookie(namespace, sock, listening, shortage, cx.now);

@@ -280,28 +280,21 @@ pub(crate) fn secret_of(mini: &table::Mini<Tcp>) -> Option<Secret> {
 }
 
 /// What the SYN of a half-open connection was signed with, if it was with TCP-AO.
-fn ids_of(guard: &MiniGuard<'_, Tcp>) -> Option<Ids> {
+pub(crate) fn ids_of(guard: &MiniGuard<'_, Tcp>) -> Option<Ids> {
     match &**guard {
         Mini::HalfOpen { signed: true, .. } => Some(Ids::from_note(guard.note())),
         _ => None,
     }
 }
 
-fn handshake_of(request: &Request, ids: Option<Ids>) -> Handshake {
+/// What a half-open connection is to be signed with.
+pub(crate) fn handshake_of(request: &Request, ids: Option<Ids>) -> Handshake {
     Handshake {
         ids,
         isns: Isns {
             local: request.iss(),
             remote: request.irs(),
         },
-    }
-}
-
-/// What a half-open connection is to be signed with.
-pub(crate) fn handshake(guard: &MiniGuard<'_, Tcp>) -> Option<Handshake> {
-    match &**guard {
-        Mini::HalfOpen { request, .. } => Some(handshake_of(request, ids_of(guard))),
-        _ => None,
     }
 }
 
@@ -433,11 +426,11 @@ pub(crate) fn segment(
     signed: Option<Ids>,
 ) -> Option<SkBuff> {
     let key = mini.key();
-    let config = namespace.config();
-    let cx = context(&config);
     let Some(mut guard) = mini.lock() else {
         return Some(skb);
     };
+    let rcu = rcu::read_lock();
+    let cx = context(namespace.sysctls.config_under(&rcu));
     trace::arrived_for(net, &key, &mut skb, segment, header_len);
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
@@ -473,7 +466,6 @@ pub(crate) fn segment(
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
                     let (oif, mark) = listener::reply_path(&listener, &key);
-                    let rcu = rcu::read_lock();
                     let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                     send(net, namespace, &key, (oif, mark), answer, signer);
                 }
@@ -505,7 +497,6 @@ pub(crate) fn segment(
                     refusal = Some(DropReason::AbortOnData);
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
-                    let rcu = rcu::read_lock();
                     let Some(listener) = find_listener(namespace, &key, arrival, &rcu) else {
                         drop(guard);
                         if let Some(reset) = reply::closed(segment) {

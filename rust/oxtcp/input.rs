@@ -25,7 +25,7 @@ use crate::keys::{Peer, Secret};
 use crate::listener;
 use crate::listening;
 use crate::namespace::{context, Namespace};
-use crate::output::{scoped, unscoped};
+use crate::output::{bare, scoped};
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
@@ -384,17 +384,21 @@ fn check_signature(
         }
         Owner::Mini(_) => (None, Stage::Connection),
     };
-    let peer = Peer::new(key, skb.l3index(arrival.family));
+    let peer = |skb: &SkBuff<Claimed<'_>>| Peer::new(key, skb.l3index(arrival.family));
     if let Some(keys) = sock.and_then(|sock| sock.shared().keys.get(rcu)) {
-        return keys.judge(peer, stage).check(namespace, &claim, skb, key);
+        let judge = keys.judge(peer(skb), stage);
+        return judge.check(namespace, &claim, skb, key);
     }
     let secret: Option<Secret> = match (owner, sock) {
         (Owner::Mini(mini), None) => half_open::secret_of(mini),
         _ => None,
     };
     match &secret {
-        Some(secret) => secret.judge(peer).check(namespace, &claim, skb, key),
-        None => Judge::without_keys(peer, stage).check(namespace, &claim, skb, key),
+        Some(secret) => {
+            let judge = secret.judge(peer(skb));
+            judge.check(namespace, &claim, skb, key)
+        }
+        None => Judge::without_keys(stage).check(namespace, &claim, skb, key),
     }
 }
 
@@ -456,8 +460,7 @@ fn find_owner<'a>(
         }
     }
     let keys = listener.shared().keys.get(rcu)?;
-    let unscoped = FlowKey::new(unscoped(key.local()), unscoped(key.remote()));
-    let is_ours = keys.know(&Peer::new(key, 0)) && !skb.is_builtin(net, arrival.family, &unscoped);
+    let is_ours = keys.know(&Peer::new(key, 0)) && !skb.is_builtin(net, arrival.family, &bare(key));
     is_ours.then_some(Owner::Stray(listener))
 }
 

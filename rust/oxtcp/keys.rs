@@ -137,11 +137,17 @@ impl Scope {
 
     /// A prefix for IPv6 has no IPv4 peers, as in Linux: not even `::/0`.
     pub(crate) fn has(&self, peer: &Peer) -> bool {
-        let mask = u128::MAX
-            .checked_shl(128_u32.saturating_sub(u32::from(self.prefix)))
-            .unwrap_or(0);
         self.is_v4() == is_v4(&peer.ip)
-            && (u128::from_be_bytes(self.ip) ^ u128::from_be_bytes(peer.ip)) & mask == 0
+            && (u128::from_be_bytes(self.ip) ^ u128::from_be_bytes(peer.ip)) & mask(self.prefix)
+                == 0
+    }
+
+    /// The peer of the address itself.
+    fn peer(&self) -> Peer {
+        Peer {
+            ip: self.ip,
+            l3index: self.l3index,
+        }
     }
 
     /// Whether it is better than `other`, which has the peer as well (`better_md5_match()`).
@@ -152,6 +158,13 @@ impl Scope {
             _ => self.prefix > other.prefix,
         }
     }
+}
+
+/// The mask of a prefix of all 128 bits.
+pub(crate) fn mask(prefix: u8) -> u128 {
+    u128::MAX
+        .checked_shl(128_u32.saturating_sub(u32::from(prefix)))
+        .unwrap_or(0)
 }
 
 fn is_v4(ip: &[u8; 16]) -> bool {
@@ -203,8 +216,7 @@ impl Keys {
     pub(crate) fn judge(&self, peer: Peer, stage: Stage) -> Judge<'_> {
         Judge {
             md5: self.md5(&peer).map(|key| &**key),
-            ao: self.ao.as_deref(),
-            peer,
+            ao: self.ao.as_deref().map(|ao| (ao, peer)),
             stage,
         }
     }
@@ -382,10 +394,7 @@ fn ao_has(sock: &Socket, scope: &Scope) -> bool {
     let Some(ao) = sock.shared().keys.get(&rcu).and_then(Keys::ao) else {
         return false;
     };
-    let peer = Peer {
-        ip: scope.ip,
-        l3index: scope.l3index,
-    };
+    let peer = scope.peer();
     match scope.in_domain {
         true => ao.is_required_of(&peer),
         false => ao.is_required() || ao.knows(&peer),
@@ -398,10 +407,7 @@ pub(crate) fn have_md5(sock: &Socket, scope: &Scope) -> bool {
     let Some(keys) = sock.shared().keys.get(&rcu) else {
         return false;
     };
-    let peer = Peer {
-        ip: scope.ip,
-        l3index: scope.l3index,
-    };
+    let peer = scope.peer();
     match scope.in_domain {
         true => keys.md5(&peer).is_some(),
         false => keys.md5.iter().any(|key| key.scope.has(&peer)),
@@ -643,12 +649,11 @@ impl Secret {
     pub(crate) fn judge(&self, peer: Peer) -> Judge<'_> {
         let (md5, ao) = match self {
             Secret::Md5(key) => (Some(&**key), None),
-            Secret::Ao(ao) => (None, Some(&**ao)),
+            Secret::Ao(ao) => (None, Some((&**ao, peer))),
         };
         Judge {
             md5,
             ao,
-            peer,
             stage: Stage::Connection,
         }
     }

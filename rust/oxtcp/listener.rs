@@ -401,9 +401,7 @@ pub(crate) fn complete(
         return skb.consume();
     };
     let (request, mut life) = (*request, *life);
-    let Some(handshake) = half_open::handshake(&guard) else {
-        return skb.consume();
-    };
+    let ids = half_open::ids_of(&guard);
     let key = guard.key();
     let mut listener = listener.clone();
     let room = |listener: &Socket, life| {
@@ -443,6 +441,7 @@ pub(crate) fn complete(
                 if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
                     let (oif, mark) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
+                    let handshake = half_open::handshake_of(&request, ids);
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
                     let _ = output::reply(net, &key, oif, mark, reset, Cause::Reset, signer);
                 }
@@ -456,7 +455,7 @@ pub(crate) fn complete(
     };
     let newcomer = Newcomer {
         request,
-        ids: handshake.ids,
+        ids,
         key,
         life,
         port,
@@ -527,8 +526,8 @@ pub(crate) fn complete_cookie(
     let tell = |decision, bound| {
         trace::decided(namespace, listener, listening, &key, decision, bound);
     };
-    let config = namespace.config();
-    let cx = context(&config);
+    let rcu = rcu::read_lock();
+    let cx = context(namespace.sysctls.config_under(&rcu));
     namespace.counters.count(Counter::SyncookiesRecv);
     let (port, options, calls) = match listening.room(life, &key) {
         Room::For(port, options, calls) => (port, options, calls),
@@ -546,15 +545,11 @@ pub(crate) fn complete_cookie(
         tell(Decision::Dropped, Bound::Route);
         return drops(skb, DropReason::NoRoute);
     };
-    let memory = connection::receive_memory(listener);
+    let hash = namespace.flow_hash(&key);
     let open = RequestOpen {
         iss: segment.header.ack.sub(1),
-        ts_offset: isn::timestamp_offset(namespace.flow_hash(&key)),
-        advertised_mss: advertised_mss(route.info().advmss, listening.max_seg()),
-        recv_space: memory.first_window(),
-        recv_limit: memory.largest_window(),
         // What was offered the cookie tells.
-        signature: Signature::NONE,
+        ..opening((listener, listening), &route, hash, Signature::NONE)
     };
     drop(route);
     let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) else {
@@ -655,13 +650,7 @@ impl Newcomer {
             sk.state().set_calls(calls);
             // Before there is a route: that tells whether packets may be bursts.
             let peer = Peer::by_path(listener.net(), &key, path_oif(listener, &key, 0));
-            let handshake = Handshake {
-                ids,
-                isns: Isns {
-                    local: request.iss(),
-                    remote: request.irs(),
-                },
-            };
+            let handshake = half_open::handshake_of(&request, ids);
             if let Err(error) = keys::inherit(sk, listener, &peer, handshake) {
                 sk.disown(child);
                 closing::discard(sk);

@@ -372,6 +372,11 @@ pub(crate) fn unscoped(end: Endpoint) -> Endpoint {
     scoped(end, 0)
 }
 
+/// A flow as it is on the wire, without what [`scoped`] has put into link-local addresses.
+pub(crate) fn bare(key: &FlowKey) -> FlowKey {
+    FlowKey::new(unscoped(key.local()), unscoped(key.remote()))
+}
+
 /// The interface that [`scoped`] has put in; 0 for what has none.
 pub(crate) fn scope(end: Endpoint) -> i32 {
     match end.ip {

@@ -33,9 +33,8 @@ pub(crate) enum Signer<'a> {
 pub(crate) struct Judge<'a> {
     /// The peer's key.
     pub(crate) md5: Option<&'a Md5Key>,
-    /// What there is for TCP-AO; the peer's keys may be among it.
-    pub(crate) ao: Option<&'a Ao>,
-    pub(crate) peer: Peer,
+    /// What there is for TCP-AO, and the peer, whose keys may be among it.
+    pub(crate) ao: Option<(&'a Ao, Peer)>,
     pub(crate) stage: Stage,
 }
 
@@ -93,11 +92,10 @@ impl Signer<'_> {
 
 impl Judge<'_> {
     /// Of a peer whom nobody has a key for.
-    pub(crate) fn without_keys(peer: Peer, stage: Stage) -> Self {
+    pub(crate) fn without_keys(stage: Stage) -> Self {
         Judge {
             md5: None,
             ao: None,
-            peer,
             stage,
         }
     }
@@ -127,10 +125,11 @@ impl Judge<'_> {
                 return drop(Counter::TCPAOBad, DropReason::AuthenticationFailure);
             }
         }
+        let ao = self.ao.as_ref();
         match (claim, self.md5) {
             (Claim::Bad, _) => Err(DropReason::AuthHeader),
             (Claim::None, md5) => {
-                if let Some(ao) = self.ao.filter(|ao| ao.is_required_of(&self.peer)) {
+                if let Some((ao, _)) = ao.filter(|(ao, peer)| ao.is_required_of(peer)) {
                     ao.state.miss();
                     return drop(Counter::TCPAORequired, DropReason::AuthenticationNotFound);
                 }
@@ -145,13 +144,13 @@ impl Judge<'_> {
                 false => drop(Counter::TCPMD5Failure, DropReason::Md5Failure),
             },
             (Claim::Ao(claim), _) => {
-                let Some(ao) = self.ao else {
+                let Some((ao, peer)) = ao else {
                     return drop(
                         Counter::TCPAOKeyNotFound,
                         DropReason::AuthenticationUnexpected,
                     );
                 };
-                match ao.check(self.stage, claim, &self.peer, skb, key) {
+                match ao.check(self.stage, claim, peer, skb, key) {
                     Ok(()) => {
                         namespace.counters.count(Counter::TCPAOGood);
                         Ok(Some(claim.ids))

@@ -2,7 +2,8 @@
 
 //! What the tracepoints tell (Documentation/tracing.md).
 //!
-//! Each function is a static branch where it is called, and a call only while somebody traces that event. Any context; those
+//! Each function, but those that drop a packet as well, is a static branch where it is called, and a call only while somebody traces that
+//! event. Any context; those
 //! that take a socket's lock say so by their argument.
 
 use oxtcp_engine::connection::{Mode, TimerKind};
@@ -11,7 +12,7 @@ use oxtcp_engine::{Context, Segment, Transmit, TransmitKind};
 
 use crate::listening::Listening;
 use crate::namespace::Namespace;
-use crate::output::unscoped;
+use crate::output::bare;
 use crate::protocol::{Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::drop_reason::DropReason;
@@ -134,7 +135,7 @@ pub(crate) fn set_state(sk: &mut Sk<'_>, to: SkState) {
 pub(crate) fn state(sk: &Sk<'_>, from: SkState, to: Shown) {
     if States::is_on() {
         let sock = sk.sock();
-        tell_state(&|| Ends::of(sock, &bare(&sock.flow())), from.into(), to);
+        tell_state(&|| ends_of(sock), from.into(), to);
     }
 }
 
@@ -159,7 +160,7 @@ pub(crate) fn listener_state(sk: &Sk<'_>, local: Endpoint, from: SkState, to: Sk
 #[inline(always)]
 pub(crate) fn mini_state(net: &Net, key: &FlowKey, from: impl Into<Shown>, to: impl Into<Shown>) {
     if States::is_on() {
-        tell_state(&|| Ends::new(net, 0, &bare(key)), from.into(), to.into());
+        tell_state(&|| ends_for(net, key), from.into(), to.into());
     }
 }
 
@@ -176,14 +177,9 @@ fn tell_state(ends: &dyn Fn() -> Ends, from: Shown, to: Shown) {
 pub(crate) fn arrived(sk: &Sk<'_>, skb: &mut SkBuff, segment: &Segment, header_len: u32) {
     if SegmentsIn::is_on() {
         let sock = sk.sock();
-        let ends = || Ends::of(sock, &bare(&sock.flow()));
+        let ends = || ends_of(sock);
         tell_arrival(&ends, skb, segment, header_len);
     }
-}
-
-/// Whether somebody watches what listeners are sent, and what they make of it: then no SYN goes past them.
-pub(crate) fn watches_listeners() -> bool {
-    SegmentsIn::is_on() || Decisions::is_on() || Drops::is_on()
 }
 
 /// The same, for what is no socket.
@@ -196,9 +192,14 @@ pub(crate) fn arrived_for(
     header_len: u32,
 ) {
     if SegmentsIn::is_on() {
-        let ends = || Ends::new(net, 0, &bare(key));
+        let ends = || ends_for(net, key);
         tell_arrival(&ends, skb, segment, header_len);
     }
+}
+
+/// Whether somebody watches what listeners are sent, and what they make of it: then no SYN goes past them.
+pub(crate) fn watches_listeners() -> bool {
+    SegmentsIn::is_on() || Decisions::is_on() || Drops::is_on()
 }
 
 #[cold]
@@ -241,7 +242,7 @@ fn tell_leaving(sk: &mut Sk<'_>, skb: &mut SkBuff<Outgoing>, segment: &Transmit,
         Some(connection) => (connection.mode(), connection.retransmits() != 0),
         None => (Mode::Open, false),
     };
-    let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+    let ends = ends_of(sk.sock());
     let cause = Cause::of_kind(segment.kind, mode, again);
     tell_sent(&ends, skb, cause, segment, payload);
 }
@@ -269,7 +270,7 @@ fn tell_answer(
     cause: Cause,
     segment: &Transmit,
 ) {
-    tell_sent(&Ends::new(net, 0, &bare(key)), skb, cause, segment, 0);
+    tell_sent(&ends_for(net, key), skb, cause, segment, 0);
 }
 
 fn tell_sent(
@@ -314,14 +315,14 @@ fn tell_refusal(sk: &mut Sk<'_>, segment: &Transmit, payload: u32, reason: DropR
         cause: Cause::of(segment) as u8,
         ecn: bits(segment.ecn),
     };
-    let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+    let ends = ends_of(sk.sock());
     Drops::tell(&ends, &told, reason);
 }
 
 /// Drops a segment that has come for the connection, or a part of it; the header begins at the packet's data pointer.
 pub(crate) fn drop_of(sk: &Sk<'_>, mut skb: SkBuff, header_len: u32, reason: DropReason) {
     if Drops::is_on() {
-        let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+        let ends = ends_of(sk.sock());
         tell_drop(&ends, &mut skb, header_len, reason);
     }
     skb.drop_for(reason);
@@ -330,7 +331,7 @@ pub(crate) fn drop_of(sk: &Sk<'_>, mut skb: SkBuff, header_len: u32, reason: Dro
 /// The same for one that is charged to the socket.
 pub(crate) fn drop_charged(sk: &Sk<'_>, mut skb: Charged<'_>, header_len: u32, reason: DropReason) {
     if Drops::is_on() {
-        let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+        let ends = ends_of(sk.sock());
         let payload = skb.len().saturating_sub(header_len);
         tell_dropped(&ends, skb.header(header_len), payload, reason);
     }
@@ -346,7 +347,7 @@ pub(crate) fn drop_for(
     reason: DropReason,
 ) {
     if Drops::is_on() {
-        tell_drop(&Ends::new(net, 0, &bare(key)), &mut skb, header_len, reason);
+        tell_drop(&ends_for(net, key), &mut skb, header_len, reason);
     }
     skb.drop_for(reason);
 }
@@ -365,7 +366,7 @@ pub(crate) fn drop_claimed(
             Some(fixed) => oxtcp_engine::wire::Header::data_offset(fixed).unwrap_or(20) as u32,
             None => 0,
         };
-        tell_drop(&Ends::new(net, 0, &bare(key)), &mut skb, header_len, reason);
+        tell_drop(&ends_for(net, key), &mut skb, header_len, reason);
     }
     skb.drop_for(reason);
 }
@@ -399,7 +400,7 @@ pub(crate) fn timers(sk: &mut Sk<'_>, cx: &Context<'_>) {
 #[cold]
 #[inline(never)]
 fn tell_timers(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+    let ends = ends_of(sk.sock());
     let Some(connection) = sk.state().connection() else {
         return;
     };
@@ -439,7 +440,7 @@ pub(crate) fn mini_timer(net: &Net, key: &FlowKey, timer: u8) {
 #[cold]
 #[inline(never)]
 fn tell_mini_timer(net: &Net, key: &FlowKey, timer: u8) {
-    Timers::tell(&Ends::new(net, 0, &bare(key)), timer);
+    Timers::tell(&ends_for(net, key), timer);
 }
 
 /// Where the connection stands.
@@ -453,7 +454,7 @@ pub(crate) fn standing(sk: &mut Sk<'_>, cx: &Context<'_>) {
 #[cold]
 #[inline(never)]
 fn tell_standing(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let ends = Ends::of(sk.sock(), &bare(&sk.sock().flow()));
+    let ends = ends_of(sk.sock());
     let state = sk.state();
     let Role::Connection(connection) = &state.role else {
         return;
@@ -526,9 +527,14 @@ fn tell_decision(
     Decisions::tell(&Ends::of(listener, &bare(key)), &told);
 }
 
-/// Without the scope that the table has in link-local addresses.
-fn bare(key: &FlowKey) -> FlowKey {
-    FlowKey::new(unscoped(key.local()), unscoped(key.remote()))
+/// The ends of a socket.
+fn ends_of(sock: &Socket) -> Ends {
+    Ends::of(sock, &bare(&sock.flow()))
+}
+
+/// The ends of a flow that is no socket's.
+fn ends_for(net: &Net, key: &FlowKey) -> Ends {
+    Ends::new(net, 0, &bare(key))
 }
 
 fn bits(ecn: Ecn) -> u8 {

@@ -16,9 +16,7 @@ use super::deferred::{Deferred, Run};
 use super::net::{Doorway, Net, PerNet};
 use super::netfilter::{Family, Hooks};
 use super::once::Once;
-use super::proto::Protocol;
 use super::skb::{Claimed, SkBuff};
-use super::sock::Sock;
 use super::time::Span;
 
 /// Looks at every packet that comes in, before it is routed.
@@ -95,19 +93,6 @@ impl<'r> SkBuff<Unrouted<'r>> {
     }
 }
 
-impl<P: Protocol> Sock<P> {
-    /// Whether the socket's filter, the LSM and the cgroup let the socket have a packet that IPsec has nothing to say of. A filter may cut the
-    /// packet. Softirq context.
-    pub(crate) fn filter_allows(&self, skb: &mut SkBuff<Claimed<'_>>) -> bool {
-        const FIXED: u32 = core::mem::size_of::<bindings::tcphdr>() as u32;
-        if skb.header(FIXED).is_none() {
-            return false;
-        }
-        // SAFETY: Both are valid, and the packet has a device; the fixed header is linear.
-        unsafe { bindings::oxtcp_helper_early_filter(self.as_ptr(), skb.as_ptr()) }
-    }
-}
-
 /// Hooks before routing in one namespace, which are there while they are wanted: a hook is called for every packet that comes in.
 #[pin_data]
 pub(crate) struct EarlyHooks<H: BeforeRouting> {
@@ -162,15 +147,10 @@ impl<H: BeforeRouting> EarlyHooks<H> {
         EarlyDoor(self)
     }
 
-    /// Whether there are hooks. Any context.
-    pub(crate) fn stand(&self) -> bool {
-        self.switch.stands.read_once()
-    }
-
     /// Hooks are of use: those that are there stay for some time, or some are made soon, if a packet could come to nobody but us in this
     /// namespace. Any context.
     pub(crate) fn want(&self, net: &Net, family: Family) {
-        if self.stand() {
+        if self.switch.stands.read_once() {
             if !self.switch.wanted.read_once() {
                 self.switch.wanted.write_once(true);
             }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers_early.h. */
-#include <linux/filter.h>
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
 #include <linux/netfilter.h>
@@ -120,12 +119,6 @@ bool oxtcp_helper_early_checksum_bad(struct sk_buff *skb, unsigned int offset, b
 	if (v6)
 		return nf_ip6_checksum(skb, NF_INET_PRE_ROUTING, offset, IPPROTO_TCP);
 	return nf_ip_checksum(skb, NF_INET_PRE_ROUTING, offset, IPPROTO_TCP);
-}
-
-/* The socket's filter, the LSM's and the cgroup's; skb->data is at the TCP header, which is linear. */
-bool oxtcp_helper_early_filter(struct sock *sk, struct sk_buff *skb)
-{
-	return !sk_filter_trim_cap(sk, skb, sizeof(struct tcphdr));
 }
 
 /*

@@ -6,7 +6,6 @@
 #include <linux/skbuff.h>
 
 struct dst_entry;
-struct in6_addr;
 struct net;
 struct net_device;
 struct sock;
@@ -17,7 +16,6 @@ int oxtcp_helper_early_device(const struct sk_buff *skb);
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr);
 bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr);
 bool oxtcp_helper_early_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6);
-bool oxtcp_helper_early_filter(struct sock *sk, struct sk_buff *skb);
 bool oxtcp_helper_early_leads_back(const struct dst_entry *dst, const struct sk_buff *skb,
 				   bool v6);
 struct dst_entry *oxtcp_helper_early_route_v4(struct net *net, const struct sk_buff *skb,

@@ -140,11 +140,6 @@ impl<'n> Route<'n> {
         self.net
     }
 
-    pub(crate) fn info(&self) -> RouteInfo {
-        // SAFETY: Valid by the invariant.
-        unsafe { info_of(self.dst.as_ptr()) }
-    }
-
     /// Whether packets leave by the interface that `skb` came in by, for another host, as they are.
     fn leads_back(&self, skb: &SkBuff<Unrouted<'_>>) -> bool {
         let v6 = self.flow.family == Family::V6;

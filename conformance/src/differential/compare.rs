@@ -549,12 +549,11 @@ impl Pair<'_> {
     /// Why ours sends something and the built-in TCP does not.
     fn ours_alone(&self, told: Option<&Told>) -> Option<Class> {
         let (left, right) = self.states()?;
-        let (_, ours) = self.states_before()?;
+        let (before, ours) = self.states_before()?;
         if left[BACKOFF] > 0 && left[BACKOFF] >= ours[BACKOFF] && self.is_idle() {
             return Some(Class::Backoff);
         }
         let more = told.is_some_and(|told| told.len() > 0);
-        let (before, _) = self.states_before()?;
         // What was done at once has one state: ours may have timed out since.
         if more && before[MODE] == 0 && left[MODE] == 0 && self.is_probed() {
             return Some(Class::Probe);

@@ -89,13 +89,6 @@ fn domain(flags: u8, ifindex: i32, allowed: u32) -> Result<bool> {
     Ok(in_domain)
 }
 
-/// The mask of a prefix of all 128 bits.
-fn mask(prefix: u8) -> u128 {
-    u128::MAX
-        .checked_shl(128_u32.saturating_sub(u32::from(prefix)))
-        .unwrap_or(0)
-}
-
 /// An address with a prefix, which has no bits beyond: address, and prefix of all 128 bits. `any` for the whole of the socket's family.
 fn prefixed(ip: [u8; 16], prefix: u8, any: [u8; 16]) -> Result<([u8; 16], u8)> {
     let v4 = Endpoint { ip, port: 0 }.v4();
@@ -108,7 +101,7 @@ fn prefixed(ip: [u8; 16], prefix: u8, any: [u8; 16]) -> Result<([u8; 16], u8)> {
         return (ip == any).then_some((ip, of_all)).ok_or(EINVAL);
     }
     let is_any = v4 == Some([0; 4]) || ip == [0; 16];
-    if is_any || prefix > bits || u128::from_be_bytes(ip) & !mask(of_all) != 0 {
+    if is_any || prefix > bits || u128::from_be_bytes(ip) & !keys::mask(of_all) != 0 {
         return Err(EINVAL);
     }
     Ok((ip, of_all))
@@ -580,7 +573,7 @@ impl Filter {
                 let ip = keys::address(raw, false)?;
                 let is_any = ip == Endpoint::mapped([0; 4]);
                 let of_all = prefix.saturating_add(96);
-                let beyond = u128::from_be_bytes(ip) & !mask(of_all) != 0;
+                let beyond = u128::from_be_bytes(ip) & !keys::mask(of_all) != 0;
                 if prefix > 32 || (is_any && prefix != 0) || beyond {
                     return Err(EINVAL);
                 }

@@ -11,7 +11,7 @@
 //! | [`Mode::Loss`] | after a timeout (RFC 6298, RFC 5681 section 3.1; F-RTO, RFC 5682) |
 //!
 //! What is lost is decided here and in `rack.rs`; how much may be sent, in `prr.rs` and [`crate::congestion`]; what goes
-//! out next, in `send.rs`.
+//! out next, in `choice.rs`.
 
 use super::ack::Delivery;
 use super::link::Link;

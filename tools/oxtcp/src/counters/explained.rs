@@ -32,12 +32,12 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "SyncookiesFast",
-        "Those of SyncookiesSent that were answered before the SYN was routed, which costs less.",
+        "SYNs that were dealt with before they were routed, which costs less: answered with a cookie, but for those that a socket's filter, their network's rate or the firewall's output does not let through.",
         "Nothing.",
     ),
     of(
         "SyncookiesFellBack",
-        "SYNs that were to be answered with a cookie, while others were answered before routing, and were not: a firewall's hook, conntrack, a rule of policy routing, another way back, or something odd in the packet.",
+        "SYNs that were to be answered with a cookie, while others were answered before routing, and were not: a firewall's hook, conntrack, a rule of policy routing, another way back, a signature, or a packet that others share. SYNs with data, options of IP or in fragments, and those of a flow that is known, do not count.",
         "Nothing, if the firewall is meant to see them. Chains and rules that are not needed cost each SYN of a flood its way through them.",
     ),
     of(
