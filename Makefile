@@ -108,19 +108,19 @@ goodput: $(GOODPUT_PARTS) ## what arrives over bad networks, beside the built-in
 	@scripts/goodput-paper $(GOODPUT_PARTS:%=$(B)/%/goodput.txt)
 
 $(GOODPUT_PARTS): goodput-%: job
-	@scripts/vm run --mode icount --smp 1 --module --timeout 7200 --env GOODPUT_ROUNDS=$(or $(GOODPUT_ROUNDS),4) --out $(B)/$@ --log $(B)/log/$@.log -- \
+	@scripts/vm run --mode icount --smp 1 --module --timeout 7200 --env GOODPUT_ROUNDS=$(or $(GOODPUT_ROUNDS),3) --out $(B)/$@ --log $(B)/log/$@.log -- \
 		"selftests/bench/goodput.sh $*"
 
 # FLOOD_CLIENTS=50 takes less time.
 PHONY += floods
 floods: job ## what a SYN of a flood costs, and who gets in meanwhile, beside the built-in TCP (virtual time); writes Documentation/floods.md
-	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --env FLOOD_CLIENTS=$(or $(FLOOD_CLIENTS),200) --out $(B)/floods --log $(B)/log/floods.log -- \
+	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --env FLOOD_CLIENTS=$(or $(FLOOD_CLIENTS),100) --out $(B)/floods --log $(B)/log/floods.log -- \
 		"selftests/bench/floods.sh"
 	@scripts/floods-paper $(B)/floods/floods.txt
 
 PHONY += sockets
 sockets: job ## what listing 100,000 sockets costs, beside the built-in TCP (virtual time); writes Documentation/sockets.md
-	@scripts/vm run --mode icount --smp 1 --mem 3072 --module --timeout 3000 --out $(B)/sockets --log $(B)/log/sockets.log -- \
+	@scripts/vm run --mode icount --smp 1 --mem 3072 --module --timeout 3000 --env SOCKETS="$(or $(SOCKETS),1000 10000 100000)" --out $(B)/sockets --log $(B)/log/sockets.log -- \
 		"selftests/bench/sockets.sh"
 	@scripts/sockets-paper $(B)/sockets/sockets.txt
 

@@ -96,7 +96,8 @@ def memory(command):
         except ProcessLookupError:
             continue
         most = max([most] + [int(line[1]) for line in lines if line[0] == "VmHWM:"])
-    child.wait()
+    if child.wait() != 0 or most == 0:
+        sys.exit(f"sockets.py: {command}: status {child.returncode}, {most} KB seen")
     return most
 
 

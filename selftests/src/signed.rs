@@ -7,7 +7,31 @@ use std::net::{IpAddr, SocketAddr};
 use crate::connection::listening_at;
 use crate::keys::does_not_connect;
 use crate::procnet::{self, State};
-use crate::{errno, listening, ns, wait, Connected, Ip, Pair, Sock, Stack};
+use crate::{errno, ktap, listening, ns, wait, Connected, Ip, Pair, Sock, Stack};
+
+/// Skips the test where the kernel was built without what is called `name`, for one of the two. Ours is to have what the built-in TCP has.
+#[track_caller]
+pub fn need(name: &str, pair: Pair, has: impl Fn(Stack) -> bool) {
+    for stack in [pair.client, pair.server] {
+        if !has(stack) {
+            let builtin = has(Stack::builtin(stack.ip));
+            assert!(!builtin, "the built-in TCP has {name}, and ours has not");
+            ktap::skip(&format!("this kernel has no {name}"));
+        }
+    }
+}
+
+/// Whether a key was taken, or the option is not known.
+#[track_caller]
+pub fn is_known(outcome: io::Result<()>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(errno::of(&error), libc::ENOPROTOOPT, "{error}");
+            false
+        }
+    }
+}
 
 /// In TIME-WAIT a FIN that comes again is acknowledged with a signature: else the peer would wait in LAST-ACK.
 #[track_caller]

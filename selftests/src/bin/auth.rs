@@ -13,8 +13,7 @@ use oxtcp_selftests::keys::{
 };
 use oxtcp_selftests::signed;
 use oxtcp_selftests::{
-    cases, errno, expect_errno, ktap, listening, ns, transfer, wait, Connected, Ip, Pair, Sock,
-    Stack, Suite,
+    cases, expect_errno, listening, ns, transfer, wait, Connected, Ip, Pair, Sock, Stack, Suite,
 };
 
 const KEY: &[u8] = b"a key that both know";
@@ -38,14 +37,11 @@ fn main() -> ExitCode {
 /// Skips the test where one of the kernels' TCPs has no MD5.
 fn need_md5(pair: Pair) {
     ns::isolate();
-    for stack in [pair.client, pair.server] {
-        if let Err(error) = Md5Sig::new(stack.loopback(), KEY).set(&Sock::open(stack)) {
-            match errno::of(&error) {
-                libc::ENOPROTOOPT => ktap::skip("this kernel has no TCP_MD5SIG"),
-                _ => panic!("TCP_MD5SIG_EXT: {error}"),
-            }
-        }
-    }
+    let has = |stack: Stack| {
+        let key = Md5Sig::new(stack.loopback(), KEY);
+        signed::is_known(key.set(&Sock::open(stack)))
+    };
+    signed::need("TCP_MD5SIG", pair, has);
 }
 
 #[track_caller]

@@ -19,6 +19,8 @@ use oxtcp_selftests::{cases, ktap, thread, wait, Ip, Sock, Stack, Suite};
 const KNOBS: &str = "/sys/kernel/debug";
 const BYTES: usize = 96 << 10;
 const CLIENTS: usize = 60;
+/// More than there can be; the kernel counts down from it.
+const TIMES: &str = "1000000000";
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("faults");
@@ -43,7 +45,7 @@ impl Faults {
                 ("task-filter", "N"),
                 ("ignore-gfp-wait", "N"),
                 ("interval", "1"),
-                ("times", "-1"),
+                ("times", TIMES),
             ] {
                 set(kind, knob, value);
             }
@@ -53,6 +55,17 @@ impl Faults {
             set(kind, "probability", "1");
         }
         Faults
+    }
+}
+
+impl Faults {
+    /// How many allocations have failed, of each kind.
+    fn done(&self) -> [u64; 2] {
+        let number = |text: &str| text.trim().parse::<u64>().expect("a number");
+        ["failslab", "fail_page_alloc"].map(|kind| {
+            let left = std::fs::read_to_string(format!("{KNOBS}/{kind}/times")).expect(kind);
+            number(TIMES) - number(&left)
+        })
     }
 }
 
@@ -184,11 +197,17 @@ fn allocations__fail_under_a_flood(stack: Stack) {
         })
     };
     let whole = {
-        let _faults = Faults::begin();
-        link.b.run(|| {
+        let faults = Faults::begin();
+        let whole = link.b.run(|| {
             let all = (0..CLIENTS).map(|seed| served(address, seed));
             all.filter(|bytes| *bytes == BYTES).count()
-        })
+        });
+        let done = faults.done();
+        ktap::note(&format!(
+            "{done:?} allocations failed, of small objects and of pages"
+        ));
+        assert!(done.iter().all(|count| *count > 0), "{done:?}");
+        whole
     };
     ktap::note(&format!(
         "{}: {whole} of {CLIENTS} clients served whole, {} segments of floods",

@@ -13,7 +13,7 @@
 //!
 //! | in the environment | |
 //! |---|---|
-//! | GOODPUT_ROUNDS | how often a cell in which chance has a part is measured for each TCP (4), each time with other losses; where little gets through, up to eight times as often |
+//! | GOODPUT_ROUNDS | how often a cell in which chance has a part is measured for each TCP (3), each time with other losses; where little gets through, up to eight times as often |
 //! | GOODPUT_ONLY | only cells whose `round trip/loss/overtaking` begins so, such as `300/1/`; `share/20/2/`: flows that share the path |
 //! | GOODPUT_MIXED | not empty: also oxtcp sending to the built-in TCP, and the other way |
 //! | GOODPUT_PCAP | a folder for what tcpdump sees at the sender, a file for each run |
@@ -360,7 +360,7 @@ impl Wish {
     fn of_environment() -> Wish {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         Wish {
-            rounds: variable("GOODPUT_ROUNDS").parse().unwrap_or(4),
+            rounds: variable("GOODPUT_ROUNDS").parse().unwrap_or(3),
             only: variable("GOODPUT_ONLY"),
             mixed: !variable("GOODPUT_MIXED").is_empty(),
         }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use oxtcp_selftests::capture::{Capture, SYN};
+use oxtcp_selftests::capture::{Capture, RST, SYN};
 use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::flood::{packet, Raw};
 use oxtcp_selftests::ns::{self, Veth};
@@ -23,8 +23,15 @@ const PROBES: usize = 48;
 /// nmap's distance.
 const APART: Duration = Duration::from_millis(110);
 
-/// The numbers that a listener answers SYNs from these ports with, each with the seconds since the first SYN.
-fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<(f64, u32)> {
+/// The number that a SYN was answered with, and when that was, in seconds since the first SYN: not before it was sent, and not after it was seen.
+struct Answer {
+    sent: f64,
+    seen: f64,
+    number: u32,
+}
+
+/// What a listener answers SYNs from these ports with.
+fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<Answer> {
     let link = Veth::make();
     let address = Veth::address_a(stack.ip, 5001);
     let (_listener, _) = listening_at(stack, &address, 128);
@@ -38,7 +45,7 @@ fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<(f64, u32)> {
         std::thread::sleep((APART * nth as u32).saturating_sub(start.elapsed()));
         let from = SocketAddr::new(Veth::address_b(stack.ip, 0).ip(), *port);
         let syn = packet(from, address, (7, 0), SYN, &[2, 4, 5, 0xb4]);
-        let time = start.elapsed().as_secs_f64();
+        let sent = start.elapsed().as_secs_f64();
         assert_eq!(raw.send(&[syn]), 1);
         let answer = wait::until_some("the SYN-ACK", || {
             let segments = answers.segments();
@@ -46,9 +53,13 @@ fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<(f64, u32)> {
                 .into_iter()
                 .find(|segment| segment.target == from && segment.flags & SYN != 0)
         });
-        numbers.push((time, answer.seq));
+        numbers.push(Answer {
+            sent,
+            seen: start.elapsed().as_secs_f64(),
+            number: answer.seq,
+        });
         // The half-open connection ends, by the sender's own host or by this.
-        let reset = packet(from, address, (8, 0), 4, &[]);
+        let reset = packet(from, address, (8, 0), RST, &[]);
         raw.send(&[reset]);
     }
     numbers
@@ -56,15 +67,12 @@ fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<(f64, u32)> {
 
 /// nmap's GCD, ISR and SP (os_scan2, `makeFP`): of the differences their greatest common divisor, the rate of change, and how far rates scatter, both
 /// as 8 times a logarithm to the base of 2.
-fn indices(numbers: &[(f64, u32)]) -> (u32, f64, f64) {
+fn indices(numbers: &[Answer]) -> (u32, f64, f64) {
     let steps: Vec<(f64, u32)> = numbers
         .windows(2)
         .map(|pair| {
-            let (ahead, behind) = (
-                pair[1].1.wrapping_sub(pair[0].1),
-                pair[0].1.wrapping_sub(pair[1].1),
-            );
-            (pair[1].0 - pair[0].0, ahead.min(behind))
+            let ahead = pair[1].number.wrapping_sub(pair[0].number);
+            (pair[1].sent - pair[0].sent, ahead.min(ahead.wrapping_neg()))
         })
         .collect();
     let gcd = steps.iter().fold(0, |a, step| greatest_common(a, step.1));
@@ -108,10 +116,16 @@ fn isn__of_other_ports(stack: Stack) {
 
 /// From one port they rise with the clock, 2^32 in 274 s, so that an old connection's segments stay behind.
 fn isn__of_one_flow_rises(stack: Stack) {
-    let numbers = numbers_of(stack, &[40_000; 8]);
-    for pair in numbers.windows(2) {
-        let step = pair[1].1.wrapping_sub(pair[0].1);
-        assert!((1..1 << 31).contains(&step), "{pair:?}");
+    /// Seconds.
+    const TICK: f64 = 64e-9;
+    let answers = numbers_of(stack, &[40_000; 8]);
+    for pair in answers.windows(2) {
+        let [first, second] = pair else { continue };
+        let rise = f64::from(second.number.wrapping_sub(first.number)) * TICK;
+        // The clocks of the two are not one.
+        let (least, most) = (second.sent - first.seen, second.seen - first.sent);
+        let about = least * 0.99 - 0.001..most * 1.01 + 0.001;
+        assert!(rise > 0.0 && about.contains(&rise), "{rise} s, {about:?}");
     }
 }
 

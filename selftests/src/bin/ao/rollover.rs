@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! From one key to the next (RFC 5925 section 7.3).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
 
 /// Both have two keys, of which they use the first.
@@ -69,7 +73,11 @@ pub fn ao__rollover(pair: Pair) {
     let capture = Capture::on("lo");
     ends.check_alive();
     let to = ends.server.local().expect("getsockname");
-    for segment in capture.segments() {
+    let segments = capture.segments();
+    for to_server in [true, false] {
+        assert!(segments.iter().any(|s| (s.target == to) == to_server));
+    }
+    for segment in segments {
         let (send, recv) = match segment.target == to {
             true => SECOND,
             false => (SECOND.1, SECOND.0),
@@ -91,24 +99,53 @@ pub fn ao__rollover(pair: Pair) {
     transfer::both_ways(ends, 300_000);
 }
 
+/// How many segments an end has believed by the key that it sends with by this number.
+fn believed_by(sock: &Sock, send_id: u8) -> u64 {
+    let (keys, _) = Listed::all().get(sock, 2).unwrap_or_default();
+    let key = keys.iter().find(|key| key.ids.0 == send_id);
+    key.map_or(0, |key| key.good)
+}
+
 /// Keys change while data flows both ways: nothing is lost, and none is told to be bad.
 pub fn ao__rollover_under_traffic(pair: Pair) {
     need_ao(pair);
     ns::sh(&format!("ip link set lo mtu {MTU}"));
     let ends = with_two_keys(pair);
-    let bad = || counter(pair.client, "TCPAOBad") + counter(pair.server, "TCPAOBad");
+    let bad = || -> u64 {
+        let names = ["TCPAOBad", "TCPAOKeyNotFound", "TCPAORequired"];
+        let of = |stack| names.iter().map(|name| counter(stack, name)).sum::<u64>();
+        of(pair.client) + of(pair.server)
+    };
     let (client, server) = (ends.client.try_clone(), ends.server.try_clone());
     let before = bad();
-    let turns = std::thread::spawn(move || {
-        for turn in 0..40 {
-            let (send, recv) = [SECOND, FIRST][turn % 2];
-            want(&client, recv);
-            want(&server, send);
-            std::thread::yield_now();
+    let over = Arc::new(AtomicBool::new(false));
+    let turns = std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            // What each end has believed by the second key, as long as it could be asked.
+            let mut believed = [0; 2];
+            let mut turn = 0;
+            while !over.load(Ordering::Relaxed) {
+                let (send, recv) = [SECOND, FIRST][turn % 2];
+                want(&client, recv);
+                want(&server, send);
+                turn += 1;
+                std::thread::sleep(Duration::from_millis(2));
+                for (most, (sock, id)) in believed
+                    .iter_mut()
+                    .zip([(&client, SECOND.0), (&server, SECOND.1)])
+                {
+                    *most = believed_by(sock, id).max(*most);
+                }
+            }
+            (turn, believed)
         }
     });
     transfer::both_ways(ends, 4_000_000);
-    turns.join().expect("the turns");
+    over.store(true, Ordering::Relaxed);
+    let (turns, believed) = turns.join().expect("the turns");
+    assert!(turns >= 2, "{turns}");
+    assert!(believed.iter().all(|count| *count > 0), "{believed:?}");
     assert_eq!(bad(), before);
 }
 
