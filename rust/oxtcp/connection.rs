@@ -88,6 +88,7 @@ pub(crate) fn segment(
         &mut refusal,
     );
     let rcv_nxt = connection.rcv_nxt();
+    let is_undisturbed = refusal.is_some() && connection.is_undisturbed();
     // A SYN-ACK may bring a FIN.
     if opens && !matches!(connection.state(), State::SynSent | State::Closed) {
         // Before anything is sent.
@@ -143,7 +144,10 @@ pub(crate) fn segment(
         Payload::InOrder { .. } => update_receive_memory(sk, false),
         Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
     }
-    settle(sk, cx);
+    // What a flood sends is to cost no more than its packets.
+    if !is_undisturbed {
+        settle(sk, cx);
+    }
 }
 
 /// Why the engine has dropped a segment, in the kernel's terms.

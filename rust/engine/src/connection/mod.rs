@@ -201,14 +201,41 @@ impl Connection {
         flight: &mut dyn FlightMemory,
         refusal: &mut Option<Unacceptable>,
     ) -> Payload {
+        let was_idle = self.status.has(Status::IDLE);
         self.status.clear(Status::IDLE);
-        match self.phase {
+        let payload = match self.phase {
             Phase::Closed(_) => {
                 *refusal = Some(Unacceptable::Closed);
                 Payload::None
             }
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
             _ => self.on_synchronized(cx, segment, rx, flight, refusal),
+        };
+        if was_idle && refusal.is_some() && self.has_nothing_to_send() {
+            self.status.set(Status::IDLE);
+        }
+        payload
+    }
+
+    /// Whether a segment that was refused has left everything as it was: there is nothing to send, nobody to wake, and no timer to change. For the
+    /// caller, who then need not look.
+    pub fn is_undisturbed(&self) -> bool {
+        self.status.has(Status::IDLE)
+            && self.events.is_empty()
+            && !matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// Neither now nor when the time comes: what waits for the window, or for its turn, may go at any look.
+    fn has_nothing_to_send(&mut self) -> bool {
+        if self.status.has(Status::RESET) || self.status.has(Status::SYN_ACK) {
+            return false;
+        }
+        match self.phase.parts() {
+            Some(Parts { link, snd, fin, .. }) => {
+                link.owed.is_empty()
+                    && snd.is_none_or(|snd| !snd.has_new(link, fin) && !snd.may_repeat())
+            }
+            None => false,
         }
     }
 

@@ -160,6 +160,48 @@ fn unacceptable__says_why() {
     assert_eq!(peer.refusal, Some(Unacceptable::Closed));
 }
 
+/// What is refused without an answer leaves nothing to look after, and what is answered or heard does.
+#[test]
+fn unacceptable__leaves_nothing_to_do() {
+    // Flags, SEG.SEQ - RCV.NXT, SEG.ACK - SND.NXT, payload, and whether there is nothing to do.
+    let table = [
+        (Flags::RST, 100_000, 0, 0, true),
+        (Flags::RST, u32::MAX - 50, 0, 0, true),
+        (Flags::NONE, 0, 0, 10, true),
+        (Flags::RST, 1, 0, 0, false),
+        (Flags::SYN, 1, 0, 0, false),
+        (Flags::ACK, 100_000, 0, 0, false),
+        (Flags::ACK, 0, 100, 0, false),
+        (Flags::ACK, u32::MAX - 50, 0, 10, false),
+    ];
+    for (flags, seq, ack, len, nothing) in table {
+        let mut peer = in_state(State::Established);
+        peer.quiet();
+        let seq = peer.conn.rcv_nxt().add(seq);
+        let ack = peer.conn.snd_nxt().add(ack);
+        let _ = peer.give(seg(flags, seq, ack, len));
+        assert!(peer.refusal.is_some());
+        assert_eq!(peer.conn.is_undisturbed(), nothing, "{flags:?} {len}");
+        if !nothing {
+            assert_eq!(peer.sent().len(), 1, "{flags:?} {len}");
+        }
+        // The next ones go without an answer for half a second; but data gets one each time.
+        if !nothing && len == 0 {
+            let _ = peer.give(seg(flags, seq, ack, 0));
+            assert!(peer.refusal.is_some());
+            assert!(peer.conn.is_undisturbed(), "{flags:?} {len}");
+            peer.quiet();
+        }
+    }
+    // While there is something to send, it is to be looked for.
+    let mut peer = established();
+    peer.write(100);
+    let seq = peer.conn.rcv_nxt().add(100_000);
+    let _ = peer.give(seg(Flags::RST, seq, peer.conn.snd_nxt(), 0));
+    assert!(!peer.conn.is_undisturbed());
+    assert_eq!(peer.sent().len(), 1);
+}
+
 /// RFC 9293: an ACK of what was never sent is answered and dropped; RFC 5961 section 5: so is one that is too old.
 #[test]
 fn ack__never_sent_or_too_old() {

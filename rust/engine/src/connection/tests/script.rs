@@ -359,10 +359,22 @@ impl Peer {
         };
         let before = self.conn.rcv_nxt();
         let receiving = self.conn.can_receive();
+        let facts = |conn: &Connection| {
+            let numbers = (conn.snd_una(), conn.snd_nxt(), conn.rcv_nxt(), conn.cwnd());
+            (conn.state(), numbers, conn.timer())
+        };
+        let known = facts(&self.conn);
         self.refusal = None;
         let taken =
             self.conn
                 .on_segment_telling(&cx, &segment, rx, &mut self.flight, &mut self.refusal);
+        if self.refusal.is_some() && self.conn.is_undisturbed() {
+            assert_eq!(
+                facts(&self.conn),
+                known,
+                "a refused segment has done something"
+            );
+        }
         match taken {
             Payload::None => {}
             Payload::InOrder { .. } => {
