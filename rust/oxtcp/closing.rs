@@ -226,7 +226,7 @@ pub(crate) fn disconnect(sk: &mut Owner<'_>) {
     connection::set_rx_bytes(sk, 0);
     sk.sock().notes().urgent.set(Urgent::NONE);
     sk.clear_remote();
-    route::reset_route(sk);
+    route::forget_routes(sk);
     if !sk.is_address_bound() {
         sk.clear_local();
     }

@@ -87,7 +87,7 @@ pub(crate) fn connect(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         let options = sk.state().options();
         sk.state().role = Role::Idle(Idle::new(options));
         sk.clear_remote();
-        route::reset_route(sk);
+        route::forget_routes(sk);
         if !had_port {
             unbind(sk);
         }
@@ -151,7 +151,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     // The port of a TIME-WAIT that made way is ours now.
     drop(claimed);
     // Again, with the ports: they choose among several paths.
-    route::reset_route(sk);
+    route::forget_routes(sk);
     let (info, _) = route::route_socket(sk)?;
     let hash = namespace.flow_hash(&key);
     let iss = reused.unwrap_or_else(|| isn::initial(hash, cx.now));

@@ -26,11 +26,13 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Packets of connections that were taken before routing (no such counter in Linux).
+    EarlyDemux,
     /// SYN-ACKs with a cookie.
     SyncookiesSent,
     /// Those of them that were sent before routing (no such counter in Linux).
     SyncookiesFast,
-    /// Those that could not be, while others were (no such counter in Linux).
+    /// Those that could not be, while the hook was there (no such counter in Linux).
     SyncookiesFellBack,
     /// ACKs with a good cookie.
     SyncookiesRecv,

@@ -25,84 +25,68 @@ use oxtcp_engine::Segment;
 
 use crate::admission;
 use crate::counters::Counter;
+use crate::early::Head;
 use crate::flood::Queue;
 use crate::input::{find_listener, Arrival};
 use crate::listener;
 use crate::listening::{self, Listening};
 use crate::namespace::{context, Namespace};
 use crate::output;
-use crate::protocol::{Socket, Tcp};
+use crate::protocol::Socket;
 use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
-use crate::sys::early::{BeforeRouting, Unrouted};
+use crate::sys::early::Unrouted;
 use crate::sys::net::Net;
-use crate::sys::netfilter::Family;
 use crate::sys::route::Route;
 use crate::sys::skb::SkBuff;
-use crate::sys::table::{Endpoint, FlowKey};
+use crate::sys::table::Endpoint;
 use crate::trace;
 
-/// A SYN that could be answered, as far as the packet itself tells.
-struct Syn {
-    key: FlowKey,
-    /// The octet of the IP header with the ECN field.
-    ds_field: u8,
-    /// Where the TCP header begins.
-    offset: u32,
-}
-
-impl BeforeRouting for Tcp {
-    fn before_routing<'r>(
-        net: &'r Net,
-        family: Family,
-        skb: SkBuff<Unrouted<'r>>,
-    ) -> Result<(), SkBuff<Unrouted<'r>>> {
-        let Some(syn) = Syn::of(skb.linear(), family) else {
-            return Err(skb);
-        };
-        let rcu = rcu::read_lock();
-        let Some(namespace) = net.get::<Namespace>(&rcu) else {
-            return Err(skb);
-        };
-        let arrival = Arrival {
-            ifindex: skb.device(),
-            family,
-        };
-        let Some(sock) = find_listener(namespace, &syn.key, arrival, &rcu) else {
-            return Err(skb);
-        };
-        let Some(listening) = listening::of(&sock) else {
-            return Err(skb);
-        };
-        let Some(shortage) = admission::cookie_is_due(namespace, listening, &syn.key) else {
-            return Err(skb);
-        };
-        // A flow that is known already.
-        if namespace.table.lookup(&syn.key, &rcu).is_some() {
-            return Err(skb);
-        }
-        let answered = answer(
-            (net, namespace),
-            (&sock, listening),
-            (&syn, skb),
-            arrival,
-            shortage,
-            &rcu,
-        );
-        let counter = match &answered {
-            Ok(()) => Counter::SyncookiesFast,
-            Err(_) => Counter::SyncookiesFellBack,
-        };
-        namespace.counters.count(counter);
-        answered
+/// A SYN came that is on its way to be routed. Softirq context.
+pub(crate) fn syn<'r>(
+    (net, namespace): (&'r Net, &Namespace),
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) -> Result<(), SkBuff<Unrouted<'r>>> {
+    if !is_plain(head, skb.linear()) {
+        return Err(skb);
     }
+    let Some(sock) = find_listener(namespace, &head.key, arrival, rcu) else {
+        return Err(skb);
+    };
+    let Some(listening) = listening::of(&sock) else {
+        return Err(skb);
+    };
+    let Some(shortage) = admission::cookie_is_due(namespace, listening, &head.key) else {
+        return Err(skb);
+    };
+    // A flow that is known already.
+    if namespace.table.lookup(&head.key, rcu).is_some() {
+        return Err(skb);
+    }
+    let answered = answer(
+        (net, namespace),
+        (&sock, listening),
+        (head, skb),
+        arrival,
+        shortage,
+        rcu,
+    );
+    let counter = match &answered {
+        Ok(()) => Counter::SyncookiesFast,
+        Err(_) => Counter::SyncookiesFellBack,
+    };
+    namespace.counters.count(counter);
+    answered
 }
 
 /// Answers a SYN that a cookie is due to, or lets it fall back. Softirq context.
 fn answer<'r>(
     (net, namespace): (&'r Net, &Namespace),
     (sock, listening): (&Socket, &Listening),
-    (syn, mut skb): (&Syn, SkBuff<Unrouted<'r>>),
+    (head, mut skb): (&Head, SkBuff<Unrouted<'r>>),
     arrival: Arrival,
     shortage: Option<Queue>,
     rcu: &rcu::Guard,
@@ -112,24 +96,24 @@ fn answer<'r>(
         || !sock.shared().keys.is_empty()
         // By its device alone there is always a way back, of which rp_filter knows nothing.
         || sock.bound_dev() != 0
-        || !skb.is_for_us_alone(net, arrival.family, &syn.key.local().ip)
+        || !skb.is_for_us_alone(net, arrival.family, &head.key.local().ip)
     {
         return Err(skb);
     }
-    let Some(segment) = syn.segment(skb.linear()) else {
+    let Some(segment) = segment_of(head, skb.linear()) else {
         return Err(skb);
     };
-    let flow = output::flow_of(&syn.key, sock.bound_dev(), sock.mark());
+    let flow = output::flow_of(&head.key, sock.bound_dev(), sock.mark());
     let Some(route) = Route::back(net, &skb, flow) else {
         return Err(skb);
     };
     // What is wrong with it the others count.
-    if skb.tcp_checksum_is_bad(syn.offset, arrival.family) {
+    if skb.tcp_checksum_is_bad(head.offset, arrival.family) {
         return Err(skb);
     }
     // From here on the packet is ours.
-    namespace.early.want(net, arrival.family);
-    let Some(mut skb) = skb.take(syn.offset) else {
+    namespace.early.want_alone(net, arrival.family);
+    let Some(mut skb) = skb.take(head.offset) else {
         return Ok(());
     };
     if let Err(why) = sock.check(&mut skb, arrival.family) {
@@ -137,7 +121,7 @@ fn answer<'r>(
         return Ok(());
     }
     let cx = context(namespace.sysctls.config_under(rcu));
-    if !admission::note_syn(namespace, sock, listening, &syn.key, cx.now) {
+    if !admission::note_syn(namespace, sock, listening, &head.key, cx.now) {
         namespace.counters.count(Counter::ListenDrops);
         skb.drop_for(DropReason::ListenOverflow);
         return Ok(());
@@ -146,7 +130,7 @@ fn answer<'r>(
     listener::send_cookie(
         namespace,
         (sock, listening),
-        &syn.key,
+        &head.key,
         &cx,
         (&segment, Some(skb)),
         (&route, &|_| Signer::None),
@@ -154,87 +138,40 @@ fn answer<'r>(
     Ok(())
 }
 
-impl Syn {
-    /// What the packet says, if it is a SYN and nothing else: no options of IP, no fragment, no data, nothing behind it.
-    fn of(packet: &[u8], family: Family) -> Option<Self> {
-        const TCP: u8 = 6;
-        let (ends, ds_field, offset) = match family {
-            Family::V4 => {
-                let ip: &[u8; 20] = packet.first_chunk()?;
-                let &[version, ds_field, _, _, _, _, fragment, rest, _, protocol, ..] = ip;
-                let whole = fragment & 0x3f == 0 && rest == 0;
-                if version != 0x45 || protocol != TCP || !whole {
-                    return None;
-                }
-                let remote: [u8; 4] = *ip.get(12..)?.first_chunk()?;
-                let local: [u8; 4] = *ip.get(16..)?.first_chunk()?;
-                if is_odd_v4(remote) || is_odd_v4(local) {
-                    return None;
-                }
-                let ends = (Endpoint::mapped(local), Endpoint::mapped(remote));
-                (ends, ds_field, 20)
-            }
-            Family::V6 => {
-                let ip: &[u8; 40] = packet.first_chunk()?;
-                let &[first, second, _, _, _, _, protocol, ..] = ip;
-                if protocol != TCP {
-                    return None;
-                }
-                let remote: [u8; 16] = *ip.get(8..)?.first_chunk()?;
-                let local: [u8; 16] = *ip.get(24..)?.first_chunk()?;
-                if is_odd_v6(&remote) || is_odd_v6(&local) {
-                    return None;
-                }
-                ((local, remote), first << 4 | second >> 4, 40)
-            }
-        };
-        let tcp = packet.get(offset..)?;
-        let fixed: &[u8; MIN_HEADER_LEN] = tcp.first_chunk()?;
-        let &[r0, r1, l0, l1, _, _, _, _, _, _, _, _, _, flags, ..] = fixed;
-        let flags = Flags::from_bits(flags);
-        let others = Flags::ACK.union(Flags::RST).union(Flags::FIN);
-        // With data, what is behind the header would be lost.
-        if !flags.syn() || flags.intersects(others) || Header::data_offset(fixed).ok()? != tcp.len()
-        {
-            return None;
-        }
-        let end = |ip, port| Endpoint {
-            ip,
-            port: u16::from_be_bytes(port),
-        };
-        let (local, remote) = ends;
-        Some(Self {
-            key: FlowKey::new(end(local, [l0, l1]), end(remote, [r0, r1])),
-            ds_field,
-            offset: offset as u32,
-        })
-    }
-
-    /// The segment, if nothing but the header's checksum needs a look at.
-    fn segment(&self, packet: &[u8]) -> Option<Segment> {
-        let tcp = packet.get(self.offset as usize..)?;
-        // A signature, of whatever kind, is to be looked at.
-        let unsigned = match tcp.get(MIN_HEADER_LEN..)? {
-            // As Linux and the BSDs, or floods, have it.
-            [] | [2, 4, _, _] | [2, 4, _, _, 4, 2, 8, 10, _, _, _, _, _, _, _, _, 1, 3, 3, _] => {
-                true
-            }
-            options => matches!(Signed::find(options), Ok(None)),
-        };
-        unsigned.then_some(Segment {
-            header: Header::parse(tcp).ok()?,
-            payload_len: 0,
-            ecn: Ecn::from_bits(self.ds_field),
-        })
-    }
+/// Whether the packet is a SYN and nothing else, between addresses of hosts: no data, nothing behind it.
+fn is_plain(head: &Head, packet: &[u8]) -> bool {
+    let others = Flags::ACK.union(Flags::RST).union(Flags::FIN);
+    let Some(tcp) = packet.get(head.offset as usize..) else {
+        return false;
+    };
+    // With data, what is behind the header would be lost.
+    !head.glance.flags.intersects(others)
+        && Header::data_offset(tcp).is_ok_and(|len| len == tcp.len())
+        && !is_odd(&head.key.local())
+        && !is_odd(&head.key.remote())
 }
 
-/// 0.0.0.0/8, 127.0.0.0/8, and from 224.0.0.0 on.
-fn is_odd_v4([first, ..]: [u8; 4]) -> bool {
-    matches!(first, 0 | 127 | 224..)
+/// The segment, if nothing but the header's checksum needs a look at.
+fn segment_of(head: &Head, packet: &[u8]) -> Option<Segment> {
+    let tcp = packet.get(head.offset as usize..)?;
+    // A signature, of whatever kind, is to be looked at.
+    let unsigned = match tcp.get(MIN_HEADER_LEN..)? {
+        // As Linux and the BSDs, or floods, have it.
+        [] | [2, 4, _, _] | [2, 4, _, _, 4, 2, 8, 10, _, _, _, _, _, _, _, _, 1, 3, 3, _] => true,
+        options => matches!(Signed::find(options), Ok(None)),
+    };
+    unsigned.then_some(Segment {
+        header: Header::parse(tcp).ok()?,
+        payload_len: 0,
+        ecn: Ecn::from_bits(head.ds_field),
+    })
 }
 
-/// ::/8, in which are what is unspecified, loopback and IPv4's; fe80::/10, multicast.
-fn is_odd_v6(ip: &[u8; 16]) -> bool {
-    matches!(ip[0], 0 | 0xff) || output::is_link_local(ip)
+/// IPv4's 0.0.0.0/8, 127.0.0.0/8, and from 224.0.0.0 on; of IPv6 ::/8, in which are what is unspecified and loopback, fe80::/10, multicast.
+fn is_odd(end: &Endpoint) -> bool {
+    match end.v4() {
+        // IP lets nobody in with such an address in IPv6.
+        Some([first, ..]) => matches!(first, 0 | 127 | 224..),
+        None => matches!(end.ip[0], 0 | 0xff) || output::is_link_local(&end.ip),
+    }
 }

@@ -58,10 +58,10 @@ enum Packet {
 
 /// What is looked at before a segment is known to be ours.
 #[derive(Clone, Copy)]
-struct Glance {
-    flags: Flags,
-    seq: SeqNum,
-    ack: SeqNum,
+pub(crate) struct Glance {
+    pub(crate) flags: Flags,
+    pub(crate) seq: SeqNum,
+    pub(crate) ack: SeqNum,
 }
 
 impl Glance {
@@ -127,6 +127,13 @@ impl LocalIn for Tcp {
         let Some(mut skb) = skb.claim(offset) else {
             return Ok(());
         };
+        if let Owner::Connection(sock) = owner {
+            if arrival.ifindex != LOOPBACK {
+                namespace.early.want();
+            }
+            receive((net, namespace), sock, skb, &key, glance, arrival, &rcu);
+            return Ok(());
+        }
         let signed = match check(namespace, &owner, &mut skb, &key, glance, arrival, &rcu) {
             Ok(signed) => signed,
             Err(why) => {
@@ -135,20 +142,32 @@ impl LocalIn for Tcp {
             }
         };
         let mut skb = skb.detach();
-        match owner {
-            Owner::Connection(sock) => sock.receive(skb),
-            owner => {
-                let Some((segment, header_len)) = parse(&mut skb) else {
-                    trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
-                    return Ok(());
-                };
-                let segment = (segment, skb, header_len);
-                receive_without_connection(
-                    net, namespace, owner, key, segment, arrival, signed, &rcu,
-                );
-            }
-        }
+        let Some((segment, header_len)) = parse(&mut skb) else {
+            trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
+            return Ok(());
+        };
+        let segment = (segment, skb, header_len);
+        receive_without_connection(net, namespace, owner, key, segment, arrival, signed, &rcu);
         Ok(())
+    }
+}
+
+/// A packet of a connection, which came in with a route.
+pub(crate) fn receive(
+    (net, namespace): (&Net, &Namespace),
+    sock: ARef<Socket>,
+    mut skb: SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    glance: Glance,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) {
+    let owner = Owner::Connection(sock);
+    let checked = check(namespace, &owner, &mut skb, key, glance, arrival, rcu);
+    match (owner, checked) {
+        (Owner::Connection(sock), Ok(_)) => sock.receive(skb, arrival.family),
+        (_, Ok(_)) => {}
+        (_, Err(why)) => trace::drop_claimed(net, key, skb, why),
     }
 }
 
@@ -178,7 +197,7 @@ fn receive_without_connection(
                 // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as
                 // that one wants, nobody has looked: it comes again.
                 Some(Found::Sock(sock)) if was_half_open && sock.shared().keys.is_empty() => {
-                    sock.receive(skb);
+                    sock.receive_detached(skb);
                 }
                 _ => trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket),
             }
@@ -201,7 +220,7 @@ fn receive_without_connection(
             let cookie = (key, opened);
             listener::complete_cookie(net, namespace, &sock, cookie, packet, arrival, signed);
         }
-        Owner::Connection(sock) => sock.receive(skb),
+        Owner::Connection(sock) => sock.receive_detached(skb),
     }
 }
 
@@ -402,6 +421,9 @@ fn check_signature(
     }
 }
 
+/// The index of a namespace's own `lo`.
+const LOOPBACK: i32 = 1;
+
 /// So often a flow is looked up whose object leaves the table meanwhile.
 const LOOKS: usize = 4;
 
@@ -520,7 +542,7 @@ pub(crate) fn find_listener(
 }
 
 /// Whether a socket that is bound to an interface may hear what came in by another.
-fn may_hear(sock: &Socket, arrival: Arrival) -> bool {
+pub(crate) fn may_hear(sock: &Socket, arrival: Arrival) -> bool {
     let bound = sock.bound_dev();
     bound == 0 || bound == arrival.ifindex
 }

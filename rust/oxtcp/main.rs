@@ -40,6 +40,7 @@ mod cookies;
 mod counters;
 mod crowd;
 mod diag;
+mod early;
 mod fast_cookies;
 mod figures;
 mod flood;

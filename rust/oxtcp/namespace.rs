@@ -164,7 +164,7 @@ impl Namespace {
     /// A cookie was sent that could be sent before routing, perhaps. Softirq context.
     pub(crate) fn want_early(&self, net: &Net, family: Family) {
         if self.sysctls.fast_syncookies() != 0 {
-            self.early.want(net, family);
+            self.early.want_alone(net, family);
         }
     }
 

@@ -14,9 +14,11 @@ use kernel::sync::{new_mutex, Mutex};
 use super::bindings;
 use super::deferred::{Deferred, Run};
 use super::net::{Doorway, Net, PerNet};
-use super::netfilter::{Family, Hooks};
+use super::netfilter::{local_in_hook, Family, Hooks, LocalIn};
 use super::once::Once;
+use super::proto::Protocol;
 use super::skb::{Claimed, SkBuff};
+use super::sock::Sock;
 use super::time::Span;
 
 /// Looks at every packet that comes in, before it is routed.
@@ -45,6 +47,37 @@ impl<'r> SkBuff<Unrouted<'r>> {
             let skb = self.as_ptr();
             let len = (*skb).len.saturating_sub((*skb).data_len);
             core::slice::from_raw_parts((*skb).data, len as usize)
+        }
+    }
+
+    /// Whether it has its route: it is sent on this host, or came out of a tunnel.
+    pub(crate) fn has_route(&self) -> bool {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::oxtcp_helper_early_has_route(self.as_ptr()) }
+    }
+
+    /// Gives the packet, which is one for that socket, the route that the one before it came in by, if it may have it: whether it has.
+    pub(crate) fn set_route<P: Protocol>(
+        &mut self,
+        net: &Net,
+        sock: &Sock<P>,
+        family: Family,
+    ) -> bool {
+        let v6 = family == Family::V6;
+        // SAFETY: All are valid; RCU is read-locked for `'r`, and the packet has a device.
+        unsafe {
+            bindings::oxtcp_helper_early_set_route(net.as_ptr(), self.as_ptr(), sock.as_ptr(), v6)
+        }
+    }
+
+    /// Whether the packet, which was just [given](Self::set_route) its route, would come to the LOCAL_IN hooks of `H` next, as it is.
+    pub(crate) fn is_first_in<H: LocalIn>(&self, net: &Net, family: Family) -> bool {
+        let v6 = family == Family::V6;
+        let ours = Some(local_in_hook::<H>(family));
+        // SAFETY: Both are valid; RCU is read-locked for `'r`. A packet without a route is looked after.
+        unsafe {
+            bindings::oxtcp_helper_early_has_route(self.as_ptr())
+                && bindings::oxtcp_helper_early_is_first_in(net.as_ptr(), self.as_ptr(), v6, ours)
         }
     }
 
@@ -147,22 +180,31 @@ impl<H: BeforeRouting> EarlyHooks<H> {
         EarlyDoor(self)
     }
 
-    /// Hooks are of use: those that are there stay for some time, or some are made soon, if a packet could come to nobody but us in this
-    /// namespace. Any context.
-    pub(crate) fn want(&self, net: &Net, family: Family) {
+    /// Hooks are of use: those that are there stay for some time, or some are made soon. Any context.
+    pub(crate) fn want(&self) {
+        self.want_if(|| true);
+    }
+
+    /// As [`EarlyHooks::want`], but none are made where a packet could come to others than us in this namespace. Any context.
+    pub(crate) fn want_alone(&self, net: &Net, family: Family) {
+        self.want_if(|| {
+            let _rcu = kernel::sync::rcu::read_lock();
+            // SAFETY: The namespace is valid; RCU is read-locked.
+            unsafe {
+                bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), family == Family::V6, 0)
+            }
+        });
+    }
+
+    fn want_if(&self, are_of_use: impl FnOnce() -> bool) {
         if self.switch.stands.read_once() {
             if !self.switch.wanted.read_once() {
                 self.switch.wanted.write_once(true);
             }
             return;
         }
-        let _rcu = kernel::sync::rcu::read_lock();
-        // SAFETY: The namespace is valid; RCU is read-locked.
-        let alone = unsafe {
-            bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), family == Family::V6, 0)
-        };
         // Whatever was noted before: hooks that just went may have left their word to nobody. Work that is asked for twice comes once.
-        if alone {
+        if are_of_use() {
             self.switch.wanted.xchg(true, Full);
             self.switch.kick();
         }
@@ -201,8 +243,8 @@ impl<H: BeforeRouting> Run for Switch<H> {
 }
 
 impl Place {
-    /// Before all others of PRE_ROUTING, which are not there while the hook does anything.
-    const PRIORITY: c_int = c_int::MIN;
+    /// After all others of PRE_ROUTING: what comes to us nobody changes any more before it is routed.
+    const PRIORITY: c_int = c_int::MAX;
 
     fn register<H: BeforeRouting>(&mut self) -> Result {
         // SAFETY: By the invariants the namespace is there.

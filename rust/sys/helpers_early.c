@@ -83,6 +83,96 @@ bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *sk
 	       !netif_is_l3_master(dev) && net_eq(dev_net(dev), net);
 }
 
+/* Packets have that are sent on this host, and those that come out of tunnels. */
+bool oxtcp_helper_early_has_route(const struct sk_buff *skb)
+{
+	return skb_dst(skb);
+}
+
+/*
+ * Gives a packet for sk the route that the one before it came in by, as tcp_v4_early_demux() does. Whatever mangles packets before routing
+ * has been called. False: routing is to be asked. Under RCU.
+ */
+bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const struct sock *sk,
+				  bool v6)
+{
+	const struct net_device *dev = skb->dev;
+	struct dst_entry *dst;
+
+	if (skb->pkt_type != PACKET_HOST || skb->sk || skb_dst(skb) ||
+	    skb_has_extensions(skb) ||
+	    /* Their packets come by here again, as the master's. */
+	    netif_is_l3_slave(dev) || netif_is_l3_master(dev) || !net_eq(dev_net(dev), net) ||
+	    !READ_ONCE(net->ipv4.sysctl_ip_early_demux) ||
+	    !READ_ONCE(net->ipv4.sysctl_tcp_early_demux))
+		return false;
+	dst = rcu_dereference(sk->sk_rx_dst);
+	if (!dst || READ_ONCE(sk->sk_rx_dst_ifindex) != skb->skb_iif ||
+	    dst->ops->family != (v6 ? AF_INET6 : AF_INET))
+		return false;
+	dst = dst_check(dst, v6 ? READ_ONCE(sk->sk_rx_dst_cookie) : 0);
+	if (!dst)
+		return false;
+	skb_dst_set_noref(skb, dst);
+	return true;
+}
+
+/*
+ * Whether a packet that has its route would be seen by nobody, and changed by nobody, before our hook at LOCAL_IN: no other hook stands
+ * before that, IPsec has no say, and there is no more to the route than that it ends here. ours is our hook. Under RCU.
+ */
+bool oxtcp_helper_early_is_first_in(const struct net *net, const struct sk_buff *skb, bool v6,
+				    nf_hookfn *ours)
+{
+	const struct dst_entry *dst = skb_dst(skb);
+	const struct nf_hook_entries *entries;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (v6)
+		entries = rcu_dereference(net->nf.hooks_ipv6[NF_INET_LOCAL_IN]);
+	else
+#endif
+		entries = rcu_dereference(net->nf.hooks_ipv4[NF_INET_LOCAL_IN]);
+	if (!entries || entries->hooks[0].hook != ours || oxtcp_has_policies(net) ||
+	    dst->lwtstate || dst->error)
+		return false;
+#ifdef CONFIG_IP_ROUTE_CLASSID
+	if (dst->tclassid)
+		return false;
+#endif
+	return true;
+}
+
+/*
+ * Keeps the route that a packet for sk came in by, for those that come after it, as inet_sk_rx_dst_set() and inet6_sk_rx_dst_set(). With
+ * the socket locked by its spin lock, which nobody owns, under RCU. Who reads it meanwhile gets the one route or the other, or none: each
+ * leads to this host, and routing has let the flow in by the interface that is noted, or soon is.
+ */
+void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, bool v6)
+{
+	struct dst_entry *dst = skb_dst(skb);
+	struct dst_entry *old = rcu_dereference_protected(sk->sk_rx_dst,
+							  lockdep_is_held(&sk->sk_lock.slock));
+
+	if (likely(dst == old && sk->sk_rx_dst_ifindex == skb->skb_iif))
+		return;
+	/* What is sent on this host has its route. */
+	if (!dst || skb->dev->flags & IFF_LOOPBACK || !dst_hold_safe(dst))
+		return;
+	rcu_assign_pointer(sk->sk_rx_dst, NULL);
+	WRITE_ONCE(sk->sk_rx_dst_ifindex, skb->skb_iif);
+	if (v6)
+		WRITE_ONCE(sk->sk_rx_dst_cookie, rt6_get_cookie(dst_rt6_info(dst)));
+	rcu_assign_pointer(sk->sk_rx_dst, dst);
+	dst_release(old);
+}
+
+/* With the socket locked. */
+void oxtcp_helper_early_forget_route(struct sock *sk)
+{
+	dst_release(unrcu_pointer(xchg(&sk->sk_rx_dst, NULL)));
+}
+
 int oxtcp_helper_early_device(const struct sk_buff *skb)
 {
 	return READ_ONCE(skb->dev->ifindex);

@@ -3,6 +3,7 @@
 #ifndef OXTCP_HELPERS_EARLY_H
 #define OXTCP_HELPERS_EARLY_H
 
+#include <linux/netfilter.h>
 #include <linux/skbuff.h>
 
 struct dst_entry;
@@ -12,6 +13,13 @@ struct sock;
 
 bool oxtcp_helper_early_stands_alone(const struct net *net, bool v6, unsigned int early);
 bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *skb);
+bool oxtcp_helper_early_is_first_in(const struct net *net, const struct sk_buff *skb, bool v6,
+				    nf_hookfn *ours);
+bool oxtcp_helper_early_has_route(const struct sk_buff *skb);
+bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const struct sock *sk,
+				  bool v6);
+void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, bool v6);
+void oxtcp_helper_early_forget_route(struct sock *sk);
 int oxtcp_helper_early_device(const struct sk_buff *skb);
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr);
 bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr);

@@ -70,8 +70,12 @@ impl<'n> LocalInHooks<'n> {
         kernel::task::might_sleep();
         let net = doorway.net();
         let place = (bindings::nf_inet_hooks_NF_INET_LOCAL_IN, PRIORITY);
+        let hooks = (
+            local_in_hook::<H>(Family::V4),
+            local_in_hook::<H>(Family::V6),
+        );
         // SAFETY: Both are what netfilter expects, for the address family that they are for.
-        let hooks = unsafe { Hooks::register(net, place, hook_v4::<H>, hook_v6::<H>)? };
+        let hooks = unsafe { Hooks::register(net, place, hooks.0, hooks.1)? };
         // INVARIANT: Just registered.
         Ok(Self { net, hooks })
     }
@@ -83,6 +87,15 @@ impl Drop for LocalInHooks<'_> {
         kernel::task::might_sleep();
         // SAFETY: By the type's invariants they are registered with this namespace, which is there.
         unsafe { self.hooks.unregister(self.net) };
+    }
+}
+
+/// What is registered at LOCAL_IN for packets of the family: one address for each `H`.
+#[inline(never)]
+pub(super) fn local_in_hook<H: LocalIn>(family: Family) -> Hook {
+    match family {
+        Family::V4 => hook_v4::<H>,
+        Family::V6 => hook_v6::<H>,
     }
 }
 

@@ -315,6 +315,13 @@ pub(crate) fn reset_route<P: Protocol>(sk: &mut Locked<'_, P>) {
     unsafe { bindings::oxtcp_helper_sk_dst_reset(sk.as_ptr()) };
 }
 
+/// Forgets the routes that the socket has: to its peer, and the one that packets came in by.
+pub(crate) fn forget_routes<P: Protocol>(sk: &mut Locked<'_, P>) {
+    reset_route(sk);
+    // SAFETY: Valid and locked.
+    unsafe { bindings::oxtcp_helper_early_forget_route(sk.as_ptr()) };
+}
+
 /// The most payload bytes that one packet of the socket may carry, as a burst.
 pub(crate) fn burst_limit<P: Protocol>(sk: &Locked<'_, P>) -> u32 {
     /// A 64 KB IP packet less the largest headers.

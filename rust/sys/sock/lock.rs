@@ -9,8 +9,9 @@ use kernel::types::NotThreadSafe;
 
 use super::Sock;
 use crate::sys::bindings;
+use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
-use crate::sys::skb::{Detached, SkBuff};
+use crate::sys::skb::{Claimed, Detached, SkBuff};
 
 impl<P: Protocol> Sock<P> {
     /// Owns the socket as a process while `f` runs; then works the backlog off and lets go.
@@ -83,11 +84,30 @@ impl<P: Protocol> Sock<P> {
         Bh::lock_child(self).unowned(f).ok()
     }
 
-    /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket.
+    /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket. The route that it came in by is kept for those
+    /// that come after it ([`early`](crate::sys::early)).
     ///
     /// Softirq context.
-    pub(crate) fn receive(&self, skb: SkBuff) {
+    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family) {
         let bh = Bh::lock(self);
+        if !bh.is_owned() {
+            let v6 = family == Family::V6;
+            // SAFETY: Both are valid, the spin lock is held, nobody owns the socket, and the packet is within its RCU section.
+            unsafe {
+                bindings::oxtcp_helper_early_keep_route(self.as_ptr(), skb.as_ptr(), v6);
+            }
+        }
+        self.receive_locked(&bh, skb.detach());
+    }
+
+    /// As [`Sock::receive`], for a packet whose route has gone.
+    pub(crate) fn receive_detached(&self, skb: SkBuff) {
+        self.receive_locked(&Bh::lock(self), skb);
+    }
+
+    /// `bh` is this socket's.
+    #[inline(always)]
+    fn receive_locked(&self, bh: &Bh<'_, P>, skb: SkBuff) {
         if !bh.is_owned() {
             // SAFETY: The spin lock is held until `bh` goes, and there is no owner.
             unsafe { Locked::assume(self, |sk| P::segment(sk, skb)) };

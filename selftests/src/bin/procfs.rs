@@ -508,7 +508,8 @@ fn stat__layout_is_netstats() {
         );
     }
     // What Linux does not do it does not count.
-    const OURS: [&str; 6] = [
+    const OURS: [&str; 7] = [
+        "EarlyDemux",
         "SyncookiesFast",
         "SyncookiesFellBack",
         "SynShareExceeded",

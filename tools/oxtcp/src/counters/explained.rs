@@ -26,6 +26,11 @@ const fn of(name: &'static str, meaning: &'static str, advice: &'static str) -> 
 
 const EXPLAINED: &[Explained] = &[
     of(
+        "EarlyDemux",
+        "Packets of connections that were taken before they were routed, by the route of the packet before them, which costs less.",
+        "Nothing. None of a busy server's packets from other hosts: a firewall's chain for input comes first, packets come in by turns on several interfaces, or net.ipv4.ip_early_demux or tcp_early_demux is 0.",
+    ),
+    of(
         "SyncookiesSent",
         "SYN-ACKs with a cookie: the listener remembered nothing of the SYN.",
         "Rising means a flood, or a backlog that is too small for the clients: oxtcp ss --summary, oxtcp doctor.",
@@ -37,7 +42,7 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "SyncookiesFellBack",
-        "SYNs that were to be answered with a cookie, while others were answered before routing, and were not: a firewall's hook, conntrack, a rule of policy routing, another way back, a signature, or a packet that others share. SYNs with data, options of IP or in fragments, and those of a flow that is known, do not count.",
+        "SYNs that were to be answered with a cookie, while there was a hook before routing, and were not answered there: a firewall's hook, conntrack, a rule of policy routing, another way back, a signature, or a packet that others share. SYNs with data, options of IP or in fragments, and those of a flow that is known, do not count.",
         "Nothing, if the firewall is meant to see them. Chains and rules that are not needed cost each SYN of a flood its way through them.",
     ),
     of(

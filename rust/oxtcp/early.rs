@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets before they are routed, behind all others that look at them there: whose are they?
+//!
+//! The hook stands while there are connections with other hosts, or a listener sends cookies. What it knows is dealt with at once, without
+//! routing and the way to LOCAL_IN; everything else goes on untouched, and comes to [`input`](crate::input) if it is ours.
+//!
+//! | packet | |
+//! |---|---|
+//! | a SYN | [`fast_cookies`](crate::fast_cookies) |
+//! | of a connection, by the interface that the one before it came by | gets that one's route, if it is still good. If nobody stands before us at LOCAL_IN, it is taken here |
+//!
+//! Softirq context, or process context with BH off, under RCU.
+
+use kernel::prelude::*;
+use kernel::sync::rcu;
+
+use oxtcp_engine::wire::{Flags, MIN_HEADER_LEN};
+use oxtcp_engine::SeqNum;
+
+use crate::counters::Counter;
+use crate::fast_cookies;
+use crate::input::{self, Arrival, Glance};
+use crate::namespace::Namespace;
+use crate::output::scoped;
+use crate::protocol::Tcp;
+use crate::sys::early::{BeforeRouting, Unrouted};
+use crate::sys::net::Net;
+use crate::sys::netfilter::Family;
+use crate::sys::skb::SkBuff;
+use crate::sys::table::{Endpoint, FlowKey, Found};
+
+/// What the headers of a packet say, if nothing stands between IP's and TCP's, and it is no fragment.
+pub(crate) struct Head {
+    pub(crate) key: FlowKey,
+    /// The octet of the IP header with the ECN field.
+    pub(crate) ds_field: u8,
+    /// Where the TCP header begins.
+    pub(crate) offset: u32,
+    pub(crate) glance: Glance,
+}
+
+impl Head {
+    /// `packet` is what is linear of it, from the network header on.
+    fn of(packet: &[u8], family: Family) -> Option<Self> {
+        const TCP: u8 = 6;
+        let (local, remote, ds_field, offset) = match family {
+            Family::V4 => {
+                let ip: &[u8; 20] = packet.first_chunk()?;
+                let &[version, ds_field, _, _, _, _, fragment, rest, _, protocol, ..] = ip;
+                let is_whole = fragment & 0x3f == 0 && rest == 0;
+                if version != 0x45 || protocol != TCP || !is_whole {
+                    return None;
+                }
+                let remote: [u8; 4] = *ip.get(12..)?.first_chunk()?;
+                let local: [u8; 4] = *ip.get(16..)?.first_chunk()?;
+                let (local, remote) = (Endpoint::mapped(local), Endpoint::mapped(remote));
+                (local, remote, ds_field, 20)
+            }
+            Family::V6 => {
+                let ip: &[u8; 40] = packet.first_chunk()?;
+                let &[first, second, _, _, _, _, protocol, ..] = ip;
+                if protocol != TCP {
+                    return None;
+                }
+                let remote: [u8; 16] = *ip.get(8..)?.first_chunk()?;
+                let local: [u8; 16] = *ip.get(24..)?.first_chunk()?;
+                (local, remote, first << 4 | second >> 4, 40)
+            }
+        };
+        let fixed: &[u8; MIN_HEADER_LEN] = packet.get(offset..)?.first_chunk()?;
+        let &[r0, r1, l0, l1, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, ..] = fixed;
+        let end = |ip, port| Endpoint {
+            ip,
+            port: u16::from_be_bytes(port),
+        };
+        Some(Self {
+            key: FlowKey::new(end(local, [l0, l1]), end(remote, [r0, r1])),
+            ds_field,
+            offset: offset as u32,
+            glance: Glance {
+                flags: Flags::from_bits(flags),
+                seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+                ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+            },
+        })
+    }
+}
+
+impl BeforeRouting for Tcp {
+    fn before_routing<'r>(
+        net: &'r Net,
+        family: Family,
+        skb: SkBuff<Unrouted<'r>>,
+    ) -> Result<(), SkBuff<Unrouted<'r>>> {
+        if skb.has_route() {
+            return Err(skb);
+        }
+        let Some(head) = Head::of(skb.linear(), family) else {
+            return Err(skb);
+        };
+        let rcu = rcu::read_lock();
+        let Some(namespace) = net.get::<Namespace>(&rcu) else {
+            return Err(skb);
+        };
+        let arrival = Arrival {
+            ifindex: skb.device(),
+            family,
+        };
+        if head.glance.flags.syn() {
+            return fast_cookies::syn((net, namespace), &head, skb, arrival, &rcu);
+        }
+        of_connection((net, namespace), &head, skb, arrival, &rcu)
+    }
+}
+
+/// A segment that may be a connection's.
+fn of_connection<'r>(
+    (net, namespace): (&'r Net, &Namespace),
+    head: &Head,
+    mut skb: SkBuff<Unrouted<'r>>,
+    arrival: Arrival,
+    rcu: &rcu::Guard,
+) -> Result<(), SkBuff<Unrouted<'r>>> {
+    let key = match arrival.family {
+        Family::V4 => head.key,
+        Family::V6 => FlowKey::new(
+            scoped(head.key.local(), arrival.ifindex),
+            scoped(head.key.remote(), arrival.ifindex),
+        ),
+    };
+    let Some(Found::Sock(sock)) = namespace.table.lookup(&key, rcu) else {
+        return Err(skb);
+    };
+    if !input::may_hear(&sock, arrival)
+        || !skb.set_route(net, &sock, arrival.family)
+        || !skb.is_first_in::<Tcp>(net, arrival.family)
+    {
+        return Err(skb);
+    }
+    namespace.counters.count(Counter::EarlyDemux);
+    // From here on the packet is ours.
+    if let Some(skb) = skb.take(head.offset) {
+        input::receive((net, namespace), sock, skb, &key, head.glance, arrival, rcu);
+    }
+    Ok(())
+}

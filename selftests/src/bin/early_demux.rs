@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Packets of connections that are taken before routing: when they are, and who still has a say.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use oxtcp_selftests::capture::{Capture, ACK, RST};
+use oxtcp_selftests::connection::{listening_at, Connected};
+use oxtcp_selftests::flood::{packet, Raw};
+use oxtcp_selftests::ns::{self, Namespace, Veth};
+use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
+
+const PORT: u16 = 5001;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("early_demux");
+    cases!(suite.stacks:
+        taken__before_routing, bulk__arrives, firewall__of_input_comes_first, firewall__before_routing_comes_first, conntrack__knows_the_connection,
+        setting__switches_it_off, address__that_goes, interface__another_one, reset__of_a_connection, loopback__has_its_route,
+        socket__that_connects_again,
+    );
+    suite.run()
+}
+
+/// A connection between two hosts: the server is `stack`'s, in `va`'s namespace, the client the built-in TCP's.
+struct Scene {
+    ip: Ip,
+    link: Veth,
+    both: Connected,
+}
+
+impl Scene {
+    fn new(stack: Stack) -> Scene {
+        if !stack.ours {
+            ktap::skip("only our hooks are asked for");
+        }
+        let link = Veth::make();
+        let both = meet(stack, &link.b);
+        Scene {
+            ip: stack.ip,
+            link,
+            both,
+        }
+    }
+
+    /// A byte to the server and one back: whether what came to the server was taken before routing.
+    #[track_caller]
+    fn is_early(&self) -> bool {
+        let before = count();
+        self.both.check_alive();
+        count() > before
+    }
+
+    /// Bytes pass until what comes is taken before routing: the hooks are made in the background.
+    fn warm_up(&self) {
+        wait::until("packets are taken before routing", || self.is_early());
+    }
+}
+
+fn meet(stack: Stack, clients: &Namespace) -> Connected {
+    let address = Veth::address_a(stack.ip, PORT);
+    let listener = Sock::open(stack);
+    listener.set_reuseaddr();
+    listener.bind(&address).expect("bind");
+    listener.listen(4).expect("listen");
+    let client = clients.run(|| {
+        let client = Sock::open(Stack::builtin(stack.ip));
+        client.connect(&address).expect("connect");
+        client
+    });
+    let (server, _) = listener.accept().expect("accept");
+    Connected { client, server }
+}
+
+fn count() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
+    procnet::stat(&text, "EarlyDemux")
+}
+
+fn taken__before_routing(stack: Stack) {
+    let scene = Scene::new(stack);
+    assert_eq!(count(), 0, "nothing has come but the handshake");
+    scene.warm_up();
+    assert!(scene.is_early());
+    // A second connection finds the hooks, and its first packet has the route that the others come by.
+    let other = meet(stack, &scene.link.b);
+    other.check_alive();
+    let before = count();
+    other.check_alive();
+    assert!(count() > before);
+}
+
+/// Packets of several segments, and those that wait while a program has the socket.
+fn bulk__arrives(stack: Stack) {
+    const LEN: usize = 8 << 20;
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    let bytes: Vec<u8> = (0..LEN as u32)
+        .map(|n| n.wrapping_mul(0x9e37_79b1).to_be_bytes()[0])
+        .collect();
+    let before = count();
+    let Connected { client, server } = &scene.both;
+    let came = std::thread::scope(|threads| {
+        threads.spawn(|| client.send_all(&bytes));
+        server.recv_exact(LEN)
+    });
+    assert!(came == bytes, "what came is not what was sent");
+    assert!(count() > before);
+}
+
+/// A chain at LOCAL_IN sees each packet, and what it drops is not heard.
+fn firewall__of_input_comes_first(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    ns::nft("table inet t {\n counter seen { }\n chain in {\n type filter hook input priority 0;\n tcp dport 5001 counter name seen\n }\n}");
+    assert!(!scene.is_early());
+    assert!(ns::nft_packets("seen") > 0);
+    drops(&scene, "input");
+    scene.warm_up();
+}
+
+/// So with one before routing, behind which we are.
+fn firewall__before_routing_comes_first(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    ns::nft("table inet t {\n counter seen { }\n chain early {\n type filter hook prerouting priority 300;\n tcp dport 5001 counter name seen\n }\n}");
+    let seen = ns::nft_packets("seen");
+    assert!(scene.is_early());
+    assert!(ns::nft_packets("seen") > seen);
+    drops(&scene, "prerouting");
+}
+
+/// A rule that drops is obeyed, and as it goes the connection goes on.
+fn drops(scene: &Scene, hook: &str) {
+    let Connected { client, server } = &scene.both;
+    ns::nft(&format!("table inet t {{\n counter gone {{ }}\n chain drops {{\n type filter hook {hook} priority 10;\n tcp dport 5001 counter name gone drop\n }}\n}}"));
+    client.send_all(b"x");
+    wait::until("the rule has it", || ns::nft_packets("gone") > 0);
+    assert_eq!(server.readable(), 0);
+    ns::nft_clear();
+    assert_eq!(server.recv_exact(1), b"x");
+}
+
+/// conntrack stands before us before routing, and behind us at LOCAL_IN.
+fn conntrack__knows_the_connection(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    ns::nft("table inet t {\n counter known { }\n chain out {\n type filter hook output priority 0;\n ct state established counter name known\n }\n}");
+    scene.both.check_alive();
+    let known = ns::nft_packets("known");
+    assert!(scene.is_early());
+    assert!(ns::nft_packets("known") > known);
+}
+
+/// Linux's own settings.
+fn setting__switches_it_off(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    for name in ["ip_early_demux", "tcp_early_demux"] {
+        ns::set_sysctl(&format!("net/ipv4/{name}"), "0");
+        assert!(!scene.is_early(), "{name}");
+        ns::set_sysctl(&format!("net/ipv4/{name}"), "1");
+        assert!(scene.is_early(), "{name}");
+    }
+}
+
+/// The route goes with the address that it leads to.
+fn address__that_goes(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    let address = Veth::address_a(scene.ip, PORT).ip();
+    let len = if scene.ip == Ip::V6 { 64 } else { 24 };
+    ns::sh(&format!("ip addr del {address}/{len} dev va"));
+    let before = count();
+    let Connected { client, server } = &scene.both;
+    let seen = scene.link.a.run(|| Capture::incoming("va", scene.ip));
+    client.send_all(b"x");
+    wait::until("it came", || !seen.segments().is_empty());
+    // Twice, so that the first has been dealt with.
+    let sent = seen.segments().len();
+    wait::until("it came again", || seen.segments().len() > sent);
+    assert_eq!(server.readable(), 0);
+    assert_eq!(count(), before);
+    let nodad = if scene.ip == Ip::V6 { " nodad" } else { "" };
+    ns::sh(&format!("ip addr add {address}/{len} dev va{nodad}"));
+    assert_eq!(server.recv_exact(1), b"x");
+}
+
+/// What comes by another interface is routing's to judge: `rp_filter` drops it.
+fn interface__another_one(stack: Stack) {
+    if stack.ip == Ip::V6 {
+        ktap::skip("IPv6 has no rp_filter");
+    }
+    let scene = Scene::new(stack);
+    ns::sh("ip link add vc type veth peer name vd");
+    let there = Namespace::enter_new();
+    scene.link.a.enter();
+    ns::sh(&format!("ip link set vd netns {}", there.path()));
+    there.run(|| {
+        ns::sh("ip link set vd up");
+        ns::sh("ip addr add 192.0.2.2/24 dev vd");
+        ns::sh("ip neigh replace 192.0.2.1 lladdr 02:00:00:00:00:03 dev vd nud permanent");
+    });
+    ns::sh("ip link set vc address 02:00:00:00:00:03");
+    ns::sh("ip link set vc up");
+    for (filter, value) in [("all", "0"), ("va", "0"), ("vc", "1")] {
+        ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), value);
+    }
+    scene.warm_up();
+    let before = count();
+    let from = scene.both.client.local().expect("getsockname");
+    let to = Veth::address_a(scene.ip, PORT);
+    let segment = packet(from, to, (7, 7), ACK, &[]);
+    let filtered = || netstat("IPReversePathFilter");
+    let was = filtered();
+    assert_eq!(there.run(|| Raw::new(to.ip())).send(&[segment]), 1);
+    wait::until("rp_filter drops it", || filtered() > was);
+    assert_eq!(count(), before);
+    // Where it may, it is heard: a segment like that is answered.
+    ns::set_sysctl("net/ipv4/conf/vc/rp_filter", "0");
+    scene.both.check_alive();
+}
+
+fn netstat(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("netstat");
+    procnet::stat(&text, name)
+}
+
+/// A forged reset that is not in the window does nothing, and one that is right ends the connection: as anywhere.
+fn reset__of_a_connection(stack: Stack) {
+    let scene = Scene::new(stack);
+    scene.warm_up();
+    let Connected { client, server } = &scene.both;
+    let seen = scene.link.a.run(|| Capture::incoming("va", scene.ip));
+    scene.both.check_alive();
+    let client_address = client.local().expect("getsockname");
+    let last = wait::until_some("the client's ACK", || {
+        let mut all = seen.segments();
+        all.retain(|segment| segment.source == client_address && segment.flags & ACK != 0);
+        all.into_iter().last()
+    });
+    let next = last.seq.wrapping_add(last.payload as u32);
+    let to = Veth::address_a(scene.ip, PORT);
+    let mut raw = scene.link.b.run(|| Raw::new(to.ip()));
+    let reset = |seq: u32| packet(client_address, to, (seq, 0), RST, &[]);
+    let before = count();
+    assert_eq!(raw.send(&[reset(next.wrapping_sub(0x4000_0000))]), 1);
+    wait::until("it was taken", || count() > before);
+    scene.both.check_alive();
+    server
+        .set_timeout(libc::SO_RCVTIMEO, Duration::from_secs(60))
+        .expect("SO_RCVTIMEO");
+    let now = next.wrapping_add(1);
+    assert_eq!(raw.send(&[reset(now)]), 1);
+    let error = server.recv(&mut [0], 0).expect_err("the reset");
+    assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+}
+
+/// What is sent on this host has its route; no hook is asked for.
+fn loopback__has_its_route(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("only our hooks are asked for");
+    }
+    let _namespace = ns::isolate();
+    ns::sh("ip link set lo up");
+    let (listener, address) = listening_at(stack, &stack.local(0), 1);
+    let client = Sock::open(Stack::builtin(stack.ip));
+    client.connect(&address).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    let both = Connected { client, server };
+    for _ in 0..100 {
+        both.check_alive();
+    }
+    assert_eq!(count(), 0);
+}
+
+/// A socket's next connection does not come in by the route of the one before.
+fn socket__that_connects_again(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("only our hooks are asked for");
+    }
+    let link = Veth::make();
+    let listen = |port: u16| -> (Sock, SocketAddr) {
+        link.b.run(|| {
+            listening_at(
+                Stack::builtin(stack.ip),
+                &Veth::address_b(stack.ip, port),
+                1,
+            )
+        })
+    };
+    let client = Sock::open(stack);
+    for port in [PORT, PORT + 1] {
+        let (listener, address) = listen(port);
+        client.connect(&address).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        wait::until("packets are taken before routing", || {
+            let before = count();
+            server.send_all(b"!");
+            assert_eq!(client.recv_exact(1), b"!");
+            count() > before
+        });
+        client
+            .connect_raw(&oxtcp_selftests::sock::RawAddr::unspecified())
+            .expect("connect to AF_UNSPEC");
+    }
+}
