@@ -103,6 +103,9 @@ impl BeforeRouting for Tcp {
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
+        if !namespace.ports.may_hold(head.key.local().port) {
+            return Err(skb);
+        }
         let arrival = Arrival {
             ifindex: skb.device(),
             family,

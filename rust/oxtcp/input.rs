@@ -109,6 +109,9 @@ impl LocalIn for Tcp {
             }
             None => return Err(skb),
         };
+        if !namespace.ports.may_hold(key.local().port) {
+            return Err(skb);
+        }
         let arrival = Arrival {
             ifindex: skb.ifindex(family),
             family,

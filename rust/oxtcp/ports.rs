@@ -81,6 +81,13 @@ impl Ports {
         )?))
     }
 
+    /// Whether a flow or a listener of ours may have this local port, at whatever address: if not, a packet need not be looked up. Any context.
+    #[inline]
+    pub(crate) fn may_hold(&self, port: u16) -> bool {
+        let count = self.0.counts.get(usize::from(port) % COUNTS);
+        count.is_some_and(|count| count.load(Relaxed) != 0)
+    }
+
     /// Holds `port` at `addr`, or, if `port` is 0, one that the kernel chooses. Process context, with the
     /// rights of the calling process; sleeps.
     ///
@@ -408,6 +415,12 @@ struct Reservation {
     registry: Arc<Deferred<Registry>>,
 }
 
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.registry.count(self.port, -1);
+    }
+}
+
 impl Reservation {
     /// One with one holder, whom the caller has to make.
     fn new(
@@ -428,6 +441,8 @@ impl Reservation {
             idle_since: Atomic::new(0),
             registry: registry.clone(),
         };
+        // Before anything of the port's can be in the flow table.
+        registry.count(port, 1);
         Ok(Arc::new(new, GFP_KERNEL)?)
     }
 
@@ -518,10 +533,15 @@ struct Registry {
     idle: Atomic<i32>,
     /// The most that `idle` should be.
     idle_limit: Atomic<i32>,
+    /// How many reservations there are of the ports whose lowest bits are the index. Any context.
+    counts: KVVec<Atomic<i32>>,
 }
 
 /// Buckets of the table, for the ports that programs have bound: some hundreds on a busy host.
 const BUCKETS: usize = 256;
+
+/// Of [`Registry::counts`]: 8 KB.
+const COUNTS: usize = 2048;
 
 /// For how long a shared port is kept that nobody holds. Long enough that a host with 50 connects in a second makes no
 /// kernel socket for each, short enough that a program that wants the port for the built-in TCP can wait.
@@ -540,13 +560,25 @@ impl Registry {
         for _ in 0..BUCKETS {
             buckets.push(KVVec::new(), GFP_KERNEL)?;
         }
+        let mut counts = KVVec::with_capacity(COUNTS, GFP_KERNEL)?;
+        for _ in 0..COUNTS {
+            counts.push(Atomic::new(0), GFP_KERNEL)?;
+        }
         Ok(pin_init!(Self {
             table <- new_mutex!(Table { buckets, pools: KVVec::new() }, "oxtcp_ports"),
             home,
             marked: [const { Atomic::new(0) }; BUCKETS / 64],
             idle: Atomic::new(0),
             idle_limit: Atomic::new(0),
+            counts,
         }))
+    }
+
+    /// A reservation of `port` is made, or goes. Any context.
+    fn count(&self, port: u16, by: i32) {
+        if let Some(count) = self.counts.get(usize::from(port) % COUNTS) {
+            count.fetch_add(by, Relaxed);
+        }
     }
 
     /// Notes that a reservation of `port` has lost its last holder. Any context.
