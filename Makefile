@@ -52,9 +52,11 @@ module: ## the module for the stock kernel, or for KDIR=/path/to/a/prepared/kern
 	@echo "  built   build/module/oxtcp.ko"
 
 PHONY += tools
+# The command runs on older systems than the one it is built on: it needs no library of theirs.
 tools: ## the command-line tool and the preload library
 	@$(SETUP_tree)
-	@$(call cargo,build --release --quiet,tools)
+	@$(call cargo,build --release --quiet -p oxtcp-preload,tools)
+	@$(call cargo,rustc --release --quiet -p oxtcp --bin oxtcp,tools) -- -C target-feature=+crt-static
 	@mkdir -p $(B)/bin
 	@for f in oxtcp liboxtcp_preload.so; do cp -u $(B)/cargo/tools/release/$$f $(B)/bin/; done
 	@echo "  built   build/bin/oxtcp, build/bin/liboxtcp_preload.so"

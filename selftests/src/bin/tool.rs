@@ -18,6 +18,7 @@ use oxtcp_selftests::{cases, ktap, listening, stack, thread, wait, Ip, Sock, Sta
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("tool");
+    suite.once("command__needs_no_library", command__needs_no_library);
     suite.once("list__has_every_setting", list__has_every_setting);
     suite.once("get__explains", get__explains);
     suite.once("set__changes_all_or_nothing", set__changes_all_or_nothing);
@@ -827,4 +828,25 @@ fn counters__are_the_kernels() {
         .map_or(0, |line| line.split_whitespace().count() - 1);
     assert_eq!(oxtcp("counters --all --brief").lines().count(), 1 + names);
     assert_eq!(oxtcp("counters"), "All are 0.\n");
+}
+
+/// The command is copied to systems older than the one that it was built on: no library of theirs is loaded.
+fn command__needs_no_library() {
+    const PT_INTERP: u32 = 3;
+    if stack::builtin_only() {
+        ktap::skip("the command is for oxtcp");
+    }
+    let tool = std::env::var("OXTCP_TOOL").unwrap_or("oxtcp".into());
+    let path = ns::sh(&format!("command -v {tool}"));
+    let elf = fs::read(path.trim()).expect("the command");
+    let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+    assert_eq!(elf[..5], *b"\x7fELF\x02", "ELF of 64 bits");
+    let table = u64::from_le_bytes(elf[32..40].try_into().expect("eight bytes")) as usize;
+    let (size, count) = (half(54), half(56));
+    assert!(count > 0);
+    for n in 0..count {
+        let at = table + n * size;
+        let kind = u32::from_le_bytes(elf[at..at + 4].try_into().expect("four bytes"));
+        assert_ne!(kind, PT_INTERP, "a dynamic loader is asked for");
+    }
 }

@@ -36,7 +36,8 @@ pub struct Outputs {
     #[arg(long, value_name = "OUT.svg")]
     plot: Option<PathBuf>,
 
-    /// The segments as a capture file for Wireshark: headers without payload, and why each was sent as its comment
+    /// The segments as a capture file for Wireshark: headers without payload; one that was sent again, is a cookie, a probe
+    /// or the like says so in a comment
     #[arg(long, value_name = "OUT.pcapng")]
     pcapng: Option<PathBuf>,
 }

@@ -14,6 +14,8 @@ use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::{cases, ktap, stack, wait, Ip, Sock, Stack, Suite};
 
+mod forms;
+
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("trace");
     cases!(suite.stacks: connection__from_syn_to_the_end, connection__that_we_open, loss__after_a_timeout, loss__that_is_found,
@@ -22,6 +24,14 @@ fn main() -> ExitCode {
     suite.once("filter__and_count", filter__and_count);
     suite.once("namespaces", namespaces);
     suite.once("program__is_traced", program__is_traced);
+    suite.once("explain__tells_the_story", forms::explain__tells_the_story);
+    suite.once("ladder__has_both_ends", forms::ladder__has_both_ends);
+    suite.once("pictures__are_svg", forms::pictures__are_svg);
+    suite.once(
+        "capture__is_read_by_others",
+        forms::capture__is_read_by_others,
+    );
+    suite.once("reader__that_goes_away", forms::reader__that_goes_away);
     suite.once("wrong__is_refused", wrong__is_refused);
     suite.run()
 }
@@ -529,7 +539,7 @@ fn end__leaves_nothing() {
     assert_eq!(enabled(), "0");
     trace.end();
     assert!(!folder.exists());
-    // SIGTERM, and a reader that goes away.
+    // SIGTERM.
     let trace = Trace::begin(&[]);
     let folder = trace.instance();
     // SAFETY: as in `Trace::end`.
