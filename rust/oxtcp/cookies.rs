@@ -15,6 +15,7 @@ use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::once::Once;
 use crate::sys::random::SipKey;
 use crate::sys::table::FlowKey;
+use crate::sys::time;
 
 /// What a namespace keeps for cookies. Any context.
 #[pin_data]
@@ -25,7 +26,8 @@ pub(crate) struct Cookies {
     #[pin]
     renewal: SpinLockBh<()>,
     used: Used,
-    /// By listeners with SO_REUSEPORT.
+    /// By any listener, and by those with SO_REUSEPORT.
+    sent: LastSent,
     sent_by_groups: LastSent,
 }
 
@@ -53,6 +55,7 @@ impl Cookies {
             keys: [slot(), slot()],
             renewal <- new_spinlock_bh!((), "oxtcp_cookie_keys"),
             used: Used::new()?,
+            sent: LastSent::new(),
             sent_by_groups: LastSent::new(),
         }? Error)
     }
@@ -157,9 +160,16 @@ pub(crate) fn note_sent(
     now: Instant,
 ) {
     listening.cookie_sent.note(now);
+    namespace.cookies.sent.note(now);
     if listener.reuseport() {
         namespace.cookies.sent_by_groups.note(now);
     }
+}
+
+/// Whether a cookie may be on its way back to any listener. Softirq context.
+pub(crate) fn may_come(namespace: &Namespace) -> bool {
+    let sent = &namespace.cookies.sent;
+    !sent.is_never() && sent.is_recent(Instant::from_micros(time::now_micros()))
 }
 
 /// Whether a cookie may be on its way back to the listener: Linux looks at no ACK else (`tcp_synq_no_recent_overflow()`). What one of a group has
@@ -189,6 +199,10 @@ impl LastSent {
         if now.saturating_sub(self.0.read_once()) >= Self::SECOND {
             self.0.write_once(now.max(1));
         }
+    }
+
+    fn is_never(&self) -> bool {
+        self.0.load(Relaxed) == 0
     }
 
     /// Whether that is no longer ago than a cookie is good.

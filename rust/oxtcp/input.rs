@@ -288,8 +288,9 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
         return;
     };
     trace::arrived(sk, &mut skb, &segment, header_len);
-    let config = sk.sock().per_net().config();
-    connection::segment(sk, &context(&config), &segment, skb, header_len);
+    let rcu = rcu::read_lock();
+    let config = sk.sock().per_net().sysctls.config_under(&rcu);
+    connection::segment(sk, &context(config), &segment, skb, header_len);
 }
 
 /// Reads the TCP header at the packet's data pointer; `None` for one that is malformed.
@@ -478,8 +479,13 @@ fn find_owner<'a>(
     if glance.flags.rst() {
         return None;
     }
+    // As nearly always, and for each ACK of a flood: no listener would want it.
+    let may_be_cookie = glance.acks().is_some() && cookies::may_come(namespace);
+    if !may_be_cookie && !namespace.has_keys() {
+        return None;
+    }
     let listener = find_listener(namespace, key, arrival, rcu)?;
-    if glance.acks().is_some() {
+    if may_be_cookie {
         if let Some(opened) = cookie_of(namespace, &listener, key, glance) {
             return Some(Owner::Cookie(listener, opened));
         }

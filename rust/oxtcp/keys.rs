@@ -330,6 +330,7 @@ pub(crate) fn address(raw: &[u8], v6: bool) -> Result<[u8; 16]> {
 /// where the kernel has no MD5 or may not use it.
 pub(crate) fn set_md5(sk: &mut Owner<'_>, extended: bool, value: OptionValue<'_>) -> Result {
     auth::md5_is_usable()?;
+    output::namespace(sk.sock()).note_keys();
     let command = Md5Command::read(sk.sock(), extended, value)?;
     if command.len != 0 && ao_has(sk.sock(), &command.scope) {
         return Err(ekeyrejected());

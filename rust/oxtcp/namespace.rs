@@ -58,6 +58,8 @@ pub(crate) struct Namespace {
     resets: PerSecond,
     challenges: PerSecond,
     reset_rates: Rates,
+    /// Whether a socket has been given a key to sign with (TCP-MD5, TCP-AO), ever.
+    keyed: Atomic<bool>,
 }
 
 /// What lets the outside in.
@@ -91,6 +93,7 @@ impl PerNet for Namespace {
             resets: PerSecond::new(),
             challenges: PerSecond::new(),
             reset_rates: Rates::new()?,
+            keyed: Atomic::new(false),
         }? Error)
     }
 
@@ -159,6 +162,16 @@ impl Namespace {
             self.counters.count(Counter::AnswerRateExceeded);
         }
         may
+    }
+
+    /// A socket is given a key. Process context.
+    pub(crate) fn note_keys(&self) {
+        self.keyed.store(true, Relaxed);
+    }
+
+    /// Whether a socket may have keys. Any context.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keyed.load(Relaxed)
     }
 
     /// A cookie was sent that could be sent before routing, perhaps. Softirq context.

@@ -11,6 +11,7 @@ use kernel::sync::{rcu, Arc, SetOnce};
 
 use super::{Ao, Key};
 use crate::keys::{self, Peer, Scope};
+use crate::output;
 use crate::protocol::{Owner, Socket};
 use crate::sys::auth::{Algorithm, AES_KEY};
 use crate::sys::bindings;
@@ -42,6 +43,7 @@ pub(crate) fn set(sk: &mut Owner<'_>, name: u32, value: OptionValue<'_>) -> Resu
     if !is_open_to_all(sock) && ao_of(sock).is_none() {
         return Err(eisconn());
     }
+    output::namespace(sock).note_keys();
     match name {
         bindings::TCP_AO_ADD_KEY => add(sk, value),
         bindings::TCP_AO_DEL_KEY => delete(sk, value),
