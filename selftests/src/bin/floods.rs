@@ -121,7 +121,7 @@ fn under_flood(
     let flooding = {
         let (end, syns) = (Arc::clone(&end), Arc::clone(&syns));
         link.b.run(|| {
-            let mut flood = Flood::of(kind, address, sources);
+            let mut flood = Flood::new(kind, address, sources);
             thread::spawn(move || {
                 while !end.load(Ordering::Relaxed) {
                     syns.fetch_add(flood.send(BURST) as u64, Ordering::Relaxed);
@@ -280,7 +280,7 @@ const MEASURED: usize = 20_000;
 /// What a segment of a flood to `address` costs, all together.
 fn cost_of(link: &Veth, kind: Kind, address: SocketAddr, sources: Sources) -> f64 {
     link.b.run(|| {
-        let mut flood = Flood::of(kind, address, sources);
+        let mut flood = Flood::new(kind, address, sources);
         flood.send(2000);
         // The hook that a flood brings is there then.
         std::thread::sleep(Duration::from_millis(200));
