@@ -8,6 +8,7 @@ pub mod ao;
 pub mod capture;
 pub mod connection;
 pub mod diag;
+pub mod epoll;
 pub mod errno;
 pub mod flood;
 pub mod forge;
