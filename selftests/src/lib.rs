@@ -12,6 +12,7 @@ pub mod epoll;
 pub mod errno;
 pub mod flood;
 pub mod forge;
+pub mod handshakes;
 pub mod kernel;
 pub mod keys;
 pub mod ktap;
