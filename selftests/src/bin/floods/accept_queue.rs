@@ -64,8 +64,8 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
     program.accept();
     let ends: Vec<Instant> = clients.into_iter().filter_map(Worker::join).collect();
     let rate = (flood.sent() - sent) as f64 / begun.elapsed().as_secs_f64();
-    let counted = Counted::now(server).since(&counted);
     flood.stop();
+    let counted = Counted::now(server).since(&counted);
     program.stop();
     let times: Vec<Duration> = ends
         .iter()

@@ -57,8 +57,8 @@ pub fn with_connections(
     let clients = in_turn(link, address, count, &talk, || {});
     // They are all there yet.
     assert!(program.held() >= held, "{} of {held}", program.held());
-    let counted = Counted::now(server).since(&counted);
     talk.stop();
+    let counted = Counted::now(server).since(&counted);
     program.stop();
     Outcome {
         clients,

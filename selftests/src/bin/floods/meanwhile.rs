@@ -53,9 +53,9 @@ pub fn under_flood(
     let clients = in_turn(link, address, count, &flood, || {
         half_open = half_open.max(readings::half_open(server, address));
     });
-    let counted = Counted::now(server).since(&counted);
     // Nothing is on its way then; what is half open stays so for a second at least.
     flood.stop();
+    let counted = Counted::now(server).since(&counted);
     let memory = Memory::settled(server).sockets_since(memory);
     program.stop();
     Outcome {
