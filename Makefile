@@ -115,7 +115,7 @@ $(GOODPUT_PARTS): goodput-%: job
 
 # FLOOD_CLIENTS=50 takes less time.
 PHONY += floods
-floods: job ## what a SYN of a flood costs, and who gets in meanwhile, beside the built-in TCP (virtual time); writes Documentation/floods.md
+floods: job ## what segments of floods cost, who gets in meanwhile, and what they take, beside the built-in TCP (virtual time); writes Documentation/floods.md
 	@scripts/vm run --mode icount --smp 1 --module --timeout 3000 --env FLOOD_CLIENTS=$(or $(FLOOD_CLIENTS),100) --out $(B)/floods --log $(B)/log/floods.log -- \
 		"selftests/bench/floods.sh"
 	@scripts/floods-paper $(B)/floods/floods.txt

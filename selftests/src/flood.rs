@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use crate::capture::{self, SYN};
+use crate::capture::SYN;
 use crate::errno::check;
+use crate::forge::packet;
 use crate::ktap;
 use crate::sock::RawAddr;
 
@@ -106,13 +107,8 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// SYNs, from this thread's namespace.
-    pub fn new(to: SocketAddr, sources: Sources) -> Flood {
-        Flood::of(Kind::Syn, to, sources)
-    }
-
     /// From this thread's namespace.
-    pub fn of(kind: Kind, to: SocketAddr, sources: Sources) -> Flood {
+    pub fn new(kind: Kind, to: SocketAddr, sources: Sources) -> Flood {
         Flood {
             raw: Raw::new(to.ip()),
             to,
@@ -196,51 +192,12 @@ fn segment(kind: Kind, to: SocketAddr, sources: Sources, random: u64) -> Vec<u8>
             let options = [
                 2, 4, 5, 0xb4, 4, 2, 8, 10, s0, s1, s2, s3, 0, 0, 0, 0, 1, 3, 3, 7,
             ];
-            packet(from, to, (seq, 0), SYN, &options)
+            packet(from, to, (seq, 0), SYN, &options, &[])
         }
         Kind::Flags(flags) => {
             let ack = u32::from_be_bytes([b, c, d, e]);
             let options = [1, 1, 8, 10, s0, s1, s2, s3, c, d, e, f];
-            packet(from, to, (seq, ack), flags, &options)
+            packet(from, to, (seq, ack), flags, &options, &[])
         }
     }
-}
-
-/// A segment without payload, with the headers of IP; `options` are a multiple of four bytes.
-pub fn packet(
-    from: SocketAddr,
-    to: SocketAddr,
-    (seq, ack): (u32, u32),
-    flags: u8,
-    options: &[u8],
-) -> Vec<u8> {
-    let mut tcp = Vec::with_capacity(60);
-    tcp.extend(from.port().to_be_bytes());
-    tcp.extend(to.port().to_be_bytes());
-    tcp.extend(seq.to_be_bytes());
-    tcp.extend(ack.to_be_bytes());
-    let words = (20 + options.len() as u8) / 4;
-    tcp.extend([words << 4, flags]);
-    tcp.extend(64_240_u16.to_be_bytes());
-    tcp.extend([0; 4]);
-    tcp.extend(options);
-    let sum = capture::checksum(from.ip(), to.ip(), &tcp);
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    let mut packet = Vec::with_capacity(100);
-    match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            // Length, identification and checksum are the kernel's to fill in (raw(7)).
-            packet.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0]);
-            packet.extend(from.octets());
-            packet.extend(to.octets());
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            packet.extend([0x60, 0, 0, 0, 0, tcp.len() as u8, 6, 64]);
-            packet.extend(from.octets());
-            packet.extend(to.octets());
-        }
-        _ => panic!("addresses of two families"),
-    }
-    packet.extend(tcp);
-    packet
 }

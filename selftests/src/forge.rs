@@ -22,20 +22,6 @@ pub struct Forged {
 }
 
 impl Forged {
-    fn bytes(&self) -> Vec<u8> {
-        let mut tcp = Vec::new();
-        tcp.extend(self.from.port().to_be_bytes());
-        tcp.extend(self.to.port().to_be_bytes());
-        tcp.extend(self.seq.to_be_bytes());
-        tcp.extend(self.ack.to_be_bytes());
-        let words = (20 + self.options.len() as u8) / 4;
-        tcp.extend([words << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
-        tcp.extend(&self.options);
-        let sum = capture::checksum(self.from.ip(), self.to.ip(), &tcp);
-        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-        tcp
-    }
-
     /// Sends it; the source must be an address of this host. Skips the test where there are no raw sockets.
     #[track_caller]
     pub fn send(&self) {
@@ -56,7 +42,14 @@ impl Forged {
         let raw = unsafe { OwnedFd::from_raw_fd(fd) };
         let source = RawAddr::new(&SocketAddr::new(self.from.ip(), 0));
         let target = RawAddr::new(&SocketAddr::new(self.to.ip(), 0));
-        let bytes = self.bytes();
+        let bytes = segment(
+            self.from,
+            self.to,
+            (self.seq, self.ack),
+            self.flags,
+            &self.options,
+            &[],
+        );
         // SAFETY: the addresses and the bytes are valid for their lengths.
         unsafe {
             check(libc::bind(raw.as_raw_fd(), source.as_ptr(), source.len)).expect("bind");
@@ -71,4 +64,60 @@ impl Forged {
             assert_eq!(sent.expect("sendto"), bytes.len());
         }
     }
+}
+
+/// A segment, with its checksum; `options` are a multiple of four bytes.
+fn segment(
+    from: SocketAddr,
+    to: SocketAddr,
+    (seq, ack): (u32, u32),
+    flags: u8,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut tcp = Vec::with_capacity(60 + payload.len());
+    tcp.extend(from.port().to_be_bytes());
+    tcp.extend(to.port().to_be_bytes());
+    tcp.extend(seq.to_be_bytes());
+    tcp.extend(ack.to_be_bytes());
+    let words = (20 + options.len() as u8) / 4;
+    tcp.extend([words << 4, flags]);
+    tcp.extend(64_240_u16.to_be_bytes());
+    tcp.extend([0; 4]);
+    tcp.extend(options);
+    tcp.extend(payload);
+    let sum = capture::checksum(from.ip(), to.ip(), &tcp);
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    tcp
+}
+
+/// The same with the header of IP, as [`crate::flood::Raw`] takes it.
+pub fn packet(
+    from: SocketAddr,
+    to: SocketAddr,
+    numbers: (u32, u32),
+    flags: u8,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let tcp = segment(from, to, numbers, flags, options, payload);
+    let mut packet = Vec::with_capacity(40 + tcp.len());
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            // Length, identification and checksum are the kernel's to fill in (raw(7)).
+            packet.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0]);
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            packet.extend([0x60, 0, 0, 0]);
+            packet.extend((tcp.len() as u16).to_be_bytes());
+            packet.extend([6, 64]);
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+        }
+        _ => panic!("addresses of two families"),
+    }
+    packet.extend(tcp);
+    packet
 }

@@ -149,10 +149,8 @@ pub fn meminfo(name: &str) -> u64 {
 /// Gives back what the kernel only keeps at hand: page cache, empty slabs, and what KASAN holds in quarantine (some 60 MB, which
 /// shrinking a cache empties of its objects).
 pub fn give_memory_back() {
-    let _ = fs::write("/proc/sys/vm/drop_caches", "3");
-    for cache in slabs_named("") {
-        let _ = fs::write(format!("/sys/kernel/slab/{cache}/shrink"), "1");
-    }
+    let _ = fs::write("/proc/sys/vm/drop_caches", "1");
+    shrink_slabs();
 }
 
 /// Active objects of a slab cache, from /proc/slabinfo; `None` when the cache is not listed.
@@ -162,6 +160,57 @@ pub fn slab_objects(cache: &str) -> Option<u64> {
         let mut words = line.split_whitespace();
         (words.next()? == cache).then(|| words.next()?.parse().ok())?
     })
+}
+
+/// Gives back what slab caches keep at hand, but for page cache; and the memory of dentries and inodes that nobody uses.
+pub fn shrink_slabs() {
+    let _ = fs::write("/proc/sys/vm/drop_caches", "2");
+    for cache in slabs_named("") {
+        let _ = fs::write(format!("/sys/kernel/slab/{cache}/shrink"), "1");
+    }
+}
+
+/// The bytes of all objects of those slab caches that are asked for.
+pub fn slab_bytes(of: impl Fn(&str) -> bool) -> u64 {
+    let text = fs::read_to_string("/proc/slabinfo").expect("/proc/slabinfo");
+    let bytes = text.lines().skip(2).map(|line| {
+        let mut words = line.split_whitespace();
+        let (name, active, _all, size) = (
+            words.next()?,
+            words.next()?.parse::<u64>().ok()?,
+            words.next()?,
+            words.next()?.parse::<u64>().ok()?,
+        );
+        Some(if of(name) { active * size } else { 0 })
+    });
+    bytes
+        .map(|bytes| bytes.unwrap_or_else(|| panic!("{text}")))
+        .sum()
+}
+
+/// What an object takes of a slab cache, in bytes.
+pub fn slab_size(cache: &str) -> Option<u64> {
+    fs::read_to_string(format!("/sys/kernel/slab/{cache}/slab_size"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The size of a small object that the module told when it was loaded: "... bytes of a connection 1600 (IPv6 1600), half-open 120, TIME-WAIT 120".
+/// `None` when the log has lost that message.
+pub fn told_size(name: &str) -> Option<u64> {
+    let lines = Log::whole().ok()?.read();
+    let line = lines
+        .iter()
+        .rev()
+        .find(|line| line.contains("oxtcp") && line.contains("bytes of a connection"))?;
+    let (_, rest) = line.split_once(name)?;
+    rest.split_whitespace()
+        .next()?
+        .trim_matches(',')
+        .parse()
+        .ok()
 }
 
 /// An object's size in a slab cache, in bytes, without the allocator's own overhead.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, Segment, ACK, SYN};
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::{packet, Raw};
+use oxtcp_selftests::flood::Raw;
+use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
 
@@ -96,7 +97,7 @@ impl Scene {
     }
 
     fn send(&mut self, from: SocketAddr, options: &[u8]) {
-        let syn = packet(from, self.target(), (7, 0), SYN, options);
+        let syn = packet(from, self.target(), (7, 0), SYN, options, &[]);
         assert_eq!(self.raw.send(&[syn]), 1, "the SYN was not sent");
     }
 
@@ -206,7 +207,8 @@ fn answer__is_as_others_are(stack: Stack) {
     }
     // A client that asks for ECN gets it.
     let from = scene.source();
-    let syn = oxtcp_selftests::flood::packet(from, scene.target(), (7, 0), SYN | 0xc0, &OPTIONS);
+    let syn =
+        oxtcp_selftests::forge::packet(from, scene.target(), (7, 0), SYN | 0xc0, &OPTIONS, &[]);
     let before = count("SyncookiesFast");
     assert_eq!(scene.raw.send(&[syn]), 1);
     let answer = wait::until_some("the SYN-ACK", || {
@@ -241,7 +243,7 @@ fn clients__get_in(stack: Stack) {
         let stamps = answer.option(8).expect("timestamps");
         let options = [&[1, 1, 8, 10, 1, 2, 3, 5], &stamps[..4]].concat();
         let numbers = (8, answer.seq.wrapping_add(1));
-        let ack = packet(from, scene.target(), numbers, ACK, &options);
+        let ack = packet(from, scene.target(), numbers, ACK, &options, &[]);
         assert_eq!(scene.raw.send(&[ack]), 1);
         let (_server, peer) = scene.listener.accept().expect("accept");
         assert_eq!(peer, from);
@@ -360,7 +362,7 @@ fn falls_back__data(stack: Stack) {
     let mut scene = Scene::new(stack);
     scene.warm_up();
     let from = scene.source();
-    let mut syn = packet(from, scene.target(), (7, 0), SYN, &OPTIONS);
+    let mut syn = packet(from, scene.target(), (7, 0), SYN, &OPTIONS, &[]);
     let header = syn.len() - 40;
     // A shorter header makes data of its last four bytes, which the sum knows as such.
     syn[header + 12] = 9 << 4;

@@ -185,7 +185,7 @@ fn allocations__fail_under_a_flood(stack: Stack) {
                 Kind::Flags(RST),
                 Kind::Flags(FIN | ACK),
             ];
-            let mut floods = kinds.map(|kind| Flood::of(kind, address, Sources::Everywhere));
+            let mut floods = kinds.map(|kind| Flood::new(kind, address, Sources::Everywhere));
             thread::spawn(move || {
                 while !end.load(Ordering::Relaxed) {
                     for flood in &mut floods {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP};
 use oxtcp_selftests::connection::{connected_with, Connected};
+use oxtcp_selftests::epoll::Epoll;
 use oxtcp_selftests::errno;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
@@ -211,54 +212,6 @@ fn poll__rcvlowat(pair: Pair) {
     ends.client.send_all(&[1; 40]);
     ends.server.poll_wait(POLLIN);
     assert_events(&ends.server, READABLE | WRITABLE);
-}
-
-/// An epoll instance.
-struct Epoll(i32);
-
-impl Epoll {
-    fn new() -> Epoll {
-        // SAFETY: a plain number.
-        Epoll(
-            errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
-                .expect("epoll_create1"),
-        )
-    }
-
-    fn control(&self, operation: i32, sock: &Sock, events: i32, data: u64) {
-        let mut event = libc::epoll_event {
-            events: events as u32,
-            u64: data,
-        };
-        // SAFETY: `event` is ours.
-        errno::check(unsafe { libc::epoll_ctl(self.0, operation, sock.fd(), &mut event) })
-            .expect("epoll_ctl");
-    }
-
-    fn add(&self, sock: &Sock, events: i32, data: u64) {
-        self.control(libc::EPOLL_CTL_ADD, sock, events, data);
-    }
-
-    /// The events there are: (data, events), after at most so many milliseconds.
-    fn events(&self, milliseconds: i32) -> Vec<(u64, i32)> {
-        let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 64];
-        // SAFETY: room for 64 events.
-        let count = errno::check(unsafe {
-            libc::epoll_wait(self.0, events.as_mut_ptr(), 64, milliseconds)
-        });
-        events.truncate(count.expect("epoll_wait") as usize);
-        events
-            .into_iter()
-            .map(|event| (event.u64, event.events as i32))
-            .collect()
-    }
-
-    /// Waits for events.
-    fn wait(&self) -> Vec<(u64, i32)> {
-        let events = self.events(wait::limit().as_millis() as i32);
-        assert!(!events.is_empty(), "epoll_wait timed out");
-        events
-    }
 }
 
 fn epoll__level_repeats(pair: Pair) {

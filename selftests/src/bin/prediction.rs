@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use oxtcp_selftests::capture::{Capture, RST, SYN};
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::{packet, Raw};
+use oxtcp_selftests::flood::Raw;
+use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
 
@@ -44,7 +45,7 @@ fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<Answer> {
         // The distance is a part of what is measured, the time that it takes is measured too.
         std::thread::sleep((APART * nth as u32).saturating_sub(start.elapsed()));
         let from = SocketAddr::new(Veth::address_b(stack.ip, 0).ip(), *port);
-        let syn = packet(from, address, (7, 0), SYN, &[2, 4, 5, 0xb4]);
+        let syn = packet(from, address, (7, 0), SYN, &[2, 4, 5, 0xb4], &[]);
         let sent = start.elapsed().as_secs_f64();
         assert_eq!(raw.send(&[syn]), 1);
         let answer = wait::until_some("the SYN-ACK", || {
@@ -59,7 +60,7 @@ fn numbers_of(stack: Stack, ports: &[u16]) -> Vec<Answer> {
             number: answer.seq,
         });
         // The half-open connection ends, by the sender's own host or by this.
-        let reset = packet(from, address, (8, 0), RST, &[]);
+        let reset = packet(from, address, (8, 0), RST, &[], &[]);
         raw.send(&[reset]);
     }
     numbers

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use oxtcp_selftests::kernel::{self, Log};
+use oxtcp_selftests::kernel;
 use oxtcp_selftests::{ktap, stack, Suite};
 
 /// What there is one of per connection, half-open connection and TIME-WAIT.
@@ -42,22 +42,6 @@ fn main() -> ExitCode {
     suite.run()
 }
 
-/// The size that the module told when it was loaded: "... bytes of a connection 1600 (IPv6 1600), half-open
-/// 120, TIME-WAIT 120".
-fn told(name: &str) -> Option<u64> {
-    let lines = Log::whole().ok()?.read();
-    let line = lines
-        .iter()
-        .rev()
-        .find(|line| line.contains("oxtcp") && line.contains("bytes of a connection"))?;
-    let (_, rest) = line.split_once(name)?;
-    rest.split_whitespace()
-        .next()?
-        .trim_matches(',')
-        .parse()
-        .ok()
-}
-
 fn check(thing: &Thing) {
     let builtin = kernel::slab_object_size(thing.builtin);
     let builtin_text = builtin.map_or("?".to_string(), |size| size.to_string());
@@ -71,7 +55,7 @@ fn check(thing: &Thing) {
         }
         return;
     }
-    let Some(ours) = told(thing.name) else {
+    let Some(ours) = kernel::told_size(thing.name) else {
         ktap::skip("the kernel log has lost the module's message");
     };
     ktap::note(&format!(

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Clients that connect in turn while a flood goes on.
+
+use std::time::Duration;
+
+use oxtcp_selftests::connection::listening_at;
+use oxtcp_selftests::ns::Veth;
+use oxtcp_selftests::{ktap, Stack};
+
+use crate::bed::{in_turn, new_address, Clients, Running, Sender, BACKLOG};
+use crate::program::Program;
+use crate::readings::{self, Counted, Memory};
+
+/// What came of it.
+pub struct Outcome {
+    pub clients: Clients,
+    pub counted: Counted,
+    /// The most half-open connections that were seen at once.
+    pub half_open: usize,
+    /// Bytes of the kernel's sockets more than before, at the end.
+    pub memory: i64,
+}
+
+impl Outcome {
+    pub fn note(&self, server: Stack, what: &str) {
+        ktap::note(&format!(
+            "{what}, {}: {} of {} clients connected, median {:?}, p99 {:?}; {:.0} segments per second",
+            server.name(),
+            self.clients.connected,
+            self.clients.tried,
+            self.clients.median,
+            self.clients.p99,
+            self.clients.rate
+        ));
+    }
+}
+
+/// Lets `count` clients connect in turn, and say and hear something, while a flood comes in. The server's program holds `most` connections at once.
+pub fn under_flood(
+    link: &Veth,
+    server: Stack,
+    (sender, pause): (Sender, Duration),
+    most: usize,
+    count: usize,
+) -> Outcome {
+    let address = new_address(server.ip);
+    let memory = Memory::settled(server);
+    let counted = Counted::now(server);
+    let (listener, _) = listening_at(server, &address, BACKLOG);
+    let program = Program::start(listener, true, most);
+    let flood = Running::start(link, sender, address, pause);
+    let mut half_open = readings::half_open(server, address);
+    let clients = in_turn(link, address, count, &flood, || {
+        half_open = half_open.max(readings::half_open(server, address));
+    });
+    // Nothing is on its way then; what is half open stays so for a second at least.
+    flood.stop();
+    let counted = Counted::now(server).since(&counted);
+    let memory = Memory::settled(server).sockets_since(memory);
+    program.stop();
+    Outcome {
+        clients,
+        counted,
+        half_open,
+        memory,
+    }
+}
