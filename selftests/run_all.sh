@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs the selftests, in a virtual machine or on a real one, and ends with `N passed, N failed`.
 #
-#   run_all.sh [--builtin] [PROGRAM | PROGRAM/PART-OF-A-TEST-NAME ...]
+#   run_all.sh [--builtin | --doors] [PROGRAM | PROGRAM/PART-OF-A-TEST-NAME ...]
 #
-# --builtin runs them on the built-in TCP alone, which checks the tests. Without PROGRAM all are run.
+# --builtin runs them on the built-in TCP alone, which checks the tests. --doors makes our sockets by AF_INET and AF_INET6, with
+# our protocol number there, instead of by our family. Without PROGRAM all are run.
 # Needs root. When the module is not loaded it is loaded (OXTCP_MODULE names the file; else ../oxtcp.ko,
 # ../build/module/oxtcp.ko, or what modprobe finds), and unloaded in the end.
 # OXTCP_SELFTESTS_BIN names the folder of the programs; else bin/ beside this script, or cargo's target.
@@ -12,7 +13,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
 # Cheap ones first; what unloads the module last.
-all=(socket_api info bind ports connect data messages timestamps urgent auth ao window congestion close poll listen reuseport procfs diag netns queues netfilter offload ecn hostile syncookies fast_cookies early_demux prediction reflector floods faults tool scenarios trace sizes stress module)
+all=(socket_api doors info bind ports connect data messages timestamps urgent auth ao window congestion close poll listen reuseport procfs diag netns queues netfilter offload ecn hostile syncookies fast_cookies early_demux prediction reflector floods faults tool run scenarios trace sizes stress module)
 
 options=()
 programs=()

@@ -72,7 +72,7 @@ mod trace;
 mod sys;
 mod urgent;
 
-use sys::proto::FamilyNumber;
+use sys::proto::{DoorNumber, FamilyNumber};
 
 module! {
     type: Oxtcp,
@@ -100,8 +100,28 @@ impl kernel::Module for Oxtcp {
             );
             return Err(EINVAL);
         };
-        let registration = sys::proto::Registration::new(module, number).inspect_err(|&error| {
-            if error == EEXIST {
+        let protocol = sys::proto::protocol_parameter();
+        let door = match (protocol, DoorNumber::new(protocol)) {
+            (0, _) => None,
+            (_, Some(number)) => Some(number),
+            (_, None) => {
+                pr_err!(
+                    "protocol={} cannot be had of AF_INET; choose one from {} to {}, or 0 for none, for instance `insmod \
+                     oxtcp.ko protocol=253`\n",
+                    protocol,
+                    DoorNumber::LEAST,
+                    DoorNumber::MOST
+                );
+                return Err(EINVAL);
+            }
+        };
+        let registration = sys::proto::Registration::new(module, number, door).inspect_err(|&error| {
+            if error == EPERM {
+                pr_err!(
+                    "protocol {} of AF_INET6 is the kernel's own; choose a free number with `insmod oxtcp.ko protocol=N`\n",
+                    protocol
+                );
+            } else if error == EEXIST {
                 pr_err!(
                     "socket family {} is taken by another module; choose a free number with \
                      `insmod oxtcp.ko family=N`\n",
@@ -115,6 +135,9 @@ impl kernel::Module for Oxtcp {
                 );
             }
         })?;
+        if door.is_some() {
+            pr_info!("protocol {} of AF_INET and AF_INET6\n", protocol);
+        }
         let [v4, v6, mini] = protocol::object_sizes();
         pr_info!(
             "socket family {}; bytes of a connection {} (IPv6 {}), half-open {}, TIME-WAIT {}\n",

@@ -304,6 +304,16 @@ struct sock *oxtcp_helper_sk_from_timer(struct timer_list *t)
 	return timer_container_of((struct sock *)NULL, t, sk_timer);
 }
 
+/*
+ * A kernel socket holds no namespace by itself; ours are to. (A program's
+ * does.)
+ */
+void oxtcp_helper_sk_hold_net(struct sock *sk)
+{
+	if (!sk->sk_net_refcnt)
+		sk_net_refcnt_upgrade(sk);
+}
+
 void oxtcp_helper_inet_init_flags(struct sock *sk)
 {
 	inet_set_bit(MC_LOOP, sk);
@@ -576,6 +586,15 @@ MODULE_PARM_DESC(family, "Number of the socket family AF_OXTCP (default 19, once
 int oxtcp_helper_family(void)
 {
 	return oxtcp_family;
+}
+
+static int oxtcp_protocol = 253;
+module_param_named(protocol, oxtcp_protocol, int, 0444);
+MODULE_PARM_DESC(protocol, "Protocol number of socket(AF_INET or AF_INET6, SOCK_STREAM, number); the wire's is 6 (default 253, 0 for none)");
+
+int oxtcp_helper_protocol(void)
+{
+	return oxtcp_protocol;
 }
 
 /*

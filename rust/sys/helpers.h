@@ -71,6 +71,7 @@ u32 oxtcp_helper_sock_uid(const struct sock *sk);
 u32 oxtcp_helper_uid_seen_by(u32 uid, struct seq_file *seq);
 void oxtcp_helper_sk_timer_setup(struct sock *sk, void (*fn)(struct timer_list *));
 struct sock *oxtcp_helper_sk_from_timer(struct timer_list *t);
+void oxtcp_helper_sk_hold_net(struct sock *sk);
 void oxtcp_helper_inet_init_flags(struct sock *sk);
 bool oxtcp_helper_sk_reuse(const struct sock *sk);
 bool oxtcp_helper_sk_reuseport(const struct sock *sk);
@@ -178,6 +179,7 @@ size_t oxtcp_helper_msg_data_left(struct msghdr *msg);
 
 /* module parameters */
 int oxtcp_helper_family(void);
+int oxtcp_helper_protocol(void);
 
 /* memory accounting of struct proto */
 void oxtcp_helper_proto_memory(struct proto *prot);

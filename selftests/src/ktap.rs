@@ -51,7 +51,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Reads the command line: `--builtin`, `--list`, and parts of the names of the tests to run.
+    /// Reads the command line: `--builtin`, `--doors`, `--list`, and parts of the names of the tests to run.
     pub fn from_args(program: &'static str) -> Suite {
         let mut suite = Suite {
             program,
@@ -62,9 +62,10 @@ impl Suite {
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--builtin" => stack::use_builtin_only(),
+                "--doors" => stack::use_doors(),
                 "--list" => suite.list = true,
                 "--help" | "-h" => {
-                    println!("{program} [--builtin] [--list] [PART-OF-A-TEST-NAME...]");
+                    println!("{program} [--builtin | --doors] [--list] [PART-OF-A-TEST-NAME...]");
                     std::process::exit(0);
                 }
                 option if option.starts_with('-') => {

@@ -10,6 +10,22 @@ const DEFAULT_FAMILY: i32 = 19;
 /// The protocol number that makes an oxtcp socket one of IPv6 (AF_SMC's convention).
 const PROTOCOL_IPV6: i32 = 1;
 
+/// oxtcp's default protocol number of AF_INET and AF_INET6.
+const DEFAULT_DOOR: i32 = 253;
+
+/// Set by `--doors`: sockets of ours are made by AF_INET and AF_INET6.
+static BY_DOORS: AtomicBool = AtomicBool::new(false);
+
+/// Makes [`Stack::ours`] mean sockets by AF_INET and AF_INET6, with oxtcp's protocol number there.
+pub fn use_doors() {
+    BY_DOORS.store(true, Ordering::Relaxed);
+}
+
+/// Whether sockets of ours are made by AF_INET and AF_INET6.
+pub fn by_doors() -> bool {
+    BY_DOORS.load(Ordering::Relaxed)
+}
+
 /// Set by `--builtin`: "ours" then is the built-in TCP too, to check the tests themselves.
 static BUILTIN_ONLY: AtomicBool = AtomicBool::new(false);
 
@@ -25,16 +41,22 @@ pub fn builtin_only() -> bool {
 
 /// The family's number: OXTCP_FAMILY, or the loaded module's parameter, or the default.
 pub fn family_number() -> i32 {
-    let from = |text: String| text.trim().parse().ok();
     std::env::var("OXTCP_FAMILY")
         .ok()
-        .and_then(from)
-        .or_else(|| {
-            fs::read_to_string("/sys/module/oxtcp/parameters/family")
-                .ok()
-                .and_then(from)
-        })
+        .and_then(|text| text.parse().ok())
+        .or_else(|| parameter("family"))
         .unwrap_or(DEFAULT_FAMILY)
+}
+
+/// Our protocol number of AF_INET and AF_INET6: the loaded module's parameter, or the default.
+pub fn door_number() -> i32 {
+    parameter("protocol").unwrap_or(DEFAULT_DOOR)
+}
+
+/// A parameter of the loaded module.
+fn parameter(name: &str) -> Option<i32> {
+    let text = fs::read_to_string(format!("/sys/module/oxtcp/parameters/{name}")).ok()?;
+    text.trim().parse().ok()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +106,7 @@ impl Stack {
 
     /// The first argument of socket(2).
     pub fn domain(self) -> i32 {
-        match (self.ours, self.ip) {
+        match (self.ours && !by_doors(), self.ip) {
             (true, _) => family_number(),
             (false, Ip::V4) => libc::AF_INET,
             (false, Ip::V6) => libc::AF_INET6,
@@ -93,10 +115,10 @@ impl Stack {
 
     /// The third argument of socket(2).
     pub fn protocol(self) -> i32 {
-        if self.ours && self.ip == Ip::V6 {
-            PROTOCOL_IPV6
-        } else {
-            0
+        match (self.ours, self.ip) {
+            (true, _) if by_doors() => door_number(),
+            (true, Ip::V6) => PROTOCOL_IPV6,
+            _ => 0,
         }
     }
 

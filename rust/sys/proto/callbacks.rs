@@ -31,7 +31,7 @@ impl<P: Protocol> Registration<P> {
             proto.ipv6_pinfo_offset = Statics::<P>::V6_OFFSET as u32;
         }
         // No owner: else every socket would hold the module as long as it lives, orphans too. Who has a `struct socket` holds
-        // it by `proto_ops`; the drop of the registration sees to the others.
+        // it by `proto_ops`; the drop of the registration sees to the others. (`doors.rs` has one, for a while.)
         proto.close = Some(Statics::<P>::close);
         proto.connect = Some(Statics::<P>::connect);
         proto.disconnect = Some(Statics::<P>::disconnect);
@@ -65,8 +65,12 @@ impl<P: Protocol> Statics<P> {
     ///
     /// For the kernel to call, as said at the head of these callbacks.
     unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
-        // SAFETY: See above; not locked. A reference beside the program's, which is left to `destroy`.
-        let sock = unsafe { ARef::<Sock<P>>::from(Sock::from_raw(sk)) };
+        // SAFETY: See above; not locked. A reference beside the program's, which is left to `destroy`. `inet_release` calls once,
+        // for a `struct socket` that holds the module by its `proto_ops`.
+        let sock = unsafe {
+            Self::leave_door(sk);
+            ARef::<Sock<P>>::from(Sock::from_raw(sk))
+        };
         // The backlog is worked off as the lock is let go.
         sock.lock(|sk| {
             P::close(sk, timeout);

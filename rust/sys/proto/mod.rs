@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `mod` | what a protocol is: [`Protocol`] |
 //! | `registration` | how the kernel comes to know it |
+//! | `doors` | its sockets by AF_INET and AF_INET6 |
 //! | `ops` | the callbacks of `struct proto_ops`, and socket() |
 //! | `callbacks` | those of `struct proto` |
 
@@ -25,9 +26,11 @@ use super::table::{Endpoint, MiniBody};
 use super::user::{FromProgram, Message, OptionAnswer, OptionValue, ToProgram};
 
 mod callbacks;
+mod doors;
 mod ops;
 mod registration;
 
+pub(crate) use doors::{protocol_parameter, DoorNumber};
 pub(crate) use registration::{Registration, Statics};
 
 /// The number of a socket family.

@@ -7,19 +7,24 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::types::Opaque;
 
-use super::{FamilyNumber, Protocol};
+use super::doors::Doors;
+use super::{DoorNumber, FamilyNumber, Protocol};
 use crate::sys::bindings;
 use crate::sys::net::{Net, PerNetRegistration};
 use crate::sys::small_queue::SmallQueues;
 use crate::sys::sock::Sock;
 
-/// `struct proto` for IPv4 and IPv6 sockets, and the family. One static for each protocol.
+/// `struct proto` for IPv4 and IPv6 sockets, the family, and the doors (`doors.rs`). One static for each protocol.
 pub(crate) struct Statics<P: Protocol> {
     pub(in crate::sys) v4: Opaque<bindings::proto>,
     pub(in crate::sys) v6: Opaque<bindings::proto>,
     family: Opaque<bindings::net_proto_family>,
     pub(super) ops_v4: Opaque<bindings::proto_ops>,
     pub(super) ops_v6: Opaque<bindings::proto_ops>,
+    pub(super) door_v4: Opaque<bindings::proto>,
+    pub(super) door_v6: Opaque<bindings::proto>,
+    pub(super) protosw_v4: Opaque<bindings::inet_protosw>,
+    pub(super) protosw_v6: Opaque<bindings::inet_protosw>,
     _protocol: core::marker::PhantomData<fn(P)>,
 }
 
@@ -35,6 +40,10 @@ impl<P: Protocol> Statics<P> {
             family: Opaque::zeroed(),
             ops_v4: Opaque::zeroed(),
             ops_v6: Opaque::zeroed(),
+            door_v4: Opaque::zeroed(),
+            door_v6: Opaque::zeroed(),
+            protosw_v4: Opaque::zeroed(),
+            protosw_v6: Opaque::zeroed(),
             _protocol: core::marker::PhantomData,
         }
     }
@@ -65,6 +74,8 @@ impl<P: Protocol> Statics<P> {
 /// The statics of `P` are registered, in all their parts. There are sockets of `P` only while one of these lives.
 pub(crate) struct Registration<P: Protocol> {
     number: FamilyNumber,
+    /// Dropped first, before it is waited for the sockets.
+    doors: Option<Doors<P>>,
     /// Dropped when no socket is left.
     _small_queues: SmallQueues,
     /// Dropped after it: sockets, and what works for them, look at the namespaces' values.
@@ -74,16 +85,22 @@ pub(crate) struct Registration<P: Protocol> {
 }
 
 impl<P: Protocol> Registration<P> {
-    /// Gives each namespace its [`Protocol::PerNet`], then registers the protocol as socket family `number`.
+    /// Gives each namespace its [`Protocol::PerNet`], then registers the protocol as socket family `number`, and as protocol
+    /// `door` of AF_INET and AF_INET6.
     ///
     /// # Errors
     ///
-    /// EEXIST when the number is taken, EBUSY when something is registered, ENOMEM, and those of the namespaces.
+    /// EEXIST when the family's number is taken, EPERM when the door's is, EBUSY when something is registered, ENOMEM, and those of
+    /// the namespaces.
     ///
     /// # Context
     ///
     /// Process; sleeps.
-    pub(crate) fn new(module: &'static ThisModule, number: FamilyNumber) -> Result<Self> {
+    pub(crate) fn new(
+        module: &'static ThisModule,
+        number: FamilyNumber,
+        door: Option<DoorNumber>,
+    ) -> Result<Self> {
         const {
             // C's caches for sockets are aligned to what a word needs, or more (SLAB_HWCACHE_ALIGN).
             assert!(core::mem::align_of::<Sock<P>>() <= core::mem::align_of::<u64>());
@@ -142,13 +159,18 @@ impl<P: Protocol> Registration<P> {
         undo_v6.dismiss();
         undo_v4.dismiss();
         undo.dismiss();
-        // INVARIANT: All of it was registered above.
-        Ok(Self {
+        // INVARIANT: All of it was registered above, but for the doors, which see to themselves.
+        let mut this = Self {
             number,
+            doors: None,
             _small_queues: small_queues,
             _namespaces: namespaces,
             _only: only,
-        })
+        };
+        if let Some(door) = door {
+            this.doors = Some(Doors::open(&this, module, door)?);
+        }
+        Ok(this)
     }
 }
 
@@ -164,6 +186,7 @@ impl<P: Protocol> Drop for Registration<P> {
     fn drop(&mut self) {
         kernel::task::might_sleep();
         let statics = P::statics();
+        drop(self.doors.take());
         // SAFETY: Registered by the invariant. It waits for a grace period: the softirqs that may have had a listener, all
         // of which are closed, have left. From here on no socket is made.
         unsafe { bindings::sock_unregister(self.number.get()) };

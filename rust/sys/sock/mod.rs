@@ -219,12 +219,7 @@ impl<P: Protocol> Sock<P> {
         gfp: bindings::gfp_t,
     ) -> Result<ARef<Self>> {
         // SAFETY: Promised by the caller.
-        let in_net = unsafe { Net::from_raw(net) };
-        // A namespace that is being set up has no `P::PerNet` yet, one that is taken down has none any more.
-        let per_net = match in_net.get::<P::PerNet>(&rcu::read_lock()) {
-            Some(per_net) => core::ptr::from_ref(per_net),
-            None => return Err(eafnosupport()),
-        };
+        let per_net = Self::per_net_in(unsafe { Net::from_raw(net) })?;
         let (family, proto) = if v6 {
             (bindings::PF_INET6, statics.v6.get())
         } else {
@@ -237,26 +232,13 @@ impl<P: Protocol> Sock<P> {
         // generic part up, the rest of the block our own, all of which was zeroed.
         unsafe {
             bindings::sock_init_data(socket, sk);
-            if kern {
-                // A kernel socket holds no namespace by itself; ours are to.
-                bindings::sk_net_refcnt_upgrade(sk);
-            }
-            bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
-            // INVARIANT: From here on the value stays as long as the socket.
-            *bindings::oxtcp_helper_sk_per_net(sk) = per_net.cast_mut().cast();
-
             (*sk).__sk_common.skc_family = family as u16;
-            (*sk).sk_protocol = P::SK_PROTOCOL;
             (*sk).sk_type = P::SK_TYPE as u16;
             (*sk).sk_backlog_rcv = Some(Statics::<P>::backlog_rcv);
-            (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
-            // Without SOCK_USE_WRITE_QUEUE: each packet that leaves calls `sk_write_space`.
-            bindings::oxtcp_helper_sock_set_flag(sk, bindings::sock_flags_SOCK_RCU_FREE as i32);
             let inet: *mut bindings::inet_sock = sk.cast();
             (*inet).uc_ttl = -1;
             (*inet).mc_ttl = 1;
             (*inet).pmtudisc = bindings::IP_PMTUDISC_WANT as u8;
-            (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
             if v6 {
                 let np = Self::pinfo6(sk);
                 (*inet).pinet6 = np;
@@ -266,10 +248,65 @@ impl<P: Protocol> Sock<P> {
                 bindings::oxtcp_helper_sk_set_ipv6only(sk, bindings::oxtcp_helper_bindv6only(net));
             }
             bindings::oxtcp_helper_inet_init_flags(sk);
-            Self::set_up(sk);
+            Self::make_ours(sk, per_net);
         }
         // SAFETY: The reference that `sock_init_data` set.
         Ok(unsafe { ARef::from_raw(this) })
+    }
+
+    /// Makes a socket of ours of one that `inet_create()` or `inet6_create()` has set up.
+    ///
+    /// # Errors
+    ///
+    /// EAFNOSUPPORT for a namespace that is coming or going; then nothing has been done.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is new and known to its maker alone, who has a reference for `'a`; it lies in an object of the cache of `P`'s
+    /// that is its family's, and `sock_init_data()` and what follows of its maker have run.
+    pub(super) unsafe fn adopt<'a>(sk: *mut bindings::sock) -> Result<&'a Self> {
+        // SAFETY: A socket's namespace is valid.
+        let net = unsafe { Net::from_raw(bindings::oxtcp_helper_sock_net(sk)) };
+        let per_net = Self::per_net_in(net)?;
+        // SAFETY: Promised by the caller.
+        unsafe {
+            Self::make_ours(sk, per_net);
+            Ok(Self::from_raw(sk))
+        }
+    }
+
+    /// A namespace's value, for a socket that is to hold the namespace.
+    ///
+    /// # Errors
+    ///
+    /// EAFNOSUPPORT: a namespace that is being set up has none yet, one that is taken down has none any more.
+    fn per_net_in(net: &Net) -> Result<*const P::PerNet> {
+        match net.get::<P::PerNet>(&rcu::read_lock()) {
+            Some(per_net) => Ok(core::ptr::from_ref(per_net)),
+            None => Err(eafnosupport()),
+        }
+    }
+
+    /// What all our sockets have beside what the INET layer's have, and our part of it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`set_up`](Self::set_up), with the INET layer's part set up; `per_net` is the socket's namespace's.
+    unsafe fn make_ours(sk: *mut bindings::sock, per_net: *const P::PerNet) {
+        // SAFETY: Promised by the caller.
+        unsafe {
+            bindings::oxtcp_helper_sk_hold_net(sk);
+            bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
+            // INVARIANT: From here on the value stays as long as the socket.
+            *bindings::oxtcp_helper_sk_per_net(sk) = per_net.cast_mut().cast();
+            (*sk).sk_protocol = P::SK_PROTOCOL;
+            (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
+            // Without SOCK_USE_WRITE_QUEUE: each packet that leaves calls `sk_write_space`.
+            bindings::oxtcp_helper_sock_set_flag(sk, bindings::sock_flags_SOCK_RCU_FREE as i32);
+            let inet: *mut bindings::inet_sock = sk.cast();
+            (*inet).inet_id.counter = i32::from(bindings::get_random_u16());
+            Self::set_up(sk);
+        }
     }
 
     /// Makes our part of a new socket; from then on `sk_free` runs our destructor.

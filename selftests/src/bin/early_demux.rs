@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use oxtcp_selftests::capture::{Capture, ACK, RST};
 use oxtcp_selftests::connection::{listening_at, Connected};
-use oxtcp_selftests::flood::{packet, Raw};
+use oxtcp_selftests::flood::Raw;
+use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
 

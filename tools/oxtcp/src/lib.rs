@@ -31,7 +31,10 @@ use failure::Failure;
 /// The whole command.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(arguments) => fail(&run::run(&arguments)),
+        Command::Run(arguments) => match run::run(&arguments) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => fail(&error),
+        },
         Command::Ladder(arguments) => match ladder::ladder(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `oxtcp run`: execute a program with its TCP sockets moved to oxtcp, by the preload library.
+//! `oxtcp run`: execute a program with its TCP sockets moved to oxtcp, by the preload library, or by BPF in a cgroup where that
+//! does not reach the program.
 //!
 //! The command looks before it leaps: whatever would let the program run over the built-in TCP without
 //! anybody noticing (a static program, a module that is not loaded, a library that is not there) ends it
 //! with a message and an exit code of its own.
 
+mod bpf;
+mod btf;
+mod cgroup;
 mod library;
 mod module;
 pub mod program;
+mod watch;
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,11 +27,12 @@ use crate::failure::Failure;
 /// Run a program with its TCP sockets moved to oxtcp.
 ///
 /// Every socket(AF_INET or AF_INET6, SOCK_STREAM) of PROGRAM, and of the programs it starts, becomes
-/// an oxtcp socket. Nothing of the program is changed: the library liboxtcp_preload.so stands before its C library.
+/// an oxtcp socket. Nothing of the program is changed: the library liboxtcp_preload.so stands before its C library. A program
+/// that this does not reach (static, Go, set-user-ID, 32-bit) is run in a cgroup whose sockets the kernel moves, by BPF;
+/// for that, oxtcp run must be root, and stays until the program, and all that it has started, has ended.
 ///
-/// Exit codes: PROGRAM's own; 123 when PROGRAM cannot be redirected (static, Go, set-user-ID, 32-bit);
-/// 125 when oxtcp is not usable (module not loaded, library not found); 126 when PROGRAM cannot be
-/// executed; 127 when it is not found.
+/// Exit codes: PROGRAM's own; 123 when PROGRAM cannot be redirected, by neither; 125 when oxtcp is not usable
+/// (module not loaded, library not found, no BPF for --bpf); 126 when PROGRAM cannot be executed; 127 when it is not found.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// oxtcp's socket family, instead of asking the loaded module
@@ -36,20 +43,112 @@ pub struct Arguments {
     #[arg(long)]
     fallback: bool,
 
+    /// Move the sockets by BPF, whatever the program is: those of syscall(2), too, and of children with an emptied environment
+    #[arg(long)]
+    bpf: bool,
+
+    /// Say on the standard error how the sockets are moved (by BPF: always said)
+    #[arg(short, long)]
+    verbose: bool,
+
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
     command: Vec<OsString>,
 }
 
-/// Executes the program in place of this process; comes back only with what went wrong.
-pub fn run(arguments: &Arguments) -> Error {
-    match prepare(arguments) {
-        Ok((path, mut command)) => {
-            let error = command.exec();
-            Error::Program(program::Error::Unexecutable(path, error))
-        }
-        Err(error) => error,
+/// Executes the program in place of this process, or, by BPF, as a child whose exit code this is.
+pub fn run(arguments: &Arguments) -> Result<u8, Error> {
+    let Some((name, rest)) = arguments.command.split_first() else {
+        return Err(Error::NoProgram);
+    };
+    let path = program::find(name, env::var_os("PATH").as_deref())?;
+    let mut command = Command::new(&path);
+    command.arg0(name).args(rest);
+    if arguments.bpf {
+        return run_by_bpf(arguments, path, command, "").map_err(|reason| match reason {
+            ByBpf::NotRun(error) => error,
+            ByBpf::NotMoved(reason) => Error::Bpf(reason),
+        });
     }
+    let library = library::find()?;
+    match program::check_redirectable(&path, program::abi(&library)?) {
+        Ok(()) => {}
+        Err(program::Error::Unredirectable(program, file, obstacle)) => {
+            let why = obstacle.name();
+            return run_by_bpf(arguments, path, command, why).map_err(|reason| match reason {
+                ByBpf::NotRun(error) => error,
+                ByBpf::NotMoved(reason) => Error::Neither(
+                    program::Error::Unredirectable(program, file, obstacle),
+                    reason,
+                ),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    preload(arguments, &library, &mut command)?;
+    Err(unexecutable(path, command.exec()))
+}
+
+fn unexecutable(path: PathBuf, error: io::Error) -> Error {
+    Error::Program(program::Error::Unexecutable(path, error))
+}
+
+/// Whether `--fallback` is given.
+fn falls_back(arguments: &Arguments) -> bool {
+    arguments.fallback || env::var_os("OXTCP_FALLBACK").is_some_and(|value| value == "1")
+}
+
+/// What keeps a program from being run with its sockets moved by BPF.
+enum ByBpf {
+    /// They cannot be moved: this is why.
+    NotMoved(String),
+    /// They would be, and the program does not run.
+    NotRun(Error),
+}
+
+/// `why` says why not by the library, if that was tried.
+fn run_by_bpf(
+    arguments: &Arguments,
+    path: PathBuf,
+    mut command: Command,
+    why: &str,
+) -> Result<u8, ByBpf> {
+    let not_moved = |reason: &dyn fmt::Display| ByBpf::NotMoved(reason.to_string());
+    let protocol = match module::protocol() {
+        Ok(protocol) => protocol,
+        Err(error) if falls_back(arguments) => {
+            eprintln!(
+                "oxtcp: {error}\noxtcp: --fallback: {} uses the built-in TCP",
+                path.display()
+            );
+            return Err(ByBpf::NotRun(unexecutable(path, command.exec())));
+        }
+        Err(error) => return Err(not_moved(&error)),
+    };
+    let cgroup = cgroup::Cgroup::new().map_err(|error| not_moved(&error))?;
+    let open = cgroup.open().map_err(|error| not_moved(&error))?;
+    let door = cgroup.door().map_err(|error| not_moved(&error))?;
+    // The sockets are moved until this is dropped.
+    let moved = bpf::move_sockets(&open, protocol).map_err(|error| not_moved(&error))?;
+    eprintln!(
+        "oxtcp: {}{why}: its sockets are moved by BPF, in the cgroup {}",
+        path.display(),
+        cgroup.path().display()
+    );
+    let child = watch::start(command, door)
+        .map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
+    let status =
+        watch::wait(child).map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
+    if cgroup.has_processes().unwrap_or(false) {
+        eprintln!(
+            "oxtcp: {} has ended; programs that it has started run on, and are waited for: their sockets are moved \
+             until this process ends",
+            path.display()
+        );
+        let _ = cgroup.wait_until_empty();
+    }
+    drop(moved);
+    Ok(watch::exit_code(status))
 }
 
 /// The preload library's path, or why it is not to be found.
@@ -60,41 +159,38 @@ pub fn find_library() -> Result<String, String> {
     }
 }
 
-fn prepare(arguments: &Arguments) -> Result<(PathBuf, Command), Error> {
-    let Some((name, rest)) = arguments.command.split_first() else {
-        return Err(Error::NoProgram);
-    };
-    let library = library::find()?;
-    let path = program::find(name, env::var_os("PATH").as_deref())?;
-    program::check_redirectable(&path, program::abi(&library)?)?;
-
-    let fallback =
-        arguments.fallback || env::var_os("OXTCP_FALLBACK").is_some_and(|value| value == "1");
+/// Gives the program the library.
+fn preload(arguments: &Arguments, library: &Path, command: &mut Command) -> Result<(), Error> {
+    let fallback = falls_back(arguments);
+    let program = command.get_program().to_owned();
     let family = match usable_family(arguments.family) {
         Ok(family) => family,
         Err(error) if fallback => {
             eprintln!(
                 "oxtcp: {error}\noxtcp: --fallback: {} uses the built-in TCP",
-                Path::new(name).display()
+                Path::new(&program).display()
             );
             module::DEFAULT_FAMILY
         }
         Err(error) => return Err(error.into()),
     };
-
-    let mut command = Command::new(&path);
+    if arguments.verbose {
+        eprintln!(
+            "oxtcp: {}: its sockets are moved by the library {}, to the socket family {family}",
+            Path::new(&program).display(),
+            library.display()
+        );
+    }
     command
-        .arg0(name)
-        .args(rest)
         .env(
             "LD_PRELOAD",
-            library::merge(env::var_os("LD_PRELOAD").as_deref(), &library),
+            library::merge(env::var_os("LD_PRELOAD").as_deref(), library),
         )
         .env("OXTCP_FAMILY", family.to_string());
     if fallback {
         command.env("OXTCP_FALLBACK", "1");
     }
-    Ok((path, command))
+    Ok(())
 }
 
 fn usable_family(given: Option<u16>) -> Result<u16, module::Error> {
@@ -114,13 +210,17 @@ pub enum Error {
     Module(module::Error),
     /// The program.
     Program(program::Error),
+    /// The library does not reach the program, nor does BPF, for this reason.
+    Neither(program::Error, String),
+    /// BPF was asked for, and does not work, for this reason.
+    Bpf(String),
 }
 
 impl Failure for Error {
     fn exit_code(&self) -> u8 {
         match self {
-            Error::Program(program::Error::Unredirectable(..)) => 123,
-            Error::NoProgram | Error::Library(_) | Error::Module(_) => 125,
+            Error::Program(program::Error::Unredirectable(..)) | Error::Neither(..) => 123,
+            Error::NoProgram | Error::Library(_) | Error::Module(_) | Error::Bpf(_) => 125,
             Error::Program(program::Error::Unexecutable(..)) => 126,
             Error::Program(program::Error::Missing(_)) => 127,
         }
@@ -134,6 +234,10 @@ impl fmt::Display for Error {
             Error::Library(error) => error.fmt(f),
             Error::Module(error) => error.fmt(f),
             Error::Program(error) => error.fmt(f),
+            Error::Neither(error, reason) => {
+                write!(f, "{error}\nIt cannot be moved by BPF either: {reason}")
+            }
+            Error::Bpf(reason) => write!(f, "sockets cannot be moved by BPF: {reason}"),
         }
     }
 }

@@ -10,14 +10,26 @@ use crate::failure::words;
 
 /// The family number of the loaded module.
 pub fn family() -> Result<u16, Error> {
-    let text = fs::read_to_string(FAMILY_PARAMETER).map_err(|error| match error.kind() {
+    parameter(FAMILY_PARAMETER)
+}
+
+/// The loaded module's protocol number of AF_INET and AF_INET6.
+pub fn protocol() -> Result<u16, Error> {
+    match parameter(PROTOCOL_PARAMETER)? {
+        0 => Err(Error::NoProtocol),
+        protocol => Ok(protocol),
+    }
+}
+
+fn parameter(path: &'static str) -> Result<u16, Error> {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound if !Path::new("/sys/module").exists() => Error::NoSysfs,
         io::ErrorKind::NotFound => Error::NotLoaded,
         _ => Error::Unreadable(error),
     })?;
     text.trim()
         .parse()
-        .map_err(|_| Error::NotANumber(text.trim().to_string()))
+        .map_err(|_| Error::NotANumber(path, text.trim().to_string()))
 }
 
 /// Opens and closes a socket of the family, so that a refusal is told here, in words, and not by whatever
@@ -37,6 +49,7 @@ pub fn probe(family: u16) -> Result<(), Error> {
 /// The module's default, once Econet's.
 pub const DEFAULT_FAMILY: u16 = 19;
 
+const PROTOCOL_PARAMETER: &str = "/sys/module/oxtcp/parameters/protocol";
 const FAMILY_PARAMETER: &str = "/sys/module/oxtcp/parameters/family";
 
 /// Why the module cannot be used.
@@ -49,7 +62,9 @@ pub enum Error {
     /// The parameter cannot be read.
     Unreadable(io::Error),
     /// The parameter holds something else.
-    NotANumber(String),
+    NotANumber(&'static str, String),
+    /// The module takes no part in AF_INET and AF_INET6.
+    NoProtocol,
     /// `socket()` with this family failed.
     Refused(u16, io::Error),
 }
@@ -73,9 +88,14 @@ impl fmt::Display for Error {
                  Give the family number instead: oxtcp run --family {DEFAULT_FAMILY} PROGRAM",
                 words(error)
             ),
-            Error::NotANumber(text) => write!(
+            Error::NoProtocol => write!(
                 f,
-                "{FAMILY_PARAMETER} holds `{text}`, which is no family number.\n\
+                "the kernel module oxtcp has no protocol number of AF_INET (protocol=0).\n\
+                 Load it with one, as it has by default: `insmod oxtcp.ko protocol=253`."
+            ),
+            Error::NotANumber(path, text) => write!(
+                f,
+                "{path} holds `{text}`, which is no number of a socket's.\n\
                  The loaded module is not the oxtcp that this command belongs to; load that one."
             ),
             Error::Refused(family, error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => write!(

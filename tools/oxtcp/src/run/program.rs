@@ -301,6 +301,19 @@ pub enum Obstacle {
     Privileged(&'static str),
 }
 
+impl Obstacle {
+    /// In a few words, behind the program's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Obstacle::Static => " is statically linked",
+            Obstacle::Go => " is a Go program",
+            Obstacle::WordSize { .. } => " is of another word size than the library",
+            Obstacle::Machine => " is for another processor than the library",
+            Obstacle::Privileged(_) => " gains privileges",
+        }
+    }
+}
+
 impl Error {
     fn cannot_start(name: &OsStr, error: io::Error) -> Error {
         match error.kind() {

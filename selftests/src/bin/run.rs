@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `oxtcp run` with programs that no preloaded library reaches: their sockets are moved by BPF, in a cgroup.
+//!
+//! OXTCP_TOOL names the command; else it is the one in PATH.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+
+use oxtcp_selftests::errno::check;
+use oxtcp_selftests::ns::{self, sh};
+use oxtcp_selftests::{ktap, stack, wait, Ip, Sock, Stack, Suite};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_args("run");
+    suite.once("run__static_program", run__static_program);
+    suite.once("run__raw_system_calls", run__raw_system_calls);
+    suite.once("run__empty_environment", run__empty_environment);
+    suite.once("run__others_are_left_alone", run__others_are_left_alone);
+    suite.once("run__exit_code", run__exit_code);
+    suite.once("run__waits_for_all", run__waits_for_all);
+    suite.once("run__says_why_not", run__says_why_not);
+    suite.once(
+        "run__preload_where_it_reaches",
+        run__preload_where_it_reaches,
+    );
+    suite.run()
+}
+
+/// Prints SO_PROTOCOL of what a program asks for by the C library.
+const BY_LIBRARY: &str = "import socket as s\n\
+    for ask in [(s.AF_INET, s.SOCK_STREAM, 0), (s.AF_INET6, s.SOCK_STREAM | s.SOCK_NONBLOCK, 6), (s.AF_INET, s.SOCK_DGRAM, 0), \
+    (s.AF_UNIX, s.SOCK_STREAM, 0)]:\n\
+    \tprint(s.socket(*ask).getsockopt(s.SOL_SOCKET, s.SO_PROTOCOL), end=' ')";
+/// And by syscall(2), which no library comes before.
+const BY_SYSCALL: &str = "import ctypes, socket as s\n\
+    fd = ctypes.CDLL(None).syscall(41, int(s.AF_INET), int(s.SOCK_STREAM), 0)\n\
+    print(s.socket(fileno=fd).getsockopt(s.SOL_SOCKET, s.SO_PROTOCOL), end=' ')";
+/// As SO_PROTOCOL tells it of sockets of ours.
+const OURS: &str = "518 ";
+
+/// `oxtcp run` with these arguments.
+fn command(arguments: &[&str]) -> Command {
+    if stack::builtin_only() {
+        ktap::skip("the command is for oxtcp");
+    }
+    let mut command = Command::new(std::env::var("OXTCP_TOOL").unwrap_or("oxtcp".into()));
+    command.arg("run").args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A mount namespace in which cgroups are seen. Skips where the kernel has no BTF.
+fn with_cgroups() {
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        ktap::skip("this kernel has no BTF");
+    }
+    mount_cgroups();
+}
+
+fn mount_cgroups() {
+    // SAFETY: a plain number.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("a mount namespace");
+    sh("mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup");
+}
+
+fn cgroups_left() -> usize {
+    let text = sh("find /sys/fs/cgroup -name 'oxtcp-run-*' -type d");
+    text.lines().count()
+}
+
+fn output(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("oxtcp run")
+}
+
+#[track_caller]
+fn says(arguments: &[&str]) -> (String, String) {
+    let output = output(arguments);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {out}{err}");
+    (out, err)
+}
+
+/// A web server that is all of one file, and that the signal for `oxtcp run` ends.
+fn run__static_program() {
+    with_cgroups();
+    ns::need("busybox");
+    ns::need("curl");
+    ns::isolate();
+    let folder = std::env::temp_dir().join(format!("oxtcp-run-{}", std::process::id()));
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("page"), "a page\n").expect("a page");
+    let mut server: Child = command(&["busybox", "httpd", "-f", "-p", "127.0.0.1:8000"])
+        .arg("-h")
+        .arg(&folder)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("oxtcp run");
+    let listed = |stack: Stack| {
+        let entries = oxtcp_selftests::procnet::entries(stack);
+        entries.iter().any(|e| e.local.port() == 8000)
+    };
+    // It may be of either family.
+    let ours = || Ip::BOTH.into_iter().any(|ip| listed(Stack::ours(ip)));
+    wait::until("it listens", || {
+        let ended = server.try_wait().expect("its state");
+        assert!(ended.is_none(), "it has ended: {ended:?}");
+        ours()
+    });
+    assert!(!listed(Stack::builtin(Ip::V4)) && !listed(Stack::builtin(Ip::V6)));
+    assert_eq!(sh("curl -sS http://127.0.0.1:8000/page").trim(), "a page");
+    fs::remove_dir_all(&folder).expect("the folder");
+    assert_eq!(cgroups_left(), 1);
+    // SAFETY: plain numbers; the process is a child that was not waited for.
+    check(unsafe { libc::kill(server.id() as i32, libc::SIGTERM) }).expect("kill");
+    let ended = server.wait_with_output().expect("its end");
+    assert_eq!(ended.status.code(), Some(128 + libc::SIGTERM), "{ended:?}");
+    let said = String::from_utf8(ended.stderr).expect("text");
+    assert!(
+        said.contains("statically linked") && said.contains("by BPF"),
+        "{said}"
+    );
+    assert_eq!(cgroups_left(), 0);
+}
+
+fn run__raw_system_calls() {
+    with_cgroups();
+    ns::need("python3");
+    let (out, err) = says(&["--bpf", "python3", "-c", BY_SYSCALL]);
+    assert_eq!(out, OURS);
+    assert!(err.contains("by BPF"), "{err}");
+    let (out, _) = says(&["--bpf", "python3", "-c", BY_LIBRARY]);
+    assert_eq!(out, format!("{OURS}{OURS}17 0 "));
+}
+
+fn run__empty_environment() {
+    with_cgroups();
+    ns::need("python3");
+    let (out, _) = says(&["--bpf", "env", "-i", "/usr/bin/python3", "-c", BY_SYSCALL]);
+    assert_eq!(out, OURS);
+}
+
+/// Programs that are not in the cgroup have what they ask for.
+fn run__others_are_left_alone() {
+    with_cgroups();
+    let mut inside = command(&["--bpf", "sleep", "1000"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("oxtcp run");
+    wait::until("the program runs", || {
+        let text = sh("cat /sys/fs/cgroup/oxtcp-run-*/cgroup.procs 2> /dev/null || true");
+        text.lines().count() == 1
+    });
+    for ip in Ip::BOTH {
+        let sock = Sock::open(Stack::builtin(ip));
+        let protocol = sock.get(libc::SOL_SOCKET, libc::SO_PROTOCOL);
+        assert_eq!(protocol.expect("SO_PROTOCOL"), libc::IPPROTO_TCP);
+    }
+    // Killed, it takes the program with it, which would go on with the built-in TCP.
+    inside.kill().expect("kill");
+    let ended = inside.wait().expect("its end");
+    assert_eq!(ended.signal(), Some(libc::SIGKILL));
+    wait::until("the program's end", || {
+        let text = sh("cat /sys/fs/cgroup/oxtcp-run-*/cgroup.events");
+        text.contains("populated 0")
+    });
+    sh("rmdir /sys/fs/cgroup/oxtcp-run-*");
+}
+
+fn run__exit_code() {
+    with_cgroups();
+    for (script, code) in [("exit 7", 7), ("kill -9 $$", 137), ("exit 0", 0)] {
+        let output = output(&["--bpf", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{script}: {output:?}");
+    }
+    let missing = output(&["--bpf", "no-such-program"]);
+    assert_eq!(missing.status.code(), Some(127), "{missing:?}");
+    let denied = std::env::temp_dir().join(format!("oxtcp-run-{}", std::process::id()));
+    fs::write(&denied, "#!/no/such/interpreter\n").expect("a file");
+    sh(&format!("chmod +x {}", denied.display()));
+    let output = output(&["--bpf", denied.to_str().expect("text")]);
+    fs::remove_file(&denied).expect("the file");
+    assert_eq!(output.status.code(), Some(126), "{output:?}");
+    assert_eq!(cgroups_left(), 0);
+}
+
+/// What the program has started keeps its sockets moved when it has ended itself.
+fn run__waits_for_all() {
+    with_cgroups();
+    ns::need("python3");
+    let script =
+        "(while kill -0 $$ 2> /dev/null; do sleep 0.1; done; exec python3 -c \"$1\") & exit 3";
+    let output = output(&["--bpf", "sh", "-c", script, "sh", BY_SYSCALL]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), OURS, "{output:?}");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("are waited for"), "{said}");
+    assert_eq!(cgroups_left(), 0);
+}
+
+/// What a static program lacks where it cannot be moved; it is not run.
+fn run__says_why_not() {
+    ns::need("busybox");
+    let refused = |code, parts: &[&str], arguments: &[&str]| {
+        let output = output(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        assert!(output.stdout.is_empty());
+    };
+    // SAFETY: a plain number.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("a mount namespace");
+    sh("mount --make-rprivate / && (umount -a -t cgroup2 || true)");
+    refused(
+        123,
+        &["statically linked", "by BPF either", "mount -t cgroup2"],
+        &["busybox", "echo", "it runs"],
+    );
+    refused(
+        125,
+        &["cannot be moved by BPF", "mount -t cgroup2"],
+        &["--bpf", "true"],
+    );
+    mount_cgroups();
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        let parts = ["statically linked", "CONFIG_DEBUG_INFO_BTF"];
+        refused(123, &parts, &["busybox", "echo", "it runs"]);
+    }
+    assert_eq!(cgroups_left(), 0);
+}
+
+fn run__preload_where_it_reaches() {
+    ns::need("python3");
+    let (out, err) = says(&["--verbose", "python3", "-c", BY_LIBRARY]);
+    // The library says IPPROTO_TCP of what it has moved.
+    assert_eq!(out, "6 6 17 0 ");
+    assert!(err.contains("liboxtcp_preload.so"), "{err}");
+    let (_, err) = says(&["python3", "-c", BY_LIBRARY]);
+    assert_eq!(err, "");
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A cgroup of the program's own: by it the kernel knows the program, and all that it starts, from others.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{poll, PollFd, PollFlags};
+
+use crate::failure::words;
+
+/// A cgroup below this process's own; it goes with this, if nobody is in it.
+pub struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one.
+    pub fn new() -> Result<Cgroup, Error> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let parent = folder(&mounts, &own).ok_or(Error::NotMounted)?;
+        let path = parent.join(format!("oxtcp-run-{}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(Cgroup(path)),
+            Err(error) => Err(Error::NotMade(path, error)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// For BPF.
+    pub fn open(&self) -> Result<File, Error> {
+        File::open(&self.0).map_err(|error| Error::NotMade(self.0.clone(), error))
+    }
+
+    /// What [`enter`] takes.
+    pub fn door(&self) -> Result<File, Error> {
+        let path = self.0.join("cgroup.procs");
+        let file = File::options().write(true).open(&path);
+        file.map_err(|error| Error::NotMade(path, error))
+    }
+
+    /// Whether a process is in it.
+    pub fn has_processes(&self) -> io::Result<bool> {
+        let text = fs::read_to_string(self.0.join("cgroup.events"))?;
+        Ok(text.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Waits until no process is in it.
+    pub fn wait_until_empty(&self) -> io::Result<()> {
+        let events = File::open(self.0.join("cgroup.events"))?;
+        while self.has_processes()? {
+            // The kernel tells of each change since the file was read or opened; a change in between is told as well.
+            let mut fds = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI)];
+            let _ = poll(&mut fds, None);
+            let mut again = &events;
+            io::Seek::rewind(&mut again)?;
+            io::read_to_string(again)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // With processes in it, it stays.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Moves the calling process into the cgroup whose [`Cgroup::door`] this is. Allocates nothing.
+pub fn enter(mut door: &File) -> io::Result<()> {
+    door.write_all(b"0")
+}
+
+/// Where a process's cgroup is, by its `mountinfo` and its `cgroup`.
+fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mount = mounts.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut words = mount.split(' ').skip(3);
+        let (root, point) = (words.next()?, words.next()?);
+        (file_system.starts_with("cgroup2 ") && root == "/").then_some(point)
+    })?;
+    (own != ".." && !own.starts_with("../")).then(|| Path::new(mount).join(own))
+}
+
+/// Why there is no cgroup.
+#[derive(Debug)]
+pub enum Error {
+    /// No cgroup2 file system, or not the part of it that this process is in.
+    NotMounted,
+    /// It cannot be made, or used.
+    NotMade(PathBuf, io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotMounted => write!(
+                f,
+                "finds no cgroup2 file system with its own cgroup.\nMount one: mount -t cgroup2 none /sys/fs/cgroup"
+            ),
+            Error::NotMade(path, error) => write!(
+                f,
+                "cannot make the cgroup {}: {}.\nRun this as root.",
+                path.display(),
+                words(error)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder;
+    use std::path::Path;
+
+    const MOUNTS: &str = "22 26 0:20 / /sys rw,nosuid - sysfs sysfs rw\n\
+                          29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn folder_of_the_own_cgroup() {
+        let found = |own| folder(MOUNTS, own);
+        let session = Path::new("/sys/fs/cgroup/user.slice/session-1.scope");
+        assert_eq!(
+            found("0::/user.slice/session-1.scope\n").as_deref(),
+            Some(session)
+        );
+        assert_eq!(
+            found("4:memory:/x\n0::/\n").as_deref(),
+            Some(Path::new("/sys/fs/cgroup/"))
+        );
+        assert_eq!(found("0::/../other\n"), None);
+        assert_eq!(found("4:memory:/x\n"), None);
+        assert_eq!(folder("", "0::/\n"), None);
+        let part = MOUNTS.replace("0:26 / ", "0:26 /../x ");
+        assert_eq!(folder(&part, "0::/\n"), None);
+    }
+}
