@@ -212,7 +212,7 @@ fn interface__another_one(stack: Stack) {
     let before = count();
     let from = scene.both.client.local().expect("getsockname");
     let to = Veth::address_a(scene.ip, PORT);
-    let segment = packet(from, to, (7, 7), ACK, &[]);
+    let segment = packet(from, to, (7, 7), ACK, &[], &[]);
     let filtered = || netstat("IPReversePathFilter");
     let was = filtered();
     assert_eq!(there.run(|| Raw::new(to.ip())).send(&[segment]), 1);
@@ -244,7 +244,7 @@ fn reset__of_a_connection(stack: Stack) {
     let next = last.seq.wrapping_add(last.payload as u32);
     let to = Veth::address_a(scene.ip, PORT);
     let mut raw = scene.link.b.run(|| Raw::new(to.ip()));
-    let reset = |seq: u32| packet(client_address, to, (seq, 0), RST, &[]);
+    let reset = |seq: u32| packet(client_address, to, (seq, 0), RST, &[], &[]);
     let before = count();
     assert_eq!(raw.send(&[reset(next.wrapping_sub(0x4000_0000))]), 1);
     wait::until("it was taken", || count() > before);
