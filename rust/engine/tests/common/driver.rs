@@ -299,8 +299,15 @@ impl Driver {
             self.kept.swap_remove(at);
             self.reneged = true;
         }
+        // In their order, as the list of a kernel's socket has them: otherwise there may be more blocks on the way than at the end.
+        let mut sorted = self.kept.clone();
+        sorted.sort_by(|a, b| match (a.start == b.start, a.start.before(b.start)) {
+            (true, _) => core::cmp::Ordering::Equal,
+            (_, true) => core::cmp::Ordering::Less,
+            _ => core::cmp::Ordering::Greater,
+        });
         self.reassembly.clear();
-        for range in &self.kept {
+        for range in &sorted {
             assert!(self.reassembly.insert(*range));
         }
     }
