@@ -102,10 +102,11 @@ impl MiniBody<Tcp> for Mini {
                     listening.half_open.count(),
                     listening.most_half_open(namespace),
                 );
-                match request.on_timer_deferring(&context(&config), defer) {
+                let cx = context(&config);
+                match request.on_timer_deferring(&cx, defer) {
                     RequestTimer::Resend(syn_ack) => {
                         trace::mini_timer(listener.net(), &key, trace::SYN_ACK);
-                        let next = request.next_timeout().as_micros();
+                        let next = request.next_timeout(&cx).as_micros();
                         this.set_timer(Jiffies::after_micros(next));
                         drop(this);
                         let (oif, mark) = listener::reply_path(&listener, &key);
@@ -123,7 +124,7 @@ impl MiniBody<Tcp> for Mini {
                         );
                     }
                     RequestTimer::Wait => {
-                        let next = request.next_timeout().as_micros();
+                        let next = request.next_timeout(&cx).as_micros();
                         this.set_timer(Jiffies::after_micros(next));
                     }
                     RequestTimer::Expire => {

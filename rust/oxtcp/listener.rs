@@ -313,7 +313,7 @@ pub(crate) fn segment(
     };
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
-    let first_timeout = Jiffies::after_micros(request.next_timeout().as_micros());
+    let first_timeout = Jiffies::after_micros(request.next_timeout(&cx).as_micros());
     if !listening.enter(namespace, &key, life, most) {
         // Other processors have filled it meanwhile.
         return drops(Bound::SynQueue, DropReason::ListenOverflow);

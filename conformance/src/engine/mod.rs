@@ -245,11 +245,11 @@ impl Engine {
         match &mut entry.body {
             Mini::HalfOpen { request, .. } => match request.on_timer_deferring(&cx, defer) {
                 RequestTimer::Resend(syn_ack) => {
-                    entry.at = timer_at(cx.now + request.next_timeout());
+                    entry.at = timer_at(cx.now + request.next_timeout(&cx));
                     let ports = entry.ports;
                     self.emit(ports, &syn_ack, syn_ack.payload);
                 }
-                RequestTimer::Wait => entry.at = timer_at(cx.now + request.next_timeout()),
+                RequestTimer::Wait => entry.at = timer_at(cx.now + request.next_timeout(&cx)),
                 RequestTimer::Expire => {
                     self.minis.remove(index);
                 }

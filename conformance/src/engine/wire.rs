@@ -154,7 +154,7 @@ impl Engine {
             Some((
                 Some(request),
                 request.syn_ack(cx),
-                cx.now + request.next_timeout(),
+                cx.now + request.next_timeout(cx),
             ))
         });
         if let Some((request, syn_ack, at)) = made {

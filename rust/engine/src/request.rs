@@ -155,9 +155,6 @@ const SENT_AND_ACKED: u16 = 1;
 const SENT_SHIFT: u32 = 5;
 
 impl Request {
-    /// The longest time between two SYN-ACKs (Linux's TCP_RTO_MAX).
-    const MAX_TIMEOUT: Duration = Duration::from_secs(120);
-
     /// A request from `syn`, for which [`crate::listen::on_segment`] said
     /// [`Syn`](crate::listen::ListenVerdict::Syn) (RFC 9293 section 3.10.7.2). The caller sends
     /// [`Request::syn_ack`].
@@ -307,11 +304,12 @@ impl Request {
         self.on_timer_deferring(cx, 0)
     }
 
-    /// How long after the last SYN-ACK the timer is to run: 1 s, 2 s, 4 s ... (RFC 6298 section 5).
-    pub fn next_timeout(&self) -> Duration {
+    /// How long after the last SYN-ACK the timer is to run: 1 s, 2 s, 4 s ... (RFC 6298 section 5), and not beyond
+    /// `rto_max` (Linux's `tcp_reqsk_timeout`).
+    pub fn next_timeout(&self, cx: &Context<'_>) -> Duration {
         INITIAL_RTO
             .backed_off(self.agreed.resent())
-            .min(Request::MAX_TIMEOUT)
+            .min(cx.config.rto_max)
     }
 
     /// How often the timer had the SYN-ACK sent again (RFC 6298 rule 5.7, RFC 5681 section 3.1).
@@ -350,12 +348,12 @@ impl Request {
 
     /// For how many milliseconds a timeout has been repaired, at least: the SYN-ACK was sent again after that, and the
     /// time since is not kept.
-    pub fn timeout_time(&self) -> u32 {
+    pub fn timeout_time(&self, cx: &Context<'_>) -> u32 {
         // 1 + 2 + 4 ... seconds, the first of which the repair did not take.
         let mut total = Duration::ZERO;
         let mut step = INITIAL_RTO;
         for _ in 1..self.resent() {
-            step = step.backed_off(1).min(Request::MAX_TIMEOUT);
+            step = step.backed_off(1).min(cx.config.rto_max);
             total = total + step;
         }
         total.as_millis().min(u64::from(u32::MAX)) as u32

@@ -375,7 +375,7 @@ impl Connection {
             ecn: EcnState::new(request.ecn_agreed(), request.sack_permitted()),
             owed: Owed::NONE,
             probes: 0,
-            tally: Tally::passive(request.resent(), request.timeout_time()),
+            tally: Tally::passive(request.resent(), request.timeout_time(cx)),
         };
         // The window comes with the ACK that is fed next.
         let mut snd = Sender::new(cx, &link, 0, request.irs(), request.resent());

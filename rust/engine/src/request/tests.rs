@@ -321,14 +321,17 @@ fn on_timer__1_2_4_8_16_32_seconds() {
     let mut request = Request::new(&cx(&config), &syn(), &OPEN);
     let mut waited = 0;
     for seconds in [1, 2, 4, 8, 16] {
-        assert_eq!(request.next_timeout(), Duration::from_secs(seconds));
+        assert_eq!(
+            request.next_timeout(&cx(&config)),
+            Duration::from_secs(seconds)
+        );
         waited += seconds;
         assert!(
             matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(t)
             if name(&t) == "SYN,ACK+0,+1" && t.kind == TransmitKind::SynAck)
         );
     }
-    waited += request.next_timeout().as_secs();
+    waited += request.next_timeout(&cx(&config)).as_secs();
     assert!(matches!(
         request.on_timer(&cx(&config)),
         RequestTimer::Expire
@@ -343,8 +346,24 @@ fn on_timer__1_2_4_8_16_32_seconds() {
             matches!(request.on_timer(&cx(&config)), RequestTimer::Resend(_))
                 || request.resent() == 31
         );
-        assert!(request.next_timeout() <= Duration::from_secs(120));
+        assert!(request.next_timeout(&cx(&config)) <= Duration::from_secs(120));
     }
+}
+
+/// Linux's `tcp_reqsk_timeout`, as its packetdrill script tcp_rto_synack_rto_max has it.
+#[test]
+fn next_timeout__not_beyond_rto_max() {
+    let config = Config {
+        rto_max: Duration::from_secs(1),
+        ..Config::default()
+    };
+    let mut request = Request::new(&cx(&config), &syn(), &OPEN);
+    for _ in 0..3 {
+        assert_eq!(request.next_timeout(&cx(&config)), Duration::from_secs(1));
+        let timer = request.on_timer(&cx(&config));
+        assert!(matches!(timer, RequestTimer::Resend(_)));
+    }
+    assert_eq!(request.timeout_time(&cx(&config)), 2000);
 }
 
 #[test]

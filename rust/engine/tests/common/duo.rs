@@ -543,7 +543,7 @@ impl End {
         match &mut self.slot {
             Slot::Half(request, at) => match request.on_timer(&cx) {
                 RequestTimer::Resend(transmit) => {
-                    *at = now + request.next_timeout();
+                    *at = now + request.next_timeout(&cx);
                     emit(self.side, &transmit, &mut out);
                 }
                 RequestTimer::Expire | RequestTimer::Wait => self.slot = Slot::Listening,
@@ -579,7 +579,7 @@ impl End {
                     };
                     let request = Request::new(&cx, &segment, &open);
                     emit(side, &request.syn_ack(&cx), &mut out);
-                    self.slot = Slot::Half(request, now + request.next_timeout());
+                    self.slot = Slot::Half(request, now + request.next_timeout(&cx));
                 }
                 ListenVerdict::Reply(transmit) => emit(side, &transmit, &mut out),
                 ListenVerdict::Ignore => {}

@@ -263,7 +263,7 @@ impl Host {
                     };
                     let request = Request::new(&cx, &segment, &open);
                     self.emit(&request.syn_ack(&cx), &[], out, now);
-                    let at = now + request.next_timeout();
+                    let at = now + request.next_timeout(&cx);
                     self.slot = Slot::Half(request, at);
                 }
                 ListenVerdict::Reply(transmit) => self.emit(&transmit, &[], out, now),
@@ -466,7 +466,7 @@ impl Host {
         match &mut self.slot {
             Slot::Half(request, at) if *at <= now => match request.on_timer(&cx) {
                 RequestTimer::Resend(transmit) => {
-                    *at = now + request.next_timeout();
+                    *at = now + request.next_timeout(&cx);
                     self.emit(&transmit, &[], out, now);
                 }
                 RequestTimer::Expire | RequestTimer::Wait => self.slot = Slot::Listening,
