@@ -53,6 +53,9 @@ pub trait Backend {
     /// implementation does not tell it.
     fn info(&mut self, fd: i64, name: &str) -> Option<i64>;
 
+    /// Whether somebody is listening on this port.
+    fn listens(&mut self, port: u16) -> bool;
+
     /// Makes a file of zeros.
     fn file(&mut self, path: &str, bytes: u64);
 }

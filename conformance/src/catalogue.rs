@@ -4,10 +4,13 @@
 //! file of the repository.
 //!
 //! ```text
-//! # script            waits for    engine passes    in a kernel    the built-in TCP
+//! # script            waits for    engine passes    in a kernel    the built-in TCP    why not
 //! tcp_basic_client    -            ipv4 ipv6        ipv4 ipv6      ipv4 ipv6
 //! tcp_accecn_noopt    AccECN       -                -              ipv4
+//! tcp_sack_x          -            -                -              ipv4                TCP cannot know it.
 //! ```
+//!
+//! The last column stands where a script waits for nothing and does not pass all the same.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,6 +25,8 @@ pub struct Entry {
     pub waits_for: Option<String>,
     /// The variants that pass, by [`On`].
     passes: [Vec<IpVersion>; 3],
+    /// Why it does not pass, though it waits for nothing.
+    pub reason: Option<String>,
 }
 
 /// What a script passes on.
@@ -74,16 +79,25 @@ impl Catalogue {
                 continue;
             }
             let columns: Vec<&str> = line.split('\t').collect();
-            let [name, waits_for, ref passes @ ..] = columns[..] else {
-                return Err(format!("line {}: five columns are wanted", number + 1));
+            let (name, waits_for, passes, reason) = match columns[..] {
+                [name, waits_for, engine, module, builtin] => {
+                    (name, waits_for, [engine, module, builtin], None)
+                }
+                [name, waits_for, engine, module, builtin, reason] => {
+                    (name, waits_for, [engine, module, builtin], Some(reason))
+                }
+                _ => {
+                    return Err(format!(
+                        "line {}: five or six columns are wanted",
+                        number + 1
+                    ))
+                }
             };
             let mut entry = Entry {
                 waits_for: (waits_for != "-").then(|| waits_for.to_string()),
+                reason: reason.map(str::to_string),
                 ..Entry::default()
             };
-            if passes.len() != entry.passes.len() {
-                return Err(format!("line {}: five columns are wanted", number + 1));
-            }
             for (column, versions) in passes.iter().zip(&mut entry.passes) {
                 for name in column.split_whitespace().filter(|name| *name != "-") {
                     let version = IpVersion::ALL.iter().find(|v| v.name() == name);
@@ -125,6 +139,9 @@ impl Catalogue {
                 };
                 let _ = write!(text, "\t{names}");
             }
+            if let Some(reason) = &entry.reason {
+                let _ = write!(text, "\t{reason}");
+            }
             text.push('\n');
         }
         text
@@ -137,7 +154,7 @@ mod tests {
 
     #[test]
     fn text__is_what_parse_reads() {
-        let text = "# a\n# b\none\t-\tipv4 ipv6\t-\tipv6\ntwo\tFast Open\t-\t-\t-\n";
+        let text = "# a\n# b\none\t-\tipv4 ipv6\t-\tipv6\ntwo\tFast Open\t-\t-\t-\nzero\t-\t-\t-\t-\tIt is so.\n";
         let mut catalogue = Catalogue::parse(text).unwrap();
         assert_eq!(catalogue.text(), text);
         let one = catalogue.entry("one");
@@ -150,6 +167,7 @@ mod tests {
             catalogue.entry("two").waits_for,
             Some("Fast Open".to_string())
         );
+        assert_eq!(catalogue.entry("zero").reason.as_deref(), Some("It is so."));
         assert_eq!(catalogue.entry("three"), Entry::default());
         assert!(Catalogue::parse("one -\n").is_err());
         assert!(Catalogue::parse("one\t-\tipv4\n").is_err());

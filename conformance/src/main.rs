@@ -149,6 +149,9 @@ fn work(options: &Options) -> Result<bool, String> {
                 good = false;
             }
         }
+        if let (true, On::Engine | On::Module) = (options.catalogue.is_some(), on) {
+            good &= reasons(&rows, &catalogue);
+        }
     }
     if let Some(path) = &options.results {
         write(path, &results::text(&rows))?;
@@ -159,12 +162,29 @@ fn work(options: &Options) -> Result<bool, String> {
             module,
             builtin,
         };
-        write(path, &report::table(&results))?;
+        write(path, &report::table(&results, &catalogue))?;
     }
     if let Some(count) = options.mutate {
         good &= mutate(&cases, &rows, bed, count, options.tolerance_usecs);
     }
     Ok(good)
+}
+
+/// Whether the catalogue says of all scripts that do not pass, and of none that does, why.
+fn reasons(rows: &[Row], catalogue: &Catalogue) -> bool {
+    let mut good = true;
+    for row in rows {
+        let why = catalogue.entry(&row.name).reason;
+        let wanted = row.waits_for.is_none() && !row.passes();
+        let what = match (wanted, why) {
+            (true, None) => "does not pass, and the catalogue does not say why",
+            (false, Some(_)) => "has a reason in the catalogue, and needs none",
+            _ => continue,
+        };
+        println!("# {}: {what}", row.name);
+        good = false;
+    }
+    good
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

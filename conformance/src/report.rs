@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::catalogue::Catalogue;
 use crate::run::{Failure, FailureKind, IpVersion, Verdict};
 
 /// A script's variants and what came of each.
@@ -26,7 +27,8 @@ impl Row {
         self.verdicts.iter().filter_map(passed).collect()
     }
 
-    fn passes(&self) -> bool {
+    /// Whether all variants passed.
+    pub fn passes(&self) -> bool {
         self.passed().len() == self.verdicts.len()
     }
 
@@ -79,7 +81,7 @@ fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Row> {
 }
 
 /// The table of `Documentation/conformance.md`.
-pub fn table(results: &Results<'_>) -> String {
+pub fn table(results: &Results<'_>, catalogue: &Catalogue) -> String {
     let mut text = String::from(
         "<!-- SPDX-License-Identifier: GPL-2.0 -->\n\
          <!-- Written by `make conformance`; changes by hand are lost. -->\n\
@@ -123,6 +125,16 @@ pub fn table(results: &Results<'_>) -> String {
             verdict(find(results.builtin, &row.name)),
             unread(row)
         );
+    }
+    let reasons: Vec<String> = now
+        .iter()
+        .filter_map(|row| {
+            let reason = catalogue.entry(&row.name).reason?;
+            Some(format!("* **{}**: {reason}\n", row.name))
+        })
+        .collect();
+    if !reasons.is_empty() {
+        let _ = write!(text, "\n## Why some do not pass\n\n{}", reasons.concat());
     }
     let mut waiting: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in rows {

@@ -36,6 +36,8 @@ pub enum Order {
         /// Whether `nstat` was to forget.
         forget: bool,
     },
+    /// Somebody must be listening on this port.
+    Listener(u16),
     /// A file of zeros.
     File {
         /// Where.
@@ -84,7 +86,7 @@ fn command(statement: &str, folder: &Path, orders: &mut Vec<Order>) -> Result<()
     let unknown = || Err(format!("the command `{statement}` is unknown"));
     let pipeline: Vec<Vec<String>> = split(statement, '|').map(words).collect();
     let first: Vec<&str> = pipeline[0].iter().map(String::as_str).collect();
-    if pipeline.len() > 1 && first.first() != Some(&"nstat") {
+    if pipeline.len() > 1 && !matches!(first.first(), Some(&("nstat" | "grep"))) {
         return unknown();
     }
     match first[..] {
@@ -118,6 +120,12 @@ fn command(statement: &str, folder: &Path, orders: &mut Vec<Order>) -> Result<()
             Some(order) => order,
             None => return unknown(),
         }),
+        ["grep", " 0A ", "/proc/net/tcp", "/proc/net/tcp6"] => {
+            orders.push(match listener(&pipeline[1..]) {
+                Some(order) => order,
+                None => return unknown(),
+            });
+        }
         // Each script begins with an empty cache of old connections' figures.
         ["ip", "tcp_metrics", "flush", "all"] => orders.push(Order::Nothing),
         ["ip", "link", "set", "dev", "tun0", "mtu", mtu] => match mtu.parse() {
@@ -191,6 +199,20 @@ fn nstat(flags: &[&str], filters: &[Vec<String>]) -> Option<Order> {
             let by = count.strip_prefix(' ')?.strip_suffix(' ')?.parse().ok()?;
             Some(counter(name, Some(by)))
         }
+        _ => None,
+    }
+}
+
+/// `grep " 0A " /proc/net/tcp ... | grep ":1F90"`: 0A is TCP_LISTEN, and 1F90 the port.
+fn listener(filters: &[Vec<String>]) -> Option<Order> {
+    match filters {
+        [filter] => match &filter[..] {
+            [grep, port] if grep == "grep" => {
+                let port = u16::from_str_radix(port.strip_prefix(':')?, 16).ok()?;
+                Some(Order::Listener(port))
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -312,6 +334,10 @@ mod tests {
                 vec![counter(None, true)],
             ),
             (
+                "grep \" 0A \" /proc/net/tcp /proc/net/tcp6 | grep \":1F90\"",
+                vec![Order::Listener(8080)],
+            ),
+            (
                 "tc qdisc delete dev tun0 root 2>/dev/null ; tc qdisc add dev tun0 root pfifo limit 0",
                 vec![Order::Queue(Queue::Default), Order::Queue(Queue::Full)],
             ),
@@ -337,6 +363,9 @@ mod tests {
             "sysctl -q net.ipv4.tcp_x=1 | grep y",
             "tc qdisc add dev tun0 root red",
             "ip link set dev tun0 mtu many",
+            "grep \" 0A \" /proc/net/tcp /proc/net/tcp6",
+            "grep \" 0A \" /proc/net/tcp /proc/net/tcp6 | grep \":port\"",
+            "grep x /tmp/y | grep \":1F90\"",
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains("unknown"), "{error}");

@@ -358,6 +358,10 @@ impl Backend for Engine {
         }
     }
 
+    fn listens(&mut self, port: u16) -> bool {
+        self.listener_at(port).is_some()
+    }
+
     fn file(&mut self, path: &str, bytes: u64) {
         self.zeros.insert(path.to_string(), bytes);
     }

@@ -10,7 +10,7 @@ use oxtcp_engine::cookie::{self, MssTable, Stamp};
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::request::{Request, RequestOpen, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
+use oxtcp_engine::wire::{Ecn, Flags, Header, Signed, MAX_HEADER_LEN};
 use oxtcp_engine::{
     isn, reply, BurstLimit, Connection, Context, Refusal, Segment, SeqNum, SeqRange, Transmit,
 };
@@ -47,6 +47,11 @@ impl Engine {
                 ..
             } => {
                 self.segment_size = *gso_size;
+                // No socket of a script has a key, and what is signed all the same is dropped (the module's signing.rs).
+                let options = header.get(20..).unwrap_or_default();
+                if !matches!(Signed::find(options), Ok(None)) {
+                    return;
+                }
                 if let Ok(header) = Header::parse(header) {
                     let segment = Segment {
                         header,
@@ -72,7 +77,7 @@ impl Engine {
         self.sockets.iter().position(of)
     }
 
-    fn listener_at(&self, port: u16) -> Option<usize> {
+    pub(super) fn listener_at(&self, port: u16) -> Option<usize> {
         let of = |socket: &Socket| {
             matches!(socket.role, Role::Listener { .. }) && socket.local_port == port
         };

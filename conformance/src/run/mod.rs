@@ -431,6 +431,10 @@ impl Runner<'_> {
                 self.backend.file(&path, bytes);
                 Ok(())
             }
+            Order::Listener(port) => match self.backend.listens(port) {
+                true => Ok(()),
+                false => differs(format!("nobody is listening on port {port}")),
+            },
             Order::ForgetCounters => {
                 self.forget_counters();
                 Ok(())

@@ -167,6 +167,28 @@ fn counter_in(text: &str, name: &str) -> Option<u64> {
     })
 }
 
+/// Whether somebody in this thread's namespace is listening on this port.
+pub(super) fn listens(stack: Stack, port: u16) -> bool {
+    let files = match stack {
+        Stack::Builtin => ["tcp", "tcp6"],
+        Stack::Oxtcp { .. } => ["oxtcp", "oxtcp6"],
+    };
+    files.iter().any(|file| {
+        let path = format!("/proc/thread-self/net/{file}");
+        std::fs::read_to_string(path).is_ok_and(|text| listens_in(&text, port))
+    })
+}
+
+/// A line is `0: 0100007F:1F90 00000000:0000 0A ...`: slot, local and remote end, state.
+fn listens_in(text: &str, port: u16) -> bool {
+    text.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let local = words.get(1).and_then(|end| end.rsplit_once(':'));
+        let at = local.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+        at == Some(port) && words.get(3) == Some(&"0A")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +212,14 @@ mod tests {
         assert_eq!(counter_in(text, "TcpExtBeyondWindow"), Some(3));
         assert_eq!(counter_in(text, "TcpExtNone"), None);
         assert_eq!(counter_in(text, "UdpInDatagrams"), None);
+    }
+
+    #[test]
+    fn listens_in__table() {
+        let text = "  sl  local_address rem_address   st\n   0: 0100007F:1F90 00000000:0000 0A 0\n   1: 0100007F:0050 0100007F:1F91 01 0\n";
+        assert!(listens_in(text, 8080));
+        assert!(!listens_in(text, 8081));
+        assert!(!listens_in(text, 80));
     }
 
     #[test]

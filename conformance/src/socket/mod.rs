@@ -341,6 +341,10 @@ impl Backend for Socket {
         info::field(self.files.get(fd)?.as_fd(), name)
     }
 
+    fn listens(&mut self, port: u16) -> bool {
+        info::listens(self.stack, port)
+    }
+
     fn file(&mut self, path: &str, bytes: u64) {
         let made = std::fs::File::create(path).and_then(|file| file.set_len(bytes));
         if let Err(error) = made {
