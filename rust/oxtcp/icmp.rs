@@ -49,6 +49,10 @@ pub(crate) fn look(
         output::scoped(key.local(), ifindex),
         output::scoped(key.remote(), ifindex),
     );
+    // Listeners stand there.
+    if key.remote() == Endpoint::NONE {
+        return;
+    }
     let rcu = rcu::read_lock();
     let sock = match namespace.table.lookup(&key, &rcu) {
         Some(Found::Sock(sock)) => sock,

@@ -360,6 +360,10 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
             port: port(0)?,
         },
     );
+    // The listener's own place, in which a segment that says so would find it.
+    if key.remote() == Endpoint::NONE {
+        return None;
+    }
     let number = |at: usize| {
         let bytes = *tcp.get(at..)?.first_chunk()?;
         Some(SeqNum::new(u32::from_be_bytes(bytes)))

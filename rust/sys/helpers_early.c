@@ -156,8 +156,12 @@ void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, b
 
 	if (likely(dst == old && sk->sk_rx_dst_ifindex == skb->skb_iif))
 		return;
-	/* What is sent on this host has its route. */
-	if (!dst || skb->dev->flags & IFF_LOOPBACK || !dst_hold_safe(dst))
+	/*
+	 * What is sent on this host has its route. A socket that is no connection, or none any more, hears nothing from the network, and a
+	 * listener is copied.
+	 */
+	if (!dst || skb->dev->flags & IFF_LOOPBACK || sk->sk_state == TCP_CLOSE ||
+	    sk->sk_state == TCP_LISTEN || !dst_hold_safe(dst))
 		return;
 	rcu_assign_pointer(sk->sk_rx_dst, NULL);
 	WRITE_ONCE(sk->sk_rx_dst_ifindex, skb->skb_iif);

@@ -214,6 +214,8 @@ impl<P: Protocol> Sock<P> {
             (*sk).sk_shutdown = 0;
             bindings::oxtcp_helper_sock_reset_flag(sk, bindings::sock_flags_SOCK_DEAD as i32);
             (*sk).sk_frag = core::mem::zeroed();
+            // A route's reference is the original's alone.
+            (*sk).sk_rx_dst = core::ptr::null_mut();
             (*sk).sk_ino = 0;
             // Each socket has its own number for BPF and SO_COOKIE, made when it is asked for.
             (*sk).__sk_common.skc_cookie.counter = 0;

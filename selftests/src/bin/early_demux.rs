@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Packets of connections that are taken before routing: when they are, and who still has a say.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oxtcp_selftests::capture::{Capture, ACK, RST};
+use oxtcp_selftests::capture::{Capture, ACK, RST, SYN};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::flood::Raw;
 use oxtcp_selftests::forge::packet;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         taken__before_routing, bulk__arrives, firewall__of_input_comes_first, firewall__before_routing_comes_first, conntrack__knows_the_connection,
         setting__switches_it_off, address__that_goes, interface__another_one, reset__of_a_connection, loopback__has_its_route,
-        socket__that_connects_again,
+        socket__that_connects_again, listener__has_no_route,
     );
     suite.run()
 }
@@ -306,4 +306,38 @@ fn socket__that_connects_again(stack: Stack) {
             .connect_raw(&oxtcp_selftests::sock::RawAddr::unspecified())
             .expect("connect to AF_UNSPEC");
     }
+}
+
+/// A listener stands in the table under the remote end [::]:0, from which a segment may come. Its children must not inherit the route of
+/// that one: they would give up references that they never had.
+fn listener__has_no_route(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("only our hooks are asked for");
+    }
+    if stack.ip == Ip::V4 {
+        ktap::skip("no packet of IPv4 comes from [::]");
+    }
+    let link = Veth::make();
+    let to = Veth::address_a(stack.ip, PORT);
+    let (listener, _) = listening_at(stack, &to, 4);
+    let nobody = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+    let seen = link.a.run(|| Capture::incoming("va", stack.ip));
+    let forged: Vec<_> = [ACK, RST, SYN, 0]
+        .iter()
+        .map(|flags| packet(nobody, to, (7, 7), *flags, &[], &[]))
+        .collect();
+    for _ in 0..4 {
+        let client = link.b.run(|| {
+            let mut raw = Raw::new(to.ip());
+            assert_eq!(raw.send(&forged), forged.len());
+            let client = Sock::open(Stack::builtin(stack.ip));
+            client.connect(&to).expect("connect");
+            client
+        });
+        let (server, _) = listener.accept().expect("accept");
+        Connected { client, server }.check_alive();
+    }
+    let mut came = seen.segments();
+    came.retain(|segment| segment.source == nobody);
+    assert_eq!(came.len(), 4 * forged.len(), "what was forged came");
 }
