@@ -10,7 +10,7 @@
 //! | a SYN | [`fast_cookies`](crate::fast_cookies) |
 //! | of a connection, by the interface that the one before it came by | gets that one's route, if it is still good. If nobody stands before us at LOCAL_IN, it is taken here |
 //!
-//! Softirq context, or process context with BH off, under RCU.
+//! Softirq context, or process context with BH on or off, under RCU.
 
 use kernel::prelude::*;
 use kernel::sync::rcu;
@@ -103,7 +103,8 @@ impl BeforeRouting for Tcp {
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
-        if !namespace.ports.may_hold(head.key.local().port) {
+        // What says it comes from where listeners stand is for nobody.
+        if !namespace.ports.may_hold(head.key.local().port) || head.key.remote() == Endpoint::NONE {
             return Err(skb);
         }
         let arrival = Arrival {
@@ -142,6 +143,7 @@ fn of_connection<'r>(
         return Err(skb);
     }
     namespace.counters.count(Counter::EarlyDemux);
+    namespace.early.want();
     // From here on the packet is ours.
     if let Some(skb) = skb.take(head.offset) {
         input::receive((net, namespace), sock, skb, &key, head.glance, arrival, rcu);

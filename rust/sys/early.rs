@@ -23,9 +23,10 @@ use super::time::Span;
 
 /// Looks at every packet that comes in, before it is routed.
 pub(crate) trait BeforeRouting: 'static {
-    /// Takes `skb`, or gives it back for the others, unchanged.
+    /// Takes `skb`, or gives it back for the others: as it was, but that it may have its route.
     ///
-    /// Runs in softirq, or in process context with BH off, always under `rcu_read_lock`. Must not sleep.
+    /// Runs in softirq, or in process context, always under `rcu_read_lock`. BH may be on there: a packet that waited in a queue of
+    /// netfilter's (NFQUEUE) goes on in the system call that lets it. Must not sleep.
     fn before_routing<'r>(
         net: &'r Net,
         family: Family,
@@ -222,8 +223,8 @@ impl<H: BeforeRouting> Drop for EarlyDoor<'_, H> {
 
 impl<H: BeforeRouting> Run for Switch<H> {
     fn run(&self) -> Option<usize> {
-        /// So long hooks stay that nobody has wanted.
-        const PERIOD: Span = Span::from_secs(20);
+        /// So long hooks stay that nobody has wanted. As one goes, netfilter drops what waits in the namespace's queues (NFQUEUE).
+        const PERIOD: Span = Span::from_secs(600);
         let mut guard = self.place.lock();
         let Some(place) = &mut *guard else {
             return None;

@@ -101,6 +101,7 @@ void oxtcp_helper_skb_drop(struct sk_buff *skb, u32 reason);
 bool oxtcp_helper_icmp_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6);
 bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len);
+bool oxtcp_helper_skb_claim(struct sk_buff *skb, unsigned int offset);
 void *oxtcp_helper_skb_push(struct sk_buff *skb, unsigned int len);
 bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6);
 u32 oxtcp_helper_rx_refusal(struct sock *sk, struct sk_buff *skb, bool v6);

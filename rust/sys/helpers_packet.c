@@ -55,6 +55,20 @@ bool oxtcp_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 	return pskb_may_pull(skb, len);
 }
 
+/*
+ * What IP does to a packet that it hands to a protocol: its data begins with the transport header, offset bytes on, and its pages are
+ * nobody's who sends without copying (MSG_ZEROCOPY) and may be told that they are free again. False if there is no such header, or no
+ * memory.
+ */
+bool oxtcp_helper_skb_claim(struct sk_buff *skb, unsigned int offset)
+{
+	if (!pskb_may_pull(skb, offset) || skb_orphan_frags_rx(skb, GFP_ATOMIC))
+		return false;
+	__skb_pull(skb, offset);
+	skb_reset_transport_header(skb);
+	return true;
+}
+
 void *oxtcp_helper_skb_pull(struct sk_buff *skb, unsigned int len)
 {
 	return __skb_pull(skb, len);

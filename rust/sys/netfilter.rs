@@ -26,8 +26,8 @@ pub(crate) enum Family {
 pub(crate) trait LocalIn: 'static {
     /// Takes `skb`, or gives it back for the others.
     ///
-    /// Runs in softirq (packets from outside) or in process context with BH off (loopback may
-    /// do either), always under `rcu_read_lock`. Must not sleep.
+    /// Runs in softirq (packets from outside) or in process context (loopback, with BH off; what NFQUEUE lets go on, with BH on),
+    /// always under `rcu_read_lock`. Must not sleep.
     fn local_in<'r>(
         net: &'r Net,
         family: Family,

@@ -58,7 +58,7 @@ unsafe impl Send for SkBuff<Outgoing> {}
 /// on its route.
 pub(crate) struct AtHook<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
-/// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header. One that was taken before routing has no route.
+/// As [`AtHook`], but it is ours to keep, and the data pointer is at the transport header. One that was taken before routing may have no route.
 pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
@@ -188,7 +188,7 @@ impl<'r> SkBuff<AtHook<'r>> {
     }
 
     /// The packet is ours: nobody else gets it. Its transport header is `offset` bytes behind the data pointer, which
-    /// goes there; a packet that has none is freed.
+    /// goes there; a packet that has none, or whose pages there is no memory to copy from a sender that keeps them (MSG_ZEROCOPY), is freed.
     pub(crate) fn claim(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: As the type says, and `'r` is its own.
         unsafe { self.claim_at(offset) }
@@ -204,12 +204,9 @@ impl<S> SkBuff<S> {
     pub(super) unsafe fn claim_at<'r>(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: Valid by the invariant.
         unsafe {
-            if !bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), offset) {
+            if !bindings::oxtcp_helper_skb_claim(self.as_ptr(), offset) {
                 return None;
             }
-            // So many bytes are linear by the line above.
-            bindings::oxtcp_helper_skb_pull(self.as_ptr(), offset);
-            bindings::oxtcp_helper_skb_reset_transport_header(self.as_ptr());
             // INVARIANT: The headers were set in the lines above; the caller vouches for the rest.
             Some(SkBuff::from_raw(self.into_raw()))
         }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         checksum__right_with_offloads_off_on_loopback, gro__aggregates_reach_us, transfer__no_offloads_at_all,
         mtu__small, mtu__1500, mtu__9000, mtu__65535, mtu__loopback_1500, mtu__lowered_in_mid_stream,
         mtu__narrow_path, mtu__black_hole, mtu__black_hole_for_good, mtu__search_from_the_beginning,
+        zerocopy__pages_are_the_senders_again,
     );
     suite.run()
 }
@@ -471,4 +472,30 @@ fn mtu__search_from_the_beginning(pair: Pair) {
     let mss = snd_mss(&client);
     let most = if pair.ip() == Ip::V4 { 1448 } else { 1428 };
     assert!(mss <= most && mss + 8 >= most, "segments of {mss} bytes");
+}
+
+/// Who sends pages without copying them (MSG_ZEROCOPY) hears that they are free, and may write to them, though the receiver has not read:
+/// what is received is what was sent.
+fn zerocopy__pages_are_the_senders_again(pair: Pair) {
+    if pair.client.ours {
+        ktap::skip("ours does not send without copying");
+    }
+    const LEN: usize = 64 * 1024;
+    let _namespace = ns::isolate();
+    ns::sh("ip link set lo up");
+    let Connected { client, server } = over_loopback(pair);
+    let set = client.set(libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+    set.expect("SO_ZEROCOPY");
+    let mut pages = vec![b'a'; LEN];
+    let mut sent = 0;
+    while sent < LEN {
+        sent += client
+            .send(&pages[sent..], libc::MSG_ZEROCOPY)
+            .expect("send");
+    }
+    assert_ne!(client.poll_wait(0) & libc::POLLERR, 0);
+    // More than one call may have been needed, and each is told of; all have been by the time the last byte is there.
+    wait::until("all of it came", || server.readable() == LEN);
+    pages.fill(b'b');
+    assert!(server.recv_exact(LEN) == vec![b'a'; LEN]);
 }
