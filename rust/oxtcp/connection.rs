@@ -45,15 +45,15 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
 ) {
-    let facts = Packet {
-        truesize: skb.truesize(),
-        head: skb.spare_head(header_len),
-        segment_size: skb.segment_size(),
-    };
-    let packet = if segment.payload_len > 0 {
-        make_room(sk, segment, skb)
+    let (facts, packet) = if segment.payload_len > 0 {
+        let facts = Packet {
+            truesize: skb.truesize(),
+            head: skb.spare_head(header_len),
+            segment_size: skb.segment_size(),
+        };
+        (facts, make_room(sk, segment, skb))
     } else {
-        Err((skb, None))
+        (Packet::default(), Err((skb, None)))
     };
     let most = receive_memory(sk.sock()).most;
     let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
@@ -106,8 +106,8 @@ pub(crate) fn segment(
     if urgent != known || came.is_some() {
         note_urgent(sk, urgent, came);
     }
-    match (payload, packet) {
-        (Payload::InOrder { skip, len }, Ok(mut skb)) => {
+    match (payload, packet, refusal) {
+        (Payload::InOrder { skip, len }, Ok(mut skb), _) => {
             skb.set_unread(Unread {
                 seq: start.add(skip).get(),
                 offset: header_len.saturating_add(skip),
@@ -115,7 +115,7 @@ pub(crate) fn segment(
             });
             enqueue(sk, skb, len);
         }
-        (Payload::OutOfOrder { skip, len }, Ok(mut skb)) => {
+        (Payload::OutOfOrder { skip, len }, Ok(mut skb), _) => {
             let seq = start.add(skip);
             skb.set_unread(Unread {
                 seq: seq.get(),
@@ -124,17 +124,17 @@ pub(crate) fn segment(
             });
             sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
         }
-        (Payload::None, packet) if refusal.is_some() => {
-            let why = reason(refusal);
+        (Payload::None, packet, Some(why)) => {
+            let why = reason(why);
             match packet {
                 Ok(skb) => trace::drop_charged(sk, skb, header_len, why),
                 Err((skb, _)) => trace::drop_of(sk, skb, header_len, why),
             }
         }
-        (Payload::None, Ok(skb)) => skb.consume(),
+        (Payload::None, Ok(skb), None) => skb.consume(),
         // Without room the engine keeps nothing.
-        (_, Err((skb, Some(why)))) => trace::drop_of(sk, skb, header_len, why),
-        (_, Err((skb, None))) => skb.consume(),
+        (_, Err((skb, Some(why))), _) => trace::drop_of(sk, skb, header_len, why),
+        (_, Err((skb, None)), _) => skb.consume(),
     }
     if rcv_nxt != before {
         take_reordered(sk, rcv_nxt);
@@ -151,17 +151,17 @@ pub(crate) fn segment(
 }
 
 /// Why the engine has dropped a segment, in the kernel's terms.
-fn reason(refusal: Option<Unacceptable>) -> DropReason {
+pub(crate) fn reason(refusal: Unacceptable) -> DropReason {
     match refusal {
-        Some(Unacceptable::Stamp) => DropReason::OldStamp,
-        Some(Unacceptable::Old) => DropReason::OldSequence,
-        Some(Unacceptable::Beyond) | None => DropReason::InvalidSequence,
-        Some(Unacceptable::Reset) => DropReason::Reset,
-        Some(Unacceptable::Syn) => DropReason::InvalidSyn,
-        Some(Unacceptable::NoAck) => DropReason::Flags,
-        Some(Unacceptable::Ack) => DropReason::InvalidAck,
-        Some(Unacceptable::NoReader) => DropReason::AbortOnData,
-        Some(Unacceptable::Closed) => DropReason::Closed,
+        Unacceptable::Stamp => DropReason::OldStamp,
+        Unacceptable::Old => DropReason::OldSequence,
+        Unacceptable::Beyond => DropReason::InvalidSequence,
+        Unacceptable::Reset => DropReason::Reset,
+        Unacceptable::Syn => DropReason::InvalidSyn,
+        Unacceptable::NoAck => DropReason::Flags,
+        Unacceptable::Ack => DropReason::InvalidAck,
+        Unacceptable::NoReader => DropReason::AbortOnData,
+        Unacceptable::Closed => DropReason::Closed,
     }
 }
 

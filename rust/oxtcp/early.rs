@@ -20,7 +20,7 @@ use oxtcp_engine::SeqNum;
 
 use crate::counters::Counter;
 use crate::fast_cookies;
-use crate::input::{self, Arrival, Glance};
+use crate::input::{self, key_v4, key_v6, Arrival, Glance};
 use crate::namespace::Namespace;
 use crate::output::scoped;
 use crate::protocol::Tcp;
@@ -28,7 +28,7 @@ use crate::sys::early::{BeforeRouting, Unrouted};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
 use crate::sys::skb::SkBuff;
-use crate::sys::table::{Endpoint, FlowKey, Found};
+use crate::sys::table::{FlowKey, Found};
 
 /// What the headers of a packet say, if nothing stands between IP's and TCP's, and it is no fragment.
 pub(crate) struct Head {
@@ -40,44 +40,63 @@ pub(crate) struct Head {
     pub(crate) glance: Glance,
 }
 
-impl Head {
+/// A packet of TCP: its network header and TCP's fixed one.
+struct Headers<'p> {
+    packet: &'p [u8],
+    tcp: &'p [u8; MIN_HEADER_LEN],
+    offset: u32,
+    family: Family,
+}
+
+impl<'p> Headers<'p> {
     /// `packet` is what is linear of it, from the network header on.
-    fn of(packet: &[u8], family: Family) -> Option<Self> {
+    #[inline]
+    fn of(packet: &'p [u8], family: Family) -> Option<Self> {
         const TCP: u8 = 6;
-        let (local, remote, ds_field, offset) = match family {
+        let offset = match family {
             Family::V4 => {
                 let ip: &[u8; 20] = packet.first_chunk()?;
-                let &[version, ds_field, _, _, _, _, fragment, rest, _, protocol, ..] = ip;
-                let is_whole = fragment & 0x3f == 0 && rest == 0;
-                if version != 0x45 || protocol != TCP || !is_whole {
+                let is_whole = ip[6] & 0x3f == 0 && ip[7] == 0;
+                if ip[0] != 0x45 || ip[9] != TCP || !is_whole {
                     return None;
                 }
-                let remote: [u8; 4] = *ip.get(12..)?.first_chunk()?;
-                let local: [u8; 4] = *ip.get(16..)?.first_chunk()?;
-                let (local, remote) = (Endpoint::mapped(local), Endpoint::mapped(remote));
-                (local, remote, ds_field, 20)
+                20
             }
             Family::V6 => {
                 let ip: &[u8; 40] = packet.first_chunk()?;
-                let &[first, second, _, _, _, _, protocol, ..] = ip;
-                if protocol != TCP {
+                if ip[6] != TCP {
                     return None;
                 }
-                let remote: [u8; 16] = *ip.get(8..)?.first_chunk()?;
-                let local: [u8; 16] = *ip.get(24..)?.first_chunk()?;
-                (local, remote, first << 4 | second >> 4, 40)
+                40
             }
         };
-        let fixed: &[u8; MIN_HEADER_LEN] = packet.get(offset..)?.first_chunk()?;
-        let &[r0, r1, l0, l1, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, ..] = fixed;
-        let end = |ip, port| Endpoint {
-            ip,
-            port: u16::from_be_bytes(port),
-        };
         Some(Self {
-            key: FlowKey::new(end(local, [l0, l1]), end(remote, [r0, r1])),
-            ds_field,
+            packet,
+            tcp: packet.get(offset..)?.first_chunk()?,
             offset: offset as u32,
+            family,
+        })
+    }
+
+    /// The port that it is for.
+    fn local_port(&self) -> u16 {
+        u16::from_be_bytes([self.tcp[2], self.tcp[3]])
+    }
+
+    fn head(&self) -> Option<Head> {
+        let ports = (self.local_port(), [self.tcp[0], self.tcp[1]]);
+        let (key, ds_field) = match self.family {
+            Family::V4 => (key_v4(self.packet, ports)?, *self.packet.get(1)?),
+            Family::V6 => {
+                let [first, second] = *self.packet.first_chunk()?;
+                (key_v6(self.packet, ports)?, first << 4 | second >> 4)
+            }
+        };
+        let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, ..] = self.tcp;
+        Some(Head {
+            key,
+            ds_field,
+            offset: self.offset,
             glance: Glance {
                 flags: Flags::from_bits(flags),
                 seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
@@ -96,17 +115,20 @@ impl BeforeRouting for Tcp {
         if skb.has_route() {
             return Err(skb);
         }
-        let Some(head) = Head::of(skb.linear(), family) else {
+        let Some(headers) = Headers::of(skb.linear(), family) else {
             return Err(skb);
         };
         let rcu = rcu::read_lock();
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
-        // What says it comes from where listeners stand is for nobody.
-        if !namespace.ports.may_hold(head.key.local().port) || head.key.remote() == Endpoint::NONE {
+        // As most packets of others: no more than a glance.
+        if !namespace.ports.may_hold(headers.local_port()) {
             return Err(skb);
         }
+        let Some(head) = headers.head() else {
+            return Err(skb);
+        };
         let arrival = Arrival {
             ifindex: skb.device(),
             family,

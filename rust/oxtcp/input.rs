@@ -12,7 +12,7 @@ use kernel::sync::rcu;
 
 use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MIN_HEADER_LEN};
-use oxtcp_engine::{Instant, Segment, SeqNum};
+use oxtcp_engine::{Config, Instant, Segment, SeqNum};
 
 use crate::ao::segments::Stage;
 use crate::ao::{Handshake, Ids};
@@ -96,22 +96,20 @@ impl LocalIn for Tcp {
         let Some(namespace) = net.get::<Namespace>(&rcu) else {
             return Err(skb);
         };
-        let (offset, key, glance) = match identify(&mut skb, family) {
-            Some(Packet::Tcp {
-                offset,
-                key,
-                glance,
-            }) => (offset, key, glance),
-            Some(Packet::Icmp { offset }) => {
-                let ifindex = skb.ifindex(family);
-                icmp::look(namespace, &mut skb, offset, family, ifindex);
-                return Err(skb);
-            }
-            None => return Err(skb),
-        };
-        if !namespace.ports.may_hold(key.local().port) {
-            return Err(skb);
-        }
+        let (offset, key, glance) =
+            match identify(&mut skb, family, |port| namespace.ports.may_hold(port)) {
+                Some(Packet::Tcp {
+                    offset,
+                    key,
+                    glance,
+                }) => (offset, key, glance),
+                Some(Packet::Icmp { offset }) => {
+                    let ifindex = skb.ifindex(family);
+                    icmp::look(namespace, &mut skb, offset, family, ifindex);
+                    return Err(skb);
+                }
+                None => return Err(skb),
+            };
         let arrival = Arrival {
             ifindex: skb.ifindex(family),
             family,
@@ -283,17 +281,39 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
 
 /// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
 pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
+    let rcu = rcu::read_lock();
+    let config = sk.sock().per_net().sysctls.config_under(&rcu);
+    if let Some(why) = ignored(sk, &mut skb, config) {
+        trace::drop_of(sk, skb, MIN_HEADER_LEN as u32, why);
+        return;
+    }
     let Some((segment, header_len)) = parse(&mut skb) else {
         trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
     };
     trace::arrived(sk, &mut skb, &segment, header_len);
-    let rcu = rcu::read_lock();
-    let config = sk.sock().per_net().sysctls.config_under(&rcu);
     connection::segment(sk, &context(config), &segment, skb, header_len);
 }
 
+/// Whether the packet is one of a flood's that its connection would ignore: so why. Nobody traces it.
+#[inline]
+fn ignored(sk: &mut Sk<'_>, skb: &mut SkBuff, config: &Config) -> Option<DropReason> {
+    if skb.len() != MIN_HEADER_LEN as u32 || trace::watches_segments() {
+        return None;
+    }
+    let bytes: &[u8; MIN_HEADER_LEN] = skb.header(MIN_HEADER_LEN as u32)?.first_chunk()?;
+    if Header::data_offset(bytes) != Ok(MIN_HEADER_LEN) {
+        return None;
+    }
+    let &[_, _, _, _, s0, s1, s2, s3, _, _, _, _, _, flags, ..] = bytes;
+    let seq = SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3]));
+    let connection = sk.state().connection()?;
+    let refusal = connection.ignores(seq, Flags::from_bits(flags), || context(config))?;
+    Some(connection::reason(refusal))
+}
+
 /// Reads the TCP header at the packet's data pointer; `None` for one that is malformed.
+#[inline]
 pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
     let header_len = Header::data_offset(fixed).ok()? as u32;
@@ -310,14 +330,55 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     ))
 }
 
-/// What the packet is; `None` for what cannot be ours.
-fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
+/// The flow of a packet of IPv4. `ports` are the local one, and the remote one as the header has it. `None` if the header is not
+/// there.
+// A call is less than what comes of it where both families' are in one function.
+#[inline(never)]
+pub(crate) fn key_v4(packet: &[u8], (local, remote): (u16, [u8; 2])) -> Option<FlowKey> {
+    let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
+    Some(FlowKey::new(
+        Endpoint {
+            ip: at(16)?,
+            port: local,
+        },
+        Endpoint {
+            ip: at(12)?,
+            port: u16::from_be_bytes(remote),
+        },
+    ))
+}
+
+/// As [`key_v4`], of IPv6. `None` too for what says it comes from where listeners stand in the table.
+#[inline(never)]
+pub(crate) fn key_v6(packet: &[u8], (local, remote): (u16, [u8; 2])) -> Option<FlowKey> {
+    let at = |at: usize| packet.get(at..)?.first_chunk().copied();
+    let remote = Endpoint {
+        ip: at(8)?,
+        port: u16::from_be_bytes(remote),
+    };
+    if remote == Endpoint::NONE {
+        return None;
+    }
+    let local = Endpoint {
+        ip: at(24)?,
+        port: local,
+    };
+    Some(FlowKey::new(local, remote))
+}
+
+/// What the packet is; `None` for what cannot be ours, which `may_hold` knows of a local port.
+#[inline]
+fn identify(
+    skb: &mut SkBuff<AtHook<'_>>,
+    family: Family,
+    may_hold: impl FnOnce(u16) -> bool,
+) -> Option<Packet> {
     const ICMP: u8 = 1;
     const TCP: u8 = 6;
     const ICMPV6: u8 = 58;
     /// Ports, sequence numbers, data offset and flags.
     const WANTED: u32 = 14;
-    let (offset, local, remote) = match family {
+    let offset = match family {
         Family::V4 => {
             let ip = skb.header(20)?;
             let offset = u32::from(*ip.first()? & 0xf) << 2;
@@ -326,52 +387,37 @@ fn identify(skb: &mut SkBuff<AtHook<'_>>, family: Family) -> Option<Packet> {
                 ICMP => return Some(Packet::Icmp { offset }),
                 _ => return None,
             }
-            let remote: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
-            let local: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
-            (offset, Endpoint::mapped(local), Endpoint::mapped(remote))
+            offset
         }
         Family::V6 => {
-            let ip = skb.header(40)?;
-            let remote: [u8; 16] = ip.get(8..24)?.try_into().ok()?;
-            let local: [u8; 16] = ip.get(24..40)?.try_into().ok()?;
             let (offset, protocol) = skb.ipv6_transport()?;
             match protocol {
                 TCP => {}
                 ICMPV6 => return Some(Packet::Icmp { offset }),
                 _ => return None,
             }
-            (offset, local, remote)
+            offset
         }
     };
     if !skb.is_to_us(family) {
         return None;
     }
-    let tcp = skb
-        .header(offset.checked_add(WANTED)?)?
-        .get(offset as usize..)?;
-    let port = |at: usize| Some(u16::from_be_bytes(*tcp.get(at..)?.first_chunk()?));
-    let key = FlowKey::new(
-        Endpoint {
-            ip: local,
-            port: port(2)?,
-        },
-        Endpoint {
-            ip: remote,
-            port: port(0)?,
-        },
-    );
-    // The listener's own place, in which a segment that says so would find it.
-    if key.remote() == Endpoint::NONE {
+    let packet = skb.header(offset.checked_add(WANTED)?)?;
+    let tcp: &[u8; WANTED as usize] = packet.get(offset as usize..)?.first_chunk()?;
+    let local_port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    if !may_hold(local_port) {
         return None;
     }
-    let number = |at: usize| {
-        let bytes = *tcp.get(at..)?.first_chunk()?;
-        Some(SeqNum::new(u32::from_be_bytes(bytes)))
+    let ports = (local_port, [tcp[0], tcp[1]]);
+    let key = match family {
+        Family::V4 => key_v4(packet, ports)?,
+        Family::V6 => key_v6(packet, ports)?,
     };
+    let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags] = tcp;
     let glance = Glance {
-        flags: Flags::from_bits(*tcp.get(13)?),
-        seq: number(4)?,
-        ack: number(8)?,
+        flags: Flags::from_bits(flags),
+        seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+        ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
     };
     Some(Packet::Tcp {
         offset,

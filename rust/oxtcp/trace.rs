@@ -197,6 +197,11 @@ pub(crate) fn arrived_for(
     }
 }
 
+/// Whether somebody watches what comes in.
+pub(crate) fn watches_segments() -> bool {
+    SegmentsIn::is_on()
+}
+
 /// Whether somebody watches what listeners are sent, and what they make of it: then no SYN goes past them.
 pub(crate) fn watches_listeners() -> bool {
     SegmentsIn::is_on() || Decisions::is_on() || Drops::is_on()

@@ -467,10 +467,23 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
 /* Key layout of rust/sys/table.rs: the node, then 36 bytes. */
 #define OXTCP_FLOW_KEY_LEN 36
 
+/* By words: memcmp() is a call. */
+static int oxtcp_flow_differs(struct rhashtable_compare_arg *arg, const void *obj)
+{
+	const u32 *one = arg->key, *other = obj + sizeof(struct rhash_head);
+	u32 differ = 0;
+	unsigned int i;
+
+	for (i = 0; i < OXTCP_FLOW_KEY_LEN / sizeof(u32); i++)
+		differ |= READ_ONCE(other[i]) ^ one[i];
+	return differ;
+}
+
 static const struct rhashtable_params oxtcp_flow_params = {
 	.head_offset = 0,
 	.key_offset = sizeof(struct rhash_head),
 	.key_len = OXTCP_FLOW_KEY_LEN,
+	.obj_cmpfn = oxtcp_flow_differs,
 	.min_size = 256,
 	.automatic_shrinking = true,
 };

@@ -41,9 +41,10 @@ impl Endpoint {
     };
 
     /// The IPv4-mapped form of an IPv4 address.
+    #[inline]
     pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
-        let [a, b, c, d] = v4;
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+        // As one number: byte by byte each is loaded and stored.
+        (0xffff << 32 | u128::from(u32::from_be_bytes(v4))).to_be_bytes()
     }
 
     /// The IPv4 address, when this is an IPv4-mapped one.

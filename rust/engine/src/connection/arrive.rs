@@ -43,13 +43,49 @@ pub enum Unacceptable {
     Closed,
 }
 
-/// Whether the segment's numbers lie in the window.
-enum Place {
-    Inside,
-    Outside,
+/// Whether the numbers of a segment from `seq` to `end` lie in the window.
+///
+/// `receive.rs` takes only what lies in it.
+///
+/// Deviation: RFC 9293 section 3.10.7.4 wants a number of the segment's in the window, and none where the window is shut. As
+/// in Linux it may end anywhere from Last.ACK.sent on and begin anywhere up to the largest right edge: that lets the acknowledgment
+/// of a bare segment count that data has overtaken, or that a peer sends which has filled our window.
+fn is_inside(link: &Link, seq: SeqNum, end: SeqNum) -> bool {
+    link.last_ack.before_eq(end) && seq.before_eq(link.rcv_limit())
+}
+
+/// Why a segment is refused that ends at `end`, outside of the window.
+fn why_outside(link: &Link, end: SeqNum) -> Unacceptable {
+    match end.before_eq(link.rcv_nxt) {
+        true => Unacceptable::Old,
+        false => Unacceptable::Beyond,
+    }
 }
 
 impl Connection {
+    /// For a segment without payload and options, whether it is one of those that floods are made of: outside of the window, and no answer is due
+    /// to it. If so it has been counted, and nothing else would come of [`on_segment`](Connection::on_segment), which it need not be given to;
+    /// why it is dropped. `cx` is asked only if it matters.
+    pub fn ignores<'c>(
+        &mut self,
+        seq: SeqNum,
+        flags: Flags,
+        cx: impl FnOnce() -> Context<'c>,
+    ) -> Option<Unacceptable> {
+        let Phase::Established(Duplex { link, .. }) = &mut self.phase else {
+            return None;
+        };
+        let end = seq.add(u32::from(flags.fin()));
+        if flags.syn() || is_inside(link, seq, end) {
+            return None;
+        }
+        if !flags.rst() && link.may_challenge(&cx()) {
+            return None;
+        }
+        link.tally.on_arrival(1, 0);
+        Some(why_outside(link, end))
+    }
+
     pub(super) fn on_synchronized(
         &mut self,
         cx: &Context<'_>,
@@ -77,21 +113,12 @@ impl Connection {
         link.tally.on_arrival(segments, segment.payload_len);
 
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
-        let place = match link.last_ack.before_eq(segment.end()) {
-            // `receive.rs` takes only what lies in the window.
-            //
-            // Deviation: RFC 9293 section 3.10.7.4 wants a number of the segment's in the window, and none where the window is shut. As
-            // in Linux it may end anywhere from Last.ACK.sent on and begin anywhere up to the largest right edge: that lets the acknowledgment
-            // of a bare segment count that data has overtaken, or that a peer sends which has filled our window.
-            true if segment.seq().before_eq(link.rcv_limit()) => Place::Inside,
-            _ => Place::Outside,
-        };
+        let inside = is_inside(link, segment.seq(), segment.end());
         let stale = !flags.rst() && link.is_stale(cx, segment);
-        if (stale || matches!(place, Place::Outside)) && !after_fin {
-            *refusal = Some(match (stale, segment.end().before_eq(link.rcv_nxt)) {
-                (true, _) => Unacceptable::Stamp,
-                (false, true) => Unacceptable::Old,
-                (false, false) => Unacceptable::Beyond,
+        if (stale || !inside) && !after_fin {
+            *refusal = Some(match stale {
+                true => Unacceptable::Stamp,
+                false => why_outside(link, segment.end()),
             });
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."

@@ -223,12 +223,16 @@ impl Link {
     /// about the connections of others (CVE-2016-5696): here each has its own, one in half a second. RFC 9293 section 3.10.7.4 would
     /// have every unacceptable segment answered; two hosts that find each other's unacceptable would not end.
     pub(super) fn challenge(&mut self, cx: &Context<'_>, why: Owed) {
-        let limit = cx.config.invalid_ratelimit;
-        if !limit.is_zero() && self.challenged.elapsed(cx.now) < limit {
-            return;
+        if self.may_challenge(cx) {
+            self.challenged = Tick::new(cx.now);
+            self.owed.insert(why);
         }
-        self.challenged = Tick::new(cx.now);
-        self.owed.insert(why);
+    }
+
+    /// Whether the last answer to an invalid segment is long enough ago for another one.
+    pub(super) fn may_challenge(&self, cx: &Context<'_>) -> bool {
+        let limit = cx.config.invalid_ratelimit;
+        limit.is_zero() || self.challenged.elapsed(cx.now) >= limit
     }
 
     /// The first tick at which a challenge is allowed.

@@ -61,6 +61,7 @@ impl Header {
     /// # Errors
     /// [`ParseError::Truncated`] when `bytes` is shorter than the data offset says,
     /// [`ParseError::BadDataOffset`] when that is below 20.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Header, ParseError> {
         let fixed: &[u8; MIN_HEADER_LEN] = bytes.first_chunk().ok_or(ParseError::Truncated)?;
         let len = Header::data_offset(fixed)?;

@@ -8,9 +8,9 @@
 use super::invariants::Watch;
 use super::op::{self, Op, Switch};
 use super::stand::leads;
-use oxtcp_engine::connection::{Urgent, UrgentPlace};
+use oxtcp_engine::connection::{Unacceptable, Urgent, UrgentPlace};
 use oxtcp_engine::reassembly::Reassembly;
-use oxtcp_engine::wire::{Flags, Header};
+use oxtcp_engine::wire::{Flags, Header, Options};
 use oxtcp_engine::{
     BurstLimit, Connection, Context, Duration, Event, Flight, FlightMemory, Packet, Payload,
     Pruning, RecvMemory, Refusal, Room, Rx, Segment, SeqNum, SeqRange, State, Transmit,
@@ -156,6 +156,7 @@ impl Driver {
         self.note_peer_window(segment);
         let (unread, used) = (self.queue, self.memory().used);
         let room = segment.payload_len > 0 && self.make_room(segment);
+        let ignoring = self.ignoring(cx, segment);
         // Memory that there is stays until it is empty.
         let with_reassembly = self.with_reassembly || !self.reassembly.is_empty();
         let rx = Rx {
@@ -173,7 +174,14 @@ impl Driver {
                 inline: false,
             }),
         };
-        let verdict = self.conn.on_segment(cx, segment, rx, &mut self.shelf);
+        let mut refusal = None;
+        let verdict = self
+            .conn
+            .on_segment_telling(cx, segment, rx, &mut self.shelf, &mut refusal);
+        if let Some((why, ignoring)) = ignoring {
+            assert_eq!(refusal, Some(why), "{segment:?}");
+            assert_eq!(without_status(&self.conn), without_status(&ignoring));
+        }
         let start = segment.payload().start;
         if syn_sent && !matches!(self.conn.state(), State::SynSent | State::Closed) {
             assert!(header.flags.syn(), "open without a SYN: {segment:?}");
@@ -224,6 +232,21 @@ impl Driver {
             self.grow(grown);
         }
         (skip, len)
+    }
+
+    /// What the connection would be, had it not been given a segment that it ignores.
+    fn ignoring(&self, cx: &Context<'_>, segment: &Segment) -> Option<(Unacceptable, Connection)> {
+        let is_bare = segment.payload_len == 0 && segment.header.options == Options::default();
+        if !is_bare {
+            return None;
+        }
+        let mut conn = self.conn.clone();
+        let cx = || Context {
+            now: cx.now,
+            config: cx.config,
+        };
+        let why = conn.ignores(segment.header.seq, segment.header.flags, cx)?;
+        Some((why, conn))
     }
 
     /// As the adapter does it; the byte is its offset. The byte of before leaves the queue.
@@ -722,4 +745,12 @@ fn check_wire(header: &Header) {
     let fit = header.options.sack_that_fits();
     expected.options.sack.truncate(fit);
     assert_eq!(Header::parse(&bytes[..len]), Ok(expected));
+}
+
+/// All that the connection knows, but for whether it has found out that there is nothing to send.
+fn without_status(conn: &Connection) -> String {
+    let text = format!("{conn:?}");
+    let (before, rest) = text.split_once("status: Status(").expect("the status");
+    let (_, after) = rest.split_once(')').expect("its end");
+    format!("{before}{after}")
 }
