@@ -20,10 +20,29 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let parent = folder(&mounts, &own).ok_or(Error::NotMounted)?;
-        let path = parent.join(format!("oxtcp-run-{}", std::process::id()));
-        match fs::create_dir(&path) {
-            Ok(()) => Ok(Cgroup(path)),
-            Err(error) => Err(Error::NotMade(path, error)),
+        Cgroup::below(&parent, std::process::id())
+    }
+
+    /// One with this number. Another with it is of a process that is gone, and was killed: it is removed, if nobody is in it any more.
+    fn below(parent: &Path, number: u32) -> Result<Cgroup, Error> {
+        let mut path = parent.join(format!("oxtcp-run-{number}"));
+        let mut taken = 1;
+        loop {
+            let made = match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    fs::remove_dir(&path).and_then(|()| fs::create_dir(&path))
+                }
+                made => made,
+            };
+            match made {
+                Ok(()) => return Ok(Cgroup(path)),
+                // Programs that were left behind are in it.
+                Err(_) if path.exists() && taken < 100 => {
+                    taken += 1;
+                    path = parent.join(format!("oxtcp-run-{number}-{taken}"));
+                }
+                Err(error) => return Err(Error::NotMade(path, error)),
+            }
         }
     }
 
@@ -107,9 +126,15 @@ impl fmt::Display for Error {
             ),
             Error::NotMade(path, error) => write!(
                 f,
-                "cannot make the cgroup {}: {}.\nRun this as root.",
+                "cannot make the cgroup {}: {}.{}",
                 path.display(),
-                words(error)
+                words(error),
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => "\nRun this as root.",
+                    io::ErrorKind::ReadOnlyFilesystem =>
+                        "\nIt is read-only here, as in most containers: run this on the host, or have cgroups delegated.",
+                    _ => "",
+                }
             ),
         }
     }
@@ -117,8 +142,7 @@ impl fmt::Display for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::folder;
-    use std::path::Path;
+    use super::*;
 
     const MOUNTS: &str = "22 26 0:20 / /sys rw,nosuid - sysfs sysfs rw\n\
                           29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
@@ -140,5 +164,39 @@ mod tests {
         assert_eq!(folder("", "0::/\n"), None);
         let part = MOUNTS.replace("0:26 / ", "0:26 /../x ");
         assert_eq!(folder(&part, "0::/\n"), None);
+    }
+
+    #[test]
+    fn below_where_one_was_left_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = fs::read_dir(parent.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        fs::create_dir(parent.path().join("oxtcp-run-7")).unwrap();
+        let again = Cgroup::below(parent.path(), 7).unwrap();
+        assert_eq!(names(), ["oxtcp-run-7"]);
+        // With somebody in it, it cannot be removed.
+        fs::create_dir(again.path().join("inside")).unwrap();
+        let beside = Cgroup::below(parent.path(), 7).unwrap();
+        assert_eq!(names(), ["oxtcp-run-7", "oxtcp-run-7-2"]);
+        drop(beside);
+        assert_eq!(names(), ["oxtcp-run-7"]);
+    }
+
+    #[test]
+    fn below_says_what_is_wrong() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = Cgroup::below(&parent.path().join("missing"), 7);
+        let said = missing.err().unwrap().to_string();
+        assert!(
+            said.contains("No such file") && !said.contains("root"),
+            "{said}"
+        );
+        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        let said = Error::NotMade("x".into(), denied).to_string();
+        assert!(said.contains("as root"), "{said}");
     }
 }

@@ -7,11 +7,11 @@
 //! with a message and an exit code of its own.
 
 mod bpf;
-mod btf;
 mod cgroup;
 mod library;
 mod module;
 pub mod program;
+mod signals;
 mod watch;
 
 use std::env;
@@ -22,7 +22,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::Failure;
+use crate::failure::{words, Failure};
 
 /// Run a program with its TCP sockets moved to oxtcp.
 ///
@@ -31,8 +31,14 @@ use crate::failure::Failure;
 /// that this does not reach (static, Go, set-user-ID, 32-bit) is run in a cgroup whose sockets the kernel moves, by BPF;
 /// for that, oxtcp run must be root, and stays until the program, and all that it has started, has ended.
 ///
+/// Not moved are sockets that io_uring opens (neither way reaches them), and those that PROGRAM is handed.
+///
+/// While oxtcp run stays, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 that a process sends to it go on to PROGRAM; who sends
+/// them to its process group or control group as well, as systemd does without KillMode=mixed, sends PROGRAM two. If oxtcp run is killed,
+/// PROGRAM gets SIGTERM, unless it has changed its user or gained privileges; what it has started does not.
+///
 /// Exit codes: PROGRAM's own; 123 when PROGRAM cannot be redirected, by neither; 125 when oxtcp is not usable
-/// (module not loaded, library not found, no BPF for --bpf); 126 when PROGRAM cannot be executed; 127 when it is not found.
+/// (module not loaded, library not found, no BPF for --bpf, no cgroup); 126 when PROGRAM cannot be executed; 127 when it is not found.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// oxtcp's socket family, instead of asking the loaded module
@@ -135,10 +141,15 @@ fn run_by_bpf(
         path.display(),
         cgroup.path().display()
     );
-    let child = watch::start(command, door)
-        .map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
-    let status =
-        watch::wait(child).map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
+    let running = watch::start(command, door, false).map_err(|error| {
+        ByBpf::NotRun(match error {
+            watch::Error::NotPrepared(step, error) => Error::NotPrepared(step, error),
+            watch::Error::NotExecuted(error) => unexecutable(path.clone(), error),
+        })
+    })?;
+    let status = running
+        .wait()
+        .map_err(|error| ByBpf::NotRun(Error::Wait(error)))?;
     if cgroup.has_processes().unwrap_or(false) {
         eprintln!(
             "oxtcp: {} has ended; programs that it has started run on, and are waited for: their sockets are moved \
@@ -214,13 +225,22 @@ pub enum Error {
     Neither(program::Error, String),
     /// BPF was asked for, and does not work, for this reason.
     Bpf(String),
+    /// What is done in the child before the program is executed.
+    NotPrepared(watch::Step, io::Error),
+    /// The program runs, and its end cannot be waited for.
+    Wait(io::Error),
 }
 
 impl Failure for Error {
     fn exit_code(&self) -> u8 {
         match self {
             Error::Program(program::Error::Unredirectable(..)) | Error::Neither(..) => 123,
-            Error::NoProgram | Error::Library(_) | Error::Module(_) | Error::Bpf(_) => 125,
+            Error::NoProgram
+            | Error::Library(_)
+            | Error::Module(_)
+            | Error::Bpf(_)
+            | Error::NotPrepared(..)
+            | Error::Wait(_) => 125,
             Error::Program(program::Error::Unexecutable(..)) => 126,
             Error::Program(program::Error::Missing(_)) => 127,
         }
@@ -238,6 +258,14 @@ impl fmt::Display for Error {
                 write!(f, "{error}\nIt cannot be moved by BPF either: {reason}")
             }
             Error::Bpf(reason) => write!(f, "sockets cannot be moved by BPF: {reason}"),
+            Error::NotPrepared(step, error) => {
+                write!(f, "cannot {step}: {}.\nThe program was not run.", words(error))
+            }
+            Error::Wait(error) => write!(
+                f,
+                "cannot wait for the program, which runs on: {}.\nIts new sockets are the built-in TCP's from now on.",
+                words(error)
+            ),
         }
     }
 }

@@ -6,13 +6,16 @@
 //! fmod_ret may answer for. Ours is of nineteen instructions, put together here: nothing is compiled, on no machine. It is loaded by bpf(2)
 //! itself, as the crates that load programs (aya) know no fmod_ret.
 
+mod btf;
+mod calls;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use super::btf;
 use crate::failure::words;
+use calls::Place;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const FUNCTION: &str = "update_socket_protocol";
@@ -21,10 +24,11 @@ const FUNCTION: &str = "update_socket_protocol";
 pub fn move_sockets(cgroup: &File, protocol: u16) -> Result<OwnedFd, Error> {
     let bytes = fs::read(BTF).map_err(Error::NoBtf)?;
     let function = btf::function(&bytes, FUNCTION).ok_or(Error::NoFunction)?;
-    let map = cgroup_array(cgroup).map_err(|error| Error::Bpf("a map", error))?;
-    let code = program(map.as_raw_fd(), protocol);
-    let program = load(&code, function).map_err(|error| Error::Bpf("the program", error))?;
-    attach(&program).map_err(|error| Error::Bpf("the program's place", error))
+    let map = calls::cgroup_array(cgroup).map_err(|error| Error::Bpf("a map", error))?;
+    let code = program(map.number(), protocol);
+    let program = calls::load(&code, function, Place::Instead);
+    let program = program.map_err(|error| Error::Bpf("the program", error))?;
+    calls::attach(&program).map_err(Error::of_attaching)
 }
 
 /// Returns `protocol` for the sockets that are to be moved, and 0 for all others, by which the kernel's function answers.
@@ -70,103 +74,6 @@ fn program(cgroups: i32, protocol: u16) -> [u64; 19] {
     ]
 }
 
-/// A BPF_MAP_TYPE_CGROUP_ARRAY with this one in it.
-fn cgroup_array(cgroup: &File) -> io::Result<OwnedFd> {
-    const BPF_MAP_CREATE: i32 = 0;
-    const BPF_MAP_UPDATE_ELEM: i32 = 2;
-    const CGROUP_ARRAY: u32 = 8;
-    // Kind, bytes of a key and of a value, how many, flags.
-    let made = descriptor(bpf(BPF_MAP_CREATE, &[CGROUP_ARRAY, 4, 4, 1, 0])?);
-    #[repr(C)]
-    struct Update {
-        map: u64,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    let (key, value) = (0_u32, cgroup.as_raw_fd());
-    bpf(
-        BPF_MAP_UPDATE_ELEM,
-        &Update {
-            map: made.as_raw_fd() as u64,
-            key: &raw const key as u64,
-            value: &raw const value as u64,
-            flags: 0,
-        },
-    )?;
-    Ok(made)
-}
-
-fn load(code: &[u64], function: u32) -> io::Result<OwnedFd> {
-    const BPF_PROG_LOAD: i32 = 5;
-    const TRACING: u32 = 26;
-    const BPF_MODIFY_RETURN: u32 = 26;
-    /// As `union bpf_attr` has it.
-    #[repr(C)]
-    struct Load {
-        kind: u32,
-        count: u32,
-        code: u64,
-        license: u64,
-        log: [u64; 2],
-        kernel: u32,
-        flags: u32,
-        name: [u8; 16],
-        device: u32,
-        attach_type: u32,
-        debug: [u32; 9],
-        function: u32,
-        of_program: u32,
-        _end: u32,
-    }
-    const _: () = assert!(std::mem::offset_of!(Load, function) == 108);
-    let load = Load {
-        kind: TRACING,
-        count: code.len() as u32,
-        code: code.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-        log: [0; 2],
-        kernel: 0,
-        flags: 0,
-        name: *b"oxtcp_run\0\0\0\0\0\0\0",
-        device: 0,
-        attach_type: BPF_MODIFY_RETURN,
-        debug: [0; 9],
-        function,
-        of_program: 0,
-        _end: 0,
-    };
-    Ok(descriptor(bpf(BPF_PROG_LOAD, &load)?))
-}
-
-fn attach(program: &OwnedFd) -> io::Result<OwnedFd> {
-    const BPF_RAW_TRACEPOINT_OPEN: i32 = 17;
-    // No name: the program has the function's number.
-    let open = [0, program.as_raw_fd() as u64];
-    Ok(descriptor(bpf(BPF_RAW_TRACEPOINT_OPEN, &open)?))
-}
-
-fn bpf<T>(command: i32, attributes: &T) -> io::Result<i32> {
-    // SAFETY: the attributes, and what the callers' point to, are valid for the call, which writes to none of it.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
-    match result {
-        0.. => Ok(result as i32),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn descriptor(raw: i32) -> OwnedFd {
-    // SAFETY: bpf(2) has just made it, with close-on-exec; nobody else owns it.
-    unsafe { OwnedFd::from_raw_fd(raw) }
-}
-
 /// Why the sockets are not moved.
 #[derive(Debug)]
 pub enum Error {
@@ -174,8 +81,20 @@ pub enum Error {
     NoBtf(io::Error),
     /// It has not the function, or describes itself in a way that is not known here.
     NoFunction,
+    /// As many programs as the kernel takes are put to the function.
+    Full,
     /// bpf(2) has not made this.
     Bpf(&'static str, io::Error),
+}
+
+impl Error {
+    fn of_attaching(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            // Of no argument here: the number of programs of a function (BPF_MAX_TRAMP_LINKS).
+            Some(libc::E2BIG) => Error::Full,
+            _ => Error::Bpf("the program's place", error),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -190,6 +109,10 @@ impl fmt::Display for Error {
                 f,
                 "{BTF} has no function {FUNCTION}().\nThe kernel must have CONFIG_MPTCP, and be of Linux 6.6 or later."
             ),
+            Error::Full => f.write_str(
+                "the kernel takes no more programs at its function: some 27 to 38, by processor, are the most, and each\n\
+                 `oxtcp run` by BPF is one. Wait for one to end, or run several programs under one: oxtcp run --bpf sh -c '... & ...; wait'",
+            ),
             Error::Bpf(what, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
                 f,
                 "may not make {what} of BPF: {}.\nRun this as root (CAP_BPF and CAP_PERFMON are needed).",
@@ -201,5 +124,18 @@ impl fmt::Display for Error {
                 words(error)
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_attaching_when_there_is_no_room() {
+        let full = Error::of_attaching(io::Error::from_raw_os_error(libc::E2BIG)).to_string();
+        assert!(full.contains("takes no more programs"), "{full}");
+        let other = Error::of_attaching(io::Error::from_raw_os_error(libc::EINVAL)).to_string();
+        assert!(other.contains("Invalid argument"), "{other}");
     }
 }
