@@ -5,9 +5,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::failure::words;
 
@@ -69,13 +70,18 @@ impl Cgroup {
         Ok(text.lines().any(|line| line == "populated 1"))
     }
 
-    /// Waits until no process is in it.
-    pub fn wait_until_empty(&self) -> io::Result<()> {
+    /// Waits until no process is in it, or it is enough.
+    pub fn wait_until_empty(&self, is_enough: &dyn Fn() -> bool) -> io::Result<()> {
         let events = File::open(self.0.join("cgroup.events"))?;
-        while self.has_processes()? {
+        // A signal may come just before it is waited.
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 500_000_000,
+        };
+        while self.has_processes()? && !is_enough() {
             // The kernel tells of each change since the file was read or opened; a change in between is told as well.
             let mut fds = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI)];
-            let _ = poll(&mut fds, None);
+            let _ = poll(&mut fds, Some(&moment));
             let mut again = &events;
             io::Seek::rewind(&mut again)?;
             io::read_to_string(again)?;
@@ -94,6 +100,11 @@ impl Drop for Cgroup {
 /// Moves the calling process into the cgroup whose [`Cgroup::door`] this is. Allocates nothing.
 pub fn enter(mut door: &File) -> io::Result<()> {
     door.write_all(b"0")
+}
+
+/// The number that the kernel's events have of a cgroup, which is open.
+pub fn number(cgroup: &File) -> io::Result<u64> {
+    Ok(cgroup.metadata()?.ino())
 }
 
 /// Where a process's cgroup is, by its `mountinfo` and its `cgroup`.

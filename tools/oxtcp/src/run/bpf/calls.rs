@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// What keys and values of maps are made of.
@@ -13,8 +14,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// There is no padding, and any bytes are a value.
 pub unsafe trait Plain: Copy {}
 
-// SAFETY: an integer.
+// SAFETY: integers.
 unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
 
 /// A map of BPF's.
 ///
@@ -29,6 +32,10 @@ pub struct Map<K, V> {
 /// The kinds of maps (`enum bpf_map_type`).
 #[derive(Clone, Copy)]
 pub enum Kind {
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array = 2,
     /// `BPF_MAP_TYPE_CGROUP_ARRAY`.
     Cgroups = 8,
 }
@@ -59,6 +66,35 @@ impl<K: Plain, V: Plain> Map<K, V> {
         let element = self.element(&raw const key, &raw const value as u64);
         // SAFETY: key and value are read, and have the map's sizes, by the invariant.
         unsafe { bpf(BPF_MAP_UPDATE_ELEM, &element) }.map(drop)
+    }
+
+    /// An entry's value.
+    pub fn get(&self, key: K) -> io::Result<V> {
+        const BPF_MAP_LOOKUP_ELEM: i32 = 1;
+        let mut value = MaybeUninit::<V>::uninit();
+        let element = self.element(&raw const key, value.as_mut_ptr() as u64);
+        // SAFETY: the key is read, the value is written, and both have the map's sizes, by the invariant.
+        unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &element) }?;
+        // SAFETY: the call has succeeded, and so has written all of it; any bytes are a value.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// The keys that have entries. Those that come meanwhile may be missed.
+    pub fn keys(&self) -> io::Result<Vec<K>> {
+        const BPF_MAP_GET_NEXT_KEY: i32 = 4;
+        let mut keys = Vec::new();
+        loop {
+            let mut next = MaybeUninit::<K>::uninit();
+            let last = keys.last().map_or(std::ptr::null(), std::ptr::from_ref);
+            let element = self.element(last, next.as_mut_ptr() as u64);
+            // SAFETY: the last key, if there is one, is read, the next one is written, and both have the map's size.
+            match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &element) } {
+                // SAFETY: written, as the call has succeeded; any bytes are a value.
+                Ok(_) => keys.push(unsafe { next.assume_init() }),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(keys),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn element(&self, key: *const K, value: u64) -> Element {
@@ -92,6 +128,8 @@ pub fn cgroup_array(cgroup: &File) -> io::Result<Map<u32, u32>> {
 /// When a program is run, of the function that it belongs to (`enum bpf_attach_type`).
 #[derive(Clone, Copy)]
 pub enum Place {
+    /// When it has returned.
+    Exit = 25,
     /// Instead of it, if the program answers with anything but 0.
     Instead = 26,
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A BPF program that changes what socket(2) is asked for, in one cgroup: `socket(AF_INET or AF_INET6, SOCK_STREAM, 0 or
-//! IPPROTO_TCP)` asks for the module's protocol number instead.
+//! IPPROTO_TCP, or IPPROTO_MPTCP)` asks for the module's protocol number instead.
 //!
 //! The kernel has a function for it, `update_socket_protocol()` (net/socket.c, by MPTCP), which a program of the kind
-//! fmod_ret may answer for. Ours is of nineteen instructions, put together here: nothing is compiled, on no machine. It is loaded by bpf(2)
+//! fmod_ret may answer for. Ours is put together here, of some twenty instructions: nothing is compiled, on no machine. It is loaded by bpf(2)
 //! itself, as the crates that load programs (aya) know no fmod_ret.
 
+mod assemble;
 mod btf;
 mod calls;
+pub mod count;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,6 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::failure::words;
+use assemble::{Code, Label};
 use calls::Place;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -22,8 +25,7 @@ const FUNCTION: &str = "update_socket_protocol";
 
 /// Moves the sockets of `cgroup`, and of those below it, to `protocol`, until what is returned is closed.
 pub fn move_sockets(cgroup: &File, protocol: u16) -> Result<OwnedFd, Error> {
-    let bytes = fs::read(BTF).map_err(Error::NoBtf)?;
-    let function = btf::function(&bytes, FUNCTION).ok_or(Error::NoFunction)?;
+    let function = function(FUNCTION)?;
     let map = calls::cgroup_array(cgroup).map_err(|error| Error::Bpf("a map", error))?;
     let code = program(map.number(), protocol);
     let program = calls::load(&code, function, Place::Instead);
@@ -31,47 +33,57 @@ pub fn move_sockets(cgroup: &File, protocol: u16) -> Result<OwnedFd, Error> {
     calls::attach(&program).map_err(Error::of_attaching)
 }
 
-/// Returns `protocol` for the sockets that are to be moved, and 0 for all others, by which the kernel's function answers.
-fn program(cgroups: i32, protocol: u16) -> [u64; 19] {
-    let instruction = |code: u8, to: u8, from: u8, offset: i16, value: i32| {
-        let [high, low] = offset.to_be_bytes();
-        let [a, b, c, d] = value.to_le_bytes();
-        u64::from_ne_bytes([code, to | (from << 4), low, high, a, b, c, d])
-    };
-    let copy = |to, from| instruction(0xbf, to, from, 0, 0);
-    let set = |to, value| instruction(0xb7, to, 0, 0, value);
-    let argument = |to, from, n: i16| instruction(0x79, to, from, 8 * n, 0);
-    let and = |to, value| instruction(0x54, to, 0, 0, value);
-    // Of the lower halves: arguments are ints.
-    let skip_if = |it, value, skip| instruction(0x16, it, 0, skip, value);
-    let skip_unless = |it, value, skip| instruction(0x56, it, 0, skip, value);
-    const EXIT: u8 = 0x95;
-    const CALL: u8 = 0x85;
-    const LOAD_WIDE: u8 = 0x18;
-    const MAP_FD: u8 = 1;
-    const CURRENT_TASK_UNDER_CGROUP: i32 = 37;
-    [
-        copy(6, 1),
-        instruction(LOAD_WIDE, 1, MAP_FD, 0, cgroups),
-        0,
-        set(2, 0),
-        instruction(CALL, 0, 0, 0, CURRENT_TASK_UNDER_CGROUP),
-        skip_unless(0, 1, 11),
-        argument(1, 6, 0),
-        skip_if(1, libc::AF_INET, 1),
-        skip_unless(1, libc::AF_INET6, 8),
-        argument(1, 6, 1),
-        // SOCK_TYPE_MASK: without SOCK_CLOEXEC and SOCK_NONBLOCK.
-        and(1, 0xf),
-        skip_unless(1, libc::SOCK_STREAM, 5),
-        argument(1, 6, 2),
-        skip_if(1, 0, 1),
-        skip_unless(1, libc::IPPROTO_TCP, 2),
-        set(0, protocol.into()),
-        instruction(EXIT, 0, 0, 0, 0),
-        set(0, 0),
-        instruction(EXIT, 0, 0, 0, 0),
-    ]
+/// The number of one of the kernel's functions.
+fn function(name: &'static str) -> Result<u32, Error> {
+    let bytes = fs::read(BTF).map_err(Error::NoBtf)?;
+    btf::function(&bytes, name).ok_or(Error::NoFunction(name))
+}
+
+/// The kernel's functions for programs (`enum bpf_func_id`).
+mod helper {
+    pub const MAP_LOOKUP_ELEM: i32 = 1;
+    pub const MAP_UPDATE_ELEM: i32 = 2;
+    pub const GET_CURRENT_COMM: i32 = 16;
+    pub const CURRENT_TASK_UNDER_CGROUP: i32 = 37;
+}
+
+/// Goes on at `outside` unless the process is in the map's cgroup, or below.
+fn in_cgroup(code: &mut Code, cgroups: i32, outside: Label) {
+    code.map(1, cgroups);
+    code.set(2, 0);
+    code.call(helper::CURRENT_TASK_UNDER_CGROUP);
+    code.jump_unless(0, 1, outside);
+}
+
+/// Answers `protocol` for the sockets that are to be moved, and 0 for all others, by which the kernel's function answers.
+///
+/// Who asks for MPTCP gets one path, as from a peer that has no MPTCP.
+fn program(cgroups: i32, protocol: u16) -> Vec<u64> {
+    let mut code = Code::default();
+    let (inet, tcp, others) = (code.label(), code.label(), code.label());
+    // update_socket_protocol(family, type, protocol)
+    let argument = |n: i16| 8 * n;
+    code.copy(6, 1);
+    in_cgroup(&mut code, cgroups, others);
+    code.load(1, 6, argument(0));
+    code.jump_if(1, libc::AF_INET, inet);
+    code.jump_unless(1, libc::AF_INET6, others);
+    code.put(inet);
+    code.load(1, 6, argument(1));
+    // SOCK_TYPE_MASK: without SOCK_CLOEXEC and SOCK_NONBLOCK.
+    code.and(1, 0xf);
+    code.jump_unless(1, libc::SOCK_STREAM, others);
+    code.load(1, 6, argument(2));
+    for asked in [0, libc::IPPROTO_TCP, libc::IPPROTO_MPTCP] {
+        code.jump_if(1, asked, tcp);
+    }
+    code.put(others);
+    code.set(0, 0);
+    code.exit();
+    code.put(tcp);
+    code.set(0, protocol.into());
+    code.exit();
+    code.finish()
 }
 
 /// Why the sockets are not moved.
@@ -80,7 +92,7 @@ pub enum Error {
     /// The kernel does not describe itself.
     NoBtf(io::Error),
     /// It has not the function, or describes itself in a way that is not known here.
-    NoFunction,
+    NoFunction(&'static str),
     /// As many programs as the kernel takes are put to the function.
     Full,
     /// bpf(2) has not made this.
@@ -105,9 +117,9 @@ impl fmt::Display for Error {
                 "cannot read {BTF}: {}.\nThe kernel must have CONFIG_DEBUG_INFO_BTF, as Debian's have.",
                 words(error)
             ),
-            Error::NoFunction => write!(
+            Error::NoFunction(name) => write!(
                 f,
-                "{BTF} has no function {FUNCTION}().\nThe kernel must have CONFIG_MPTCP, and be of Linux 6.6 or later."
+                "{BTF} has no function {name}().\nThe kernel must have CONFIG_MPTCP, and be of Linux 6.6 or later."
             ),
             Error::Full => f.write_str(
                 "the kernel takes no more programs at its function: some 27 to 38, by processor, are the most, and each\n\

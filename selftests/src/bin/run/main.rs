@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `oxtcp run` with programs that no preloaded library reaches: their sockets are moved by BPF, in a cgroup.
+//! `oxtcp run`: programs that no preloaded library reaches, whose sockets are moved by BPF, in a cgroup; and what it says of a program.
 //!
 //! OXTCP_TOOL names the command; else it is the one in PATH.
 
@@ -12,6 +12,8 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 use oxtcp_selftests::errno::check;
 use oxtcp_selftests::ns::{self, sh};
 use oxtcp_selftests::{ktap, stack, wait, Ip, Sock, Stack, Suite};
+
+mod reports;
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("run");
@@ -31,6 +33,21 @@ fn main() -> ExitCode {
         "run__preload_where_it_reaches",
         run__preload_where_it_reaches,
     );
+    suite.once("mptcp__is_moved", mptcp__is_moved);
+    suite.once("check__all_are_ours", reports::check__all_are_ours);
+    suite.once("check__finds_others", reports::check__finds_others);
+    suite.once("check__finds_io_uring", reports::check__finds_io_uring);
+    suite.once("check__what_was_handed", reports::check__what_was_handed);
+    suite.once("check__of_children", reports::check__of_children);
+    suite.once(
+        "stats__of_a_conversation",
+        reports::stats__of_a_conversation,
+    );
+    suite.once(
+        "trace__of_the_program_alone",
+        reports::trace__of_the_program_alone,
+    );
+    suite.once("reports__wrong_usage", reports::reports__wrong_usage);
     suite.run()
 }
 
@@ -390,6 +407,16 @@ fn run__says_why_not() {
         refused(123, &parts, &["busybox", "echo", "it runs"]);
     }
     assert_eq!(cgroups_left(), 0);
+}
+
+/// Who asks for MPTCP would have the built-in TCP below it, as Go's listeners do.
+fn mptcp__is_moved() {
+    with_cgroups();
+    ns::need("python3");
+    let program = "import socket as s\n\
+        print(s.socket(s.AF_INET6, s.SOCK_STREAM, 262).getsockopt(s.SOL_SOCKET, s.SO_PROTOCOL), end=' ')";
+    assert_eq!(says(&["--bpf", "python3", "-c", program]).0, OURS);
+    assert_eq!(says(&["python3", "-c", program]).0, "6 ");
 }
 
 fn run__preload_where_it_reaches() {
