@@ -190,7 +190,7 @@ impl Check {
                 "oxtcp: check: {all} TCP sockets were opened, {others} of them NOT of oxtcp\n"
             ),
         };
-        let mut table = Table::new(&["COMMAND", "ASKED FOR", "SOCKETS", "OF"], &[2]);
+        let mut table = Table::new(&["COMMAND", "MADE AS", "SOCKETS", "OF"], &[2]);
         for one in &self.counted.opened {
             table.row(vec![
                 one.command.clone(),

@@ -41,8 +41,9 @@ use supervise::{Door, Refusal};
 /// them to its process group or control group as well, as systemd does without KillMode=mixed, sends PROGRAM two. If oxtcp run is killed,
 /// PROGRAM gets SIGTERM, unless it has changed its user or gained privileges; what it has started does not.
 ///
-/// Exit codes: PROGRAM's own; 122 when --check has found a socket that is not oxtcp's; 123 when PROGRAM cannot be redirected, by neither; 125 when oxtcp is not usable
-/// (module not loaded, library not found, no BPF for --bpf, no cgroup); 126 when PROGRAM cannot be executed; 127 when it is not found.
+/// Exit codes: PROGRAM's own; 122 when --check has found a socket that is not oxtcp's; 123 when PROGRAM cannot be redirected, by neither;
+/// 125 when oxtcp is not usable (module not loaded, library not found, no BPF for --bpf, no cgroup), or a report cannot be had; 126 when
+/// PROGRAM cannot be executed; 127 when it is not found.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("report").multiple(true)))]
 pub struct Arguments {

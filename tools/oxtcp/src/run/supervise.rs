@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::bpf::count::Counter;
 use super::check::{handed, Check, Handed, Numbers};
+use super::signals::Blocked;
 use super::{bpf, cgroup, module, stats, unexecutable, watch, Arguments, Error};
 use crate::failure::words;
 use crate::trace::program::{Logged, Watch};
@@ -86,39 +87,37 @@ struct Eyes {
 }
 
 impl Eyes {
-    fn open(arguments: &Arguments, cgroup: &File, reports: &Reports) -> Result<Self, Refusal> {
-        let check = match arguments.check {
-            false => None,
-            true => {
-                let lacking = |error: module::Error| Refusal::lacking(&error);
-                let family = arguments.family.map_or_else(module::family, Ok);
-                let numbers = Numbers {
-                    family: family.map_err(lacking)?,
-                    protocol: module::protocol().ok(),
-                };
-                let counter = Counter::new(cgroup, numbers.family, numbers.protocol)
-                    .map_err(|error| Refusal::lacking(&error))?;
-                Some((counter, numbers, handed()))
-            }
+    fn open(arguments: &Arguments, cgroup: &File, reports: &Reports) -> Result<Self, Error> {
+        let lacking = |reason: &dyn fmt::Display| Error::Watched(reason.to_string());
+        let mut eyes = Self {
+            check: None,
+            trace: None,
         };
-        let trace = match arguments.stats || arguments.trace {
-            false => None,
-            true => {
-                let logged = match arguments.trace {
-                    true => Some(Logged {
-                        json: arguments.json,
-                        out: reports.share().map_err(Refusal::Other)?,
-                    }),
-                    false => None,
-                };
-                let number = cgroup::number(cgroup).map_err(|error| {
-                    Refusal::Lacking(format!("cannot look at the cgroup: {}", words(&error)))
-                })?;
-                let trace = Watch::begin(number, logged, arguments.stats);
-                Some(trace.map_err(|problem| Refusal::lacking(&problem))?)
-            }
-        };
-        Ok(Self { check, trace })
+        if arguments.check {
+            let family = arguments.family.map_or_else(module::family, Ok);
+            let numbers = Numbers {
+                family: family.map_err(|error| lacking(&error))?,
+                protocol: module::protocol().ok(),
+            };
+            let counter = Counter::new(cgroup, numbers.family, numbers.protocol);
+            let counter = counter.map_err(|error| lacking(&error))?;
+            eyes.check = Some((counter, numbers, handed()));
+        }
+        if arguments.stats || arguments.trace {
+            let logged = match arguments.trace {
+                true => Some(Logged {
+                    json: arguments.json,
+                    out: reports.share()?,
+                }),
+                false => None,
+            };
+            let number = cgroup::number(cgroup).map_err(|error| {
+                lacking(&format!("cannot look at the cgroup: {}", words(&error)))
+            })?;
+            let trace = Watch::begin(number, logged, arguments.stats);
+            eyes.trace = Some(trace.map_err(|problem| lacking(&problem))?);
+        }
+        Ok(eyes)
     }
 
     /// Nothing was run.
@@ -199,7 +198,11 @@ pub fn run(
             Some(bpf::move_sockets(&open, *protocol).map_err(|error| Refusal::lacking(&error))?)
         }
     };
-    let eyes = Eyes::open(arguments, &open, &reports)?;
+    let eyes = {
+        // The trace's thread has this from here: signals are for this one.
+        let _blocked = Blocked::new(&watch::PASSED_ON);
+        Eyes::open(arguments, &open, &reports).map_err(Refusal::Other)?
+    };
     if let Door::Bpf(_, why) = door {
         eprintln!(
             "oxtcp: {}{why}: its sockets are moved by BPF, in the cgroup {}",

@@ -17,7 +17,7 @@ use super::signals::{self, Blocked, Kept};
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
 
 /// Those that are meant for the program.
-const PASSED_ON: [libc::c_int; 6] = [
+pub const PASSED_ON: [libc::c_int; 6] = [
     libc::SIGTERM,
     libc::SIGHUP,
     libc::SIGUSR1,

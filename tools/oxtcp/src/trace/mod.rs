@@ -54,7 +54,8 @@ use tracefs::Instance;
 /// Show what happens to connections: segments, states, timers, losses, drops with their reasons, what listeners decide.
 ///
 /// A line is an event: the time since the first one, this host's end, > for what leaves and < for what comes, the other end. Numbers are
-/// relative to the SYNs. With PROGRAM it is run as `oxtcp run` does it, and the trace ends with it; else Ctrl-C ends it.
+/// relative to the SYNs. With PROGRAM it is run as `oxtcp run` does it, and the trace ends with it; else Ctrl-C ends it. Others'
+/// connections are traced as well: `oxtcp run --trace PROGRAM` has the program's alone.
 ///
 /// FILTER is that of `oxtcp ss`: [state STATE | exclude STATE]... [EXPRESSION] with sport, dport, src, dst, =, !=, <, >, <=, >=, and, or,
 /// not, brackets. Over loopback both ends are traced, each with its own sport and dport. The rest is told by events alone, and so pid,
