@@ -69,7 +69,7 @@ pub fn check__all_are_ours() {
         (&["--check", "--bpf", "python3"], "protocol 253"),
     ] {
         let (_, err) = says(&[arguments, &["-c", BY_LIBRARY]].concat());
-        let parts = ["2 TCP sockets were opened, all of oxtcp", "python3", of];
+        let parts = ["TCP sockets opened: 2, all of oxtcp", "python3", of];
         assert!(parts.iter().all(|part| err.contains(part)), "{err}");
         assert!(!err.contains("built-in"), "{err}");
     }
@@ -156,15 +156,12 @@ pub fn check__of_children() {
     let script = "(sleep 0.3; exec env -i /usr/bin/python3 -c \"$1\") & exit 3";
     finds(
         &["--check", "sh", "-c", script, "sh", BY_LIBRARY],
-        &["2 TCP sockets were opened, 2 of them NOT of oxtcp"],
+        &["TCP sockets opened: 2, 2 of them NOT of oxtcp"],
     );
     let waited = output(&["--check", "--bpf", "sh", "-c", script, "sh", BY_LIBRARY]);
     let err = String::from_utf8_lossy(&waited.stderr);
     assert_eq!(waited.status.code(), Some(3), "{err}");
-    assert!(
-        err.contains("2 TCP sockets were opened, all of oxtcp"),
-        "{err}"
-    );
+    assert!(err.contains("TCP sockets opened: 2, all of oxtcp"), "{err}");
     assert_eq!(cgroups_left(), 0);
 }
 
@@ -243,6 +240,8 @@ pub fn trace__of_the_program_alone() {
     assert!(err.lines().all(|line| line.starts_with('{')), "{err}");
     let last = err.lines().last().expect("a line");
     assert!(last.starts_with("{\"stats\":"), "{last}");
+    assert_eq!(last.matches("\"end\":\"closed\"").count(), 2, "{last}");
+    assert_eq!(last.matches("\"end\":").count(), 2, "{last}");
     nothing_is_left();
 }
 

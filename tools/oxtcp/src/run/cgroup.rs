@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
@@ -65,9 +66,22 @@ impl Cgroup {
     }
 
     /// Whether a process is in it.
-    pub fn has_processes(&self) -> io::Result<bool> {
+    fn has_processes(&self) -> io::Result<bool> {
         let text = fs::read_to_string(self.0.join("cgroup.events"))?;
         Ok(text.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Whether no process is in it within a moment. The kernel takes a process that has ended out of it a little after its parent
+    /// is told.
+    pub fn is_empty_soon(&self) -> io::Result<bool> {
+        let until = Instant::now() + Duration::from_millis(200);
+        while self.has_processes()? {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(true)
     }
 
     /// Waits until no process is in it, or it is enough.

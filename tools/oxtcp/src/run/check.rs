@@ -185,10 +185,10 @@ impl Check {
         let (all, others) = self.sums();
         let mut text = match (all, others) {
             (0, _) => "oxtcp: check: no TCP socket was opened\n".to_string(),
-            (_, 0) => format!("oxtcp: check: {all} TCP sockets were opened, all of oxtcp\n"),
-            _ => format!(
-                "oxtcp: check: {all} TCP sockets were opened, {others} of them NOT of oxtcp\n"
-            ),
+            (_, 0) => format!("oxtcp: check: TCP sockets opened: {all}, all of oxtcp\n"),
+            _ => {
+                format!("oxtcp: check: TCP sockets opened: {all}, {others} of them NOT of oxtcp\n")
+            }
         };
         let mut table = Table::new(&["COMMAND", "MADE AS", "SOCKETS", "OF"], &[2]);
         for one in &self.counted.opened {

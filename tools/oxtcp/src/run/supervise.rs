@@ -227,7 +227,7 @@ pub fn run(
             return Err(Refusal::Other(Error::Wait(error)));
         }
     };
-    if cgroup.has_processes().unwrap_or(false) {
+    if !cgroup.is_empty_soon().unwrap_or(true) {
         // Who is to report is not ended by a signal, but ends to wait.
         if arguments.reports() {
             signals::catch().map_err(|problem| Refusal::Other(Error::Trace(problem)))?;

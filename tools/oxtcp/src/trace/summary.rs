@@ -84,8 +84,9 @@ pub struct Summaries {
 impl Summaries {
     /// One more event; they are sorted by time.
     pub fn event(&mut self, event: &Event) {
-        // A listener.
-        if event.remote.port() == 0 {
+        // The rest says nothing for a summary; and what a listener has decided is told with its cookie, and a peer's address.
+        let tells = matches!(event.what, What::State { .. } | What::Congestion(_));
+        if !tells || event.remote.port() == 0 {
             return;
         }
         let Some(at) = self.place(event) else {
@@ -275,6 +276,24 @@ mod tests {
                 (Opened::Here, Established, End::Open, 10)
             ]
         );
+    }
+
+    #[test]
+    fn event_of_a_listener_is_no_connection() {
+        use super::super::event::{Bound, Decision, Listener};
+        let decides = event(What::Listener(Listener {
+            decision: Decision::HalfOpen,
+            bound: Bound::None,
+            half_open: 1,
+            most_half_open: 2,
+            waiting: 0,
+            asked: 1,
+            granted: 1,
+            syncookies: 1,
+        }));
+        let mut all = Summaries::default();
+        all.event(&decides);
+        assert_eq!(all.finish(), []);
     }
 
     #[test]
