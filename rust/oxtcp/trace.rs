@@ -467,6 +467,8 @@ fn tell_standing(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let micros = |time: oxtcp_engine::Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     let standing = Standing {
         pacing_rate: connection.pacing_rate(),
+        bytes_acked: connection.bytes_acked(),
+        bytes_received: connection.bytes_received(),
         cwnd: connection.cwnd(),
         ssthresh: connection.ssthresh(),
         srtt: connection.srtt().map_or(0, micros),
@@ -539,7 +541,7 @@ fn ends_of(sock: &Socket) -> Ends {
 
 /// The ends of a flow that is no socket's.
 fn ends_for(net: &Net, key: &FlowKey) -> Ends {
-    Ends::new(net, 0, &bare(key))
+    Ends::new(net, &bare(key))
 }
 
 fn bits(ecn: Ecn) -> u8 {

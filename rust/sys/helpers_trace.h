@@ -13,6 +13,8 @@
 struct oxtcp_trace_ends {
 	/* As sock_diag tells it; 0: no socket. */
 	u64 cookie;
+	/* The number of the socket's cgroup (the inode of its folder); 0: no socket, or the kernel does not know. */
+	u64 cgroup;
 	/* The inode of the network namespace. */
 	u32 netns;
 	u16 lport;
@@ -37,6 +39,9 @@ struct oxtcp_trace_segment {
 struct oxtcp_trace_standing {
 	/* Bytes a second; all ones: no bound. */
 	u64 pacing_rate;
+	/* Of data: what the peer has acknowledged, and what has come in order, ever. */
+	u64 bytes_acked;
+	u64 bytes_received;
 	u32 cwnd;
 	/* All ones: none yet. */
 	u32 ssthresh;
@@ -68,5 +73,10 @@ struct oxtcp_trace_listener {
 	u8 bound;
 	u8 syncookies;
 };
+
+struct sock;
+
+/* What oxtcp_trace_ends has of a socket. */
+u64 oxtcp_helper_cgroup(const struct sock *sk);
 
 #endif

@@ -75,6 +75,7 @@ OXTCP_TRACE_REASONS(FN)
 #undef OXTCP_ENDS_FIELDS
 #define OXTCP_ENDS_FIELDS						\
 		__field(u64, cookie)					\
+		__field(u64, cgroup)					\
 		__field(u32, netns)					\
 		__field(u16, lport)					\
 		__field(u16, rport)					\
@@ -83,16 +84,17 @@ OXTCP_TRACE_REASONS(FN)
 #undef OXTCP_ENDS_ASSIGN
 #define OXTCP_ENDS_ASSIGN						\
 		__entry->cookie = ends->cookie;				\
+		__entry->cgroup = ends->cgroup;				\
 		__entry->netns = ends->netns;				\
 		__entry->lport = ends->lport;				\
 		__entry->rport = ends->rport;				\
 		memcpy(__entry->local, ends->local, 16);		\
 		memcpy(__entry->remote, ends->remote, 16)
 #undef OXTCP_ENDS_FORMAT
-#define OXTCP_ENDS_FORMAT "netns=%u cookie=%llu local=%pI6c.%u remote=%pI6c.%u "
+#define OXTCP_ENDS_FORMAT "netns=%u cgroup=%llu cookie=%llu local=%pI6c.%u remote=%pI6c.%u "
 #undef OXTCP_ENDS_ARGS
 #define OXTCP_ENDS_ARGS							\
-		__entry->netns, __entry->cookie,			\
+		__entry->netns, __entry->cgroup, __entry->cookie,	\
 		__entry->local, __entry->lport, __entry->remote, __entry->rport
 
 TRACE_EVENT(oxtcp_state,
@@ -180,6 +182,8 @@ TRACE_EVENT(oxtcp_congestion,
 	TP_STRUCT__entry(
 		OXTCP_ENDS_FIELDS
 		__field(u64, pacing_rate)
+		__field(u64, bytes_acked)
+		__field(u64, bytes_received)
 		__field(u32, cwnd)
 		__field(u32, ssthresh)
 		__field(u32, srtt)
@@ -200,6 +204,8 @@ TRACE_EVENT(oxtcp_congestion,
 	TP_fast_assign(
 		OXTCP_ENDS_ASSIGN;
 		__entry->pacing_rate = standing->pacing_rate;
+		__entry->bytes_acked = standing->bytes_acked;
+		__entry->bytes_received = standing->bytes_received;
 		__entry->cwnd = standing->cwnd;
 		__entry->ssthresh = standing->ssthresh;
 		__entry->srtt = standing->srtt;
@@ -217,12 +223,13 @@ TRACE_EVENT(oxtcp_congestion,
 		__entry->retransmits = standing->retransmits;
 		__entry->mode = standing->mode;
 	),
-	TP_printk(OXTCP_ENDS_FORMAT "mode=%s cwnd=%u ssthresh=%u srtt=%u rttvar=%u rto=%u mss=%u unacked=%u in_network=%u not_sent=%u snd_wnd=%u rcv_wnd=%u snd_una=%u snd_nxt=%u rcv_nxt=%u retransmits=%u pacing_rate=%llu",
+	TP_printk(OXTCP_ENDS_FORMAT "mode=%s cwnd=%u ssthresh=%u srtt=%u rttvar=%u rto=%u mss=%u unacked=%u in_network=%u not_sent=%u snd_wnd=%u rcv_wnd=%u snd_una=%u snd_nxt=%u rcv_nxt=%u retransmits=%u bytes_acked=%llu bytes_received=%llu pacing_rate=%llu",
 		  OXTCP_ENDS_ARGS, __print_symbolic(__entry->mode, OXTCP_TRACE_MODES),
 		  __entry->cwnd, __entry->ssthresh, __entry->srtt, __entry->rttvar, __entry->rto,
 		  __entry->mss, __entry->unacked, __entry->in_network, __entry->not_sent,
 		  __entry->snd_wnd, __entry->rcv_wnd, __entry->snd_una, __entry->snd_nxt,
-		  __entry->rcv_nxt, __entry->retransmits, __entry->pacing_rate)
+		  __entry->rcv_nxt, __entry->retransmits,
+		  __entry->bytes_acked, __entry->bytes_received, __entry->pacing_rate)
 );
 
 TRACE_EVENT(oxtcp_drop,

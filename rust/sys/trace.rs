@@ -98,11 +98,12 @@ points! {
 pub(crate) struct Ends(bindings::oxtcp_trace_ends);
 
 impl Ends {
-    /// Of the flow `key`, whose addresses have no scope; `cookie` is that of the socket, or 0. Any context.
-    pub(crate) fn new(net: &Net, cookie: u64, key: &FlowKey) -> Self {
+    /// Of the flow `key`, whose addresses have no scope, and which is no socket's. Any context.
+    pub(crate) fn new(net: &Net, key: &FlowKey) -> Self {
         let (local, remote) = (key.local(), key.remote());
         Self(bindings::oxtcp_trace_ends {
-            cookie,
+            cookie: 0,
+            cgroup: 0,
             netns: net.number(),
             lport: local.port,
             rport: remote.port,
@@ -113,7 +114,10 @@ impl Ends {
 
     /// Of a socket, with these addresses. Any context.
     pub(crate) fn of<P: Protocol>(sock: &Sock<P>, key: &FlowKey) -> Self {
-        Self::new(sock.net(), sock.cookie(), key)
+        let mut ends = Self::new(sock.net(), key);
+        ends.0.cookie = sock.cookie();
+        ends.0.cgroup = sock.cgroup();
+        ends
     }
 }
 

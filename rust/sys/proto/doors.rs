@@ -71,16 +71,37 @@ pub(crate) fn protocol_parameter() -> i32 {
 pub(super) struct Doors<P: Protocol>(PhantomData<fn(P)>);
 
 impl<P: Protocol> Doors<P> {
+    /// Gives the doors `struct proto`s that are as the family's.
+    ///
+    /// # Safety
+    ///
+    /// The statics of `P` are filled, but for the doors'; neither is registered, and nobody else writes them.
+    pub(super) unsafe fn fill(module: &'static ThisModule) {
+        let statics = P::statics();
+        for (door, own) in [
+            (&statics.door_v4, &statics.v4),
+            (&statics.door_v6, &statics.v6),
+        ] {
+            // SAFETY: Promised by the caller. The family's is in no list of the kernel's yet, whose neighbours there would write to
+            // its links; a `struct proto` that was registered once, and is not any more, has old ones, which nobody reads in the copy.
+            unsafe {
+                let mut with = core::ptr::read(own.get());
+                with.node = core::mem::zeroed();
+                with.owner = module.as_ptr().cast();
+                with.init = Some(Statics::<P>::init);
+                door.get().write(with);
+            }
+        }
+    }
+
+    /// [`Doors::fill`] was called before the family's `struct proto`s were registered.
+    ///
     /// Errors: EPERM when a protocol that cannot be replaced has the number.
     ///
     /// # Context
     ///
     /// Process; sleeps.
-    pub(super) fn open(
-        _registered: &Registration<P>,
-        module: &'static ThisModule,
-        number: DoorNumber,
-    ) -> Result<Self> {
+    pub(super) fn open(_registered: &Registration<P>, number: DoorNumber) -> Result<Self> {
         let statics = P::statics();
         for (door, own, protosw, ops) in [
             (
@@ -96,21 +117,22 @@ impl<P: Protocol> Doors<P> {
                 &statics.ops_v6,
             ),
         ] {
-            // SAFETY: `own` is registered, and does not change but for its place in the kernel's list, which is not looked at
-            // in the copy: `proto_register()` has not seen that, nor has it to. What it makes is in the copy, the slab cache, and
-            // the index that sockets in use are counted by. `door` and `protosw` are ours to write, as they are not registered;
+            // SAFETY: `own` is registered; of what `proto_register()` has written, these two stay as they are until it is
+            // unregistered, and are read by no reference to the whole, whose links change with its neighbours. (The sockets' cache,
+            // and the index that sockets in use are counted by.) `door` and `protosw` are ours to write, as they are not registered;
             // there is one `Registration`.
             unsafe {
-                let mut with = core::ptr::read(own.get());
-                with.node = core::mem::zeroed();
-                with.owner = module.as_ptr().cast();
-                with.init = Some(Statics::<P>::init);
-                door.get().write(with);
+                let (own, door) = (own.get(), door.get());
+                (*door).slab = (*own).slab;
+                #[cfg(CONFIG_PROC_FS)]
+                {
+                    (*door).inuse_idx = (*own).inuse_idx;
+                }
                 protosw.get().write(bindings::inet_protosw {
                     list: core::mem::zeroed(),
                     type_: P::SK_TYPE as u16,
                     protocol: number.0,
-                    prot: door.get(),
+                    prot: door,
                     ops: ops.get(),
                     flags: 0,
                 });

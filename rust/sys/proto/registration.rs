@@ -128,6 +128,10 @@ impl<P: Protocol> Registration<P> {
             // SAFETY: As above.
             unsafe { ops.write(with) };
         }
+        if door.is_some() {
+            // SAFETY: By `only` nothing is registered, and ours to write; all but the doors is filled above.
+            unsafe { Doors::<P>::fill(module) };
+        }
         // SAFETY: By `only` there is no other, and there is no socket yet.
         let small_queues = unsafe { SmallQueues::new::<P>() };
         let undo = kernel::types::ScopeGuard::new(|| {
@@ -168,7 +172,7 @@ impl<P: Protocol> Registration<P> {
             _only: only,
         };
         if let Some(door) = door {
-            this.doors = Some(Doors::open(&this, module, door)?);
+            this.doors = Some(Doors::open(&this, door)?);
         }
         Ok(this)
     }

@@ -193,6 +193,12 @@ impl<P: Protocol> Sock<P> {
         low | (high << 32)
     }
 
+    /// The number of the cgroup that has made it, or the listener that it was accepted from; 0 when the kernel does not know. Any context.
+    pub(crate) fn cgroup(&self) -> u64 {
+        // SAFETY: Valid, and so its cgroup stays.
+        unsafe { bindings::oxtcp_helper_cgroup(self.as_ptr()) }
+    }
+
     /// The owner's user id.
     pub(crate) fn uid(&self) -> Uid {
         // SAFETY: Valid.

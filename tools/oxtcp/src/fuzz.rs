@@ -199,6 +199,8 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             rcv_nxt: word(16),
             pacing_rate: None,
             retransmits: 0,
+            bytes_acked: word(8).into(),
+            bytes_received: word(12).into(),
         }),
         3 => What::Drop(Drop {
             direction: if byte(1) & 2 != 0 {
@@ -237,6 +239,7 @@ fn event(record: &[u8], time: &mut u64) -> Event {
         time: *time,
         netns: byte(1).into(),
         cookie: 0,
+        cgroup: 0,
         local,
         remote,
         what,

@@ -9,6 +9,7 @@
 //! | `socket(AF_INET6, SOCK_STREAM, 0 or TCP)`      | `socket(family, SOCK_STREAM, 1)` |
 //! | anything else                                  | what it asked for             |
 //!
+//! So does who asks for MPTCP: a single path, as from a peer that has no MPTCP.
 //! `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are kept. The environment, read once when the library is loaded:
 //!
 //! * `OXTCP_FAMILY`: the module's family number, 19 when unset. A value that is no number makes the
@@ -26,7 +27,8 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering::Relaxed};
 
 use libc::{
-    socklen_t, AF_INET, AF_INET6, EAFNOSUPPORT, IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, SO_PROTOCOL,
+    socklen_t, AF_INET, AF_INET6, EAFNOSUPPORT, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_STREAM,
+    SOL_SOCKET, SO_PROTOCOL,
 };
 
 /// `socket(2)`, with TCP over IPv4 and IPv6 moved to oxtcp's family.
@@ -76,7 +78,8 @@ pub unsafe extern "C" fn getsockopt(
 
 /// The protocol number under which oxtcp's family serves this socket, or `None` where it is not TCP.
 fn redirected_protocol(domain: c_int, kind: c_int, protocol: c_int) -> Option<c_int> {
-    if kind & SOCK_TYPE_MASK != SOCK_STREAM || !matches!(protocol, 0 | IPPROTO_TCP) {
+    if kind & SOCK_TYPE_MASK != SOCK_STREAM || !matches!(protocol, 0 | IPPROTO_TCP | IPPROTO_MPTCP)
+    {
         return None;
     }
     match domain {

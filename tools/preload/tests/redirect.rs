@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use libc::{
-    c_int, socklen_t, AF_INET, AF_INET6, AF_UNIX, EAFNOSUPPORT, IPPROTO_TCP, IPPROTO_UDP,
-    SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_DOMAIN, SO_PROTOCOL,
+    c_int, socklen_t, AF_INET, AF_INET6, AF_UNIX, EAFNOSUPPORT, IPPROTO_MPTCP, IPPROTO_TCP,
+    IPPROTO_UDP, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_DOMAIN,
+    SO_PROTOCOL,
 };
 
 /// Each case runs alone in a child with its own environment.
@@ -79,7 +80,7 @@ fn under_preload() {
 }
 
 fn redirects() {
-    for protocol in [0, IPPROTO_TCP] {
+    for protocol in [0, IPPROTO_TCP, IPPROTO_MPTCP] {
         for flags in [0, SOCK_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK | SOCK_CLOEXEC] {
             for domain in [AF_INET, AF_INET6] {
                 let fd = socket(domain, SOCK_STREAM | flags, protocol).unwrap();

@@ -384,7 +384,9 @@ impl Connection {
         let segments = rx.packet.segments(segment.payload_len);
         let before = link.rcv_nxt;
         let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, rto, segment, rx);
-        link.tally.on_received(before.distance_to(link.rcv_nxt));
+        let octets = before.distance_to(link.rcv_nxt);
+        link.tally
+            .on_received(octets, matches!(fin, FinStatus::InOrder(_)));
         if matches!(payload, Payload::OutOfOrder { .. }) {
             link.tally.on_out_of_order(segments);
         }

@@ -328,6 +328,20 @@ impl Connection {
         }
     }
 
+    /// Octets of data that the peer has acknowledged, ever.
+    #[must_use]
+    pub fn bytes_acked(&self) -> u64 {
+        self.phase.last_link().map_or(0, |link| link.tally.acked())
+    }
+
+    /// Octets of data that have come in order, ever.
+    #[must_use]
+    pub fn bytes_received(&self) -> u64 {
+        self.phase
+            .last_link()
+            .map_or(0, |link| link.tally.data_received())
+    }
+
     /// Unanswered keepalive or zero-window probes.
     pub fn probes(&self) -> u8 {
         self.phase.last_link().map_or(0, |link| link.probes)

@@ -91,6 +91,8 @@ impl Clocks {
     const FIN: u8 = 16;
     /// New data was sent since the limit was last looked at.
     const SENT: u8 = 32;
+    /// The peer's FIN has come.
+    const PEER_FIN: u8 = 64;
 
     fn limit(self) -> Limit {
         match self.0 & Clocks::LIMIT {
@@ -162,9 +164,12 @@ impl Tally {
         }
     }
 
-    /// In-order octets have come, the FIN among them.
-    pub(super) fn on_received(&mut self, octets: u32) {
+    /// In-order octets have come; with `fin`, the FIN is the last of them.
+    pub(super) fn on_received(&mut self, octets: u32, fin: bool) {
         self.received.add(octets);
+        if fin {
+            self.clocks.0 |= Clocks::PEER_FIN;
+        }
     }
 
     /// Segments have come out of order.
@@ -306,8 +311,15 @@ impl Tally {
         self.acked.get().saturating_add(syn).saturating_add(fin)
     }
 
+    /// Octets that have come in order, the FIN among them, as Linux counts.
     pub(super) fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// The same without the FIN.
+    pub(super) fn data_received(&self) -> u64 {
+        let fin = u64::from(self.clocks.has(Clocks::PEER_FIN));
+        self.received.get().saturating_sub(fin)
     }
 
     /// Octets sent again.

@@ -5,9 +5,11 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::failure::words;
 
@@ -20,10 +22,29 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let parent = folder(&mounts, &own).ok_or(Error::NotMounted)?;
-        let path = parent.join(format!("oxtcp-run-{}", std::process::id()));
-        match fs::create_dir(&path) {
-            Ok(()) => Ok(Cgroup(path)),
-            Err(error) => Err(Error::NotMade(path, error)),
+        Cgroup::below(&parent, std::process::id())
+    }
+
+    /// One with this number. Another with it is of a process that is gone, and was killed: it is removed, if nobody is in it any more.
+    fn below(parent: &Path, number: u32) -> Result<Cgroup, Error> {
+        let mut path = parent.join(format!("oxtcp-run-{number}"));
+        let mut taken = 1;
+        loop {
+            let made = match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    fs::remove_dir(&path).and_then(|()| fs::create_dir(&path))
+                }
+                made => made,
+            };
+            match made {
+                Ok(()) => return Ok(Cgroup(path)),
+                // Programs that were left behind are in it.
+                Err(_) if path.exists() && taken < 100 => {
+                    taken += 1;
+                    path = parent.join(format!("oxtcp-run-{number}-{taken}"));
+                }
+                Err(error) => return Err(Error::NotMade(path, error)),
+            }
         }
     }
 
@@ -45,18 +66,36 @@ impl Cgroup {
     }
 
     /// Whether a process is in it.
-    pub fn has_processes(&self) -> io::Result<bool> {
+    fn has_processes(&self) -> io::Result<bool> {
         let text = fs::read_to_string(self.0.join("cgroup.events"))?;
         Ok(text.lines().any(|line| line == "populated 1"))
     }
 
-    /// Waits until no process is in it.
-    pub fn wait_until_empty(&self) -> io::Result<()> {
-        let events = File::open(self.0.join("cgroup.events"))?;
+    /// Whether no process is in it within a moment. The kernel takes a process that has ended out of it a little after its parent
+    /// is told.
+    pub fn is_empty_soon(&self) -> io::Result<bool> {
+        let until = Instant::now() + Duration::from_millis(200);
         while self.has_processes()? {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(true)
+    }
+
+    /// Waits until no process is in it, or it is enough.
+    pub fn wait_until_empty(&self, is_enough: &dyn Fn() -> bool) -> io::Result<()> {
+        let events = File::open(self.0.join("cgroup.events"))?;
+        // A signal may come just before it is waited.
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 500_000_000,
+        };
+        while self.has_processes()? && !is_enough() {
             // The kernel tells of each change since the file was read or opened; a change in between is told as well.
             let mut fds = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI)];
-            let _ = poll(&mut fds, None);
+            let _ = poll(&mut fds, Some(&moment));
             let mut again = &events;
             io::Seek::rewind(&mut again)?;
             io::read_to_string(again)?;
@@ -75,6 +114,11 @@ impl Drop for Cgroup {
 /// Moves the calling process into the cgroup whose [`Cgroup::door`] this is. Allocates nothing.
 pub fn enter(mut door: &File) -> io::Result<()> {
     door.write_all(b"0")
+}
+
+/// The number that the kernel's events have of a cgroup, which is open.
+pub fn number(cgroup: &File) -> io::Result<u64> {
+    Ok(cgroup.metadata()?.ino())
 }
 
 /// Where a process's cgroup is, by its `mountinfo` and its `cgroup`.
@@ -107,9 +151,15 @@ impl fmt::Display for Error {
             ),
             Error::NotMade(path, error) => write!(
                 f,
-                "cannot make the cgroup {}: {}.\nRun this as root.",
+                "cannot make the cgroup {}: {}.{}",
                 path.display(),
-                words(error)
+                words(error),
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => "\nRun this as root.",
+                    io::ErrorKind::ReadOnlyFilesystem =>
+                        "\nIt is read-only here, as in most containers: run this on the host, or have cgroups delegated.",
+                    _ => "",
+                }
             ),
         }
     }
@@ -117,8 +167,7 @@ impl fmt::Display for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::folder;
-    use std::path::Path;
+    use super::*;
 
     const MOUNTS: &str = "22 26 0:20 / /sys rw,nosuid - sysfs sysfs rw\n\
                           29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
@@ -140,5 +189,39 @@ mod tests {
         assert_eq!(folder("", "0::/\n"), None);
         let part = MOUNTS.replace("0:26 / ", "0:26 /../x ");
         assert_eq!(folder(&part, "0::/\n"), None);
+    }
+
+    #[test]
+    fn below_where_one_was_left_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = fs::read_dir(parent.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        fs::create_dir(parent.path().join("oxtcp-run-7")).unwrap();
+        let again = Cgroup::below(parent.path(), 7).unwrap();
+        assert_eq!(names(), ["oxtcp-run-7"]);
+        // With somebody in it, it cannot be removed.
+        fs::create_dir(again.path().join("inside")).unwrap();
+        let beside = Cgroup::below(parent.path(), 7).unwrap();
+        assert_eq!(names(), ["oxtcp-run-7", "oxtcp-run-7-2"]);
+        drop(beside);
+        assert_eq!(names(), ["oxtcp-run-7"]);
+    }
+
+    #[test]
+    fn below_says_what_is_wrong() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = Cgroup::below(&parent.path().join("missing"), 7);
+        let said = missing.err().unwrap().to_string();
+        assert!(
+            said.contains("No such file") && !said.contains("root"),
+            "{said}"
+        );
+        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        let said = Error::NotMade("x".into(), denied).to_string();
+        assert!(said.contains("as root"), "{said}");
     }
 }

@@ -7,11 +7,14 @@
 //! with a message and an exit code of its own.
 
 mod bpf;
-mod btf;
 mod cgroup;
+mod check;
 mod library;
 mod module;
 pub mod program;
+mod signals;
+mod stats;
+mod supervise;
 mod watch;
 
 use std::env;
@@ -22,7 +25,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::Failure;
+use crate::failure::{words, Failure, Problem};
+use supervise::{Door, Refusal};
 
 /// Run a program with its TCP sockets moved to oxtcp.
 ///
@@ -31,21 +35,50 @@ use crate::failure::Failure;
 /// that this does not reach (static, Go, set-user-ID, 32-bit) is run in a cgroup whose sockets the kernel moves, by BPF;
 /// for that, oxtcp run must be root, and stays until the program, and all that it has started, has ended.
 ///
-/// Exit codes: PROGRAM's own; 123 when PROGRAM cannot be redirected, by neither; 125 when oxtcp is not usable
-/// (module not loaded, library not found, no BPF for --bpf); 126 when PROGRAM cannot be executed; 127 when it is not found.
+/// Not moved are sockets that io_uring opens (neither way reaches them), and those that PROGRAM is handed.
+///
+/// While oxtcp run stays, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 that a process sends to it go on to PROGRAM; who sends
+/// them to its process group or control group as well, as systemd does without KillMode=mixed, sends PROGRAM two. If oxtcp run is killed,
+/// PROGRAM gets SIGTERM, unless it has changed its user or gained privileges; what it has started does not.
+///
+/// Exit codes: PROGRAM's own; 122 when --check has found a socket that is not oxtcp's; 123 when PROGRAM cannot be redirected, by neither;
+/// 125 when oxtcp is not usable (module not loaded, library not found, no BPF for --bpf, no cgroup), or a report cannot be had; 126 when
+/// PROGRAM cannot be executed; 127 when it is not found.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("report").multiple(true)))]
 pub struct Arguments {
     /// oxtcp's socket family, instead of asking the loaded module
     #[arg(long, value_name = "NUMBER")]
     family: Option<u16>,
 
     /// Use the built-in TCP where the kernel does not know oxtcp's family
-    #[arg(long)]
+    #[arg(long, conflicts_with = "report")]
     fallback: bool,
 
     /// Move the sockets by BPF, whatever the program is: those of syscall(2), too, and of children with an emptied environment
     #[arg(long)]
     bpf: bool,
+
+    /// On exit, say of which TCP the sockets were that PROGRAM and its children have opened, as the kernel has counted them (as root; by
+    /// BPF); exit code 122 if not all of them were oxtcp's
+    #[arg(long, group = "report")]
+    check: bool,
+
+    /// On exit, a line for each connection: its ends, how far it came, bytes, segments sent again, round trip (as root)
+    #[arg(long, group = "report")]
+    stats: bool,
+
+    /// While PROGRAM runs, what happens to its connections, as `oxtcp trace` shows it (as root)
+    #[arg(long, group = "report")]
+    trace: bool,
+
+    /// The reports of --check, --stats and --trace as JSON: an object on a line for each event, and one for both others
+    #[arg(long, requires = "report")]
+    json: bool,
+
+    /// The reports into this file, instead of to the standard error
+    #[arg(long, value_name = "FILE", requires = "report")]
+    output: Option<PathBuf>,
 
     /// Say on the standard error how the sockets are moved (by BPF: always said)
     #[arg(short, long)]
@@ -56,18 +89,31 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// Executes the program in place of this process, or, by BPF, as a child whose exit code this is.
+/// The exit code when `--check` has found a socket that is not ours.
+const NOT_OURS: u8 = 122;
+
+impl Arguments {
+    /// Whether something is to be said at the end.
+    fn reports(&self) -> bool {
+        self.check || self.stats || self.trace
+    }
+}
+
+/// Executes the program in place of this process, or as a child whose exit code this is.
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let Some((name, rest)) = arguments.command.split_first() else {
         return Err(Error::NoProgram);
     };
+    if arguments.reports() && falls_back(arguments) {
+        return Err(Error::Contradiction);
+    }
     let path = program::find(name, env::var_os("PATH").as_deref())?;
     let mut command = Command::new(&path);
     command.arg0(name).args(rest);
     if arguments.bpf {
-        return run_by_bpf(arguments, path, command, "").map_err(|reason| match reason {
-            ByBpf::NotRun(error) => error,
-            ByBpf::NotMoved(reason) => Error::Bpf(reason),
+        return run_by_bpf(arguments, path, command, "").map_err(|refusal| match refusal {
+            Refusal::Other(error) => error,
+            Refusal::Lacking(reason) => Error::Bpf(reason),
         });
     }
     let library = library::find()?;
@@ -75,9 +121,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Ok(()) => {}
         Err(program::Error::Unredirectable(program, file, obstacle)) => {
             let why = obstacle.name();
-            return run_by_bpf(arguments, path, command, why).map_err(|reason| match reason {
-                ByBpf::NotRun(error) => error,
-                ByBpf::NotMoved(reason) => Error::Neither(
+            return run_by_bpf(arguments, path, command, why).map_err(|refusal| match refusal {
+                Refusal::Other(error) => error,
+                Refusal::Lacking(reason) => Error::Neither(
                     program::Error::Unredirectable(program, file, obstacle),
                     reason,
                 ),
@@ -86,6 +132,13 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Err(error) => return Err(error.into()),
     }
     preload(arguments, &library, &mut command)?;
+    if arguments.reports() {
+        let outcome = supervise::run(arguments, &path, command, &Door::Library);
+        return outcome.map_err(|refusal| match refusal {
+            Refusal::Other(error) => error,
+            Refusal::Lacking(reason) => Error::Watched(reason),
+        });
+    }
     Err(unexecutable(path, command.exec()))
 }
 
@@ -98,57 +151,24 @@ fn falls_back(arguments: &Arguments) -> bool {
     arguments.fallback || env::var_os("OXTCP_FALLBACK").is_some_and(|value| value == "1")
 }
 
-/// What keeps a program from being run with its sockets moved by BPF.
-enum ByBpf {
-    /// They cannot be moved: this is why.
-    NotMoved(String),
-    /// They would be, and the program does not run.
-    NotRun(Error),
-}
-
 /// `why` says why not by the library, if that was tried.
 fn run_by_bpf(
     arguments: &Arguments,
     path: PathBuf,
     mut command: Command,
     why: &str,
-) -> Result<u8, ByBpf> {
-    let not_moved = |reason: &dyn fmt::Display| ByBpf::NotMoved(reason.to_string());
-    let protocol = match module::protocol() {
-        Ok(protocol) => protocol,
+) -> Result<u8, Refusal> {
+    match module::protocol() {
+        Ok(protocol) => supervise::run(arguments, &path, command, &Door::Bpf(protocol, why)),
         Err(error) if falls_back(arguments) => {
             eprintln!(
                 "oxtcp: {error}\noxtcp: --fallback: {} uses the built-in TCP",
                 path.display()
             );
-            return Err(ByBpf::NotRun(unexecutable(path, command.exec())));
+            Err(Refusal::Other(unexecutable(path, command.exec())))
         }
-        Err(error) => return Err(not_moved(&error)),
-    };
-    let cgroup = cgroup::Cgroup::new().map_err(|error| not_moved(&error))?;
-    let open = cgroup.open().map_err(|error| not_moved(&error))?;
-    let door = cgroup.door().map_err(|error| not_moved(&error))?;
-    // The sockets are moved until this is dropped.
-    let moved = bpf::move_sockets(&open, protocol).map_err(|error| not_moved(&error))?;
-    eprintln!(
-        "oxtcp: {}{why}: its sockets are moved by BPF, in the cgroup {}",
-        path.display(),
-        cgroup.path().display()
-    );
-    let child = watch::start(command, door)
-        .map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
-    let status =
-        watch::wait(child).map_err(|error| ByBpf::NotRun(unexecutable(path.clone(), error)))?;
-    if cgroup.has_processes().unwrap_or(false) {
-        eprintln!(
-            "oxtcp: {} has ended; programs that it has started run on, and are waited for: their sockets are moved \
-             until this process ends",
-            path.display()
-        );
-        let _ = cgroup.wait_until_empty();
+        Err(error) => Err(Refusal::Lacking(error.to_string())),
     }
-    drop(moved);
-    Ok(watch::exit_code(status))
 }
 
 /// The preload library's path, or why it is not to be found.
@@ -214,13 +234,40 @@ pub enum Error {
     Neither(program::Error, String),
     /// BPF was asked for, and does not work, for this reason.
     Bpf(String),
+    /// What is done in the child before the program is executed.
+    NotPrepared(watch::Step, io::Error),
+    /// The program runs, and its end cannot be waited for.
+    Wait(io::Error),
+    /// A report is asked for, and OXTCP_FALLBACK is set.
+    Contradiction,
+    /// What reports need is not to be had, for this reason.
+    Watched(String),
+    /// The trace has failed; the program has run.
+    Trace(Problem),
+    /// The file for reports.
+    Unwritable(PathBuf, io::Error),
+    /// The counts of sockets cannot be read; the program has run.
+    NotCounted(io::Error),
+    /// The kernel has not counted the socket that was opened for that; the program has run.
+    NothingCounted,
 }
 
 impl Failure for Error {
     fn exit_code(&self) -> u8 {
         match self {
             Error::Program(program::Error::Unredirectable(..)) | Error::Neither(..) => 123,
-            Error::NoProgram | Error::Library(_) | Error::Module(_) | Error::Bpf(_) => 125,
+            Error::NoProgram
+            | Error::Library(_)
+            | Error::Module(_)
+            | Error::Bpf(_)
+            | Error::NotPrepared(..)
+            | Error::Wait(_)
+            | Error::Watched(_)
+            | Error::Trace(_)
+            | Error::Unwritable(..)
+            | Error::NotCounted(_)
+            | Error::NothingCounted => 125,
+            Error::Contradiction => Problem::USAGE,
             Error::Program(program::Error::Unexecutable(..)) => 126,
             Error::Program(program::Error::Missing(_)) => 127,
         }
@@ -238,6 +285,34 @@ impl fmt::Display for Error {
                 write!(f, "{error}\nIt cannot be moved by BPF either: {reason}")
             }
             Error::Bpf(reason) => write!(f, "sockets cannot be moved by BPF: {reason}"),
+            Error::NotPrepared(step, error) => {
+                write!(f, "cannot {step}: {}.\nThe program was not run.", words(error))
+            }
+            Error::Contradiction => f.write_str(
+                "--check, --stats and --trace are about oxtcp's sockets, and OXTCP_FALLBACK=1 allows others.\n\
+                 Unset it: env -u OXTCP_FALLBACK oxtcp run ...",
+            ),
+            Error::Watched(reason) => {
+                write!(f, "the program cannot be watched, and was not run: {reason}")
+            }
+            Error::Trace(problem) => write!(f, "the program has run, and its trace has failed: {problem}"),
+            Error::Unwritable(path, error) => {
+                write!(f, "cannot write {}: {}.\nName another file by --output.", path.display(), words(error))
+            }
+            Error::NotCounted(error) => write!(
+                f,
+                "the program has run, and the kernel does not say which sockets were opened: {}.",
+                words(error)
+            ),
+            Error::NothingCounted => f.write_str(
+                "the program has run, and its sockets were not counted: not even the one was that oxtcp opens to see that they are.\n\
+                 This kernel calls no __sock_create() that BPF sees; --stats and /proc/net/oxtcp tell what there is of oxtcp.",
+            ),
+            Error::Wait(error) => write!(
+                f,
+                "cannot wait for the program, which runs on: {}.\nIts new sockets are the built-in TCP's from now on.",
+                words(error)
+            ),
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::failure::{Problem, Result};
 use crate::sockets::process::Owners;
 use crate::sockets::{Socket, State};
 
-/// Which sockets are wanted.
-#[derive(Debug, PartialEq)]
+/// Which sockets are wanted; all by default.
+#[derive(Debug, Default, PartialEq)]
 pub struct Filter {
     /// The states; `None` where the command line names none.
     pub states: Option<Vec<State>>,

@@ -40,15 +40,16 @@ pub enum Style {
 /// Prints each event on a line.
 pub struct Printer {
     style: Style,
-    out: BufWriter<io::Stdout>,
+    out: BufWriter<Box<dyn Write>>,
     closed: bool,
 }
 
 impl Printer {
-    pub fn new(style: Style) -> Self {
+    /// To the standard output, or elsewhere.
+    pub fn new(style: Style, out: Box<dyn Write>) -> Self {
         Self {
             style,
-            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            out: BufWriter::with_capacity(64 * 1024, out),
             closed: false,
         }
     }

@@ -61,6 +61,7 @@ impl Decoder {
             time,
             netns: record.word("netns")?,
             cookie: record.number("cookie")?,
+            cgroup: record.number("cgroup").unwrap_or(0),
             local: record.end("local", "lport")?,
             remote: record.end("remote", "rport")?,
             what,
@@ -147,6 +148,9 @@ impl Record<'_> {
             rcv_nxt: self.word("rcv_nxt")?,
             pacing_rate: Some(self.number("pacing_rate")?).filter(|rate| *rate != u64::MAX),
             retransmits: self.word("retransmits")?,
+            // These a module has not that is older than this command.
+            bytes_acked: self.number("bytes_acked").unwrap_or(0),
+            bytes_received: self.number("bytes_received").unwrap_or(0),
         })
     }
 

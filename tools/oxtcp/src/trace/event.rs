@@ -17,6 +17,9 @@ pub struct Event {
     /// reach none. A listener's decision carries the listener's. A connection keeps its addresses, and its cookie from its first
     /// event as a socket to its last.
     pub cookie: u64,
+    /// The number of the cgroup that has made the socket, or the listener that it was accepted from (the inode of its folder); 0 for
+    /// what has no socket.
+    pub cgroup: u64,
     /// This host's end. IPv4 addresses are IPv4 addresses on dual-stack sockets too. A link-local IPv6 address has no scope.
     pub local: SocketAddr,
     /// The peer's; `0.0.0.0:0` or `[::]:0` where there is none (the states of a listener).
@@ -185,6 +188,9 @@ pub struct Congestion {
     pub pacing_rate: Option<u64>,
     /// Segments sent again, ever.
     pub retransmits: u32,
+    /// Bytes of data that the peer has acknowledged, and that have come in order, ever.
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
 }
 
 /// A packet that is dropped.

@@ -11,7 +11,7 @@ use crate::sockets::State;
 const MOST: usize = 100_000;
 
 /// A network namespace and two ends.
-type Key = (u32, SocketAddr, SocketAddr);
+pub type Key = (u32, SocketAddr, SocketAddr);
 
 /// See above.
 #[derive(Default)]
@@ -22,7 +22,8 @@ pub struct Flows {
     senders: HashMap<Key, Known<Sender>>,
 }
 
-struct Known<T> {
+/// Something that is remembered.
+pub struct Known<T> {
     what: T,
     /// When it was last looked at.
     time: u64,
@@ -104,7 +105,8 @@ fn ends(event: &Event, direction: Direction) -> (SocketAddr, SocketAddr) {
     }
 }
 
-fn insert<T>(map: &mut HashMap<Key, Known<T>>, key: Key, what: T, time: u64) {
+/// Remembers, and makes room when there is too much of it.
+pub fn insert<T>(map: &mut HashMap<Key, Known<T>>, key: Key, what: T, time: u64) {
     if map.len() >= MOST && !map.contains_key(&key) {
         let mut times: Vec<u64> = map.values().map(|known| known.time).collect();
         let middle = times.len() / 2;
@@ -178,6 +180,7 @@ pub mod tests {
             time: 1_000_000_000,
             netns: 7,
             cookie: 3,
+            cgroup: 0,
             local: "192.0.2.1:1000".parse().unwrap(),
             remote: "192.0.2.2:80".parse().unwrap(),
             what,

@@ -122,6 +122,8 @@ fn congestion_value(now: &Congestion) -> Value {
         "rcv_nxt": now.rcv_nxt,
         "pacing_rate": now.pacing_rate,
         "retransmits": now.retransmits,
+        "bytes_acked": now.bytes_acked,
+        "bytes_received": now.bytes_received,
     })
 }
 

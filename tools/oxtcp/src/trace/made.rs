@@ -71,6 +71,7 @@ impl Story {
             time,
             netns: at as u32 + 1,
             cookie: at as u64 + 10,
+            cgroup: 5,
             local: self.ends[at],
             remote: self.ends[1 - at],
             what,
@@ -262,6 +263,8 @@ impl Story {
             rcv_nxt: self.seen[at],
             pacing_rate: None,
             retransmits: 0,
+            bytes_acked: 0,
+            bytes_received: 0,
         };
         self.tell(side, What::Congestion(standing))
     }

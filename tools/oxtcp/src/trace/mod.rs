@@ -16,7 +16,10 @@ mod order;
 mod outputs;
 mod page;
 pub mod pcapng;
-mod signals;
+pub mod program;
+mod scope;
+pub mod signals;
+pub mod summary;
 mod tracefs;
 
 use std::ffi::OsString;
@@ -25,6 +28,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -43,12 +48,14 @@ use log::Log;
 use order::Order;
 use outputs::Outputs;
 use page::Lost;
+use scope::Scope;
 use tracefs::Instance;
 
 /// Show what happens to connections: segments, states, timers, losses, drops with their reasons, what listeners decide.
 ///
 /// A line is an event: the time since the first one, this host's end, > for what leaves and < for what comes, the other end. Numbers are
-/// relative to the SYNs. With PROGRAM it is run as `oxtcp run` does it, and the trace ends with it; else Ctrl-C ends it.
+/// relative to the SYNs. With PROGRAM it is run as `oxtcp run` does it, and the trace ends with it; else Ctrl-C ends it. Others'
+/// connections are traced as well: `oxtcp run --trace PROGRAM` has the program's alone.
 ///
 /// FILTER is that of `oxtcp ss`: [state STATE | exclude STATE]... [EXPRESSION] with sport, dport, src, dst, =, !=, <, >, <=, >=, and, or,
 /// not, brackets. Over loopback both ends are traced, each with its own sport and dport. The rest is told by events alone, and so pid,
@@ -138,12 +145,13 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
     };
     let mut consumers = arguments.outputs.consumers(clock())?;
     if arguments.outputs.leaves_log() {
-        consumers.push(Box::new(Printer::new(style)));
+        consumers.push(Box::new(Printer::new(style, Box::new(io::stdout()))));
     }
     let mut session = Session {
         filter,
         flows: Flows::default(),
         consumers,
+        scope: None,
         left: arguments.count.unwrap_or(u64::MAX),
         lost: 0,
         told: 0,
@@ -154,15 +162,23 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
         false => &["oxtcp_congestion"],
     };
     instance.begin(unwanted)?;
-    let child = start(arguments)?;
-    if child.is_none() && Printer::is_terminal() {
+    let program = match start(arguments)? {
+        Some(child) => Program::Child(child, None),
+        None => Program::None,
+    };
+    if matches!(program, Program::None) && Printer::is_terminal() {
         eprintln!("Tracing oxtcp; Ctrl-C ends it.");
     }
-    let outcome = session.run(&mut instance, child, arguments.duration);
+    let outcome = session.run(&mut instance, program, arguments.duration);
     let _ = instance.end();
     drop(instance);
     let status = outcome?;
-    session.tell_lost();
+    if let Some(lost) = session.lost() {
+        eprintln!(
+            "oxtcp: {lost} were lost, as they came faster than they could be read.\n\
+             A larger --buffer, a narrower FILTER for what is printed, or no --verbose helps."
+        );
+    }
     Ok(status.map_or(ExitCode::SUCCESS, exit_code))
 }
 
@@ -219,9 +235,39 @@ fn nanos(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// What runs while it is traced.
+enum Program {
+    /// Nothing: a signal ends the trace.
+    None,
+    /// A child, and how it has ended.
+    Child(Child, Option<ExitStatus>),
+    /// A program that others wait for, and say so here.
+    Elsewhere(Arc<AtomicBool>),
+}
+
+impl Program {
+    /// Whether it has ended.
+    fn has_ended(&mut self) -> Result<bool> {
+        match self {
+            Program::None => Ok(false),
+            Program::Child(child, status) => {
+                if status.is_none() {
+                    *status = child.try_wait().map_err(|error| {
+                        Problem::failed(format!("cannot wait for the program: {}", words(&error)))
+                    })?;
+                }
+                Ok(status.is_some())
+            }
+            Program::Elsewhere(ended) => Ok(ended.load(Ordering::Acquire)),
+        }
+    }
+}
+
 /// From events to what is made of them.
 struct Session {
     filter: Filter,
+    /// Whose connections, beside it.
+    scope: Option<Scope>,
     flows: Flows,
     consumers: Vec<Box<dyn Consumer>>,
     /// How many events more are wanted.
@@ -236,26 +282,22 @@ impl Session {
     fn run(
         &mut self,
         instance: &mut Instance,
-        mut child: Option<Child>,
+        mut program: Program,
         seconds: Option<f64>,
     ) -> Result<Option<ExitStatus>> {
         let begin = Instant::now();
         let mut until = seconds.map(|seconds| begin + Duration::from_secs_f64(seconds));
-        let mut status = None;
+        let mut ended = false;
         let mut order = Order::default();
         loop {
             wait(instance)?;
-            if let (Some(running), None) = (&mut child, status) {
-                status = running.try_wait().map_err(|error| {
-                    Problem::failed(format!("cannot wait for the program: {}", words(&error)))
-                })?;
-                if status.is_some() {
-                    until = Some(Instant::now() + AFTERMATH);
-                }
+            if !ended && program.has_ended()? {
+                ended = true;
+                until = Some(Instant::now() + AFTERMATH);
             }
             // While a program runs it is the program that a Ctrl-C ends.
             let over = until.is_some_and(|until| Instant::now() >= until)
-                || (signals::caught() && (child.is_none() || status.is_some()));
+                || (signals::caught() && (matches!(program, Program::None) || ended));
             if over {
                 instance.end()?;
             }
@@ -272,19 +314,25 @@ impl Session {
                 consumer.pause()?;
             }
             let wanted = self.left > 0 && self.consumers.iter().any(|one| one.is_wanted());
-            if over || (!wanted && child.is_none()) {
+            if over || (!wanted && matches!(program, Program::None)) {
                 break;
             }
         }
         for consumer in &mut self.consumers {
             consumer.finish()?;
         }
-        Ok(status)
+        Ok(match program {
+            Program::Child(_, status) => status,
+            _ => None,
+        })
     }
 
     fn take(&mut self, event: &Event) -> Result<()> {
         // What ends a connection is told of the state that it was in.
         let before = self.flows.state(event);
+        if self.scope.as_mut().is_some_and(|scope| !scope.has(event)) {
+            return Ok(());
+        }
         self.flows.observe(event);
         if self.left == 0 || !self.is_wanted(event, before) {
             return Ok(());
@@ -318,19 +366,14 @@ impl Session {
         }
     }
 
-    fn tell_lost(&self) {
-        if self.lost == 0 && self.told == 0 {
-            return;
+    /// How many events were lost, in words; `None`: none.
+    fn lost(&self) -> Option<String> {
+        match (self.lost, self.told) {
+            (0, 0) => None,
+            (count, 0) => Some(format!("{count} events")),
+            (0, _) => Some("events".to_string()),
+            (count, _) => Some(format!("more than {count} events")),
         }
-        let count = match (self.lost, self.told) {
-            (count, 0) => format!("{count} events"),
-            (0, _) => "events".to_string(),
-            (count, _) => format!("more than {count} events"),
-        };
-        eprintln!(
-            "oxtcp: {count} were lost, as they came faster than they could be read.\n\
-             A larger --buffer, a narrower FILTER for what is printed, or no --verbose helps."
-        );
     }
 }
 

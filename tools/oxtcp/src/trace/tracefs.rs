@@ -70,6 +70,15 @@ impl Instance {
         self.write("events/oxtcp/filter", &format!("netns == {netns}"))
     }
 
+    /// Only what is of the sockets of this cgroup; and what is of no socket, of which no cgroup is told.
+    pub fn restrict_to_cgroup(&self, cgroup: u64) -> Result<()> {
+        let filter = format!("cgroup == {cgroup} || cookie == 0");
+        self.write("events/oxtcp/filter", &filter)
+            .map_err(|problem| {
+                problem.and("\nThe module that is loaded may be older than this command.")
+            })
+    }
+
     /// Begins, without the events that are not wanted.
     pub fn begin(&self, unwanted: &[&str]) -> Result<()> {
         for name in NAMES {

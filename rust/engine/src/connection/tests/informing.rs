@@ -427,6 +427,11 @@ fn info__outlives_what_it_tells_of() {
     assert_eq!(peer.conn.state(), State::TimeWait);
     let now = info(&peer);
     assert_eq!((now.bytes_received, now.snd_cwnd), (1001, 10));
+    // What the connection's trace tells is of data alone.
+    assert_eq!(
+        (peer.conn.bytes_acked(), peer.conn.bytes_received()),
+        (2000, 1000)
+    );
 }
 
 /// RFC 3168's echo does not tell which segments were marked: what an acknowledgment with ECE delivers counts, as in Linux.

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `oxtcp run` with programs that no preloaded library reaches: their sockets are moved by BPF, in a cgroup.
+//! `oxtcp run`: programs that no preloaded library reaches, whose sockets are moved by BPF, in a cgroup; and what it says of a program.
 //!
 //! OXTCP_TOOL names the command; else it is the one in PATH.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 use oxtcp_selftests::errno::check;
 use oxtcp_selftests::ns::{self, sh};
 use oxtcp_selftests::{ktap, stack, wait, Ip, Sock, Stack, Suite};
+
+mod reports;
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("run");
@@ -20,11 +23,31 @@ fn main() -> ExitCode {
     suite.once("run__others_are_left_alone", run__others_are_left_alone);
     suite.once("run__exit_code", run__exit_code);
     suite.once("run__waits_for_all", run__waits_for_all);
+    suite.once("run__signals_go_on", run__signals_go_on);
+    suite.once("run__signals_of_a_terminal", run__signals_of_a_terminal);
+    suite.once("run__ignored_signals", run__ignored_signals);
+    suite.once("run__cannot_enter", run__cannot_enter);
+    suite.once("run__too_many", run__too_many);
     suite.once("run__says_why_not", run__says_why_not);
     suite.once(
         "run__preload_where_it_reaches",
         run__preload_where_it_reaches,
     );
+    suite.once("mptcp__is_moved", mptcp__is_moved);
+    suite.once("check__all_are_ours", reports::check__all_are_ours);
+    suite.once("check__finds_others", reports::check__finds_others);
+    suite.once("check__finds_io_uring", reports::check__finds_io_uring);
+    suite.once("check__what_was_handed", reports::check__what_was_handed);
+    suite.once("check__of_children", reports::check__of_children);
+    suite.once(
+        "stats__of_a_conversation",
+        reports::stats__of_a_conversation,
+    );
+    suite.once(
+        "trace__of_the_program_alone",
+        reports::trace__of_the_program_alone,
+    );
+    suite.once("reports__wrong_usage", reports::reports__wrong_usage);
     suite.run()
 }
 
@@ -199,6 +222,162 @@ fn run__waits_for_all() {
     assert_eq!(cgroups_left(), 0);
 }
 
+/// Each of them, once.
+fn run__signals_go_on() {
+    with_cgroups();
+    let script = "for s in TERM HUP INT QUIT USR1; do trap \"echo $s\" $s; done; trap 'echo USR2; exit 3' USR2; \
+        echo ready; while :; do sleep 0.01; done";
+    let mut inside = command(&["--bpf", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("oxtcp run");
+    let mut said = BufReader::new(inside.stdout.take().expect("a pipe")).lines();
+    let mut next = || said.next().expect("a line").expect("text");
+    assert_eq!(next(), "ready");
+    for (signal, name) in [
+        (libc::SIGINT, "INT"),
+        (libc::SIGQUIT, "QUIT"),
+        (libc::SIGHUP, "HUP"),
+        (libc::SIGTERM, "TERM"),
+        (libc::SIGUSR1, "USR1"),
+        (libc::SIGUSR2, "USR2"),
+    ] {
+        kill(inside.id(), signal);
+        assert_eq!(next(), name);
+    }
+    let ended = inside.wait().expect("its end");
+    assert_eq!(ended.code(), Some(3));
+    assert_eq!(cgroups_left(), 0);
+}
+
+#[track_caller]
+fn kill(pid: u32, signal: libc::c_int) {
+    // SAFETY: plain numbers; the process is a child that was not waited for.
+    check(unsafe { libc::kill(pid as i32, signal) }).expect("kill");
+}
+
+/// What Ctrl-C sends, the program has from the terminal, and not from `oxtcp run` as well.
+fn run__signals_of_a_terminal() {
+    with_cgroups();
+    ns::need("python3");
+    // Standard signals that wait are one: the program counts them with time between.
+    let program = "import signal, sys, time\n\
+        got = []\n\
+        signal.signal(signal.SIGINT, lambda *_: got.append(1))\n\
+        print('ready', flush=True)\n\
+        while not got: time.sleep(0.01)\n\
+        time.sleep(0.5)\n\
+        print('got', len(got), flush=True)";
+    let terminal = "import os, pty, sys\n\
+        pid, fd = pty.fork()\n\
+        if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])\n\
+        text = b''\n\
+        while b'ready' not in text: text += os.read(fd, 1000)\n\
+        os.write(fd, b'\\x03')\n\
+        try:\n\
+        \twhile True: text += os.read(fd, 1000)\n\
+        except OSError: pass\n\
+        print(text.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let run = command(&["--bpf", "python3", "-c", program]);
+    let output = Command::new("python3")
+        .args(["-c", terminal])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .output()
+        .expect("python3");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("got 1\r\n"), "{output:?}");
+    assert!(said.trim_end().ends_with(" 0"), "{said}");
+    assert_eq!(cgroups_left(), 0);
+}
+
+/// What is ignored, as by nohup(1), is so for the program; a parent that ignores its children's end does not matter.
+fn run__ignored_signals() {
+    with_cgroups();
+    let ignoring = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        // SAFETY: between fork and exec there are two system calls.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+                Ok(())
+            })
+        };
+        command.output().expect("oxtcp run")
+    };
+    let output = ignoring(&["--bpf", "sh", "-c", "kill -HUP $PPID; exit 7"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let output = ignoring(&["--bpf", "grep", "SigIgn", "/proc/self/status"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mask = said.trim().rsplit('\t').next().expect("a mask");
+    let mask = u64::from_str_radix(mask, 16).expect(mask);
+    for signal in [libc::SIGHUP, libc::SIGCHLD] {
+        assert!(mask & (1 << (signal - 1)) != 0, "{signal}: {said}");
+    }
+    assert_eq!(cgroups_left(), 0);
+}
+
+/// Below a threaded cgroup there are none that a process may go into.
+fn run__cannot_enter() {
+    with_cgroups();
+    sh("mkdir /sys/fs/cgroup/threads && echo threaded > /sys/fs/cgroup/threads/cgroup.type");
+    let run = command(&["--bpf", "echo", "it runs"]);
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "echo $$ > /sys/fs/cgroup/threads/cgroup.procs && exec \"$@\"",
+            "sh",
+        ])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .output()
+        .expect("sh");
+    sh("rmdir /sys/fs/cgroup/threads");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(
+        said.contains("cannot move the program into its cgroup"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+    assert_eq!(cgroups_left(), 0);
+}
+
+/// More than the kernel has room for: the message says so, and those that run go on.
+fn run__too_many() {
+    with_cgroups();
+    let mut running = Vec::new();
+    let refused = loop {
+        assert!(running.len() < 60, "there is room for all");
+        let mut one = command(&["--bpf", "sh", "-c", "echo runs; exec sleep 1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("oxtcp run");
+        let mut line = String::new();
+        let mut out = BufReader::new(one.stdout.take().expect("a pipe"));
+        out.read_line(&mut line).expect("text");
+        if line.is_empty() {
+            break one.wait_with_output().expect("its end");
+        }
+        running.push(one);
+    };
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(125), "{said}");
+    assert!(said.contains("takes no more programs"), "{said}");
+    assert!(running.len() >= 27, "{}: {said}", running.len());
+    for one in &running {
+        kill(one.id(), libc::SIGTERM);
+    }
+    for mut one in running {
+        let ended = one.wait().expect("its end");
+        assert_eq!(ended.code(), Some(128 + libc::SIGTERM));
+    }
+    assert_eq!(cgroups_left(), 0);
+}
+
 /// What a static program lacks where it cannot be moved; it is not run.
 fn run__says_why_not() {
     ns::need("busybox");
@@ -228,6 +407,16 @@ fn run__says_why_not() {
         refused(123, &parts, &["busybox", "echo", "it runs"]);
     }
     assert_eq!(cgroups_left(), 0);
+}
+
+/// Who asks for MPTCP would have the built-in TCP below it, as Go's listeners do.
+fn mptcp__is_moved() {
+    with_cgroups();
+    ns::need("python3");
+    let program = "import socket as s\n\
+        print(s.socket(s.AF_INET6, s.SOCK_STREAM, 262).getsockopt(s.SOL_SOCKET, s.SO_PROTOCOL), end=' ')";
+    assert_eq!(says(&["--bpf", "python3", "-c", program]).0, OURS);
+    assert_eq!(says(&["python3", "-c", program]).0, "6 ");
 }
 
 fn run__preload_where_it_reaches() {

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The program in a cgroup of its own: its sockets moved by BPF, counted, traced, while this process waits.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Map, Value};
+
+use super::bpf::count::Counter;
+use super::check::{handed, Check, Handed, Numbers};
+use super::signals::Blocked;
+use super::{bpf, cgroup, module, stats, unexecutable, watch, Arguments, Error};
+use crate::failure::words;
+use crate::trace::program::{Logged, Watch};
+use crate::trace::signals;
+
+/// How the sockets are moved.
+pub enum Door<'a> {
+    /// By the library, which the command has.
+    Library,
+    /// By BPF, to this protocol; and why not by the library, if that was tried.
+    Bpf(u16, &'a str),
+}
+
+/// What keeps a program from being run so.
+pub enum Refusal {
+    /// Something is not to be had: this is why. The program was not run.
+    Lacking(String),
+    /// Something else.
+    Other(Error),
+}
+
+impl Refusal {
+    fn lacking(reason: &dyn fmt::Display) -> Self {
+        Refusal::Lacking(reason.to_string())
+    }
+}
+
+/// Where reports go.
+struct Reports {
+    file: Option<(PathBuf, File)>,
+}
+
+impl Reports {
+    fn new(path: Option<&Path>) -> Result<Self, Error> {
+        let file = path.map(|path| match File::create(path) {
+            Ok(file) => Ok((path.to_path_buf(), file)),
+            Err(error) => Err(Error::Unwritable(path.into(), error)),
+        });
+        Ok(Self {
+            file: file.transpose()?,
+        })
+    }
+
+    /// For another thread, which has written when this is written to.
+    fn share(&self) -> Result<Box<dyn Write + Send>, Error> {
+        Ok(match &self.file {
+            Some((path, file)) => match file.try_clone() {
+                Ok(file) => Box::new(file),
+                Err(error) => return Err(Error::Unwritable(path.clone(), error)),
+            },
+            None => Box::new(io::stderr()),
+        })
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Error> {
+        match &mut self.file {
+            Some((path, file)) => file
+                .write_all(text.as_bytes())
+                .map_err(|error| Error::Unwritable(path.clone(), error)),
+            None => {
+                // Nobody is left to be told if that fails.
+                let _ = io::stderr().write_all(text.as_bytes());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What looks at the program while it runs.
+struct Eyes {
+    check: Option<(Counter, Numbers, Vec<Handed>)>,
+    trace: Option<Watch>,
+}
+
+impl Eyes {
+    fn open(arguments: &Arguments, cgroup: &File, reports: &Reports) -> Result<Self, Error> {
+        let lacking = |reason: &dyn fmt::Display| Error::Watched(reason.to_string());
+        let mut eyes = Self {
+            check: None,
+            trace: None,
+        };
+        if arguments.check {
+            let family = arguments.family.map_or_else(module::family, Ok);
+            let numbers = Numbers {
+                family: family.map_err(|error| lacking(&error))?,
+                protocol: module::protocol().ok(),
+            };
+            let counter = Counter::new(cgroup, numbers.family, numbers.protocol);
+            let counter = counter.map_err(|error| lacking(&error))?;
+            eyes.check = Some((counter, numbers, handed()));
+        }
+        if arguments.stats || arguments.trace {
+            let logged = match arguments.trace {
+                true => Some(Logged {
+                    json: arguments.json,
+                    out: reports.share()?,
+                }),
+                false => None,
+            };
+            let number = cgroup::number(cgroup).map_err(|error| {
+                lacking(&format!("cannot look at the cgroup: {}", words(&error)))
+            })?;
+            let trace = Watch::begin(number, logged, arguments.stats);
+            eyes.trace = Some(trace.map_err(|problem| lacking(&problem))?);
+        }
+        Ok(eyes)
+    }
+
+    /// Nothing was run.
+    fn close(self) {
+        if let Some(trace) = self.trace {
+            let _ = trace.end();
+        }
+    }
+
+    /// The program has ended: writes what was seen. Whether all of its sockets were ours, as far as that was asked for.
+    fn report(
+        self,
+        arguments: &Arguments,
+        door: &Door<'_>,
+        reports: &mut Reports,
+    ) -> Result<bool, Error> {
+        let mut object = Map::new();
+        let mut text = String::new();
+        let mut good = true;
+        if let Some(trace) = self.trace {
+            let seen = trace.end().map_err(Error::Trace)?;
+            if arguments.stats {
+                text += &stats::text(&seen);
+                object.insert("stats".into(), stats::json(&seen));
+            } else if let Some(lost) = &seen.lost {
+                eprintln!("oxtcp: {lost} were lost, as they came faster than they could be read");
+            }
+        }
+        if let Some((counter, numbers, handed)) = self.check {
+            let counted = counter.read().map_err(Error::NotCounted)?;
+            let sample = sample(door, numbers);
+            let check = Check::new(numbers, counted, (&own_name(), &sample), handed)
+                .ok_or(Error::NothingCounted)?;
+            good = check.is_good();
+            text += &check.text();
+            object.insert("check".into(), check.json());
+        }
+        match (arguments.json, object.is_empty()) {
+            (true, false) => reports.write(&format!("{}\n", Value::Object(object)))?,
+            (true, true) => {}
+            (false, _) => reports.write(&text)?,
+        }
+        Ok(good)
+    }
+}
+
+/// The protocols that the sample of [`watch::start`] may have had.
+fn sample(door: &Door<'_>, numbers: Numbers) -> Vec<i32> {
+    let moved = numbers.protocol.map(i32::from);
+    match door {
+        Door::Bpf(protocol, _) => vec![(*protocol).into()],
+        // An `oxtcp run` around this one may have moved it.
+        Door::Library => [libc::IPPROTO_TCP].into_iter().chain(moved).collect(),
+    }
+}
+
+/// The name that the kernel knows this thread by.
+fn own_name() -> String {
+    let name = fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
+    name.trim_end_matches('\n').to_string()
+}
+
+/// Runs the program, and waits for all that it starts. Its exit code, or another if its sockets were not ours and that was asked for.
+pub fn run(
+    arguments: &Arguments,
+    path: &Path,
+    command: Command,
+    door: &Door<'_>,
+) -> Result<u8, Refusal> {
+    let mut reports = Reports::new(arguments.output.as_deref()).map_err(Refusal::Other)?;
+    let cgroup = cgroup::Cgroup::new().map_err(|error| Refusal::lacking(&error))?;
+    let open = cgroup.open().map_err(|error| Refusal::lacking(&error))?;
+    let entry = cgroup.door().map_err(|error| Refusal::lacking(&error))?;
+    // The sockets are moved until this is dropped.
+    let moved = match door {
+        Door::Library => None,
+        Door::Bpf(protocol, _) => {
+            Some(bpf::move_sockets(&open, *protocol).map_err(|error| Refusal::lacking(&error))?)
+        }
+    };
+    let eyes = {
+        // The trace's thread has this from here: signals are for this one.
+        let _blocked = Blocked::new(&watch::PASSED_ON);
+        Eyes::open(arguments, &open, &reports).map_err(Refusal::Other)?
+    };
+    if let Door::Bpf(_, why) = door {
+        eprintln!(
+            "oxtcp: {}{why}: its sockets are moved by BPF, in the cgroup {}",
+            path.display(),
+            cgroup.path().display()
+        );
+    }
+    let running = match watch::start(command, entry, arguments.check) {
+        Ok(running) => running,
+        Err(error) => {
+            eyes.close();
+            return Err(Refusal::Other(match error {
+                watch::Error::NotPrepared(step, error) => Error::NotPrepared(step, error),
+                watch::Error::NotExecuted(error) => unexecutable(path.into(), error),
+            }));
+        }
+    };
+    let status = match running.wait() {
+        Ok(status) => status,
+        Err(error) => {
+            eyes.close();
+            return Err(Refusal::Other(Error::Wait(error)));
+        }
+    };
+    if !cgroup.is_empty_soon().unwrap_or(true) {
+        // Who is to report is not ended by a signal, but ends to wait.
+        if arguments.reports() {
+            signals::catch().map_err(|problem| Refusal::Other(Error::Trace(problem)))?;
+        }
+        eprintln!(
+            "oxtcp: {} has ended; programs that it has started run on, and are waited for: their sockets are moved \
+             until this process ends",
+            path.display()
+        );
+        let _ = cgroup.wait_until_empty(&signals::caught);
+    }
+    drop(moved);
+    let good = eyes
+        .report(arguments, door, &mut reports)
+        .map_err(Refusal::Other)?;
+    Ok(match good {
+        true => watch::exit_code(status),
+        false => super::NOT_OURS,
+    })
+}
