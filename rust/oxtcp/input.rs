@@ -11,7 +11,7 @@ use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
 use oxtcp_engine::cookie::Opened;
-use oxtcp_engine::wire::{Ecn, Flags, Header, MIN_HEADER_LEN};
+use oxtcp_engine::wire::{Ecn, Flags, Header, Timestamps, MIN_HEADER_LEN};
 use oxtcp_engine::{Config, Instant, Segment, SeqNum};
 
 use crate::ao::segments::Stage;
@@ -284,7 +284,9 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
     let rcu = rcu::read_lock();
     let config = sk.sock().per_net().sysctls.config_under(&rcu);
     if let Some(why) = ignored(sk, &mut skb, config) {
-        trace::drop_of(sk, skb, MIN_HEADER_LEN as u32, why);
+        // It is all header.
+        let header_len = skb.len();
+        trace::drop_of(sk, skb, header_len, why);
         return;
     }
     let Some((segment, header_len)) = parse(&mut skb) else {
@@ -298,17 +300,28 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
 /// Whether the packet is one of a flood's that its connection would ignore: so why. Nobody traces it.
 #[inline]
 fn ignored(sk: &mut Sk<'_>, skb: &mut SkBuff, config: &Config) -> Option<DropReason> {
-    if skb.len() != MIN_HEADER_LEN as u32 || trace::watches_segments() {
+    /// With the timestamps that nearly every stack sends.
+    const STAMPED: usize = MIN_HEADER_LEN + 12;
+    let len = skb.len() as usize;
+    if !matches!(len, MIN_HEADER_LEN | STAMPED) || trace::watches_segments() {
         return None;
     }
-    let bytes: &[u8; MIN_HEADER_LEN] = skb.header(MIN_HEADER_LEN as u32)?.first_chunk()?;
-    if Header::data_offset(bytes) != Ok(MIN_HEADER_LEN) {
+    let bytes = skb.header(len as u32)?;
+    if Header::data_offset(bytes) != Ok(len) {
         return None;
     }
-    let &[_, _, _, _, s0, s1, s2, s3, _, _, _, _, _, flags, ..] = bytes;
+    let stamps = match bytes.get(MIN_HEADER_LEN..)? {
+        [] => None,
+        &[1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3] => Some(Timestamps {
+            val: u32::from_be_bytes([v0, v1, v2, v3]),
+            ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+        }),
+        _ => return None,
+    };
+    let &[_, _, _, _, s0, s1, s2, s3, _, _, _, _, _, flags] = bytes.first_chunk()?;
     let seq = SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3]));
     let connection = sk.state().connection()?;
-    let refusal = connection.ignores(seq, Flags::from_bits(flags), || context(config))?;
+    let refusal = connection.ignores(seq, Flags::from_bits(flags), stamps, || context(config))?;
     Some(connection::reason(refusal))
 }
 

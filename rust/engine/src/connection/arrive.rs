@@ -18,7 +18,7 @@ use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
 use crate::time::Duration;
-use crate::wire::Flags;
+use crate::wire::{Flags, Timestamps};
 
 /// Why a segment was dropped as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,14 @@ fn why_outside(link: &Link, end: SeqNum) -> Unacceptable {
 }
 
 impl Connection {
-    /// For a segment without payload and options, whether it is one of those that floods are made of: outside of the window, and no answer is due
+    /// For a segment without payload, and without options but for timestamps, whether it is one of those that floods are made of: outside of the window, and no answer is due
     /// to it. If so it has been counted, and nothing else would come of [`on_segment`](Connection::on_segment), which it need not be given to;
     /// why it is dropped. `cx` is asked only if it matters.
     pub fn ignores<'c>(
         &mut self,
         seq: SeqNum,
         flags: Flags,
+        stamps: Option<Timestamps>,
         cx: impl FnOnce() -> Context<'c>,
     ) -> Option<Unacceptable> {
         let Phase::Established(Duplex { link, .. }) = &mut self.phase else {
@@ -79,11 +80,19 @@ impl Connection {
         if flags.syn() || is_inside(link, seq, end) {
             return None;
         }
-        if !flags.rst() && link.may_challenge(&cx()) {
-            return None;
+        let mut stale = false;
+        if !flags.rst() {
+            let cx = cx();
+            if link.may_challenge(&cx) {
+                return None;
+            }
+            stale = link.is_stale(&cx, stamps);
         }
         link.tally.on_arrival(1, 0);
-        Some(why_outside(link, end))
+        Some(match stale {
+            true => Unacceptable::Stamp,
+            false => why_outside(link, end),
+        })
     }
 
     pub(super) fn on_synchronized(
@@ -114,7 +123,7 @@ impl Connection {
 
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
         let inside = is_inside(link, segment.seq(), segment.end());
-        let stale = !flags.rst() && link.is_stale(cx, segment);
+        let stale = !flags.rst() && link.is_stale(cx, segment.header.options.timestamps);
         if (stale || !inside) && !after_fin {
             *refusal = Some(match stale {
                 true => Unacceptable::Stamp,

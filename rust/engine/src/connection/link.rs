@@ -244,8 +244,8 @@ impl Link {
     ///
     /// Deviation: RFC 7323 section 3.2 drops a segment without a timestamp where they were agreed on. As in Linux it is taken: there are
     /// middleboxes that remove the option, and a connection that stands still for good is worse than one without PAWS.
-    pub(super) fn is_stale(&self, cx: &Context<'_>, segment: &Segment) -> bool {
-        match (self.stamps, segment.header.options.timestamps) {
+    pub(super) fn is_stale(&self, cx: &Context<'_>, theirs: Option<Timestamps>) -> bool {
+        match (self.stamps, theirs) {
             (Some(stamps), Some(theirs)) => {
                 is_older(theirs.val, stamps.recent) && stamps.age(cx) < STAMP_LIFE
             }

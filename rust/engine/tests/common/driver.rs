@@ -236,8 +236,12 @@ impl Driver {
 
     /// What the connection would be, had it not been given a segment that it ignores.
     fn ignoring(&self, cx: &Context<'_>, segment: &Segment) -> Option<(Unacceptable, Connection)> {
-        let is_bare = segment.payload_len == 0 && segment.header.options == Options::default();
-        if !is_bare {
+        let timestamps = segment.header.options.timestamps;
+        let bare = Options {
+            timestamps,
+            ..Options::default()
+        };
+        if segment.payload_len != 0 || segment.header.options != bare {
             return None;
         }
         let mut conn = self.conn.clone();
@@ -245,7 +249,7 @@ impl Driver {
             now: cx.now,
             config: cx.config,
         };
-        let why = conn.ignores(segment.header.seq, segment.header.flags, cx)?;
+        let why = conn.ignores(segment.header.seq, segment.header.flags, timestamps, cx)?;
         Some((why, conn))
     }
 
