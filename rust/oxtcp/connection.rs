@@ -447,6 +447,8 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         sk.wake_all();
         sk.wake_async_closed(false);
     }
+    // For the last time, where the connection leaves the socket.
+    trace::standing(sk, cx);
     match state {
         State::TimeWait => {
             enter_time_wait(sk, cx);
@@ -462,10 +464,7 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
             output::transmit(sk, cx, Extent::All);
             closing::finish(sk);
         }
-        _ => {
-            publish(sk, cx);
-            trace::standing(sk, cx);
-        }
+        _ => publish(sk, cx),
     }
 }
 

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The `oxtcp` command: run unchanged programs over oxtcp, set it up, look at it, draw connections as ladder diagrams.
 
+/// Writes a line to standard error. Nobody may be there to read it any more: that is no reason to end before what was begun has been
+/// taken away.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod counters;
 mod doctor;
 mod failure;
@@ -67,7 +76,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &dyn Failure) -> ExitCode {
-    eprintln!("oxtcp: {error}");
+    say!("oxtcp: {error}");
     ExitCode::from(error.exit_code())
 }
 

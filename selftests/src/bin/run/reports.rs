@@ -16,7 +16,7 @@ use crate::{cgroups_left, command, output, says, with_cgroups, BY_LIBRARY, BY_SY
 const NOT_OURS: i32 = 122;
 const TRACING: &str = "/sys/kernel/tracing";
 
-/// Talks to itself, at the port that is its argument: 100,000 bytes one way, and then both ends are closed.
+/// Talks to itself, at the port that is its argument: 100,000 bytes one way, and 1,000 the other way with the FIN, and then both ends are closed.
 const TALK: &str = "import socket as s, sys\n\
     server = s.create_server(('127.0.0.1', int(sys.argv[1])))\n\
     client = s.create_connection(server.getsockname())\n\
@@ -25,8 +25,12 @@ const TALK: &str = "import socket as s, sys\n\
     \tclient.sendall(b'x' * 10000)\n\
     \tleft = 10000\n\
     \twhile left: left -= len(taken.recv(left))\n\
-    client.close()\n\
-    assert taken.recv(1) == b''";
+    taken.sendall(b'y' * 1000)\n\
+    taken.close()\n\
+    left = 1000\n\
+    while left: left -= len(client.recv(left))\n\
+    assert client.recv(1) == b''\n\
+    client.close()";
 
 /// Opens a socket by io_uring: IORING_OP_SOCKET of AF_INET.
 const BY_IO_URING: &str = "import ctypes, mmap, os, struct, sys\n\
@@ -171,7 +175,7 @@ pub fn stats__of_a_conversation() {
         let arguments = [way, &["--stats", "python3", "-c", TALK, "9000"]].concat();
         let (_, err) = says(&arguments);
         let parts = [
-            "stats: 2 connections, 2 closed; 100000 bytes sent, 100000 received",
+            "stats: 2 connections, 2 closed; 101000 bytes sent, 101000 received",
             "127.0.0.1:9000",
             "here",
             "peer",
@@ -188,8 +192,8 @@ pub fn stats__of_a_conversation() {
     fs::remove_file(&file).expect("the report");
     for part in [
         "\"all_ours\":true",
-        "\"bytes_sent\":100000",
-        "\"bytes_received\":100000",
+        "\"bytes_received\":1000,\"bytes_sent\":100000",
+        "\"bytes_received\":100000,\"bytes_sent\":1000",
         "\"end\":\"closed\"",
         "\"events_lost\":false",
         "\"srtt_us\":",

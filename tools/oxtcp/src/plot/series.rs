@@ -126,6 +126,10 @@ impl Series {
                 continue;
             }
             let time = since(event.time);
+            // Nothing more can be sent.
+            if told.cwnd == 0 {
+                continue;
+            }
             push(&mut series.cwnd, time, told.cwnd.into());
             if let Some(ssthresh) = told.ssthresh {
                 push(&mut series.ssthresh, time, ssthresh.into());

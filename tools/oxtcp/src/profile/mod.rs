@@ -160,7 +160,7 @@ pub fn profile(arguments: &Arguments) -> Result<()> {
 fn list(folders: &[PathBuf], look: &Look) -> Result<()> {
     let (profiles, problems) = file::all(folders);
     for problem in &problems {
-        eprintln!("oxtcp: {problem}");
+        say!("oxtcp: {problem}");
     }
     if look.json {
         return print_json(
@@ -325,7 +325,7 @@ fn undo(host: &Host, namespace: &str, arguments: &Undo) -> Result<()> {
     }
     settings::report(&back, arguments.dry_run, arguments.look.json, painter)?;
     for other in others {
-        eprintln!("oxtcp: {other}");
+        say!("oxtcp: {other}");
     }
     Ok(())
 }
@@ -360,7 +360,7 @@ fn restore(host: &Host, record: &Record) -> Result<()> {
     };
     let path = host.path(settings::persist::FILE);
     if fs::read_to_string(&path).ok().as_ref() != Some(&kept.after) {
-        eprintln!(
+        say!(
             "oxtcp: {} was changed since then, and is left as it is.",
             path.display()
         );

@@ -161,7 +161,7 @@ fn run_by_bpf(
     match module::protocol() {
         Ok(protocol) => supervise::run(arguments, &path, command, &Door::Bpf(protocol, why)),
         Err(error) if falls_back(arguments) => {
-            eprintln!(
+            say!(
                 "oxtcp: {error}\noxtcp: --fallback: {} uses the built-in TCP",
                 path.display()
             );
@@ -186,7 +186,7 @@ fn preload(arguments: &Arguments, library: &Path, command: &mut Command) -> Resu
     let family = match usable_family(arguments.family) {
         Ok(family) => family,
         Err(error) if fallback => {
-            eprintln!(
+            say!(
                 "oxtcp: {error}\noxtcp: --fallback: {} uses the built-in TCP",
                 Path::new(&program).display()
             );
@@ -195,7 +195,7 @@ fn preload(arguments: &Arguments, library: &Path, command: &mut Command) -> Resu
         Err(error) => return Err(error.into()),
     };
     if arguments.verbose {
-        eprintln!(
+        say!(
             "oxtcp: {}: its sockets are moved by the library {}, to the socket family {family}",
             Path::new(&program).display(),
             library.display()

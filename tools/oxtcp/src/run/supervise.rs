@@ -80,9 +80,12 @@ impl Reports {
     }
 }
 
+/// What counts the sockets, what tells ours from others, and which were handed to the program.
+type Checking = (Counter, Numbers, Vec<Handed>);
+
 /// What looks at the program while it runs.
 struct Eyes {
-    check: Option<(Counter, Numbers, Vec<Handed>)>,
+    check: Option<Checking>,
     trace: Option<Watch>,
 }
 
@@ -136,32 +139,51 @@ impl Eyes {
     ) -> Result<bool, Error> {
         let mut object = Map::new();
         let mut text = String::new();
-        let mut good = true;
-        if let Some(trace) = self.trace {
-            let seen = trace.end().map_err(Error::Trace)?;
-            if arguments.stats {
+        // One that fails does not take the others with it.
+        let mut failed = None;
+        match self.trace.map(Watch::end) {
+            Some(Ok(seen)) if arguments.stats => {
                 text += &stats::text(&seen);
                 object.insert("stats".into(), stats::json(&seen));
-            } else if let Some(lost) = &seen.lost {
-                eprintln!("oxtcp: {lost} were lost, as they came faster than they could be read");
             }
+            Some(Ok(seen)) => {
+                if let Some(lost) = &seen.lost {
+                    say!("oxtcp: {lost} were lost, as they came faster than they could be read");
+                }
+            }
+            Some(Err(problem)) => failed = Some(Error::Trace(problem)),
+            None => {}
         }
-        if let Some((counter, numbers, handed)) = self.check {
-            let counted = counter.read().map_err(Error::NotCounted)?;
-            let sample = sample(door, numbers);
-            let check = Check::new(numbers, counted, (&own_name(), &sample), handed)
-                .ok_or(Error::NothingCounted)?;
-            good = check.is_good();
-            text += &check.text();
-            object.insert("check".into(), check.json());
+        let mut good = true;
+        match self.check.map(|check| checked(check, door)) {
+            Some(Ok(check)) => {
+                good = check.is_good();
+                text += &check.text();
+                object.insert("check".into(), check.json());
+            }
+            Some(Err(error)) => failed = failed.or(Some(error)),
+            None => {}
         }
-        match (arguments.json, object.is_empty()) {
-            (true, false) => reports.write(&format!("{}\n", Value::Object(object)))?,
-            (true, true) => {}
-            (false, _) => reports.write(&text)?,
+        let written = match (arguments.json, object.is_empty()) {
+            (true, false) => reports.write(&format!("{}\n", Value::Object(object))),
+            (true, true) => Ok(()),
+            (false, _) => reports.write(&text),
+        };
+        match failed.or(written.err()) {
+            // Sockets that were not ours are what was asked for first of all.
+            Some(error) if !good => say!("oxtcp: {error}"),
+            Some(error) => return Err(error),
+            None => {}
         }
         Ok(good)
     }
+}
+
+/// What was counted, read.
+fn checked((counter, numbers, handed): Checking, door: &Door<'_>) -> Result<Check, Error> {
+    let counted = counter.read().map_err(Error::NotCounted)?;
+    let sample = sample(door, numbers);
+    Check::new(numbers, counted, (&own_name(), &sample), handed).ok_or(Error::NothingCounted)
 }
 
 /// The protocols that the sample of [`watch::start`] may have had.
@@ -204,7 +226,7 @@ pub fn run(
         Eyes::open(arguments, &open, &reports).map_err(Refusal::Other)?
     };
     if let Door::Bpf(_, why) = door {
-        eprintln!(
+        say!(
             "oxtcp: {}{why}: its sockets are moved by BPF, in the cgroup {}",
             path.display(),
             cgroup.path().display()
@@ -220,19 +242,23 @@ pub fn run(
             }));
         }
     };
-    let status = match running.wait() {
+    // Who is to report is not ended by a signal from here on, but ends to wait.
+    let mut caught = Ok(());
+    let then = || {
+        if arguments.reports() {
+            caught = signals::catch();
+        }
+    };
+    let status = match running.wait(then) {
         Ok(status) => status,
         Err(error) => {
             eyes.close();
             return Err(Refusal::Other(Error::Wait(error)));
         }
     };
+    caught.map_err(|problem| Refusal::Other(Error::Trace(problem)))?;
     if !cgroup.is_empty_soon().unwrap_or(true) {
-        // Who is to report is not ended by a signal, but ends to wait.
-        if arguments.reports() {
-            signals::catch().map_err(|problem| Refusal::Other(Error::Trace(problem)))?;
-        }
-        eprintln!(
+        say!(
             "oxtcp: {} has ended; programs that it has started run on, and are waited for: their sockets are moved \
              until this process ends",
             path.display()

@@ -139,8 +139,8 @@ pub fn start(mut command: Command, door: File, sample: bool) -> Result<Running, 
 }
 
 impl Running {
-    /// Waits for its end; from then on signals are dealt with as before.
-    pub fn wait(mut self) -> io::Result<ExitStatus> {
+    /// Waits for its end; from then on signals are dealt with as before, and as `then` sees to before one can come.
+    pub fn wait(mut self, then: impl FnOnce()) -> io::Result<ExitStatus> {
         // Its number is another process's once it is waited for: signals must not go on to that.
         loop {
             // SAFETY: the structure is valid, and all-zero is a value of it.
@@ -157,7 +157,9 @@ impl Running {
         }
         PROGRAM.store(0, Ordering::Relaxed);
         let status = self.child.wait();
+        let _blocked = Blocked::new(&PASSED_ON);
         self.kept.drain(..).for_each(Kept::restore);
+        then();
         status
     }
 }

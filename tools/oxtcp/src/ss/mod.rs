@@ -114,9 +114,7 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
         Owners::default()
     };
     if owners.denied && (arguments.processes || filter.needs_owners()) {
-        eprintln!(
-            "oxtcp: processes of other users cannot be looked into: run this as root to see all."
-        );
+        say!("oxtcp: processes of other users cannot be looked into: run this as root to see all.");
     }
     if arguments.summary {
         return summary::summary(&host, &mut *source, &filter, &owners, arguments);

@@ -167,14 +167,14 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
         None => Program::None,
     };
     if matches!(program, Program::None) && Printer::is_terminal() {
-        eprintln!("Tracing oxtcp; Ctrl-C ends it.");
+        say!("Tracing oxtcp; Ctrl-C ends it.");
     }
     let outcome = session.run(&mut instance, program, arguments.duration);
     let _ = instance.end();
     drop(instance);
     let status = outcome?;
     if let Some(lost) = session.lost() {
-        eprintln!(
+        say!(
             "oxtcp: {lost} were lost, as they came faster than they could be read.\n\
              A larger --buffer, a narrower FILTER for what is printed, or no --verbose helps."
         );

@@ -172,7 +172,7 @@ impl Drawer {
             drawn += 1;
         }
         if drawn == 0 {
-            eprintln!(
+            say!(
                 "oxtcp: {} is not written: there was no connection with a segment.",
                 path.display()
             );
@@ -219,7 +219,7 @@ impl Consumer for Drawer {
             })?;
         }
         if self.connections.left_out > 0 {
-            eprintln!(
+            say!(
                 "oxtcp: {} events came after the first {MOST_EVENTS} and are not drawn. A narrower FILTER helps.",
                 self.connections.left_out
             );

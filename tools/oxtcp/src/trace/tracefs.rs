@@ -158,7 +158,7 @@ impl Drop for Instance {
         let _ = self.end();
         self.pipes.clear();
         if let Err(error) = fs::remove_dir(&self.folder) {
-            eprintln!(
+            say!(
                 "oxtcp: cannot remove {}: {}. `rmdir` does, when nobody looks into it any more.",
                 self.folder.display(),
                 words(&error)

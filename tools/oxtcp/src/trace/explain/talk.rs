@@ -595,6 +595,10 @@ impl Talk {
     }
 
     fn standing(&mut self, standing: Congestion, now: u64, say: Say) {
+        // Nothing more can be sent: there is no window any more that could change.
+        if standing.cwnd == 0 {
+            return;
+        }
         let before = self.standing.replace(standing);
         let Some(before) = before else { return };
         let came_down = standing.cwnd < before.cwnd;
