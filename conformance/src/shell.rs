@@ -205,14 +205,12 @@ fn nstat(flags: &[&str], filters: &[Vec<String>]) -> Option<Order> {
 
 /// `grep " 0A " /proc/net/tcp ... | grep ":1F90"`: 0A is TCP_LISTEN, and 1F90 the port.
 fn listener(filters: &[Vec<String>]) -> Option<Order> {
-    match filters {
-        [filter] => match &filter[..] {
-            [grep, port] if grep == "grep" => {
-                let port = u16::from_str_radix(port.strip_prefix(':')?, 16).ok()?;
-                Some(Order::Listener(port))
-            }
-            _ => None,
-        },
+    let [filter] = filters else { return None };
+    match &filter[..] {
+        [grep, port] if grep == "grep" => {
+            let port = u16::from_str_radix(port.strip_prefix(':')?, 16).ok()?;
+            Some(Order::Listener(port))
+        }
         _ => None,
     }
 }

@@ -18,7 +18,7 @@ use crate::sys::bindings;
 use crate::sys::diag::{diag_handler, Diag, Message, Pick, Reader, Request, Versions};
 use crate::sys::errno::{ebusy, eopnotsupp};
 use crate::sys::sock::{SkState, MEMINFO};
-use crate::sys::table::{Endpoint, FlowKey, FlowTable, Found};
+use crate::sys::table::{FlowKey, FlowTable, Found};
 use crate::sys::user::TcpInfo;
 
 /// Milliseconds that who asks waits for a process that owns the socket. It is told without what the lock protects then.
@@ -237,11 +237,11 @@ fn lookup<'a>(
     }
     let (local, remote) = request.ends();
     let interface = request.interface();
-    let remote = match remote.port {
-        0 => Endpoint::NONE,
-        _ => scoped(remote, interface),
+    let local = scoped(local, interface);
+    let key = match remote.port {
+        0 => FlowKey::of_listener(local),
+        _ => FlowKey::new(local, scoped(remote, interface)),
     };
-    let key = FlowKey::new(scoped(local, interface), remote);
     let found = namespace.table.lookup(&key, rcu).ok_or(ENOENT)?;
     let is_it = match &found {
         Found::Sock(sock) => request.is_for(sock.cookie()),

@@ -15,12 +15,11 @@
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
-use oxtcp_engine::wire::{Flags, MIN_HEADER_LEN};
-use oxtcp_engine::SeqNum;
+use oxtcp_engine::wire::MIN_HEADER_LEN;
 
 use crate::counters::Counter;
 use crate::fast_cookies;
-use crate::input::{self, key_v4, key_v6, Arrival, Glance};
+use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
 use crate::output::scoped;
 use crate::protocol::Tcp;
@@ -40,10 +39,10 @@ pub(crate) struct Head {
     pub(crate) glance: Glance,
 }
 
-/// A packet of TCP: its network header and TCP's fixed one.
+/// A packet of TCP: its network header and the front of TCP's.
 struct Headers<'p> {
     packet: &'p [u8],
-    tcp: &'p [u8; MIN_HEADER_LEN],
+    front: &'p Front,
     offset: u32,
     family: Family,
 }
@@ -70,38 +69,25 @@ impl<'p> Headers<'p> {
                 40
             }
         };
+        let fixed: &[u8; MIN_HEADER_LEN] = packet.get(offset..)?.first_chunk()?;
         Some(Self {
             packet,
-            tcp: packet.get(offset..)?.first_chunk()?,
+            front: fixed.first_chunk()?,
             offset: offset as u32,
             family,
         })
     }
 
-    /// The port that it is for.
-    fn local_port(&self) -> u16 {
-        u16::from_be_bytes([self.tcp[2], self.tcp[3]])
-    }
-
     fn head(&self) -> Option<Head> {
-        let ports = (self.local_port(), [self.tcp[0], self.tcp[1]]);
-        let (key, ds_field) = match self.family {
-            Family::V4 => (key_v4(self.packet, ports)?, *self.packet.get(1)?),
-            Family::V6 => {
-                let [first, second] = *self.packet.first_chunk()?;
-                (key_v6(self.packet, ports)?, first << 4 | second >> 4)
-            }
-        };
-        let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, ..] = self.tcp;
+        let [first, second] = *self.packet.first_chunk()?;
         Some(Head {
-            key,
-            ds_field,
-            offset: self.offset,
-            glance: Glance {
-                flags: Flags::from_bits(flags),
-                seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
-                ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+            key: input::key_of(self.packet, self.front, self.family)?,
+            ds_field: match self.family {
+                Family::V4 => second,
+                Family::V6 => first << 4 | second >> 4,
             },
+            offset: self.offset,
+            glance: Glance::of(self.front),
         })
     }
 }
@@ -123,7 +109,7 @@ impl BeforeRouting for Tcp {
             return Err(skb);
         };
         // As most packets of others: no more than a glance.
-        if !namespace.ports.may_hold(headers.local_port()) {
+        if !namespace.ports.may_hold(input::local_port(headers.front)) {
             return Err(skb);
         }
         let Some(head) = headers.head() else {

@@ -52,16 +52,12 @@ impl Group {
 
     /// Where the group is found.
     pub(crate) fn key(&self) -> FlowKey {
-        FlowKey::new(self.local, Endpoint::NONE)
+        FlowKey::of_listener(self.local)
     }
 
-    /// Where the member with this number stands: no packet comes from a multicast address.
+    /// Where the member with this number stands.
     fn key_of(&self, number: u16) -> FlowKey {
-        let remote = Endpoint {
-            ip: [0xff; 16],
-            port: number,
-        };
-        FlowKey::new(self.local, remote)
+        FlowKey::of_member(self.local, number)
     }
 
     /// How many members there are. Any context.

@@ -20,6 +20,7 @@ use crate::protocol::{Role, Sk, Unreachable};
 use crate::sys::netfilter::Family;
 use crate::sys::route;
 use crate::sys::skb::{AtHook, SkBuff};
+use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey, Found};
 
 /// What an error says.
@@ -49,13 +50,10 @@ pub(crate) fn look(
         output::scoped(key.local(), ifindex),
         output::scoped(key.remote(), ifindex),
     );
-    // Listeners stand there.
-    if key.remote() == Endpoint::NONE {
-        return;
-    }
     let rcu = rcu::read_lock();
     let sock = match namespace.table.lookup(&key, &rcu) {
-        Some(Found::Sock(sock)) => sock,
+        // A packet that is quoted may have any end, a listener's place too.
+        Some(Found::Sock(sock)) if sock.state() != SkState::LISTEN => sock,
         Some(Found::Mini(mini)) => {
             // Nothing is done about it in any case.
             let secret = if is_hard {
@@ -68,7 +66,7 @@ pub(crate) fn look(
             }
             return;
         }
-        Some(Found::Post(_)) | None => return,
+        Some(Found::Sock(_) | Found::Post(_)) | None => return,
     };
     if is_hard && keys::ignores_icmp(&sock) {
         namespace.counters.count(Counter::TCPAODroppedIcmps);

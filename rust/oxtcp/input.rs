@@ -65,6 +65,16 @@ pub(crate) struct Glance {
 }
 
 impl Glance {
+    #[inline]
+    pub(crate) fn of(front: &Front) -> Self {
+        let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags] = front;
+        Self {
+            flags: Flags::from_bits(flags),
+            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+        }
+    }
+
     /// What it acknowledges, if it has ACK, and neither SYN nor RST.
     fn acks(&self) -> Option<SeqNum> {
         let is_ack = self.flags.ack() && !self.flags.intersects(Flags::SYN.union(Flags::RST));
@@ -318,10 +328,9 @@ fn ignored(sk: &mut Sk<'_>, skb: &mut SkBuff, config: &Config) -> Option<DropRea
         }),
         _ => return None,
     };
-    let &[_, _, _, _, s0, s1, s2, s3, _, _, _, _, _, flags] = bytes.first_chunk()?;
-    let seq = SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3]));
+    let glance = Glance::of(bytes.first_chunk()?);
     let connection = sk.state().connection()?;
-    let refusal = connection.ignores(seq, Flags::from_bits(flags), stamps, || context(config))?;
+    let refusal = connection.ignores(glance.seq, glance.flags, stamps, || context(config))?;
     Some(connection::reason(refusal))
 }
 
@@ -343,40 +352,48 @@ pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
     ))
 }
 
-/// The flow of a packet of IPv4. `ports` are the local one, and the remote one as the header has it. `None` if the header is not
-/// there.
-// A call is less than what comes of it where both families' are in one function.
-#[inline(never)]
-pub(crate) fn key_v4(packet: &[u8], (local, remote): (u16, [u8; 2])) -> Option<FlowKey> {
-    let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
-    Some(FlowKey::new(
-        Endpoint {
-            ip: at(16)?,
-            port: local,
-        },
-        Endpoint {
-            ip: at(12)?,
-            port: u16::from_be_bytes(remote),
-        },
-    ))
+/// The front of TCP's header: ports, numbers, data offset and flags.
+pub(crate) type Front = [u8; 14];
+
+/// The port that a segment is for.
+#[inline]
+pub(crate) fn local_port(front: &Front) -> u16 {
+    u16::from_be_bytes([front[2], front[3]])
 }
 
-/// As [`key_v4`], of IPv6. `None` too for what says it comes from where listeners stand in the table.
-#[inline(never)]
-pub(crate) fn key_v6(packet: &[u8], (local, remote): (u16, [u8; 2])) -> Option<FlowKey> {
-    let at = |at: usize| packet.get(at..)?.first_chunk().copied();
-    let remote = Endpoint {
-        ip: at(8)?,
-        port: u16::from_be_bytes(remote),
-    };
-    if remote == Endpoint::NONE {
-        return None;
+/// The flow of a packet, which begins with its network header; `None` if that is not there.
+#[inline]
+pub(crate) fn key_of(packet: &[u8], front: &Front, family: Family) -> Option<FlowKey> {
+    match family {
+        Family::V4 => key_v4(packet, front),
+        Family::V6 => key_v6(packet, front),
     }
+}
+
+// A call is less than what comes of it where both families' are in one function.
+#[inline(never)]
+fn key_v4(packet: &[u8], front: &Front) -> Option<FlowKey> {
+    let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
+    Some(between(at(16)?, at(12)?, front))
+}
+
+#[inline(never)]
+fn key_v6(packet: &[u8], front: &Front) -> Option<FlowKey> {
+    let at = |at: usize| packet.get(at..)?.first_chunk().copied();
+    Some(between(at(24)?, at(8)?, front))
+}
+
+#[inline(always)]
+fn between(local: [u8; 16], remote: [u8; 16], front: &Front) -> FlowKey {
     let local = Endpoint {
-        ip: at(24)?,
-        port: local,
+        ip: local,
+        port: local_port(front),
     };
-    Some(FlowKey::new(local, remote))
+    let remote = Endpoint {
+        ip: remote,
+        port: u16::from_be_bytes([front[0], front[1]]),
+    };
+    FlowKey::new(local, remote)
 }
 
 /// What the packet is; `None` for what cannot be ours, which `may_hold` knows of a local port.
@@ -389,8 +406,7 @@ fn identify(
     const ICMP: u8 = 1;
     const TCP: u8 = 6;
     const ICMPV6: u8 = 58;
-    /// Ports, sequence numbers, data offset and flags.
-    const WANTED: u32 = 14;
+    const WANTED: u32 = core::mem::size_of::<Front>() as u32;
     let offset = match family {
         Family::V4 => {
             let ip = skb.header(20)?;
@@ -416,22 +432,11 @@ fn identify(
         return None;
     }
     let packet = skb.header(offset.checked_add(WANTED)?)?;
-    let tcp: &[u8; WANTED as usize] = packet.get(offset as usize..)?.first_chunk()?;
-    let local_port = u16::from_be_bytes([tcp[2], tcp[3]]);
-    if !may_hold(local_port) {
+    let front: &Front = packet.get(offset as usize..)?.first_chunk()?;
+    if !may_hold(local_port(front)) {
         return None;
     }
-    let ports = (local_port, [tcp[0], tcp[1]]);
-    let key = match family {
-        Family::V4 => key_v4(packet, ports)?,
-        Family::V6 => key_v6(packet, ports)?,
-    };
-    let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags] = tcp;
-    let glance = Glance {
-        flags: Flags::from_bits(flags),
-        seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
-        ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
-    };
+    let (key, glance) = (key_of(packet, front, family)?, Glance::of(front));
     Some(Packet::Tcp {
         offset,
         key,
@@ -597,7 +602,7 @@ pub(crate) fn find_listener(
             ip,
             port: local.port,
         };
-        let key = FlowKey::new(end, Endpoint::NONE);
+        let key = FlowKey::of_listener(end);
         match namespace.table.lookup(&key, rcu)? {
             Found::Sock(sock) => suits(&sock).then_some(sock),
             Found::Post(group) => {

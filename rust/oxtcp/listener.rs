@@ -118,7 +118,7 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     let member = port.start_listen(&namespace.table, local, reuseport)?;
     let key = match &member {
         Some(member) => member.key(),
-        None => FlowKey::new(local, Endpoint::NONE),
+        None => FlowKey::of_listener(local),
     };
     listening.begin((local, member), port, backlog, options, calls);
     sk.set_state(SkState::LISTEN);

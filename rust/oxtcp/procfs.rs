@@ -140,7 +140,7 @@ struct OfSocket {
     figures: Figures,
 }
 
-/// A socket's flow as it is shown: the remote end that a group's member has in the table is only to tell it from the others.
+/// A socket's flow as it is shown: the remote end that a listener has in the table is only its place there.
 pub(crate) fn shown_flow(sock: &Socket) -> FlowKey {
     let key = sock.flow();
     match sock.state() {

@@ -13,6 +13,7 @@ use oxtcp_engine::{Context, Segment, Transmit, TransmitKind};
 use crate::listening::Listening;
 use crate::namespace::Namespace;
 use crate::output::bare;
+use crate::procfs;
 use crate::protocol::{Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::drop_reason::DropReason;
@@ -536,7 +537,7 @@ fn tell_decision(
 
 /// The ends of a socket.
 fn ends_of(sock: &Socket) -> Ends {
-    Ends::of(sock, &bare(&sock.flow()))
+    Ends::of(sock, &bare(&procfs::shown_flow(sock)))
 }
 
 /// The ends of a flow that is no socket's.

@@ -34,7 +34,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Any address, port 0: the remote end of a listener.
+    /// Any address, port 0: no end. A listener's remote end, as it is shown.
     pub(crate) const NONE: Self = Self {
         ip: [0; 16],
         port: 0,
@@ -95,6 +95,22 @@ impl FlowKey {
             remote_ip: remote.ip,
             ports: [local.port, remote.port],
         }
+    }
+
+    /// Where the listener at this end stands, or the post of those that share it: under a remote end that no packet has, as IP takes none from a
+    /// multicast address.
+    pub(crate) const fn of_listener(local: Endpoint) -> Self {
+        // Members' numbers are less.
+        Self::of_member(local, u16::MAX)
+    }
+
+    /// Where one of those stands that share an end, by its number.
+    pub(crate) const fn of_member(local: Endpoint, number: u16) -> Self {
+        let remote = Endpoint {
+            ip: [0xff; 16],
+            port: number,
+        };
+        Self::new(local, remote)
     }
 
     /// The key as bytes, for hashing.

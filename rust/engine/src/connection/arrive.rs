@@ -63,9 +63,9 @@ fn why_outside(link: &Link, end: SeqNum) -> Unacceptable {
 }
 
 impl Connection {
-    /// For a segment without payload, and without options but for timestamps, whether it is one of those that floods are made of: outside of the window, and no answer is due
-    /// to it. If so it has been counted, and nothing else would come of [`on_segment`](Connection::on_segment), which it need not be given to;
-    /// why it is dropped. `cx` is asked only if it matters.
+    /// For a segment without payload, and without options but for timestamps, whether it is one of those that floods are made of: outside
+    /// of the window, and no answer is due to it. If so it has been counted, and nothing else would come of
+    /// [`on_segment`](Connection::on_segment), which it need not be given to; why it is dropped. `cx` is asked only if it matters.
     pub fn ignores<'c>(
         &mut self,
         seq: SeqNum,

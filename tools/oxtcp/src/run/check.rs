@@ -16,8 +16,10 @@ pub enum Tcp {
     Ours,
     /// The kernel's own.
     BuiltIn,
-    /// MPTCP, or SMC: with the built-in TCP below it.
-    Above(&'static str),
+    /// With the built-in TCP below it.
+    Mptcp,
+    /// As well.
+    Smc,
 }
 
 impl Tcp {
@@ -26,7 +28,8 @@ impl Tcp {
         match self {
             Tcp::Ours => "oxtcp",
             Tcp::BuiltIn => "the built-in TCP",
-            Tcp::Above(name) => name,
+            Tcp::Mptcp => "MPTCP, above the built-in TCP",
+            Tcp::Smc => "SMC, above the built-in TCP",
         }
     }
 }
@@ -46,8 +49,8 @@ impl Numbers {
         match (family, protocol) {
             _ if family == i32::from(self.family) => Tcp::Ours,
             _ if Some(protocol) == self.protocol.map(i32::from) => Tcp::Ours,
-            (AF_SMC, _) | (_, IPPROTO_SMC) => Tcp::Above("SMC, above the built-in TCP"),
-            (_, libc::IPPROTO_MPTCP) => Tcp::Above("MPTCP, above the built-in TCP"),
+            (AF_SMC, _) | (_, IPPROTO_SMC) => Tcp::Smc,
+            (_, libc::IPPROTO_MPTCP) => Tcp::Mptcp,
             _ => Tcp::BuiltIn,
         }
     }
@@ -110,10 +113,8 @@ fn tcp_of(fd: i32) -> Option<Tcp> {
     ) {
         (libc::SOCK_STREAM, OURS, _) => Some(Tcp::Ours),
         (libc::SOCK_STREAM, libc::IPPROTO_TCP, _) => Some(Tcp::BuiltIn),
-        (libc::SOCK_STREAM, libc::IPPROTO_MPTCP, _) => {
-            Some(Tcp::Above("MPTCP, above the built-in TCP"))
-        }
-        (libc::SOCK_STREAM, _, AF_SMC) => Some(Tcp::Above("SMC, above the built-in TCP")),
+        (libc::SOCK_STREAM, libc::IPPROTO_MPTCP, _) => Some(Tcp::Mptcp),
+        (libc::SOCK_STREAM, _, AF_SMC) => Some(Tcp::Smc),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 //! Which events are of the sockets of one cgroup. Events of what has no socket (a half-open connection, a TIME-WAIT) do not tell the cgroup:
 //! they belong to it where a listener or a connection of it is known at that end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::{Entry, HashMap};
 
 use super::event::{Event, What};
 use super::flows::{insert, Key, Known};
@@ -12,8 +12,8 @@ use crate::sockets::State;
 pub struct Scope {
     cgroup: u64,
     connections: HashMap<Key, Known<()>>,
-    /// Network namespaces and ports of listeners.
-    listeners: HashSet<(u32, u16)>,
+    /// How many listeners there are, by network namespace and port.
+    listeners: HashMap<(u32, u16), usize>,
 }
 
 impl Scope {
@@ -22,7 +22,7 @@ impl Scope {
         Self {
             cgroup,
             connections: HashMap::new(),
-            listeners: HashSet::new(),
+            listeners: HashMap::new(),
         }
     }
 
@@ -32,7 +32,7 @@ impl Scope {
         let connection = (event.netns, event.local, event.remote);
         if event.cookie == 0 {
             return self.connections.contains_key(&connection)
-                || self.listeners.contains(&listener);
+                || self.listeners.contains_key(&listener);
         }
         if event.cgroup != self.cgroup {
             return false;
@@ -41,13 +41,18 @@ impl Scope {
             What::State {
                 to: State::Listen, ..
             } => {
-                self.listeners.insert(listener);
+                *self.listeners.entry(listener).or_default() += 1;
             }
             What::State {
                 from: State::Listen,
                 ..
             } => {
-                self.listeners.remove(&listener);
+                if let Entry::Occupied(mut known) = self.listeners.entry(listener) {
+                    *known.get_mut() -= 1;
+                    if *known.get() == 0 {
+                        known.remove();
+                    }
+                }
             }
             _ if event.remote.port() != 0 => {
                 insert(&mut self.connections, connection, (), event.time);
@@ -96,6 +101,10 @@ mod tests {
         let mut scope = Scope::new(5);
         assert!(!scope.has(&half_open));
         assert!(scope.has(&listener(State::Close, State::Listen)));
+        assert!(scope.has(&half_open));
+        // One of two goes, as a server does that is reloaded.
+        assert!(scope.has(&listener(State::Close, State::Listen)));
+        assert!(scope.has(&listener(State::Listen, State::Close)));
         assert!(scope.has(&half_open));
         assert!(scope.has(&listener(State::Listen, State::Close)));
         assert!(!scope.has(&half_open));

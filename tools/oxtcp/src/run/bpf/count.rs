@@ -90,6 +90,8 @@ impl Counter {
     /// What there was until now.
     pub fn read(&self) -> io::Result<Counted> {
         let mut counted = Counted::default();
+        // First: one that is opened meanwhile is not one without room.
+        let total = self.total.get(0)?;
         let mut sum = 0;
         for key in self.by_key.keys()? {
             let sockets = self.by_key.get(key)?;
@@ -102,7 +104,7 @@ impl Counter {
                 sockets,
             });
         }
-        counted.missed = self.total.get(0)?.saturating_sub(sum);
+        counted.missed = total.saturating_sub(sum);
         Ok(counted)
     }
 }
