@@ -13,6 +13,7 @@ any makes the run fail (exit code 99). Other codes of our own: 124 time-out, 125
 
 import argparse
 import fcntl
+import glob
 import os
 import shlex
 import shutil
@@ -197,6 +198,29 @@ def take_slot():
             time.sleep(0.5)
 
 
+def make_folder():
+    """A folder of this run, and the lock on it that is held until we end. What runs that were killed have left goes."""
+    for left in glob.glob(f"{CACHE}/run.*"):
+        try:
+            # One that is being made has no lock yet.
+            if time.time() - os.stat(left).st_mtime < 60:
+                continue
+            folder = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(folder)
+    run = tempfile.mkdtemp(dir=CACHE, prefix="run.")
+    lock = os.open(run, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return run, lock
+
+
 def main():
     parser = argparse.ArgumentParser(prog="vm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "shell"))
@@ -258,7 +282,7 @@ def main():
 
     slot = None if interactive else take_slot()  # noqa: F841 (held until the process ends)
     accel = "kvm" if args.mode == "fast" and kvm_works() else "tcg"
-    run = tempfile.mkdtemp(dir=CACHE, prefix="run.")
+    run, lock = make_folder()  # noqa: F841 (held until the process ends)
     code = 125
     try:
         with open(f"{run}/initrd", "wb") as f:
