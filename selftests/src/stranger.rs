@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::capture::{Capture, Segment};
 use crate::connection::listening_at;
-use crate::flood::Raw;
+use crate::flood::{network, Raw};
 use crate::forge::packet;
 use crate::ns::{self, Veth};
 use crate::{procnet, wait, Ip, Sock, Stack};
@@ -37,7 +37,7 @@ impl Stranger {
             ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
         }
         let nobody = Veth::address_of_nobody(ip, 0).ip();
-        ns::sh(&format!("ip route add {} via {nobody} dev va", forged(ip)));
+        ns::sh(&format!("ip route add {} via {nobody} dev va", network(ip)));
         let (raw, answers) = link.b.run(|| {
             let target = Veth::address_a(ip, PORT).ip();
             (Raw::new(target), Capture::incoming("vb", ip))
@@ -61,7 +61,7 @@ impl Stranger {
         self.next_port += 1;
         let ip = match self.ip {
             Ip::V4 => "10.9.8.7",
-            Ip::V6 => "2001:db8:a::7",
+            Ip::V6 => "fd0a:9:8::7",
         };
         SocketAddr::new(ip.parse().expect("an address"), self.next_port)
     }
@@ -111,14 +111,6 @@ impl Stranger {
         assert_eq!(server.recv_exact(2), b"hi");
         server.send_all(b"there");
         assert_eq!(client.recv_exact(5), b"there");
-    }
-}
-
-/// Where the sources are that do not exist.
-pub fn forged(ip: Ip) -> &'static str {
-    match ip {
-        Ip::V4 => "10.0.0.0/8",
-        Ip::V6 => "2001:db8:a::/48",
     }
 }
 

@@ -6,9 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Capture, Segment, ACK, CWR, ECE, SYN};
+use oxtcp_selftests::flood::network;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::stranger::{count, forged, Stranger, PORT};
+use oxtcp_selftests::stranger::{count, Stranger, PORT};
 use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
 
 /// As Linux has it, but for the timestamp.
@@ -220,7 +221,7 @@ fn vlan__answers(stack: Stack) {
     ));
     ns::sh(&format!(
         "ip route replace {} via {nobody} dev vlan5",
-        forged(scene.ip)
+        network(scene.ip)
     ));
     scene.answers = scene.link.b.run(|| Capture::incoming("vlan5", scene.ip));
     wait::until("the VLAN carries", || {
@@ -276,7 +277,7 @@ fn falls_back__other_way_back(stack: Stack) {
     scene.warm_up();
     ns::sh_or_skip("ip link add away type dummy");
     ns::sh("ip link set away up");
-    ns::sh(&format!("ip route replace {} dev away", forged(scene.ip)));
+    ns::sh(&format!("ip route replace {} dev away", network(scene.ip)));
     let (fast, fell) = (count("SyncookiesFast"), count("SyncookiesFellBack"));
     let sent = count("SyncookiesSent");
     let from = scene.source();

@@ -6,9 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::process::ExitCode;
 
 use oxtcp_selftests::capture::{Segment, ACK, FIN, PSH, RST, SYN};
+use oxtcp_selftests::flood::network;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::stranger::{count, forged, Stranger, PORT};
+use oxtcp_selftests::stranger::{count, Stranger, PORT};
 use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
 
 const STAMPS: [u8; 12] = [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -323,7 +324,7 @@ fn martian__is_not_answered(stack: Stack) {
     assert!(scene.is_fast());
     ns::sh_or_skip("ip link add away type dummy");
     ns::sh("ip link set away up");
-    ns::sh(&format!("ip route replace {} dev away", forged(scene.ip)));
+    ns::sh(&format!("ip route replace {} dev away", network(scene.ip)));
     let filtered = || {
         let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("netstat");
         procnet::stat(&text, "IPReversePathFilter")
