@@ -34,6 +34,8 @@ counters! {
     SyncookiesFast,
     /// Those that could not be, while the hook was there (no such counter in Linux).
     SyncookiesFellBack,
+    /// Segments to a listener, of no connection, that were dealt with before routing (no such counter in Linux).
+    StraysFast,
     /// ACKs with a good cookie.
     SyncookiesRecv,
     /// ACKs to a listener that sends cookies, with none that is good: forged, too old, used, of another flow.

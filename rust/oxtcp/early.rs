@@ -8,11 +8,13 @@
 //! | packet | |
 //! |---|---|
 //! | a SYN | [`fast_cookies`](crate::fast_cookies) |
+//! | to a listener's port, of no connection | [`strays`](crate::strays) |
 //! | of a connection, by the interface that the one before it came by | gets that one's route, if it is still good. If nobody stands before us at LOCAL_IN, it is taken here |
 //!
 //! Softirq context, or process context with BH on or off, under RCU.
 
 use kernel::prelude::*;
+use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
 use oxtcp_engine::wire::MIN_HEADER_LEN;
@@ -22,7 +24,8 @@ use crate::fast_cookies;
 use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
 use crate::output::scoped;
-use crate::protocol::Tcp;
+use crate::protocol::{Socket, Tcp};
+use crate::strays;
 use crate::sys::early::{BeforeRouting, Unrouted};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
@@ -119,31 +122,35 @@ impl BeforeRouting for Tcp {
             ifindex: skb.device(),
             family,
         };
-        if head.glance.flags.syn() {
+        if head.glance.is_syn() {
             return fast_cookies::syn((net, namespace), &head, skb, arrival, &rcu);
         }
-        of_connection((net, namespace), &head, skb, arrival, &rcu)
+        let key = match family {
+            Family::V4 => head.key,
+            Family::V6 => FlowKey::new(
+                scoped(head.key.local(), arrival.ifindex),
+                scoped(head.key.remote(), arrival.ifindex),
+            ),
+        };
+        match namespace.table.lookup(&key, &rcu) {
+            Some(Found::Sock(sock)) => {
+                of_connection((net, namespace), sock, (&head, &key), skb, arrival, &rcu)
+            }
+            Some(_) => Err(skb),
+            None => strays::segment((net, namespace), &head, skb, arrival, &rcu),
+        }
     }
 }
 
-/// A segment that may be a connection's.
+/// A segment of a connection's.
 fn of_connection<'r>(
     (net, namespace): (&'r Net, &Namespace),
-    head: &Head,
+    sock: ARef<Socket>,
+    (head, key): (&Head, &FlowKey),
     mut skb: SkBuff<Unrouted<'r>>,
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
-    let key = match arrival.family {
-        Family::V4 => head.key,
-        Family::V6 => FlowKey::new(
-            scoped(head.key.local(), arrival.ifindex),
-            scoped(head.key.remote(), arrival.ifindex),
-        ),
-    };
-    let Some(Found::Sock(sock)) = namespace.table.lookup(&key, rcu) else {
-        return Err(skb);
-    };
     if !input::may_hear(&sock, arrival)
         || !skb.set_route(net, &sock, arrival.family)
         || !skb.is_first_in::<Tcp>(net, arrival.family)
@@ -154,7 +161,7 @@ fn of_connection<'r>(
     namespace.early.want();
     // From here on the packet is ours.
     if let Some(skb) = skb.take(head.offset) {
-        input::receive((net, namespace), sock, skb, &key, head.glance, arrival, rcu);
+        input::receive((net, namespace), sock, skb, key, head.glance, arrival, rcu);
     }
     Ok(())
 }

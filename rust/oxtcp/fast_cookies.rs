@@ -168,7 +168,7 @@ fn segment_of(head: &Head, packet: &[u8]) -> Option<Segment> {
 }
 
 /// IPv4's 0.0.0.0/8, 127.0.0.0/8, and from 224.0.0.0 on; of IPv6 ::/8, in which are what is unspecified and loopback, fe80::/10, multicast.
-fn is_odd(end: &Endpoint) -> bool {
+pub(crate) fn is_odd(end: &Endpoint) -> bool {
     match end.v4() {
         // IP lets nobody in with such an address in IPv6.
         Some([first, ..]) => matches!(first, 0 | 127 | 224..),

@@ -75,6 +75,11 @@ impl Glance {
         }
     }
 
+    /// Whether it is a SYN that asks for a connection.
+    pub(crate) fn is_syn(&self) -> bool {
+        self.flags.syn() && !self.flags.intersects(Flags::ACK.union(Flags::RST))
+    }
+
     /// What it acknowledges, if it has ACK, and neither SYN nor RST.
     fn acks(&self) -> Option<SeqNum> {
         let is_ack = self.flags.ack() && !self.flags.intersects(Flags::SYN.union(Flags::RST));
@@ -132,6 +137,7 @@ impl LocalIn for Tcp {
             ),
         };
         let Some(owner) = find_owner(net, namespace, &skb, &key, glance, arrival, &rcu) else {
+            want_strays(net, namespace, glance, arrival);
             return Err(skb);
         };
         // From here on the packet is ours.
@@ -160,6 +166,16 @@ impl LocalIn for Tcp {
         let segment = (segment, skb, header_len);
         receive_without_connection(net, namespace, owner, key, segment, arrival, signed, &rcu);
         Ok(())
+    }
+}
+
+/// What was left to the built-in TCP could be dealt with before routing the next time, perhaps ([`strays`](crate::strays)).
+fn want_strays(net: &Net, namespace: &Namespace, glance: Glance, arrival: Arrival) {
+    if glance.flags.intersects(Flags::ACK.union(Flags::RST))
+        && arrival.ifindex != LOOPBACK
+        && namespace.sysctls.fast_resets() != 0
+    {
+        namespace.early.want_alone(net, arrival.family);
     }
 }
 
@@ -461,7 +477,6 @@ fn check_signature(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     let claim = signing::claim(skb);
-    let is_syn = glance.flags.syn() && !glance.flags.intersects(Flags::ACK.union(Flags::RST));
     let found;
     let (sock, stage) = match owner {
         Owner::Connection(sock) => (Some(&**sock), Stage::Connection),
@@ -469,7 +484,7 @@ fn check_signature(
             (Some(&**sock), Stage::Listen)
         }
         Owner::HalfOpen(_, sock, handshake) => (Some(&**sock), Stage::HalfOpen(*handshake)),
-        Owner::Mini(mini) if is_syn && !half_open::awaits_fin(mini) => {
+        Owner::Mini(mini) if glance.is_syn() && !half_open::awaits_fin(mini) => {
             found = find_listener(namespace, key, arrival, rcu);
             (found.as_deref(), Stage::Listen)
         }
@@ -548,7 +563,7 @@ fn find_owner<'a>(
         return None;
     }
     // As nearly always, and for each ACK of a flood: no listener would want it.
-    let may_be_cookie = glance.acks().is_some() && cookies::may_come(namespace);
+    let may_be_cookie = may_be_cookie(namespace, glance);
     if !may_be_cookie && !namespace.has_keys() {
         return None;
     }
@@ -561,6 +576,21 @@ fn find_owner<'a>(
     let keys = listener.shared().keys.get(rcu)?;
     let is_ours = keys.know(&Peer::new(key, 0)) && !skb.is_builtin(net, arrival.family, &bare(key));
     is_ours.then_some(Owner::Stray(listener))
+}
+
+/// Whether the segment may bring a cookie back, to any listener.
+fn may_be_cookie(namespace: &Namespace, glance: Glance) -> bool {
+    glance.acks().is_some() && cookies::may_come(namespace)
+}
+
+/// Whether the segment brings a good cookie to the listener. One that is not is counted.
+pub(crate) fn brings_cookie(
+    namespace: &Namespace,
+    listener: &Socket,
+    key: &FlowKey,
+    glance: Glance,
+) -> bool {
+    may_be_cookie(namespace, glance) && cookie_of(namespace, listener, key, glance).is_some()
 }
 
 /// The cookie that an ACK brings to a listener, if it is good.

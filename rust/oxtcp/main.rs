@@ -64,6 +64,7 @@ mod receive;
 mod send;
 mod send_buffer;
 mod signing;
+mod strays;
 mod sysctls;
 mod trace;
 

@@ -142,6 +142,8 @@ settings! {
         ecn = 2, 0, 2;
         /// A SYN that is sent again does not ask for ECN (0 or 1; RFC 3168 section 6.1.1.1).
         ecn_fallback = 1, 0, 1;
+        /// Drop or reset segments to a listener that belong to no connection before they are routed, where nobody else looks at them (0 or 1).
+        fast_resets = 1, 0, 1;
         /// Answer SYNs with cookies before they are routed, where nobody else looks at them (0 or 1).
         fast_syncookies = 1, 0, 1;
         /// Seconds in FIN-WAIT-2 without a program.
@@ -183,7 +185,7 @@ settings! {
         probe_interval = 600, 0, MAX_SECONDS;
         /// The search for the path's MTU ends when what gets through and what does not are closer than so many bytes.
         probe_threshold = 8, 0, 65_535;
-        /// Resets in a second that half-open connections, TIME-WAITs and full accept queues of the namespace send. A shared limit can be observed from
+        /// Resets in a second that half-open connections, TIME-WAITs, full accept queues and, by `fast_resets`, listeners of the namespace send. A shared limit can be observed from
         /// outside, as that of challenge ACKs: no limit.
         reset_limit = 0x7fff_ffff, 0, i32::MAX;
         /// The same to one network (/24 of IPv4, /64 of IPv6): with a forged source they hit somebody else. 0: no limit.

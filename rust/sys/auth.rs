@@ -8,6 +8,7 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 
 use super::bindings;
+use super::early::Unrouted;
 use super::net::Net;
 use super::netfilter::Family;
 use super::proto::Protocol;
@@ -140,11 +141,18 @@ impl SkBuff<Claimed<'_>> {
     }
 }
 
-impl SkBuff<AtHook<'_>> {
-    /// Whether the kernel's own TCP has a connection, of whatever state, between the packet's ends. Softirqs are off.
+/// A packet in a hook on its way in, whose control block is the network layer's.
+pub(crate) trait InHook {}
+
+impl InHook for AtHook<'_> {}
+impl InHook for Unrouted<'_> {}
+
+impl<S: InHook> SkBuff<S> {
+    /// Whether the kernel's own TCP has a connection, of whatever state, between the packet's ends. Under RCU, any context.
     pub(crate) fn is_builtin(&self, net: &Net, family: Family, key: &FlowKey) -> bool {
         let (local, remote) = (key.local(), key.remote());
-        // SAFETY: Valid by the invariant; addresses have 16 bytes.
+        // SAFETY: Valid by the invariant, with the network layer's control block; RCU is read-locked, as a hook has it, and addresses have 16
+        // bytes.
         unsafe {
             bindings::oxtcp_helper_builtin_has_flow(
                 net.as_ptr(),

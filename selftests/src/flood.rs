@@ -9,6 +9,7 @@ use crate::errno::check;
 use crate::forge::packet;
 use crate::ktap;
 use crate::sock::RawAddr;
+use crate::Ip;
 
 /// Packets of one call.
 const BATCH: usize = 64;
@@ -16,12 +17,20 @@ const BATCH: usize = 64;
 /// Which sources the segments pretend to have.
 #[derive(Clone, Copy)]
 pub enum Sources {
-    /// All of 10.0.0.0/8, or of 2001:db8:a::/48.
+    /// All of 10.0.0.0/8, or of fd00::/8: the host of a /48 each.
     Everywhere,
     /// One /24 of it, or one /64.
     OneNetwork,
     /// This one.
     One(SocketAddr),
+}
+
+/// The network that all of them are in.
+pub fn network(ip: Ip) -> &'static str {
+    match ip {
+        Ip::V4 => "10.0.0.0/8",
+        Ip::V6 => "fd00::/8",
+    }
 }
 
 /// What they are.
@@ -170,18 +179,13 @@ fn segment(kind: Kind, to: SocketAddr, sources: Sources, random: u64) -> Vec<u8>
             SocketAddr::new(Ipv4Addr::new(10, 9, 8, c).into(), port)
         }
         (Sources::Everywhere, IpAddr::V6(_)) => {
-            let [p, q] = [[a, b], [c, d]].map(u16::from_be_bytes);
-            SocketAddr::new(
-                Ipv6Addr::new(0x2001, 0xdb8, 0xa, p, q, 0, 0, 1).into(),
-                port,
-            )
+            let [p, q] = [[b, c], [d, e]].map(u16::from_be_bytes);
+            let first = 0xfd00 | u16::from(a);
+            SocketAddr::new(Ipv6Addr::new(first, p, q, 0, 0, 0, 0, 1).into(), port)
         }
         (Sources::OneNetwork, IpAddr::V6(_)) => {
             let q = u16::from_be_bytes([b, c]);
-            SocketAddr::new(
-                Ipv6Addr::new(0x2001, 0xdb8, 0xa, 9, q, 0, 0, 1).into(),
-                port,
-            )
+            SocketAddr::new(Ipv6Addr::new(0xfd0a, 9, 8, 0, q, 0, 0, 1).into(), port)
         }
     };
     let seq = u32::from_be_bytes([d, e, f, a]);

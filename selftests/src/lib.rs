@@ -22,6 +22,7 @@ pub mod procnet;
 pub mod signed;
 pub mod sock;
 pub mod stack;
+pub mod stranger;
 pub mod tcp_info;
 pub mod thread;
 pub mod transfer;

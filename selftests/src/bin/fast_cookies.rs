@@ -2,16 +2,15 @@
 //! SYN cookies that are sent before routing: what they are beside the others, and when there are none.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::process::ExitCode;
 
-use oxtcp_selftests::capture::{Capture, Segment, ACK, SYN};
-use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::Raw;
+use oxtcp_selftests::capture::{Capture, Segment, ACK, CWR, ECE, SYN};
+use oxtcp_selftests::flood::network;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::stranger::{count, Stranger, PORT};
 use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
-
-const PORT: u16 = 5001;
 
 /// As Linux has it, but for the timestamp.
 const OPTIONS: [u8; 20] = [
@@ -28,87 +27,36 @@ fn main() -> ExitCode {
     suite.run()
 }
 
-/// A listener in `va`'s namespace that answers each SYN with a cookie, and who sends SYNs from the other one.
-struct Scene {
-    ip: Ip,
-    link: Veth,
-    listener: Sock,
-    raw: Raw,
-    answers: Capture,
-    next_port: u16,
-}
+/// A listener that answers each SYN with a cookie, and who sends SYNs.
+struct Scene(Stranger);
 
 impl Scene {
     fn new(stack: Stack) -> Scene {
-        Scene::at(stack, "vb", |ip| Veth::address_a(ip, PORT))
+        Scene::at(stack, Veth::address_a(stack.ip, PORT))
     }
 
-    fn at(stack: Stack, device: &str, place: impl Fn(Ip) -> SocketAddr) -> Scene {
+    fn at(stack: Stack, place: SocketAddr) -> Scene {
         if !stack.ours {
             ktap::skip("the built-in TCP has no such path");
         }
-        let ip = stack.ip;
-        let link = Veth::make();
+        let stranger = Stranger::at(stack, place);
         ns::set_sysctl("net/oxtcp/syncookies", "2");
-        for filter in ["all", "va"] {
-            ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
-        }
-        let nobody = Veth::address_of_nobody(ip, 0).ip();
-        ns::sh(&format!("ip route add {} via {nobody} dev va", forged(ip)));
-        let address = place(ip);
-        let (listener, _) = listening_at(stack, &address, 16);
-        let (raw, answers) = link.b.run(|| {
-            let target = Veth::address_a(ip, PORT).ip();
-            (Raw::new(target), Capture::incoming(device, ip))
-        });
-        Scene {
-            ip,
-            link,
-            listener,
-            raw,
-            answers,
-            next_port: 2000,
-        }
-    }
-
-    fn target(&self) -> SocketAddr {
-        Veth::address_a(self.ip, PORT)
-    }
-
-    /// Another source that does not exist.
-    fn source(&mut self) -> SocketAddr {
-        self.next_port += 1;
-        let ip = match self.ip {
-            Ip::V4 => "10.9.8.7",
-            Ip::V6 => "2001:db8:a::7",
-        };
-        SocketAddr::new(ip.parse().expect("an address"), self.next_port)
+        Scene(stranger)
     }
 
     /// The answer to a SYN.
     fn ask(&mut self, from: SocketAddr, options: &[u8]) -> (Vec<u8>, Segment) {
-        self.send(from, options);
-        wait::until_some("the SYN-ACK", || {
-            let answers = self.answers.packets();
-            answers
-                .into_iter()
-                .find(|(_, segment)| segment.target == from)
-        })
+        self.send_syn(from, options);
+        self.answer_to(from)
     }
 
-    fn send(&mut self, from: SocketAddr, options: &[u8]) {
-        let syn = packet(from, self.target(), (7, 0), SYN, options, &[]);
-        assert_eq!(self.raw.send(&[syn]), 1, "the SYN was not sent");
+    fn send_syn(&mut self, from: SocketAddr, options: &[u8]) {
+        self.send(from, (7, 0), SYN, options, &[]);
     }
 
     /// Lets SYNs come until they are answered before routing.
     fn warm_up(&mut self) {
-        wait::until("the hook is there", || {
-            let before = count("SyncookiesFast");
-            let from = self.source();
-            self.ask(from, &OPTIONS);
-            count("SyncookiesFast") > before
-        });
+        wait::until("the hook is there", || self.is_fast());
     }
 
     /// Whether the next SYN is answered before routing.
@@ -128,16 +76,18 @@ impl Scene {
     }
 }
 
-fn forged(ip: Ip) -> &'static str {
-    match ip {
-        Ip::V4 => "10.0.0.0/8",
-        Ip::V6 => "2001:db8:a::/48",
+impl Deref for Scene {
+    type Target = Stranger;
+
+    fn deref(&self) -> &Stranger {
+        &self.0
     }
 }
 
-fn count(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
-    procnet::stat(&text, name)
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Stranger {
+        &mut self.0
+    }
 }
 
 fn set_fast(on: bool) {
@@ -207,29 +157,11 @@ fn answer__is_as_others_are(stack: Stack) {
     }
     // A client that asks for ECN gets it.
     let from = scene.source();
-    let syn =
-        oxtcp_selftests::forge::packet(from, scene.target(), (7, 0), SYN | 0xc0, &OPTIONS, &[]);
     let before = count("SyncookiesFast");
-    assert_eq!(scene.raw.send(&[syn]), 1);
-    let answer = wait::until_some("the SYN-ACK", || {
-        let answers = scene.answers.segments();
-        answers.into_iter().find(|segment| segment.target == from)
-    });
-    assert_eq!(answer.flags, SYN | ACK | 0x40);
+    scene.send(from, (7, 0), SYN | ECE | CWR, &OPTIONS, &[]);
+    let (_, answer) = scene.answer_to(from);
+    assert_eq!(answer.flags, SYN | ACK | ECE);
     assert_eq!(count("SyncookiesFast"), before + 1);
-}
-
-fn meets(scene: &Scene, address: SocketAddr) {
-    let client = scene.link.b.run(|| {
-        let client = Sock::open(Stack::builtin(scene.ip));
-        client.connect(&address).expect("connect");
-        client.send_all(b"hi");
-        client
-    });
-    let (server, _) = scene.listener.accept().expect("accept");
-    assert_eq!(server.recv_exact(2), b"hi");
-    server.send_all(b"there");
-    assert_eq!(client.recv_exact(5), b"there");
 }
 
 fn clients__get_in(stack: Stack) {
@@ -243,22 +175,21 @@ fn clients__get_in(stack: Stack) {
         let stamps = answer.option(8).expect("timestamps");
         let options = [&[1, 1, 8, 10, 1, 2, 3, 5], &stamps[..4]].concat();
         let numbers = (8, answer.seq.wrapping_add(1));
-        let ack = packet(from, scene.target(), numbers, ACK, &options, &[]);
-        assert_eq!(scene.raw.send(&[ack]), 1);
+        scene.send(from, numbers, ACK, &options, &[]);
         let (_server, peer) = scene.listener.accept().expect("accept");
         assert_eq!(peer, from);
         assert_eq!(count("SyncookiesRecv"), opened + 1);
     }
     // A client of this host shares its SYN's memory with its copy for retransmission.
     let fell = count("SyncookiesFellBack");
-    meets(&scene, scene.target());
+    scene.client_gets_in();
     assert_eq!(count("SyncookiesFellBack"), fell + 1);
 }
 
 fn clients__get_in_on_any_address(stack: Stack) {
-    let mut scene = Scene::at(stack, "vb", |ip| stack_any(ip, PORT));
+    let mut scene = Scene::at(stack, stack_any(stack.ip, PORT));
     scene.warm_up();
-    meets(&scene, scene.target());
+    scene.client_gets_in();
 }
 
 fn stack_any(ip: Ip, port: u16) -> SocketAddr {
@@ -290,7 +221,7 @@ fn vlan__answers(stack: Stack) {
     ));
     ns::sh(&format!(
         "ip route replace {} via {nobody} dev vlan5",
-        forged(scene.ip)
+        network(scene.ip)
     ));
     scene.answers = scene.link.b.run(|| Capture::incoming("vlan5", scene.ip));
     wait::until("the VLAN carries", || {
@@ -346,11 +277,11 @@ fn falls_back__other_way_back(stack: Stack) {
     scene.warm_up();
     ns::sh_or_skip("ip link add away type dummy");
     ns::sh("ip link set away up");
-    ns::sh(&format!("ip route replace {} dev away", forged(scene.ip)));
+    ns::sh(&format!("ip route replace {} dev away", network(scene.ip)));
     let (fast, fell) = (count("SyncookiesFast"), count("SyncookiesFellBack"));
     let sent = count("SyncookiesSent");
     let from = scene.source();
-    scene.send(from, &OPTIONS);
+    scene.send_syn(from, &OPTIONS);
     wait::until("it has gone away", || count("SyncookiesSent") == sent + 1);
     assert_eq!(count("SyncookiesFast"), fast);
     assert_eq!(count("SyncookiesFellBack"), fell + 1);
@@ -371,11 +302,8 @@ fn falls_back__data(stack: Stack) {
     let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
     syn[header + 16..header + 18].copy_from_slice(&sum.to_be_bytes());
     let fast = count("SyncookiesFast");
-    assert_eq!(scene.raw.send(&[syn]), 1);
-    wait::until_some("the SYN-ACK", || {
-        let answers = scene.answers.segments();
-        answers.into_iter().find(|segment| segment.target == from)
-    });
+    scene.send_packet(syn);
+    scene.answer_to(from);
     assert_eq!(count("SyncookiesFast"), fast);
 }
 
@@ -394,7 +322,7 @@ fn answers__rules_behind_it(stack: Stack) {
     scene.warm_up();
     ns::nft("table inet t {\n counter left { }\n chain out {\n type filter hook output priority 0;\n tcp sport 5001 counter name left drop\n }\n}");
     let (fast, from) = (count("SyncookiesFast"), scene.source());
-    scene.send(from, &OPTIONS);
+    scene.send_syn(from, &OPTIONS);
     wait::until("the chain has it", || ns::nft_packets("left") == 1);
     assert_eq!(count("SyncookiesFast"), fast + 1);
     assert!(scene.answers.segments().is_empty());
@@ -419,12 +347,12 @@ fn martian__is_not_answered(stack: Stack) {
     };
     let before = (count("SyncookiesSent"), filtered());
     let from = scene.source();
-    scene.send(from, &OPTIONS);
+    scene.send_syn(from, &OPTIONS);
     wait::until("the filter has it", || filtered() == before.1 + 1);
     assert_eq!(count("SyncookiesSent"), before.0);
     // Nor one of our own addresses, from outside.
     let own = SocketAddr::new(scene.target().ip(), 4000);
-    scene.send(own, &OPTIONS);
+    scene.send_syn(own, &OPTIONS);
     let from = scene.link.b.run(|| Veth::address_b(Ip::V4, 4001));
     scene.ask(from, &OPTIONS);
     assert_eq!(count("SyncookiesSent"), before.0 + 1);
@@ -438,14 +366,14 @@ fn rate__of_a_network(stack: Stack) {
     wait::until("one too many in a second", || {
         for _ in 0..8 {
             let from = scene.source();
-            scene.send(from, &OPTIONS);
+            scene.send_syn(from, &OPTIONS);
         }
         count("SynRateExceeded") > 0
     });
     // Each was counted as one or the other.
     let from = scene.source();
     let (exceeded, sent) = (count("SynRateExceeded"), count("SyncookiesSent"));
-    scene.send(from, &OPTIONS);
+    scene.send_syn(from, &OPTIONS);
     wait::until("it is counted", || {
         count("SynRateExceeded") + count("SyncookiesSent") == exceeded + sent + 1
     });

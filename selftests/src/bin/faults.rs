@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oxtcp_selftests::capture::{ACK, FIN, RST};
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::{Flood, Kind, Sources};
+use oxtcp_selftests::flood::{network, Flood, Kind, Sources};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{cases, ktap, thread, wait, Ip, Sock, Stack, Suite};
 
@@ -161,7 +161,10 @@ fn allocations__fail_under_a_flood(stack: Stack) {
     }
     let link = Veth::make();
     let nobody = Veth::address_of_nobody(Ip::V4, 0).ip();
-    ns::sh(&format!("ip route add 10.0.0.0/8 via {nobody} dev va"));
+    ns::sh(&format!(
+        "ip route add {} via {nobody} dev va",
+        network(Ip::V4)
+    ));
     for filter in ["all", "va"] {
         ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
     }

@@ -508,10 +508,11 @@ fn stat__layout_is_netstats() {
         );
     }
     // What Linux does not do it does not count.
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 8] = [
         "EarlyDemux",
         "SyncookiesFast",
         "SyncookiesFellBack",
+        "StraysFast",
         "SynShareExceeded",
         "SynCacheEvicted",
         "SynRateExceeded",

@@ -25,7 +25,7 @@ pub struct Outcome {
     pub waiting: u64,
     /// How many half-open connections there were beside them.
     pub half_open: usize,
-    /// Bytes of the kernel's sockets more than before, then.
+    /// Bytes of all slab caches and of sockets' queues, more than before there was a listener, then; those of the clients among them.
     pub memory: i64,
     /// How many clients were in before the program accepted.
     pub before: usize,
@@ -59,7 +59,7 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
     std::thread::sleep(AWAY);
     let waiting = readings::waiting(server, address);
     let half_open = readings::half_open(server, address);
-    let memory = Memory::now(server).sockets_since(memory);
+    let memory = Memory::now(server).since(memory);
     let accepts = Instant::now();
     program.accept();
     let ends: Vec<Instant> = clients.into_iter().filter_map(Worker::join).collect();

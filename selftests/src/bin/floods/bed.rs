@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oxtcp_selftests::flood::{Flood, Kind, Sources};
+use oxtcp_selftests::flood::{network, Flood, Kind, Sources};
 use oxtcp_selftests::handshakes::Handshakes;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::thread::{self, Worker};
@@ -30,9 +30,9 @@ const REFUSED: usize = 3;
 pub fn link() -> Veth {
     let link = Veth::make();
     for (ip, forged) in [
-        (Ip::V4, "10.0.0.0/8"),
+        (Ip::V4, network(Ip::V4)),
         (Ip::V4, "default"),
-        (Ip::V6, "2001:db8:a::/48"),
+        (Ip::V6, network(Ip::V6)),
     ] {
         let nobody = Veth::address_of_nobody(ip, 0).ip();
         ns::sh(&format!("ip route add {forged} via {nobody} dev va"));

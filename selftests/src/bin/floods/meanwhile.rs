@@ -17,7 +17,7 @@ pub struct Outcome {
     pub counted: Counted,
     /// The most half-open connections that were seen at once.
     pub half_open: usize,
-    /// Bytes of the kernel's sockets more than before, at the end.
+    /// Bytes of all slab caches and of sockets' queues, more than before there was a listener, at the end.
     pub memory: i64,
 }
 
@@ -56,7 +56,7 @@ pub fn under_flood(
     // Nothing is on its way then; what is half open stays so for a second at least.
     flood.stop();
     let counted = Counted::now(server).since(&counted);
-    let memory = Memory::settled(server).sockets_since(memory);
+    let memory = Memory::settled(server).since(memory);
     program.stop();
     Outcome {
         clients,

@@ -8,27 +8,11 @@ use std::time::Duration;
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{kernel, Ip, Stack};
 
-/// The slab caches of sockets; a half-open connection and a TIME-WAIT of ours are of one for any object.
-const SOCKETS: [&str; 10] = [
-    "OXTCP",
-    "OXTCP6",
-    "TCP",
-    "TCPv6",
-    "kmalloc-128",
-    "request_sock_TCP",
-    "request_sock_TCPv6",
-    "sock_inode_cache",
-    "tw_sock_TCP",
-    "tw_sock_TCPv6",
-];
-
 /// Memory in use by the kernel's objects, in bytes.
 #[derive(Clone, Copy)]
 pub struct Memory {
     /// Of all slab caches.
     all: u64,
-    /// Of those of sockets.
-    sockets: u64,
     /// What this TCP has accounted to its sockets' queues.
     queues: u64,
 }
@@ -39,7 +23,6 @@ impl Memory {
         kernel::shrink_slabs();
         Memory {
             all: kernel::slab_bytes(|_| true),
-            sockets: kernel::slab_bytes(|name| SOCKETS.contains(&name)),
             queues: accounted(stack),
         }
     }
@@ -63,12 +46,6 @@ impl Memory {
     /// How much more that is than it was.
     pub fn since(self, before: Memory) -> i64 {
         let sum = |memory: Memory| (memory.all + memory.queues) as i64;
-        sum(self) - sum(before)
-    }
-
-    /// The same of sockets and their queues alone.
-    pub fn sockets_since(self, before: Memory) -> i64 {
-        let sum = |memory: Memory| (memory.sockets + memory.queues) as i64;
         sum(self) - sum(before)
     }
 }

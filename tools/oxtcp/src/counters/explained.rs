@@ -41,6 +41,11 @@ const EXPLAINED: &[Explained] = &[
         "Nothing.",
     ),
     of(
+        "StraysFast",
+        "Segments to a listener that belong to no connection, and that were dealt with before they were routed, which costs less: a RST was dropped, others were answered with a reset, but for those beyond reset_net_rate or reset_limit.",
+        "Nothing, if there are few: connections that are gone. Many are a flood, of which the firewall can drop what comes from one network.",
+    ),
+    of(
         "SyncookiesFellBack",
         "SYNs that were to be answered with a cookie, while there was a hook before routing, and were not answered there: a firewall's hook, conntrack, a rule of policy routing, another way back, a signature, or a packet that others share. SYNs with data, options of IP or in fragments, and those of a flow that is known, do not count.",
         "Nothing, if the firewall is meant to see them. Chains and rules that are not needed cost each SYN of a flood its way through them.",

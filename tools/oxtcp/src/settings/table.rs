@@ -58,6 +58,7 @@ const UNITS: &[(&str, &str)] = &[
     ("dsack", "0 or 1"),
     ("ecn", "mode"),
     ("ecn_fallback", "0 or 1"),
+    ("fast_resets", "0 or 1"),
     ("fast_syncookies", "0 or 1"),
     ("fin_timeout", "seconds"),
     ("invalid_ratelimit", "milliseconds"),
