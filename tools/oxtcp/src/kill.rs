@@ -3,12 +3,14 @@
 
 use std::io;
 
+use serde_json::json;
+
 use crate::failure::{words, Problem, Result};
 use crate::host::Host;
 use crate::netns;
-use crate::output::print;
+use crate::output::{print, print_json};
 use crate::sockets::process::Owners;
-use crate::sockets::{diag, Source, State, Wanted};
+use crate::sockets::{diag, Source, State, States, Wanted};
 use crate::ss::filter::Filter;
 use crate::ss::services::Services;
 
@@ -29,8 +31,12 @@ pub struct Arguments {
     dry_run: bool,
 
     /// Do not show them
-    #[arg(long, short, conflicts_with = "dry_run")]
+    #[arg(long, short, conflicts_with_all = ["dry_run", "json"])]
     quiet: bool,
+
+    /// JSON: an array of connections, and whether each was ended, or why not
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     namespace: netns::Choice,
@@ -42,8 +48,16 @@ pub fn kill(arguments: &Arguments) -> Result<()> {
     let filter = Filter::parse(&arguments.filter, &Services::read(&host))?;
     arguments.namespace.enter()?;
     host.need_module()?;
+    let states = match &filter.states {
+        Some(states) => states.clone(),
+        None => State::ALL
+            .into_iter()
+            .filter(|state| state.is_connected())
+            .collect(),
+    };
     let wanted = Wanted {
         details: false,
+        states: States::of(&states),
         ..Wanted::ALL
     };
     let Some(mut diag) = diag(&host, wanted) else {
@@ -57,53 +71,55 @@ pub fn kill(arguments: &Arguments) -> Result<()> {
     } else {
         Owners::default()
     };
-    let is_wanted = |state: State| match &filter.states {
-        Some(states) => states.contains(&state),
-        None => state.is_connected(),
-    };
     let mut doomed = Vec::new();
     diag.each(&mut |socket| {
-        if is_wanted(socket.state) && filter.matches(&socket, &owners) {
+        if states.contains(&socket.state) && filter.matches(&socket, &owners) {
             doomed.push(socket);
         }
     })?;
     let mut failures = Vec::new();
-    let mut denied = false;
+    let mut told = Vec::new();
     for socket in &doomed {
         let outcome = if arguments.dry_run {
             Ok(())
         } else {
             diag.destroy(socket)
         };
-        match outcome {
-            Ok(()) if arguments.quiet => {}
-            Ok(()) => print(&format!(
-                "{} {} {}\n",
-                socket.state.label(),
-                socket.local,
-                socket.remote
-            ))?,
+        let why = match outcome {
+            Ok(()) => None,
             // It has ended meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                denied |= error.kind() == io::ErrorKind::PermissionDenied;
-                let why = match error.raw_os_error() {
-                    Some(libc::EOPNOTSUPP) => "a listener is ended with its program".to_string(),
-                    _ => words(&error),
-                };
-                failures.push(format!(
-                    "{} {} {}: {why}",
-                    socket.state.label(),
-                    socket.local,
-                    socket.remote
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Problem::denied(
+                    "only who has CAP_NET_ADMIN in the network namespace may end its connections.\nRun this as root (sudo oxtcp kill ...).",
                 ));
             }
+            Err(error) => Some(match error.raw_os_error() {
+                Some(libc::EOPNOTSUPP) => "a listener is ended with its program".to_string(),
+                _ => words(&error),
+            }),
+        };
+        let words = format!(
+            "{} {} {}",
+            socket.state.label(),
+            socket.local,
+            socket.remote
+        );
+        if arguments.json {
+            told.push(json!({
+                "state": socket.state.name(),
+                "local": socket.local.to_string(),
+                "remote": socket.remote.to_string(),
+                "ended": why.is_none() && !arguments.dry_run,
+                "why_not": why,
+            }));
+        } else if why.is_none() && !arguments.quiet {
+            print(&format!("{words}\n"))?;
         }
-        if denied {
-            return Err(Problem::denied(
-                "only who has CAP_NET_ADMIN in the network namespace may end its connections.\nRun this as root (sudo oxtcp kill ...).",
-            ));
-        }
+        failures.extend(why.map(|why| format!("{words}: {why}")));
+    }
+    if arguments.json {
+        print_json(&told.into())?;
     }
     if failures.is_empty() {
         return Ok(());

@@ -83,7 +83,7 @@ fn fail(error: &dyn Failure) -> ExitCode {
 /// A TCP for Linux with a socket family of its own: run programs over it, set it up, look at connections.
 ///
 /// Exit codes, but for `run`: 0 done; 1 a file or a system call failed; 2 wrong usage, a name or value that cannot be;
-/// 4 the privilege is missing; 125 the kernel module oxtcp is not loaded.
+/// 3 `doctor` has found something; 4 the privilege is missing; 125 the kernel module oxtcp is not loaded.
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true)]
 struct Cli {

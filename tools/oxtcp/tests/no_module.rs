@@ -35,7 +35,12 @@ fn every_command_says_that_there_is_no_module() {
         "set fin_timeout=30",
         "profile apply web-server",
         "profile apply web-server --dry-run",
+        "profile undo",
+        "kill state established",
+        "kill --json state established",
         "ss",
+        "ss -tnp",
+        "list fin_timeout",
         "stat --summary",
         "ss --json state established",
         "counters",
@@ -50,6 +55,7 @@ fn every_command_says_that_there_is_no_module() {
 #[test]
 fn what_cannot_be_is_refused_before_the_kernel_is_asked() {
     for (line, part) in [
+        ("list fin_timeot", "Is `fin_timeout` meant?"),
         ("get fin_timeot", "Is `fin_timeout` meant?"),
         ("get fin_timeout=3", "oxtcp set fin_timeout=3"),
         ("set fin_timeout", "`fin_timeout` has no value"),

@@ -308,6 +308,7 @@ fn apply(
 }
 
 fn undo(host: &Host, namespace: &str, arguments: &Undo) -> Result<()> {
+    host.need_module()?;
     let mut records = Records::read(host, namespace)?;
     let Some(record) = records.entries.pop() else {
         return Err(Problem::failed("no profile was applied in this network namespace since the system's start: nothing to take back."));

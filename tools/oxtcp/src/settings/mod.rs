@@ -21,6 +21,10 @@ use table::{Kind, Setting, SETTINGS};
 /// `sysctl net.oxtcp` shows and sets the same.
 #[derive(clap::Args)]
 pub struct List {
+    /// Only these
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+
     /// Only what is not at its default
     #[arg(long)]
     changed: bool,
@@ -86,12 +90,17 @@ struct Common {
 
 /// `oxtcp list`.
 pub fn list(arguments: &List) -> Result<()> {
+    let names = arguments.names.iter().map(|name| table::find(name));
+    let wanted = names.collect::<Result<Vec<_>>>()?;
     arguments.common.namespace.enter()?;
     let host = Host::here();
     host.need_module()?;
     let painter = Painter::new(arguments.common.color);
     let mut states = Vec::new();
     for setting in SETTINGS {
+        if !wanted.is_empty() && !wanted.iter().any(|one| one.name == setting.name) {
+            continue;
+        }
         let state = State::of(&host, setting)?;
         if !arguments.changed || state.is_changed() {
             states.push(state);

@@ -244,6 +244,31 @@ pub struct Wanted {
     pub v6: bool,
     /// Also [`Socket::info`] and what comes with it.
     pub details: bool,
+    /// In these states; where they come from `/proc` in all of them. A bit each ([`States`]).
+    pub states: States,
+}
+
+/// States, a bit each, as sock_diag is asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States(u32);
+
+impl States {
+    /// All.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// These.
+    pub fn of(states: &[State]) -> Self {
+        Self(
+            states
+                .iter()
+                .fold(0, |bits, state| bits | (1 << *state as u8)),
+        )
+    }
+
+    /// As `idiag_states` has them.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
 }
 
 impl Wanted {
@@ -252,6 +277,7 @@ impl Wanted {
         v4: true,
         v6: true,
         details: true,
+        states: States::ALL,
     };
 }
 
@@ -268,7 +294,7 @@ pub fn source(host: &Host, wanted: Wanted) -> Result<Box<dyn Source + '_>> {
 /// The kernel's sock_diag, if the module answers there.
 pub fn diag(host: &Host, wanted: Wanted) -> Option<SockDiag> {
     let family = host.family()?;
-    let mut diag = SockDiag::open(family, wanted.v4, wanted.v6, wanted.details).ok()?;
+    let mut diag = SockDiag::open(family, wanted).ok()?;
     diag.is_answered().then_some(diag)
 }
 

@@ -13,7 +13,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::Socket as Netlink;
 
 use super::info::Info;
-use super::{Figures, Identity, Memory, Seen, Socket, Source, State, Timer};
+use super::{Figures, Identity, Memory, Seen, Socket, Source, State, Timer, Wanted};
 use crate::failure::{words, Problem, Result};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -84,8 +84,8 @@ impl NetlinkDeserializable for Told {
 }
 
 impl SockDiag {
-    /// For the family of this number, of both IP versions or of one; `details` asks for what `ss -i` shows.
-    pub fn open(family: u8, v4: bool, v6: bool, details: bool) -> io::Result<Self> {
+    /// For the family of this number.
+    pub fn open(family: u8, wanted: Wanted) -> io::Result<Self> {
         let bit = |attribute: u16| 1u8 << (attribute - 1);
         let mut socket = Netlink::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
@@ -94,17 +94,17 @@ impl SockDiag {
             ask: Ask {
                 kind: SOCK_DIAG_BY_FAMILY,
                 family,
-                extensions: if details {
+                extensions: if wanted.details {
                     bit(INFO) | bit(CONGESTION) | bit(MEMORY)
                 } else {
                     0
                 },
-                version: match (v4, v6) {
+                version: match (wanted.v4, wanted.v6) {
                     (true, false) => libc::AF_INET as u8,
                     (false, true) => libc::AF_INET6 as u8,
                     _ => 0,
                 },
-                states: u32::MAX,
+                states: wanted.states.bits(),
                 id: [0; 48],
             },
             buffer: Vec::new(),

@@ -16,7 +16,7 @@ use crate::netns;
 use crate::output::{done, Color, Ink, Painter};
 use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
-use crate::sockets::{source, Memory, Socket, State, Timer, Wanted};
+use crate::sockets::{source, Memory, Socket, State, States, Timer, Wanted};
 use filter::Filter;
 use services::Services;
 
@@ -41,6 +41,10 @@ pub struct Arguments {
     /// Listeners
     #[arg(long, short, conflicts_with = "all")]
     listening: bool,
+
+    /// TCP's: they all are, and nothing changes
+    #[arg(long, short)]
+    tcp: bool,
 
     /// Numbers instead of the names of ports
     #[arg(long, short)]
@@ -101,10 +105,12 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
     let filter = Filter::parse(&arguments.filter, &services)?;
     arguments.namespace.enter()?;
     let both = arguments.ipv4 == arguments.ipv6;
+    let states = arguments.states(&filter);
     let wanted = Wanted {
         v4: both || arguments.ipv4,
         v6: both || arguments.ipv6,
         details: arguments.info || arguments.memory || arguments.summary || arguments.json,
+        states: States::of(&states),
     };
     let mut source = source(&host, wanted)?;
     let needs_owners = arguments.processes || arguments.summary || filter.needs_owners();
@@ -119,7 +125,6 @@ pub fn ss(arguments: &Arguments) -> Result<()> {
     if arguments.summary {
         return summary::summary(&host, &mut *source, &filter, &owners, arguments);
     }
-    let states = arguments.states(&filter);
     let listing = Listing {
         arguments,
         services: if arguments.numeric {

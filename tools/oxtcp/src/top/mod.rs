@@ -17,6 +17,7 @@ use crate::netns;
 use crate::output::{Color, Painter};
 use crate::sockets::process::Owners;
 use crate::sockets::{source, Wanted};
+use crate::trace::signals;
 use draw::Settings;
 use model::{Order, Sample, View};
 
@@ -79,6 +80,8 @@ pub fn top(arguments: &Arguments) -> Result<()> {
     };
     // Before the screen is taken: an error is to be read.
     watch.look()?;
+    // Who is ended gives the terminal back.
+    signals::catch()?;
     let mut terminal = ratatui::try_init().map_err(|error| terminal_problem(&error))?;
     let outcome = watch.run(&mut terminal);
     ratatui::restore();
@@ -111,6 +114,8 @@ enum Wish {
 impl Watch {
     /// Between two looks for processes, which takes longer than one for sockets.
     const OWNERS_LAST: Duration = Duration::from_secs(3);
+    /// A signal waits so long at most.
+    const DEAF: Duration = Duration::from_millis(200);
 
     fn run(&mut self, terminal: &mut DefaultTerminal) -> Result<()> {
         let mut next = Instant::now() + self.interval();
@@ -119,7 +124,10 @@ impl Watch {
                 .draw(|frame| draw::draw(frame, &self.view, &self.settings, &self.title))
                 .map_err(|error| terminal_problem(&error))?;
             let left = next.saturating_duration_since(Instant::now());
-            if event::poll(left).map_err(|error| terminal_problem(&error))? {
+            if signals::caught() {
+                return Ok(());
+            }
+            if event::poll(left.min(Self::DEAF)).map_err(|error| terminal_problem(&error))? {
                 let event = event::read().map_err(|error| terminal_problem(&error))?;
                 match self.wish(&event) {
                     Wish::End => return Ok(()),
@@ -127,7 +135,7 @@ impl Watch {
                     Wish::Reorder => self.update(),
                 }
                 next = next.min(Instant::now() + self.interval());
-            } else {
+            } else if Instant::now() >= next {
                 if !self.settings.paused {
                     self.look()?;
                 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Signals that end the trace, and let what it has made be taken away first.
+//! Signals that end a command which watches, and let what it has made be taken away first.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
