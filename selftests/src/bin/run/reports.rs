@@ -98,7 +98,7 @@ pub fn check__finds_others() {
     ns::need("python3");
     let parts = [
         "1 of them NOT of oxtcp",
-        "AF_INET, protocol 0",
+        "AF_INET, protocol 6",
         "the built-in TCP",
     ];
     // The library does not reach this.

@@ -442,7 +442,7 @@ pub fn standing__says_why_not() {
     assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains("NOTIFY_SOCKET"), "{said}");
     assert!(!own_is_ours(Ip::V4));
-    sh("umount /sys/fs/cgroup");
+    sh("umount -a -t cgroup2");
     refused(125, "mount -t cgroup2", &["--service", "x"]);
     sh("mount -t tmpfs none /sys/module");
     refused(125, "not loaded", &["--system"]);

@@ -188,7 +188,7 @@ impl fmt::Display for Error {
         match self {
             Error::Name(name, why) => write!(f, "--service {name}: {why}."),
             Error::NoCgroups => f.write_str(
-                "finds no cgroup2 file system, by which services are told.\nMount one: mount -t cgroup2 none /sys/fs/cgroup",
+                "finds no cgroup2 file system, by which services are told, and in which sockets are counted.\nMount one: mount -t cgroup2 none /sys/fs/cgroup",
             ),
             Error::Namespace => f.write_str(
                 "sees a part of the cgroups alone, as in most containers, and services are told by all of a cgroup's path.\nRun this on the host.",
