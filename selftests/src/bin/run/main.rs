@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     suite.once("system__check", standing::system__check);
     suite.once("service__and_no_other", standing::service__and_no_other);
     suite.once("service__made_anew", standing::service__made_anew);
+    suite.once("service__many_at_once", standing::service__many_at_once);
     suite.once("service__first_start", standing::service__first_start);
     suite.once("service__check", standing::service__check);
     suite.once("standing__says_why_not", standing::standing__says_why_not);

@@ -96,37 +96,50 @@ fn own_is_ours(ip: Ip) -> bool {
 
 /// Whether the first socket of a process is ours that goes into this cgroup.
 fn is_ours_in(cgroup: &str) -> bool {
+    let child = open_in(cgroup, 1);
+    ours_of(child, cgroup) == 1
+}
+
+/// A process that goes into this cgroup, and opens so many sockets, up to 200, one after the other: how many of them are ours is its exit code.
+fn open_in(cgroup: &str, sockets: usize) -> i32 {
     let door = fs::File::options()
         .write(true)
         .open(Path::new(ROOT).join(cgroup).join("cgroup.procs"))
         .expect(cgroup);
     // SAFETY: the child makes system calls, and ends.
-    let child = match check(unsafe { libc::fork() }).expect("fork") {
+    match check(unsafe { libc::fork() }).expect("fork") {
         0 => {
+            let mut ours = 0;
             let entered = (&door).write_all(b"0").is_ok();
-            // SAFETY: plain numbers, and a value of the size that is given.
-            unsafe {
-                let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
-                let (mut protocol, mut len) = (0_i32, 4);
-                let value = (&raw mut protocol).cast();
-                let got =
+            for _ in 0..sockets {
+                // SAFETY: plain numbers, and a value of the size that is given; the descriptor is closed once.
+                unsafe {
+                    let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+                    let (mut protocol, mut len) = (0_i32, 4);
+                    let value = (&raw mut protocol).cast();
                     libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, value, &mut len);
-                libc::_exit(match (entered, got, protocol) {
-                    (true, 0, 518) => 1,
-                    (true, 0, libc::IPPROTO_TCP) => 0,
-                    _ => 2,
-                })
+                    libc::close(fd);
+                    match (entered, protocol) {
+                        (true, 518) => ours += 1,
+                        (true, libc::IPPROTO_TCP) => {}
+                        _ => libc::_exit(255),
+                    }
+                }
             }
+            // SAFETY: a plain number.
+            unsafe { libc::_exit(ours) }
         }
         child => child,
-    };
+    }
+}
+
+fn ours_of(child: i32, cgroup: &str) -> i32 {
     let mut status = 0;
     // SAFETY: a child of this process, and an int.
     check(unsafe { libc::waitpid(child, &mut status, 0) }).expect("waitpid");
     match libc::WEXITSTATUS(status) {
-        0 => false,
-        1 => true,
-        _ => panic!("{cgroup}: no socket"),
+        255 => panic!("{cgroup}: no socket"),
+        ours => ours,
     }
 }
 
@@ -319,6 +332,27 @@ pub fn service__made_anew() {
     make(ours);
     assert!(!is_ours_in(ours));
     remove_all(&[ours, other, "other.slice/x.service"]);
+    nothing_is_left();
+}
+
+/// The kernel leaves out a program of BPF in the midst of which another task was preempted.
+pub fn service__many_at_once() {
+    with_cgroups();
+    let cgroup = "system.slice/x.service";
+    make(cgroup);
+    let standing = Standing::new(&["--service", "x", "--check"]);
+    let (rounds, sockets) = (20, 200);
+    for round in 0..rounds {
+        let children: Vec<_> = (0..8).map(|_| open_in(cgroup, sockets)).collect();
+        for child in children {
+            assert_eq!(ours_of(child, cgroup), sockets as i32, "round {round}");
+        }
+    }
+    let (code, said) = standing.end(libc::SIGTERM);
+    assert_eq!(code, 0, "{said}");
+    let all = format!("TCP sockets opened: {}, all of oxtcp", rounds * 8 * sockets);
+    assert!(said.contains(&all), "{said}");
+    remove_all(&[cgroup]);
     nothing_is_left();
 }
 
