@@ -72,10 +72,27 @@
 OXTCP_TRACE_REASONS(FN)
 #undef FN
 
+/* Where the kernel keeps no cgroup with a socket there is no field: who looks for a cgroup's events is told, and does not find none. */
+#undef OXTCP_CGROUP_FIELD
+#undef OXTCP_CGROUP_ASSIGN
+#undef OXTCP_CGROUP_FORMAT
+#undef OXTCP_CGROUP_ARGS
+#ifdef CONFIG_SOCK_CGROUP_DATA
+#define OXTCP_CGROUP_FIELD	__field(u64, cgroup)
+#define OXTCP_CGROUP_ASSIGN	__entry->cgroup = ends->cgroup;
+#define OXTCP_CGROUP_FORMAT	"cgroup=%llu "
+#define OXTCP_CGROUP_ARGS	__entry->cgroup,
+#else
+#define OXTCP_CGROUP_FIELD
+#define OXTCP_CGROUP_ASSIGN
+#define OXTCP_CGROUP_FORMAT	""
+#define OXTCP_CGROUP_ARGS
+#endif
+
 #undef OXTCP_ENDS_FIELDS
 #define OXTCP_ENDS_FIELDS						\
 		__field(u64, cookie)					\
-		__field(u64, cgroup)					\
+		OXTCP_CGROUP_FIELD					\
 		__field(u32, netns)					\
 		__field(u16, lport)					\
 		__field(u16, rport)					\
@@ -84,17 +101,17 @@ OXTCP_TRACE_REASONS(FN)
 #undef OXTCP_ENDS_ASSIGN
 #define OXTCP_ENDS_ASSIGN						\
 		__entry->cookie = ends->cookie;				\
-		__entry->cgroup = ends->cgroup;				\
+		OXTCP_CGROUP_ASSIGN					\
 		__entry->netns = ends->netns;				\
 		__entry->lport = ends->lport;				\
 		__entry->rport = ends->rport;				\
 		memcpy(__entry->local, ends->local, 16);		\
 		memcpy(__entry->remote, ends->remote, 16)
 #undef OXTCP_ENDS_FORMAT
-#define OXTCP_ENDS_FORMAT "netns=%u cgroup=%llu cookie=%llu local=%pI6c.%u remote=%pI6c.%u "
+#define OXTCP_ENDS_FORMAT "netns=%u " OXTCP_CGROUP_FORMAT "cookie=%llu local=%pI6c.%u remote=%pI6c.%u "
 #undef OXTCP_ENDS_ARGS
 #define OXTCP_ENDS_ARGS							\
-		__entry->netns, __entry->cgroup, __entry->cookie,	\
+		__entry->netns, OXTCP_CGROUP_ARGS __entry->cookie,	\
 		__entry->local, __entry->lport, __entry->remote, __entry->rport
 
 TRACE_EVENT(oxtcp_state,

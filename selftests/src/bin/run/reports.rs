@@ -13,7 +13,7 @@ use oxtcp_selftests::ns::{self, sh};
 use crate::{cgroups_left, command, output, says, with_cgroups, BY_LIBRARY, BY_SYSCALL};
 
 /// As said in the manual.
-const NOT_OURS: i32 = 122;
+pub const NOT_OURS: i32 = 122;
 const TRACING: &str = "/sys/kernel/tracing";
 
 /// Talks to itself, at the port that is its argument: 100,000 bytes one way, and 1,000 the other way with the FIN, and then both ends are closed.
@@ -33,7 +33,7 @@ const TALK: &str = "import socket as s, sys\n\
     client.close()";
 
 /// Opens a socket by io_uring: IORING_OP_SOCKET of AF_INET.
-const BY_IO_URING: &str = "import ctypes, mmap, os, struct, sys\n\
+pub const BY_IO_URING: &str = "import ctypes, mmap, os, struct, sys\n\
     c = ctypes.CDLL(None, use_errno=True)\n\
     p = bytearray(120)\n\
     fd = c.syscall(425, 4, (ctypes.c_char * 120).from_buffer(p))\n\
@@ -98,7 +98,7 @@ pub fn check__finds_others() {
     ns::need("python3");
     let parts = [
         "1 of them NOT of oxtcp",
-        "AF_INET, protocol 0",
+        "AF_INET, protocol 6",
         "the built-in TCP",
     ];
     // The library does not reach this.

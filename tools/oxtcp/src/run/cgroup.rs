@@ -121,6 +121,11 @@ pub fn number(cgroup: &File) -> io::Result<u64> {
     Ok(cgroup.metadata()?.ino())
 }
 
+/// Where the root of the hierarchy is, by a process's `mountinfo`.
+pub fn root(mounts: &str) -> Option<PathBuf> {
+    folder(mounts, "0::/")
+}
+
 /// Where a process's cgroup is, by its `mountinfo` and its `cgroup`.
 fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -130,7 +135,11 @@ fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
         let (root, point) = (words.next()?, words.next()?);
         (file_system.starts_with("cgroup2 ") && root == "/").then_some(point)
     })?;
-    (own != ".." && !own.starts_with("../")).then(|| Path::new(mount).join(own))
+    let mount = Path::new(mount);
+    match own {
+        "" => Some(mount.into()),
+        _ => (own != ".." && !own.starts_with("../")).then(|| mount.join(own)),
+    }
 }
 
 /// Why there is no cgroup.

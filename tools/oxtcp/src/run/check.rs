@@ -2,11 +2,14 @@
 //! `--check`: of which TCP a program's sockets were, as the kernel has counted them.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 
 use serde_json::{json, Value};
 
-use super::bpf::count::{Counted, Opened, AF_SMC, IPPROTO_SMC};
+use super::bpf::count::{Counted, Counter, Opened, AF_SMC, IPPROTO_SMC};
+use super::bpf::fence::Fence;
+use super::held::Held;
+use super::{module, sample, Error};
 use crate::output::{Color, Painter, Table};
 
 /// What sockets are of.
@@ -119,32 +122,69 @@ fn tcp_of(fd: i32) -> Option<Tcp> {
     }
 }
 
+/// Counts, until it is asked.
+pub struct Counting {
+    counter: Counter,
+    numbers: Numbers,
+    handed: Vec<Handed>,
+    held: Held,
+}
+
+impl Counting {
+    /// Begins, with the sockets of those inside the fence, which is around this cgroup, or in it. `family` is the one that was given, if any; `handed` are sockets that are looked at as well.
+    pub fn begin(
+        fence: &Fence,
+        cgroup: &File,
+        family: Option<u16>,
+        handed: Vec<Handed>,
+    ) -> Result<Self, Error> {
+        let lacking = |reason: &dyn std::fmt::Display| Error::Watched(reason.to_string());
+        let family = family.map_or_else(module::family, Ok);
+        let numbers = Numbers {
+            family: family.map_err(|error| lacking(&error))?,
+            protocol: module::protocol().ok(),
+        };
+        let counter = Counter::new(fence, cgroup, numbers.family, numbers.protocol);
+        Ok(Self {
+            counter: counter.map_err(|error| lacking(&error))?,
+            numbers,
+            handed,
+            held: Held::default(),
+        })
+    }
+
+    /// Looks at what these processes have open, of whatever age it is.
+    pub fn look(&mut self, processes: &[u32]) {
+        self.held.look(processes);
+    }
+
+    /// What was counted until now.
+    pub fn read(self) -> Result<Check, Error> {
+        let counted = self.counter.read().map_err(Error::NotCounted)?;
+        let check = Check::new(self.numbers, counted, self.handed);
+        let mut check = check.ok_or(Error::NothingCounted)?;
+        check.held = self.held;
+        Ok(check)
+    }
+}
+
 /// What there is to say.
 #[derive(Debug)]
 pub struct Check {
     numbers: Numbers,
     counted: Counted,
     handed: Vec<Handed>,
+    held: Held,
 }
 
 impl Check {
-    /// `sample` is what has opened one socket before the program did, to see that they are counted: its name, and the protocol that
-    /// the socket may have had. `None` if that was not counted.
-    pub fn new(
-        numbers: Numbers,
-        mut counted: Counted,
-        sample: (&str, &[i32]),
-        handed: Vec<Handed>,
-    ) -> Option<Check> {
-        let (command, protocols) = sample;
-        let at = protocols.iter().find_map(|&protocol| {
-            counted.opened.iter().position(|one| {
-                one.command == command && one.family == libc::AF_INET && one.protocol == protocol
-            })
-        })?;
-        let sockets = &mut counted.opened[at].sockets;
-        *sockets = sockets.checked_sub(1)?;
-        counted.opened.retain(|one| one.sockets != 0);
+    /// Samples are left out, those that were opened here to see that sockets are counted, and those of others. `None` if there was none.
+    pub fn new(numbers: Numbers, mut counted: Counted, handed: Vec<Handed>) -> Option<Check> {
+        let all = counted.opened.len();
+        counted.opened.retain(|one| one.command != sample::NAME);
+        if counted.opened.len() == all {
+            return None;
+        }
         counted.opened.sort_by(|a, b| {
             let key = |one: &Opened| (one.command.clone(), one.family, one.protocol);
             key(a).cmp(&key(b))
@@ -153,6 +193,7 @@ impl Check {
             numbers,
             counted,
             handed,
+            held: Held::default(),
         })
     }
 
@@ -178,13 +219,18 @@ impl Check {
 
     /// Whether all of them are ours.
     pub fn is_good(&self) -> bool {
-        self.sums().1 == 0 && self.handed.iter().all(|one| one.tcp == Tcp::Ours)
+        let handed = || self.handed.iter().all(|one| one.tcp == Tcp::Ours);
+        self.sums().1 == 0 && self.counted.unseen == 0 && handed() && self.held == Held::default()
     }
 
     /// For people.
     pub fn text(&self) -> String {
         let (all, others) = self.sums();
+        let unseen = self.counted.unseen;
         let mut text = match (all, others) {
+            _ if unseen != 0 && others == 0 => format!(
+                "oxtcp: check: TCP sockets seen: {all}, all of oxtcp; but not all were seen\n"
+            ),
             (0, _) => "oxtcp: check: no TCP socket was opened\n".to_string(),
             (_, 0) => format!("oxtcp: check: TCP sockets opened: {all}, all of oxtcp\n"),
             _ => {
@@ -210,12 +256,25 @@ impl Check {
                 self.counted.missed
             );
         }
+        if unseen != 0 {
+            let _ = writeln!(
+                text,
+                "{unseen} times a socket was opened, by this or another program, and one of AF_SMC would not have been seen: the kernel leaves a \
+                 program of BPF out where a task was preempted in the midst of it"
+            );
+        }
         for one in &self.handed {
             let _ = writeln!(
                 text,
                 "descriptor {}, which the program was handed, is a socket of {}",
                 one.fd,
                 one.tcp.name()
+            );
+        }
+        for (program, sockets) in self.held.by_program() {
+            let _ = writeln!(
+                text,
+                "{program} has had {sockets} of the built-in TCP open: from before, handed to it, or accepted by such a one"
             );
         }
         text
@@ -242,8 +301,10 @@ impl Check {
             "sockets": all,
             "ours": all - others,
             "not_known": self.counted.missed,
+            "unseen": self.counted.unseen,
             "opened": opened.collect::<Vec<_>>(),
             "handed": handed.collect::<Vec<_>>(),
+            "held": self.held.by_program(),
         })
     }
 }
@@ -276,10 +337,14 @@ mod tests {
     }
 
     fn check(more: Vec<Opened>, missed: u64, handed: Vec<Handed>) -> Option<Check> {
-        let mut opened = vec![opened("oxtcp", libc::AF_INET, 253, 1)];
+        let mut opened = vec![opened(sample::NAME, libc::AF_INET, 253, 1)];
         opened.extend(more);
-        let counted = Counted { opened, missed };
-        Check::new(NUMBERS, counted, ("oxtcp", &[253]), handed)
+        let counted = Counted {
+            opened,
+            missed,
+            unseen: 0,
+        };
+        Check::new(NUMBERS, counted, handed)
     }
 
     #[test]
@@ -331,8 +396,33 @@ mod tests {
 
     #[test]
     fn new_where_nothing_is_counted() {
-        let counted = Counted::default();
-        assert!(Check::new(NUMBERS, counted, ("oxtcp", &[6, 253]), vec![]).is_none());
+        let counted = Counted {
+            opened: vec![opened("oxtcp", libc::AF_INET, 253, 1)],
+            ..Counted::default()
+        };
+        assert!(Check::new(NUMBERS, counted, vec![]).is_none());
+    }
+
+    /// Another `oxtcp run` inside has opened one before its program, of the built-in TCP.
+    #[test]
+    fn new_leaves_samples_out() {
+        let inner = opened(sample::NAME, libc::AF_INET, libc::IPPROTO_TCP, 2);
+        let good = check(vec![inner, opened("curl", 19, 0, 1)], 0, vec![]).unwrap();
+        assert!(good.is_good());
+        assert_eq!(good.json()["sockets"], 1);
+    }
+
+    #[test]
+    fn is_not_good_when_not_all_were_seen() {
+        let mut some = check(vec![opened("curl", 19, 0, 1)], 0, vec![]).unwrap();
+        some.counted.unseen = 2;
+        assert!(!some.is_good());
+        let text = some.text();
+        assert!(
+            text.contains("not all were seen") && text.contains("2 times"),
+            "{text}"
+        );
+        assert_eq!(some.json()["unseen"], 2);
     }
 
     #[test]

@@ -9,10 +9,15 @@
 mod bpf;
 mod cgroup;
 mod check;
+mod held;
 mod library;
 mod module;
+mod notify;
 pub mod program;
+mod sample;
+mod service;
 mod signals;
+mod standing;
 mod stats;
 mod supervise;
 mod watch;
@@ -35,6 +40,8 @@ use supervise::{Door, Refusal};
 /// that this does not reach (static, Go, set-user-ID, 32-bit) is run in a cgroup whose sockets the kernel moves, by BPF;
 /// for that, oxtcp run must be root, and stays until the program, and all that it has started, has ended.
 ///
+/// With --service or --system there is no PROGRAM: sockets of what others start are moved by BPF, until oxtcp run gets SIGINT or SIGTERM.
+///
 /// Not moved are sockets that io_uring opens (neither way reaches them), and those that PROGRAM is handed.
 ///
 /// While oxtcp run stays, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 that a process sends to it go on to PROGRAM; who sends
@@ -45,19 +52,28 @@ use supervise::{Door, Refusal};
 /// 125 when oxtcp is not usable (module not loaded, library not found, no BPF for --bpf, no cgroup), or a report cannot be had; 126 when
 /// PROGRAM cannot be executed; 127 when it is not found.
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("report").multiple(true)))]
+#[command(group(clap::ArgGroup::new("report").multiple(true)), group(clap::ArgGroup::new("standing").multiple(true)))]
 pub struct Arguments {
     /// oxtcp's socket family, instead of asking the loaded module
     #[arg(long, value_name = "NUMBER")]
     family: Option<u16>,
 
     /// Use the built-in TCP where the kernel does not know oxtcp's family
-    #[arg(long, conflicts_with = "report")]
+    #[arg(long, conflicts_with_all = ["report", "standing"])]
     fallback: bool,
 
     /// Move the sockets by BPF, whatever the program is: those of syscall(2), too, and of children with an emptied environment
     #[arg(long)]
     bpf: bool,
+
+    /// Move the sockets of this service of systemd's, in place of a program's, until SIGINT or SIGTERM, through all of its restarts; can be given several times
+    /// (as root; by BPF)
+    #[arg(long, value_name = "NAME", group = "standing")]
+    service: Vec<String>,
+
+    /// Move the sockets of all processes, in all network namespaces, until SIGINT or SIGTERM: sshd's too, and those in containers (as root; by BPF)
+    #[arg(long, group = "standing", conflicts_with = "service")]
+    system: bool,
 
     /// On exit, say of which TCP the sockets were that PROGRAM and its children have opened, as the kernel has counted them (as root; by
     /// BPF); exit code 122 if not all of them were oxtcp's
@@ -85,7 +101,7 @@ pub struct Arguments {
     verbose: bool,
 
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    #[arg(required_unless_present = "standing", conflicts_with = "standing", trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
     command: Vec<OsString>,
 }
 
@@ -101,9 +117,15 @@ impl Arguments {
 
 /// Executes the program in place of this process, or as a child whose exit code this is.
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
+    if arguments.system || !arguments.service.is_empty() {
+        return standing::run(arguments);
+    }
     let Some((name, rest)) = arguments.command.split_first() else {
         return Err(Error::NoProgram);
     };
+    if arguments.bpf && arguments.family.is_some() && !arguments.check {
+        return Err(Error::FamilyOfNothing);
+    }
     if arguments.reports() && falls_back(arguments) {
         return Err(Error::Contradiction);
     }
@@ -244,6 +266,18 @@ pub enum Error {
     Watched(String),
     /// The trace has failed; the program has run.
     Trace(Problem),
+    /// Signals cannot be caught.
+    Signals(Problem),
+    /// What is to be said of one program alone.
+    OfAProgram,
+    /// A family is given, and nothing asks for it.
+    FamilyOfNothing,
+    /// More services than there is room for.
+    TooMany(usize),
+    /// A service, or what it is told by.
+    Service(service::Error),
+    /// systemd is not told.
+    NotTold(OsString, io::Error),
     /// The file for reports.
     Unwritable(PathBuf, io::Error),
     /// The counts of sockets cannot be read; the program has run.
@@ -267,7 +301,12 @@ impl Failure for Error {
             | Error::Unwritable(..)
             | Error::NotCounted(_)
             | Error::NothingCounted => 125,
-            Error::Contradiction => Problem::USAGE,
+            Error::Contradiction
+            | Error::OfAProgram
+            | Error::FamilyOfNothing
+            | Error::TooMany(_) => Problem::USAGE,
+            Error::Service(error) if error.is_usage() => Problem::USAGE,
+            Error::Service(_) | Error::NotTold(..) | Error::Signals(_) => 125,
             Error::Program(program::Error::Unexecutable(..)) => 126,
             Error::Program(program::Error::Missing(_)) => 127,
         }
@@ -293,20 +332,35 @@ impl fmt::Display for Error {
                  Unset it: env -u OXTCP_FALLBACK oxtcp run ...",
             ),
             Error::Watched(reason) => {
-                write!(f, "the program cannot be watched, and was not run: {reason}")
+                write!(f, "what was asked for cannot be watched, and nothing was run: {reason}")
             }
+            Error::Signals(problem) => problem.fmt(f),
+            Error::Service(error) => error.fmt(f),
+            Error::OfAProgram => f.write_str(
+                "--stats and --trace are about one program.\nFor a service, or all of the system: oxtcp trace, with a filter such as 'sport = :80'; and oxtcp ss -i.",
+            ),
+            Error::FamilyOfNothing => f.write_str(
+                "BPF moves sockets by the protocol number of AF_INET and AF_INET6: --family does nothing here, but with --check.",
+            ),
+            Error::TooMany(most) => write!(f, "there is room for {most} services; use --system, or another oxtcp run beside this."),
+            Error::NotTold(address, error) => write!(
+                f,
+                "cannot tell {} that this has begun (NOTIFY_SOCKET): {}.\nWithout Type=notify: env -u NOTIFY_SOCKET oxtcp run ...",
+                Path::new(address).display(),
+                words(error)
+            ),
             Error::Trace(problem) => write!(f, "the program has run, and its trace has failed: {problem}"),
             Error::Unwritable(path, error) => {
                 write!(f, "cannot write {}: {}.\nName another file by --output.", path.display(), words(error))
             }
             Error::NotCounted(error) => write!(
                 f,
-                "the program has run, and the kernel does not say which sockets were opened: {}.",
+                "the kernel does not say which sockets were opened: {}.\nAll else was done.",
                 words(error)
             ),
             Error::NothingCounted => f.write_str(
-                "the program has run, and its sockets were not counted: not even the one was that oxtcp opens to see that they are.\n\
-                 This kernel calls no __sock_create() that BPF sees; --stats and /proc/net/oxtcp tell what there is of oxtcp.",
+                "sockets were moved, and not counted: not even the one was that oxtcp opens to see that they are.\n\
+                 This kernel asks no program of BPF about them; --stats and /proc/net/oxtcp tell what there is of oxtcp.",
             ),
             Error::Wait(error) => write!(
                 f,
@@ -320,6 +374,12 @@ impl fmt::Display for Error {
 impl From<library::Error> for Error {
     fn from(error: library::Error) -> Self {
         Error::Library(error)
+    }
+}
+
+impl From<service::Error> for Error {
+    fn from(error: service::Error) -> Self {
+        Error::Service(error)
     }
 }
 

@@ -2,20 +2,25 @@
 //! The program in a cgroup of its own: its sockets moved by BPF, counted, traced, while this process waits.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value};
 
-use super::bpf::count::Counter;
-use super::check::{handed, Check, Handed, Numbers};
+use super::bpf::fence::Fence;
+use super::bpf::Mover;
+use super::check::{handed, Counting};
 use super::signals::Blocked;
-use super::{bpf, cgroup, module, stats, unexecutable, watch, Arguments, Error};
+use super::watch::Sample;
+use super::{cgroup, stats, unexecutable, watch, Arguments, Error};
 use crate::failure::words;
 use crate::trace::program::{Logged, Watch};
 use crate::trace::signals;
+
+/// Of BPF, by which the sockets are moved: the kernel has room for some 27 to 38 in all.
+const PROGRAMS: usize = 2;
 
 /// How the sockets are moved.
 pub enum Door<'a> {
@@ -40,12 +45,13 @@ impl Refusal {
 }
 
 /// Where reports go.
-struct Reports {
+pub struct Reports {
     file: Option<(PathBuf, File)>,
 }
 
 impl Reports {
-    fn new(path: Option<&Path>) -> Result<Self, Error> {
+    /// To this file, if there is one, else to the standard error.
+    pub fn new(path: Option<&Path>) -> Result<Self, Error> {
         let file = path.map(|path| match File::create(path) {
             Ok(file) => Ok((path.to_path_buf(), file)),
             Err(error) => Err(Error::Unwritable(path.into(), error)),
@@ -66,7 +72,8 @@ impl Reports {
         })
     }
 
-    fn write(&mut self, text: &str) -> Result<(), Error> {
+    /// Writes some.
+    pub fn write(&mut self, text: &str) -> Result<(), Error> {
         match &mut self.file {
             Some((path, file)) => file
                 .write_all(text.as_bytes())
@@ -80,31 +87,26 @@ impl Reports {
     }
 }
 
-/// What counts the sockets, what tells ours from others, and which were handed to the program.
-type Checking = (Counter, Numbers, Vec<Handed>);
-
 /// What looks at the program while it runs.
 struct Eyes {
-    check: Option<Checking>,
+    check: Option<Counting>,
     trace: Option<Watch>,
 }
 
 impl Eyes {
-    fn open(arguments: &Arguments, cgroup: &File, reports: &Reports) -> Result<Self, Error> {
+    fn open(
+        arguments: &Arguments,
+        cgroup: &File,
+        fence: Option<&Fence>,
+        reports: &Reports,
+    ) -> Result<Self, Error> {
         let lacking = |reason: &dyn fmt::Display| Error::Watched(reason.to_string());
         let mut eyes = Self {
             check: None,
             trace: None,
         };
-        if arguments.check {
-            let family = arguments.family.map_or_else(module::family, Ok);
-            let numbers = Numbers {
-                family: family.map_err(|error| lacking(&error))?,
-                protocol: module::protocol().ok(),
-            };
-            let counter = Counter::new(cgroup, numbers.family, numbers.protocol);
-            let counter = counter.map_err(|error| lacking(&error))?;
-            eyes.check = Some((counter, numbers, handed()));
+        if let (true, Some(fence)) = (arguments.check, fence) {
+            eyes.check = Some(Counting::begin(fence, cgroup, arguments.family, handed())?);
         }
         if arguments.stats || arguments.trace {
             let logged = match arguments.trace {
@@ -131,12 +133,7 @@ impl Eyes {
     }
 
     /// The program has ended: writes what was seen. Whether all of its sockets were ours, as far as that was asked for.
-    fn report(
-        self,
-        arguments: &Arguments,
-        door: &Door<'_>,
-        reports: &mut Reports,
-    ) -> Result<bool, Error> {
+    fn report(self, arguments: &Arguments, reports: &mut Reports) -> Result<bool, Error> {
         let mut object = Map::new();
         let mut text = String::new();
         // One that fails does not take the others with it.
@@ -155,7 +152,7 @@ impl Eyes {
             None => {}
         }
         let mut good = true;
-        match self.check.map(|check| checked(check, door)) {
+        match self.check.map(Counting::read) {
             Some(Ok(check)) => {
                 good = check.is_good();
                 text += &check.text();
@@ -179,27 +176,16 @@ impl Eyes {
     }
 }
 
-/// What was counted, read.
-fn checked((counter, numbers, handed): Checking, door: &Door<'_>) -> Result<Check, Error> {
-    let counted = counter.read().map_err(Error::NotCounted)?;
-    let sample = sample(door, numbers);
-    Check::new(numbers, counted, (&own_name(), &sample), handed).ok_or(Error::NothingCounted)
-}
-
-/// The protocols that the sample of [`watch::start`] may have had.
-fn sample(door: &Door<'_>, numbers: Numbers) -> Vec<i32> {
-    let moved = numbers.protocol.map(i32::from);
-    match door {
-        Door::Bpf(protocol, _) => vec![(*protocol).into()],
-        // An `oxtcp run` around this one may have moved it.
-        Door::Library => [libc::IPPROTO_TCP].into_iter().chain(moved).collect(),
+/// Tells of the sockets that were not moved because the kernel has not asked, if there were any.
+pub fn tell_misses(mover: &Mover) {
+    match mover.misses() {
+        Ok(0) => {}
+        Ok(number) => say!(
+            "oxtcp: up to {number} sockets, of this or another program, were opened when the kernel had left out BPF: they are not moved, and of the \
+             built-in TCP. --check tells whose they are"
+        ),
+        Err(error) => say!("oxtcp: the kernel does not say whether it has moved all sockets: {}", words(&error)),
     }
-}
-
-/// The name that the kernel knows this thread by.
-fn own_name() -> String {
-    let name = fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
-    name.trim_end_matches('\n').to_string()
 }
 
 /// Runs the program, and waits for all that it starts. Its exit code, or another if its sockets were not ours and that was asked for.
@@ -213,17 +199,21 @@ pub fn run(
     let cgroup = cgroup::Cgroup::new().map_err(|error| Refusal::lacking(&error))?;
     let open = cgroup.open().map_err(|error| Refusal::lacking(&error))?;
     let entry = cgroup.door().map_err(|error| Refusal::lacking(&error))?;
+    let fence = match door {
+        Door::Library if !arguments.check => None,
+        _ => Some(Fence::cgroup(&open).map_err(|error| Refusal::lacking(&error))?),
+    };
     // The sockets are moved until this is dropped.
-    let moved = match door {
-        Door::Library => None,
-        Door::Bpf(protocol, _) => {
-            Some(bpf::move_sockets(&open, *protocol).map_err(|error| Refusal::lacking(&error))?)
+    let moved = match (door, &fence) {
+        (Door::Bpf(protocol, _), Some(fence)) => {
+            Some(Mover::new(fence, *protocol, PROGRAMS).map_err(|error| Refusal::lacking(&error))?)
         }
+        _ => None,
     };
     let eyes = {
         // The trace's thread has this from here: signals are for this one.
         let _blocked = Blocked::new(&watch::PASSED_ON);
-        Eyes::open(arguments, &open, &reports).map_err(Refusal::Other)?
+        Eyes::open(arguments, &open, fence.as_ref(), &reports).map_err(Refusal::Other)?
     };
     if let Door::Bpf(_, why) = door {
         say!(
@@ -232,7 +222,12 @@ pub fn run(
             cgroup.path().display()
         );
     }
-    let running = match watch::start(command, entry, arguments.check) {
+    let sample = match door {
+        Door::Bpf(..) => Sample::Moved,
+        Door::Library if arguments.check => Sample::Any,
+        Door::Library => Sample::None,
+    };
+    let running = match watch::start(command, entry, sample) {
         Ok(running) => running,
         Err(error) => {
             eyes.close();
@@ -265,9 +260,10 @@ pub fn run(
         );
         let _ = cgroup.wait_until_empty(&signals::caught);
     }
+    moved.iter().for_each(tell_misses);
     drop(moved);
     let good = eyes
-        .report(arguments, door, &mut reports)
+        .report(arguments, &mut reports)
         .map_err(Refusal::Other)?;
     Ok(match good {
         true => watch::exit_code(status),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rustix::pipe::{pipe_with, PipeFlags};
 
 use super::cgroup;
+use super::sample;
 use super::signals::{self, Blocked, Kept};
 
 /// The program, to which signals go on; 0 for none.
@@ -68,8 +69,19 @@ pub struct Running {
     kept: Vec<Kept>,
 }
 
-/// Starts the program in the cgroup. With `sample` a TCP socket is opened and closed there before: those who count find it.
-pub fn start(mut command: Command, door: File, sample: bool) -> Result<Running, Error> {
+/// What TCP socket is opened and closed in the cgroup before the program is executed.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Sample {
+    /// None.
+    None,
+    /// One that those who count find.
+    Any,
+    /// One that is moved, else the program is not run.
+    Moved,
+}
+
+/// Starts the program in the cgroup.
+pub fn start(mut command: Command, door: File, sample: Sample) -> Result<Running, Error> {
     let (failed, told) = pipe_with(PipeFlags::CLOEXEC)
         .map_err(|errno| Error::NotPrepared(Step::Pipe, errno.into()))?;
     let told = File::from(told);
@@ -104,13 +116,15 @@ pub fn start(mut command: Command, door: File, sample: bool) -> Result<Running, 
             // It is gone already, and no signal comes.
             return fail(Step::Parent, io::Error::from_raw_os_error(libc::ESRCH));
         }
-        if sample {
-            // SAFETY: plain numbers.
-            match unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP) } {
-                // SAFETY: it is nobody else's.
-                fd @ 0.. => unsafe { libc::close(fd) },
-                _ => return fail(Step::Sample, io::Error::last_os_error()),
-            };
+        if sample != Sample::None {
+            match sample::is_ours() {
+                Ok(false) if sample == Sample::Moved => {
+                    let error = io::Error::from_raw_os_error(libc::EPROTOTYPE);
+                    return fail(Step::Moved, error);
+                }
+                Ok(_) => {}
+                Err(error) => return fail(Step::Sample, error),
+            }
         }
         Ok(())
     };
@@ -184,6 +198,8 @@ pub enum Step {
     Parent,
     /// Opening a socket.
     Sample,
+    /// Seeing that it was moved.
+    Moved,
 }
 
 impl Step {
@@ -192,7 +208,8 @@ impl Step {
             0 => Step::Pipe,
             1 => Step::Cgroup,
             2 => Step::Parent,
-            _ => Step::Sample,
+            3 => Step::Sample,
+            _ => Step::Moved,
         }
     }
 }
@@ -203,7 +220,8 @@ impl fmt::Display for Step {
             Step::Pipe => "make a pipe",
             Step::Cgroup => "move the program into its cgroup",
             Step::Parent => "have the program ended with oxtcp",
-            Step::Sample => "open a socket to see that sockets are counted",
+            Step::Sample => "open a socket to see that sockets are moved and counted",
+            Step::Moved => "have a socket moved by BPF, as this kernel does not do it",
         })
     }
 }
@@ -242,7 +260,13 @@ mod tests {
 
     #[test]
     fn step_of_its_number() {
-        for step in [Step::Pipe, Step::Cgroup, Step::Parent, Step::Sample] {
+        for step in [
+            Step::Pipe,
+            Step::Cgroup,
+            Step::Parent,
+            Step::Sample,
+            Step::Moved,
+        ] {
             assert_eq!(Step::of(step as u8), step);
         }
     }

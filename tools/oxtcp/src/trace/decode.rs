@@ -40,6 +40,12 @@ impl Decoder {
         }
     }
 
+    /// Whether events tell the socket's cgroup.
+    pub fn tells_cgroup(&self) -> bool {
+        let mut formats = self.formats.values();
+        formats.all(|(_, format)| format.field("cgroup").is_some())
+    }
+
     /// The event of a record; `None` for one of another kind, or that is not whole.
     pub fn decode(&self, time: u64, bytes: &[u8]) -> Option<Event> {
         let id = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
@@ -280,6 +286,19 @@ pub mod tests {
             include_str!("recorded/oxtcp_listener.format"),
         ];
         Decoder::new(texts.map(|text| Format::parse(text).unwrap()))
+    }
+
+    #[test]
+    fn tells_cgroup_where_there_is_a_field() {
+        // As of a kernel without CONFIG_SOCK_CGROUP_DATA.
+        let text = include_str!("recorded/oxtcp_state.format");
+        let tells = |text: &str| Decoder::new(Format::parse(text)).tells_cgroup();
+        assert!(!tells(text));
+        let (cookie, more) = (
+            "\tfield:u64 cookie;",
+            "\tfield:u64 cgroup;\toffset:16;\tsize:8;\tsigned:0;\n",
+        );
+        assert!(tells(&text.replace(cookie, &format!("{more}{cookie}"))));
     }
 
     /// The module's own header, as it is built today.

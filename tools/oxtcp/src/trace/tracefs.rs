@@ -72,11 +72,15 @@ impl Instance {
 
     /// Only what is of the sockets of this cgroup; and what is of no socket, of which no cgroup is told.
     pub fn restrict_to_cgroup(&self, cgroup: u64) -> Result<()> {
+        if !self.decoder.tells_cgroup() {
+            return Err(Problem::failed(
+                "the events do not tell the cgroup of a socket, by which those of one program are known.\n\
+                 The kernel was built without CONFIG_SOCK_CGROUP_DATA (CONFIG_CGROUP_BPF), or the module that is loaded is older than this command.\n\
+                 Of a whole network namespace: oxtcp trace, with a filter such as 'dport = :80'.",
+            ));
+        }
         let filter = format!("cgroup == {cgroup} || cookie == 0");
         self.write("events/oxtcp/filter", &filter)
-            .map_err(|problem| {
-                problem.and("\nThe module that is loaded may be older than this command.")
-            })
     }
 
     /// Begins, without the events that are not wanted.

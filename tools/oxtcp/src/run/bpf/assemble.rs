@@ -45,6 +45,11 @@ impl Code {
         self.push(0x07, to, 0, 0, value);
     }
 
+    /// `to += from`
+    pub fn add_register(&mut self, to: Register, from: Register) {
+        self.push(0x0f, to, from, 0, 0);
+    }
+
     /// `to &= value`, and its upper half is 0.
     pub fn and(&mut self, to: Register, value: i32) {
         self.push(0x54, to, 0, 0, value);
@@ -53,6 +58,11 @@ impl Code {
     /// `to = *(u64 *)(from + offset)`
     pub fn load(&mut self, to: Register, from: Register, offset: i16) {
         self.push(0x79, to, from, offset, 0);
+    }
+
+    /// `to = *(u32 *)(from + offset)`
+    pub fn load_half(&mut self, to: Register, from: Register, offset: i16) {
+        self.push(0x61, to, from, offset, 0);
     }
 
     /// `*(u32 *)(to + offset) = from`
@@ -70,14 +80,24 @@ impl Code {
         self.push(0xdb, to, from, 0, 0);
     }
 
+    /// `to` is these bytes, as in memory.
+    pub fn set_bytes(&mut self, to: Register, bytes: [u8; 8]) {
+        let value = u64::from_ne_bytes(bytes);
+        self.push(0x18, to, 0, 0, value as i32);
+        self.words
+            .push(instruction(0, 0, 0, 0, (value >> 32) as i32));
+    }
+
     /// `to` is the map with this descriptor.
     pub fn map(&mut self, to: Register, number: i32) {
-        self.wide(to, 1, number);
+        self.push(0x18, to, 1, 0, number);
+        self.words.push(0);
     }
 
     /// `to` points to the first value of the array with this descriptor.
     pub fn map_value(&mut self, to: Register, number: i32) {
-        self.wide(to, 2, number);
+        self.push(0x18, to, 2, 0, number);
+        self.words.push(0);
     }
 
     /// Calls one of the kernel's functions for programs, by its number.
@@ -87,22 +107,37 @@ impl Code {
 
     /// Goes on at the label.
     pub fn jump(&mut self, label: Label) {
-        self.push_jump(0x05, 0, 0, label);
+        self.push_jump(0x05, (0, 0), 0, label);
     }
 
     /// Goes on at the label if the lower half of a register, an int, is this.
     pub fn jump_if(&mut self, register: Register, value: i32, label: Label) {
-        self.push_jump(0x16, register, value, label);
+        self.push_jump(0x16, (register, 0), value, label);
     }
 
     /// Goes on at the label if the lower half of a register, an int, is not this.
     pub fn jump_unless(&mut self, register: Register, value: i32, label: Label) {
-        self.push_jump(0x56, register, value, label);
+        self.push_jump(0x56, (register, 0), value, label);
     }
 
     /// Goes on at the label if a register, which has a pointer, has none.
     pub fn jump_if_null(&mut self, register: Register, label: Label) {
-        self.push_jump(0x15, register, 0, label);
+        self.push_jump(0x15, (register, 0), 0, label);
+    }
+
+    /// Goes on at the label if a register, which may have a pointer, has one.
+    pub fn jump_unless_null(&mut self, register: Register, label: Label) {
+        self.push_jump(0x55, (register, 0), 0, label);
+    }
+
+    /// Goes on at the label if all of one register is not all of the other.
+    pub fn jump_if_different(&mut self, one: Register, other: Register, label: Label) {
+        self.push_jump(0x5d, (one, other), 0, label);
+    }
+
+    /// Goes on at the label if a register, with a sign, is less than this.
+    pub fn jump_if_less(&mut self, register: Register, value: i32, label: Label) {
+        self.push_jump(0xc5, (register, 0), value, label);
     }
 
     /// Answers with what is in register 0.
@@ -129,14 +164,9 @@ impl Code {
         self.words.push(instruction(code, to, from, offset, value));
     }
 
-    fn push_jump(&mut self, code: u8, register: Register, value: i32, label: Label) {
+    fn push_jump(&mut self, code: u8, pair: (Register, Register), value: i32, label: Label) {
         self.jumps.push((self.words.len(), label));
-        self.push(code, register, 0, 0, value);
-    }
-
-    fn wide(&mut self, to: Register, kind: u8, number: i32) {
-        self.push(0x18, to, kind, 0, number);
-        self.words.push(0);
+        self.push(code, pair.0, pair.1, 0, value);
     }
 }
 
