@@ -10,6 +10,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
+use crate::counters::Counter;
 use crate::keys;
 use crate::namespace::Namespace;
 use crate::protocol::{Role, SendMemory, Sk, Socket};
@@ -67,10 +68,23 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         let Some(segment) = segment else {
             return;
         };
-        if segment.kind == TransmitKind::ChallengeAck && !namespace(sk.sock()).may_challenge() {
+        let may = match segment.kind {
+            TransmitKind::ChallengeAck => namespace(sk.sock()).may_challenge(),
+            _ => true,
+        };
+        if !may {
             continue;
         }
+        if matches!(
+            segment.kind,
+            TransmitKind::ChallengeAck | TransmitKind::Reset
+        ) {
+            count_answer(sk.sock(), segment.kind);
+        }
         if let Err((sent, why)) = send(sk, &segment) {
+            if why != Refusal::Congested {
+                count_refused(sk.sock(), &segment);
+            }
             let state = sk.state();
             if let Role::Connection(connection) = &mut state.role {
                 connection.on_refusal(cx, &segment, sent, why, &mut state.flight);
@@ -82,6 +96,30 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         if extent == Extent::Packet && segment.payload.len > 0 {
             return;
         }
+    }
+}
+
+#[cold]
+fn count_answer(sock: &Socket, kind: TransmitKind) {
+    namespace(sock).counters.count(match kind {
+        TransmitKind::Reset => Counter::OutRsts,
+        _ => Counter::TCPChallengeACK,
+    });
+}
+
+/// A segment has not left the host.
+#[cold]
+fn count_refused(sock: &Socket, segment: &Transmit) {
+    let counters = &namespace(sock).counters;
+    match segment.kind {
+        TransmitKind::Retransmission | TransmitKind::LossProbe => {
+            counters.add(Counter::TCPRetransFail, segment.segments());
+        }
+        // Not the answer to a number that was never sent.
+        TransmitKind::Reset if segment.header.flags.ack() => {
+            counters.count(Counter::TCPAbortFailed);
+        }
+        _ => {}
     }
 }
 

@@ -10,6 +10,7 @@ use super::send::{Force, Sender};
 use super::timers::Tick;
 use crate::context::{Config, Context};
 use crate::flight::{Flight, FlightMemory};
+use crate::happening::Happening;
 use crate::seq::SeqRange;
 use crate::time::Duration;
 
@@ -207,13 +208,15 @@ impl Sender {
     }
 
     /// An acknowledgment has been looked at: the probe has arrived, perhaps, or has been found lost.
-    pub(super) fn settle_probe(&mut self, link: &mut Link, flight: &mut Flight) {
+    pub(super) fn settle_probe(&mut self, cx: &Context<'_>, link: &mut Link, flight: &mut Flight) {
         let Some(probe) = flight.recovery.mtu else {
             return;
         };
         if probe.failed {
+            cx.count(Happening::TCPMTUPFail);
             link.search.high = probe.mss.saturating_sub(1);
         } else if link.snd_una.after_eq(probe.range.end()) {
+            cx.count(Happening::TCPMTUPSuccess);
             link.search.low = probe.mss;
             // The window in bytes is as large as before, and has proven itself.
             self.window.remember();

@@ -389,10 +389,7 @@ fn rack__a_report_of_half_an_hour_ago_tells_nothing() {
             nodelay: true,
             ..SocketOptions::default()
         };
-        let cx = Context {
-            now: peer.now,
-            config: &peer.config,
-        };
+        let cx = Context::new(peer.now, &peer.config);
         peer.conn.set_options(&cx, options);
         ten(&mut peer);
         peer.advance(100);

@@ -117,10 +117,7 @@ pub fn syn_sent_with(config: Config, options: SocketOptions) -> Peer {
 
 fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Peer {
     let now = Instant::from_secs(1000);
-    let cx = Context {
-        now,
-        config: &config,
-    };
+    let cx = Context::new(now, &config);
     let open = ActiveOpen {
         iss: ISS,
         ts_offset: 0,
@@ -251,10 +248,7 @@ pub fn in_state(state: State) -> Peer {
             }
         }
         State::Closed => {
-            let cx = Context {
-                now: peer.now,
-                config: &peer.config,
-            };
+            let cx = Context::new(peer.now, &peer.config);
             peer.conn.abort(&cx);
             let _ = peer.sent();
         }
@@ -288,10 +282,7 @@ pub fn seg(flags: Flags, seq: SeqNum, ack: SeqNum, payload_len: u32) -> Segment 
 
 impl Peer {
     pub fn cx(&self) -> Context<'_> {
-        Context {
-            now: self.now,
-            config: &self.config,
-        }
+        Context::new(self.now, &self.config)
     }
 
     /// Lets time pass; timers do not run.
@@ -304,20 +295,14 @@ impl Peer {
         let at = self.conn.poll_timeout().expect("a timer runs");
         let waited = at.since(self.now).as_millis();
         self.now = Instant::max(at, self.now);
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.on_timer(&cx, &mut self.flight);
         waited
     }
 
     /// An ICMP error about the segment at offset `at`; with or without `memory` for what is in flight.
     pub fn too_big(&mut self, at: u32, mss: u16, memory: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let seq = ISS.add(1).add(at);
         match memory {
             true => self.conn.on_too_big(&cx, seq, mss, &mut self.flight),
@@ -327,19 +312,13 @@ impl Peer {
 
     /// Runs what is due.
     pub fn expire_all(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.on_timer(&cx, &mut self.flight);
     }
 
     /// A segment as it is.
     pub fn give(&mut self, segment: Segment) -> Payload {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let truesize = (self.truesize)(segment.payload_len);
         let rx = Rx {
             reassembly: self.reassembly.as_mut(),
@@ -446,10 +425,7 @@ impl Peer {
 
     /// The user reads, until the buffer, which makes a window of `full` bytes, has room for `free` more.
     pub fn read_of(&mut self, free: u32, full: u32) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.memory.limit = 2 * full;
         self.memory.used = 2 * full.saturating_sub(free);
         self.unread = full.saturating_sub(free);
@@ -463,10 +439,7 @@ impl Peer {
     pub fn consume(&mut self, bytes: u32) {
         self.unread -= bytes;
         self.memory.used -= 2 * bytes;
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let held = self.reassembly.as_ref();
         let grown = self
             .conn
@@ -478,34 +451,22 @@ impl Peer {
     }
 
     pub fn short(&mut self, short: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.set_short_of_room(&cx, short);
     }
 
     pub fn shutdown(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.shutdown_write(&cx);
     }
 
     pub fn close(&mut self, unread: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.close(&cx, unread);
     }
 
     pub fn poll(&mut self) -> Option<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let mut memory = Memory {
             flight: &mut self.flight,
             boundaries: &self.boundaries,
