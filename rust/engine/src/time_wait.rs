@@ -430,6 +430,42 @@ mod tests {
         }
     }
 
+    #[derive(Default)]
+    struct Told(std::cell::RefCell<std::vec::Vec<Happening>>);
+
+    impl crate::Counts for Told {
+        fn count(&self, what: Happening, times: u32) {
+            assert_eq!(times, 1);
+            self.0.borrow_mut().push(what);
+        }
+    }
+
+    #[test]
+    fn counted__what_is_not_answered_and_what_is_old() {
+        let config = Config::default();
+        let told = Told::default();
+        let cx = at(&config, 0).counted(&told);
+        let old = segment(Flags::ACK, -1, 0, Some(4));
+        let mut time_wait = TimeWait::new(&cx, &open(Some(5)));
+        for _ in 0..2 {
+            let _ = time_wait.on_segment(&cx, &old);
+        }
+        assert_eq!(
+            told.0.take(),
+            [
+                Happening::PAWSTimewait,
+                Happening::PAWSTimewait,
+                Happening::TCPACKSkippedTimeWait
+            ]
+        );
+        let mut fin_wait_2 = TimeWait::awaiting_fin(&cx, &open(None));
+        let far = segment(Flags::ACK, -100, 0, None);
+        for _ in 0..2 {
+            let _ = fin_wait_2.on_segment(&cx, &far);
+        }
+        assert_eq!(told.0.take(), [Happening::TCPACKSkippedFinWait2]);
+    }
+
     /// RFC 9293 section 3.10.7.4, TIME-WAIT; RFC 6191 section 2 for a SYN.
     #[test]
     fn on_segment__table() {

@@ -213,7 +213,6 @@ impl Sender {
             return;
         };
         if probe.failed {
-            cx.count(Happening::TCPMTUPFail);
             link.search.high = probe.mss.saturating_sub(1);
         } else if link.snd_una.after_eq(probe.range.end()) {
             cx.count(Happening::TCPMTUPSuccess);
@@ -228,7 +227,12 @@ impl Sender {
 
     /// Something is lost. If that is the probe, which is the oldest in flight, it was too large, and there is no congestion: it is sent
     /// again in smaller segments, with the window as it was (RFC 4821 section 7.6.1). Says whether it was so.
-    pub(super) fn forgive_probe(&mut self, link: &Link, flight: &mut Flight) -> bool {
+    pub(super) fn forgive_probe(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+    ) -> bool {
         let Flight {
             records, recovery, ..
         } = flight;
@@ -239,6 +243,7 @@ impl Sender {
             return false;
         }
         probe.failed = true;
+        cx.count(Happening::TCPMTUPFail);
         records.lose_range(probe.range);
         let size = self.segment_size(link, 0);
         self.window.cwnd = self.window.cwnd.saturating_add(size);

@@ -299,7 +299,7 @@ impl Sender {
                 self.on_echo(cx, link, flight, told);
             }
             self.try_to_open(link, flight);
-        } else if !self.forgive_probe(link, flight) {
+        } else if !self.forgive_probe(cx, link, flight) {
             self.enter_recovery(cx, link, flight, told.ece);
         }
         set
@@ -426,7 +426,7 @@ impl Sender {
         };
         let found = self.detect(cx, link, flight);
         if found.lost != 0 {
-            if self.mode != Mode::Recovery && !self.forgive_probe(link, flight) {
+            if self.mode != Mode::Recovery && !self.forgive_probe(cx, link, flight) {
                 self.enter_recovery(cx, link, flight, false);
                 self.reduce(link, flight, 1, false);
             }

@@ -444,3 +444,141 @@ fn marks__that_the_peer_tells_of() {
     let _ = peer.give(seg(Flags::ACK.union(Flags::ECE), at, ISS.add(2001), 0));
     assert_eq!(peer.counted(), [(TCPDeliveredCE, 2)]);
 }
+
+/// RFC 3522, RFC 4015: at the end of the repair, and within it.
+#[test]
+fn undo__by_timestamps() {
+    let at = |n: u32| AT + n * 988;
+    for within in [false, true] {
+        let mut peer = connected(true, true);
+        peer.write(10 * 988);
+        let val = peer.next().header.options.timestamps.unwrap().val;
+        assert_eq!(peer.sent().len(), 9);
+        peer.advance(100);
+        peer.report(at(0), &[(at(7), at(10))], Some(val));
+        let copies = peer.sent_short().iter().map(|sent| sent.2).sum::<u32>() / 988;
+        let _ = peer.counted();
+        peer.advance(5);
+        match within {
+            true => peer.report(at(copies), &[(at(7), at(10))], Some(val)),
+            false => peer.report(at(10), &[], Some(val)),
+        }
+        let told = peer.counted();
+        let told: Vec<Happening> = told.iter().map(|told| told.0).collect();
+        let expected = match within {
+            true => &[TCPTSReorder, TCPPartialUndo][..],
+            false => &[TCPFullUndo],
+        };
+        for what in expected {
+            assert!(told.contains(what), "{within}: {told:?}");
+        }
+    }
+}
+
+/// A timeout before duplicates could tell of the loss, with SACK and without.
+#[test]
+fn timeout__while_something_was_reported() {
+    for (sack, expected) in [(true, TCPSackFailures), (false, TCPRenoFailures)] {
+        let mut peer = connected(sack, false);
+        ten(&mut peer);
+        peer.advance(100);
+        match sack {
+            // Of the last, by RACK, all else would be lost soon: this one has just been sent.
+            true => {
+                peer.limit = BurstLimit(0);
+                report(&mut peer, 9, &[]);
+                peer.write(2000);
+                let _ = peer.sent();
+                peer.advance(1);
+                report(&mut peer, 9, &[(10, 11)]);
+            }
+            false => peer.ack(AT),
+        }
+        let _ = peer.sent();
+        let _ = peer.counted();
+        for _ in 0..3 {
+            let _ = peer.expire();
+            let told = peer.counted();
+            if sum(&told, TCPTimeouts) != 0 {
+                let other = sum(&told, TCPSackRecoveryFail);
+                assert_eq!(sum(&told, expected) + other, 1, "{sack}: {told:?}");
+                break;
+            }
+            let _ = peer.sent();
+        }
+    }
+}
+
+/// More duplicates than there can be holes.
+#[test]
+fn reordering__without_sack() {
+    let mut peer = connected(false, false);
+    ten(&mut peer);
+    peer.advance(100);
+    for _ in 0..12 {
+        peer.ack(AT);
+        let _ = peer.sent();
+    }
+    assert!(sum(&peer.counted(), TCPRenoReorder) > 0);
+}
+
+#[test]
+fn duplicate__of_what_the_peer_has_out_of_order() {
+    let mut peer = connected(true, false);
+    ten(&mut peer);
+    peer.advance(100);
+    report(&mut peer, 0, &[(1, 4)]);
+    let _ = peer.sent();
+    let _ = peer.counted();
+    report(&mut peer, 0, &[(2, 3), (1, 4)]);
+    let told = peer.counted();
+    assert_eq!(sum(&told, TCPDSACKOfoRecv), 1, "{told:?}");
+    assert_eq!(sum(&told, TCPDSACKRecvSegs), 1);
+}
+
+/// HyStart (`congestion/hystart.rs` has its rules) by either sign, and the window at that time.
+#[test]
+fn hystart__by_its_two_signs() {
+    for (late, found, cwnd) in [
+        (0, TCPHystartTrainDetect, TCPHystartTrainCwnd),
+        (40, TCPHystartDelayDetect, TCPHystartDelayCwnd),
+    ] {
+        let options = SocketOptions {
+            nodelay: true,
+            ..SocketOptions::default()
+        };
+        let mut peer = established_with(Config::default(), options, Offer::default());
+        let (mut acked, mut told) = (0, Vec::new());
+        for round in 0..8 {
+            peer.write(60_000);
+            let sent: u32 = peer.sent().iter().map(|s| s.payload.len).sum();
+            peer.advance(100 + late * round);
+            for _ in 0..sent / 1000 {
+                acked += 1000;
+                peer.ack(acked);
+                peer.advance(match late {
+                    0 => 2,
+                    _ => 3,
+                });
+            }
+            told.extend(peer.counted());
+            if !told.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(sum(&told, found), 1, "{told:?}");
+        assert!(sum(&told, cwnd) >= 16, "{told:?}");
+    }
+}
+
+/// The window cannot be taken back, whatever became of the memory for it.
+#[test]
+fn windows__that_should_be_closed() {
+    let mut peer = established();
+    let _ = peer.data(0, 1000, 0, Flags::NONE);
+    peer.memory.used = peer.memory.limit;
+    let memory = peer.memory;
+    peer.conn.set_recv_memory(&memory);
+    assert_eq!(peer.sent().len(), 1);
+    assert_eq!(peer.counted(), [(TCPWantZeroWindowAdv, 1)]);
+}
