@@ -68,18 +68,12 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         let Some(segment) = segment else {
             return;
         };
-        let may = match segment.kind {
-            TransmitKind::ChallengeAck => namespace(sk.sock()).may_challenge(),
-            _ => true,
-        };
-        if !may {
-            continue;
-        }
         if matches!(
             segment.kind,
             TransmitKind::ChallengeAck | TransmitKind::Reset
-        ) {
-            count_answer(sk.sock(), segment.kind);
+        ) && !may_answer(sk.sock(), segment.kind)
+        {
+            continue;
         }
         if let Err((sent, why)) = send(sk, &segment) {
             if why != Refusal::Congested {
@@ -99,12 +93,18 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     }
 }
 
+/// Whether a challenge ACK or a reset may be sent; if so, counts it.
 #[cold]
-fn count_answer(sock: &Socket, kind: TransmitKind) {
-    namespace(sock).counters.count(match kind {
-        TransmitKind::Reset => Counter::OutRsts,
-        _ => Counter::TCPChallengeACK,
-    });
+fn may_answer(sock: &Socket, kind: TransmitKind) -> bool {
+    let namespace = namespace(sock);
+    let (may, counter) = match kind {
+        TransmitKind::Reset => (true, Counter::OutRsts),
+        _ => (namespace.may_challenge(), Counter::TCPChallengeACK),
+    };
+    if may {
+        namespace.counters.count(counter);
+    }
+    may
 }
 
 /// A segment has not left the host.

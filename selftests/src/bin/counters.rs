@@ -134,7 +134,9 @@ fn opens__refused(stack: Stack) {
     let expected = [("ActiveOpens", Is(1)), ("AttemptFails", Is(1))];
     both(stack, &expected, |stack| {
         let client = Sock::open(stack);
-        client.connect(&stack.local(4711)).expect_err("a connection");
+        client
+            .connect(&stack.local(4711))
+            .expect_err("a connection");
     });
 }
 
@@ -142,19 +144,21 @@ fn opens__that_nobody_answers(stack: Stack) {
     let expected = [
         ("ActiveOpens", Is(1)),
         ("AttemptFails", Is(1)),
-        ("TCPTimeouts", Is(2)),
-        ("TCPSynRetrans", Is(1)),
-        ("RetransSegs", Is(1)),
+        // The linear ones, one more, and the last.
+        ("TCPTimeouts", Is(6)),
+        ("TCPSynRetrans", Is(5)),
+        ("RetransSegs", Is(5)),
         ("TCPAbortOnTimeout", Is(1)),
     ];
     both(stack, &expected, |stack| {
         ns::nft_input(&["tcp dport 4711 counter name dropped drop"]);
-        set(stack, "tcp_syn_linear_timeouts", "0");
         let client = Sock::open(stack);
         client
             .set(libc::SOL_TCP, libc::TCP_SYNCNT, 1)
             .expect("TCP_SYNCNT");
-        client.connect(&stack.local(4711)).expect_err("a connection");
+        client
+            .connect(&stack.local(4711))
+            .expect_err("a connection");
     });
 }
 
@@ -224,9 +228,7 @@ fn resets__by_linger(stack: Stack) {
         let ends = joined(stack);
         ends.client.set_linger(true, 0).expect("SO_LINGER");
         drop(ends.client);
-        wait::until("the reset", || {
-            ends.server.take_error() == libc::ECONNRESET
-        });
+        wait::until("the reset", || ends.server.take_error() == libc::ECONNRESET);
     });
 }
 
@@ -241,9 +243,7 @@ fn resets__of_unread_data(stack: Stack) {
         ends.client.send_all(b"nobody reads this");
         wait::until("it has come", || ends.server.readable() > 0);
         drop(ends.server);
-        wait::until("the reset", || {
-            ends.client.take_error() == libc::ECONNRESET
-        });
+        wait::until("the reset", || ends.client.take_error() == libc::ECONNRESET);
     });
 }
 
@@ -395,7 +395,8 @@ fn keepalive__and_silence(stack: Stack) {
             .set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
             .expect("SO_KEEPALIVE");
         wait::until("the end", || ends.client.take_error() == libc::ETIMEDOUT);
-        expect(stack, &expected);
+        // Closed, it would be answered with a reset.
+        std::mem::forget(ends);
     });
 }
 
@@ -410,7 +411,7 @@ fn window__closed_and_opened(stack: Stack) {
         ends.client.set_nonblocking(true);
         let bytes = [0; 1 << 16];
         let mut total = 0;
-        let mut fill = |total: &mut usize| {
+        let fill = |total: &mut usize| {
             while let Ok(count) = ends.client.send(&bytes, 0) {
                 *total += count;
             }
@@ -430,8 +431,8 @@ fn acknowledgments__held_back(stack: Stack) {
         let ends = joined(stack);
         // The first of a connection are not.
         wait::until("one that is held back", || {
+            // Who reads it at once has it acknowledged.
             ends.client.send_all(b"x");
-            assert_eq!(ends.server.recv_exact(1), b"x");
             std::thread::sleep(Duration::from_millis(60));
             counted(stack)["DelayedACKs"] > 0
         });
@@ -545,12 +546,16 @@ fn time_wait__that_is_short(stack: Stack) {
 /// Forbids what this namespace sends to a port.
 fn keep(port: u16) {
     ns::nft(&format!(
-        "table inet out {{ chain c {{ type filter hook output priority 0; tcp dport {port} drop; }} }}"
+        "table inet out {{\n chain c {{\n type filter hook output priority 0;\n tcp dport {port} drop\n }}\n}}"
     ));
 }
 
 fn output__that_a_firewall_keeps(stack: Stack) {
-    let expected = [("TCPRetransFail", Any), ("TCPAbortFailed", Is(1)), ("OutRsts", Is(1))];
+    let expected = [
+        ("TCPRetransFail", Any),
+        ("TCPAbortFailed", Is(1)),
+        ("OutRsts", Is(1)),
+    ];
     both(stack, &expected, |stack| {
         let ends = joined(stack);
         let port = ends.server.port();
@@ -578,7 +583,11 @@ fn accept__that_waits_for_data(stack: Stack) {
 
 /// What comes out of order and is the last is dropped when there is no room; what comes before it takes its place.
 fn order__that_the_buffer_has_no_room_for(stack: Stack) {
-    let expected = [("PruneCalled", Any), ("TCPOFOQueue", Any), ("OfoPruned", Any)];
+    let expected = [
+        ("PruneCalled", Any),
+        ("TCPOFOQueue", Any),
+        ("OfoPruned", Any),
+    ];
     both(stack, &expected, |stack| {
         let capture = Capture::on("lo");
         let ends = connected_with(pair(stack), |listener, _| {
@@ -622,8 +631,11 @@ fn icmp__of_what_is_not_in_flight(stack: Stack) {
         let quoted = packet(forged.from, forged.to, wrong, ACK, &[], b"");
         let mut icmp = vec![3, 1, 0, 0, 0, 0, 0, 0];
         icmp.extend(&quoted[..28]);
-        let words = icmp.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+        let words = icmp
+            .chunks(2)
+            .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
         let sum: u32 = words.sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
         let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
         icmp[2..4].copy_from_slice(&sum.to_be_bytes());
         let mut whole = quoted[..20].to_vec();

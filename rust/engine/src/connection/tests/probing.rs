@@ -3,9 +3,9 @@
 //! The search for the path's MTU (RFC 4821).
 
 use super::script::*;
-use crate::happening::Happening;
 use crate::connection::{Mode, TimerKind};
 use crate::context::{Config, SocketOptions};
+use crate::happening::Happening;
 use crate::time::Duration;
 use crate::transmit::Transmit;
 use std::vec::Vec;
