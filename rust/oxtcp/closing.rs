@@ -5,6 +5,7 @@
 use oxtcp_engine::connection::{Info, Urgent};
 use oxtcp_engine::{FlightMemory, Instant};
 
+use crate::counters::Counter;
 use crate::namespace::Namespace;
 use crate::protocol::{Idle, Owner, Role, Sk, Tcp};
 use crate::sys::bindings;
@@ -33,6 +34,15 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     connection::set_rx_bytes(sk, 0);
     let linger = sk.sock().flag(Flag::Linger);
     let abort = linger && sk.sock().lingertime() == 0;
+    if sk.sock().state() != SkState::CLOSE && (unread || abort) {
+        count(
+            sk,
+            match unread {
+                true => Counter::TCPAbortOnClose,
+                false => Counter::TCPAbortOnData,
+            },
+        );
+    }
     connection::with(sk, |connection, cx| {
         if abort && !unread {
             connection.abort(cx);
@@ -76,8 +86,13 @@ pub(crate) fn closed(sk: &mut Sk<'_>) {
     let namespace = output::namespace(sk.sock());
     namespace.add_orphan();
     if exceeds(sk, namespace) {
+        count(sk, Counter::TCPAbortOnMemory);
         connection::with(sk, |connection, cx| connection.abort(cx));
     }
+}
+
+fn count(sk: &Sk<'_>, counter: Counter) {
+    output::namespace(sk.sock()).counters.count(counter);
 }
 
 /// Whether an orphan is one too many, in number or in memory (Linux's `tcp_check_oom`).
@@ -142,6 +157,9 @@ fn release(sk: &mut Sk<'_>) {
     }
     sock.shared().tx.set_bytes(0);
     sock.notes().figures.clear();
+    if matches!(sock.state(), SkState::ESTABLISHED | SkState::CLOSE_WAIT) {
+        count(sk, Counter::EstabResets);
+    }
     if sock.state() != SkState::CLOSE {
         trace::set_state(sk, SkState::CLOSE);
     }
@@ -196,6 +214,9 @@ pub(crate) fn abandon(sk: &mut Sk<'_>) {
 pub(crate) fn kill(sk: &mut Sk<'_>) {
     // It has a program, or will have one when it is accepted.
     let is_dead = sk.is_dead();
+    if matches!(sk.sock().state(), SkState::SYN_SENT | SkState::SYN_RECV) {
+        count(sk, Counter::AttemptFails);
+    }
     connection::with(sk, |connection, cx| connection.abort(cx));
     if !is_dead {
         let _ = sk.take_error();

@@ -8,8 +8,9 @@ use kernel::sync::rcu;
 use oxtcp_engine::connection::ActiveOpen;
 use oxtcp_engine::{isn, Connection, SeqNum};
 
+use crate::counters::Counter;
 use crate::half_open::Mini;
-use crate::namespace::{context, Namespace};
+use crate::namespace::Namespace;
 use crate::output;
 use crate::ports::{BindAddr, Sharing};
 use crate::protocol::{Idle, Owner, Role, Sk, Socket};
@@ -124,7 +125,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
         )
     };
     let config = namespace.config();
-    let cx = context(&config);
+    let cx = namespace.context(&config);
     sk.set_state(SkState::SYN_SENT);
     let bound = sk.state().port.as_ref().map(|port| port.port());
     let (port, claimed) = match bound {
@@ -172,6 +173,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     sk.state().role = Role::Connection(Connection::connect(&cx, &open));
     trace::state(sk, SkState::CLOSE, SkState::SYN_SENT.into());
     connection::settle(sk, &cx);
+    namespace.counters.count(Counter::ActiveOpens);
     Ok(())
 }
 
@@ -276,6 +278,7 @@ fn claim(
         }
         let former = guard.replace_with(&namespace.table, sk)?;
         namespace.release_time_wait();
+        namespace.counters.count(Counter::TWRecycled);
         return Ok(Some(Claimed {
             iss,
             _former: Some(former),

@@ -17,12 +17,12 @@ use oxtcp_engine::connection::{
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
-    Connection, Context, Error as EngineError, Instant, Segment, SeqNum, SeqRange, State,
+    Connection, Context, Duration, Error as EngineError, Instant, Segment, SeqNum, SeqRange, State,
 };
 
 use crate::counters::Counter;
 use crate::half_open::{self, Mini};
-use crate::namespace::{context, Namespace};
+use crate::namespace::Namespace;
 use crate::output::Extent;
 use crate::poll::Unsent;
 use crate::protocol::{Role, Sk, Socket, Unreachable};
@@ -192,11 +192,13 @@ fn make_room<'a>(
     skb: SkBuff,
 ) -> Result<Charged<'a>, (SkBuff, Option<DropReason>)> {
     let no_room = |sk: &Sk<'_>, in_order: bool| {
-        if in_order {
-            output::namespace(sk.sock())
-                .counters
-                .count(Counter::TCPRcvQDrop);
-        }
+        count(
+            sk,
+            match in_order {
+                true => Counter::TCPRcvQDrop,
+                false => Counter::TCPOFODrop,
+            },
+        );
     };
     let memory = receive_memory(sk.sock());
     let unread = rx_bytes(sk);
@@ -224,6 +226,7 @@ fn make_room<'a>(
             return Err((skb, Some(why)));
         }
         Room::Over(limit) => {
+            count(sk, Counter::PruneCalled);
             if limit > memory.limit {
                 sk.set_rcvbuf(limit);
             }
@@ -234,6 +237,7 @@ fn make_room<'a>(
                 prune(sk, start);
             }
             if receive_memory(sk.sock()).is_over() {
+                count(sk, Counter::RcvPruned);
                 no_room(sk, in_order);
                 return Err((skb, Some(DropReason::ReceiveBuffer)));
             }
@@ -251,6 +255,7 @@ fn make_room<'a>(
         Err(skb) if in_order && sk.first_apart().is_some() => {
             sk.purge_apart();
             sk.state().reorder = None;
+            count(sk, Counter::OfoPruned);
             skb.charge(sk)
         }
         result => result,
@@ -261,11 +266,17 @@ fn make_room<'a>(
     charged.map_err(|skb| (skb, Some(DropReason::Memory)))
 }
 
+fn count(sk: &Sk<'_>, counter: Counter) {
+    output::namespace(sk.sock()).counters.count(counter);
+}
+
 /// Copies what is to be read to denser packets, where those that hold it take too much memory.
 fn collapse(sk: &mut Sk<'_>) {
     if let Some(share) = sk.state().connection().map(|c| c.share()) {
         let found = Cell::new(false);
-        sk.collapse(|len, truesize| share.is_bloated(len, truesize, &found));
+        let packets = sk.collapse(|len, truesize| share.is_bloated(len, truesize, &found));
+        let counters = &output::namespace(sk.sock()).counters;
+        counters.add(Counter::TCPRcvCollapsed, packets);
     }
 }
 
@@ -284,6 +295,7 @@ fn prune(sk: &mut Sk<'_>, came: SeqNum) {
     if !pruned {
         return;
     }
+    count(sk, Counter::OfoPruned);
     let Some(mut reorder) = sk.state().reorder.take() else {
         return;
     };
@@ -378,7 +390,7 @@ fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
 pub(crate) fn timer(sk: &mut Sk<'_>) {
     let namespace = output::namespace(sk.sock());
     let config = namespace.config();
-    let cx = context(&config);
+    let cx = namespace.context(&config);
     icmp::heed_too_big(sk, &cx);
     let exceeds = sk.state().orphan && closing::exceeds(sk, namespace);
     let state = sk.state();
@@ -386,6 +398,7 @@ pub(crate) fn timer(sk: &mut Sk<'_>) {
         return;
     };
     if exceeds {
+        namespace.counters.count(Counter::TCPAbortOnMemory);
         connection.abort(&cx);
         settle(sk, &cx);
         return;
@@ -405,8 +418,9 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Sends one packet of what is ready, while more of a message is to come.
 pub(crate) fn push_one(sk: &mut Sk<'_>) {
-    let config = output::namespace(sk.sock()).config();
-    let cx = context(&config);
+    let namespace = output::namespace(sk.sock());
+    let config = namespace.config();
+    let cx = namespace.context(&config);
     if let Some(connection) = sk.state().connection() {
         connection.set_filling();
         settle_sending(sk, &cx, Extent::Packet);
@@ -425,6 +439,9 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     let error = connection.take_error();
     mirror_state(sk, state);
     if let Some(error) = error {
+        if matches!(sk.sock().state(), SkState::SYN_SENT | SkState::SYN_RECV) {
+            count(sk, Counter::AttemptFails);
+        }
         report(sk, error);
     }
     if events.contains(Event::Established) {
@@ -555,20 +572,35 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
 /// Leaves a small object in the connection's place for 2 MSL.
 fn enter_time_wait(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if let Some(time_wait) = sk.state().connection().and_then(|c| c.time_wait(cx)) {
-        leave_behind(sk, time_wait, half_open::time_wait_end(), Shown::TIME_WAIT);
+        let end = half_open::time_wait_end();
+        leave_behind(sk, time_wait, end, Shown::TIME_WAIT, Counter::TW);
     }
 }
+
+/// A shorter wait Linux counts apart (`__inet_twsk_schedule`): one that is over before 2 MSL could be.
+const SHORT_WAIT: Duration = Duration::from_secs(4);
 
 /// Leaves a small object in the connection's place until the peer's FIN comes, or its time is up.
 fn enter_fin_wait_2(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if let Some((kept, until)) = sk.state().connection().and_then(|c| c.fin_wait_2(cx)) {
-        let end = Jiffies::after_micros(until.since(cx.now).as_micros());
-        leave_behind(sk, kept, end, SkState::FIN_WAIT2.into());
+        let left = until.since(cx.now);
+        let end = Jiffies::after_micros(left.as_micros());
+        let counter = match left <= SHORT_WAIT {
+            true => Counter::TWKilled,
+            false => Counter::TW,
+        };
+        leave_behind(sk, kept, end, SkState::FIN_WAIT2.into(), counter);
     }
 }
 
 /// Puts a small object in the connection's place, which is in `state`. Without room for one the connection just ends, as in Linux.
-fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies, state: Shown) {
+fn leave_behind(
+    sk: &mut Sk<'_>,
+    time_wait: TimeWait,
+    end: Jiffies,
+    state: Shown,
+    counter: Counter,
+) {
     let namespace: &Namespace = output::namespace(sk.sock());
     let key = sk.sock().flow();
     let v6 = sk.sock().is_v6();
@@ -577,6 +609,7 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies, state: Shown
     };
     let port = port.child();
     if !namespace.admit_time_wait() {
+        namespace.counters.count(Counter::TCPTimeWaitOverflow);
         return;
     }
     let secret = keys::left_behind(sk.sock());
@@ -585,8 +618,10 @@ fn leave_behind(sk: &mut Sk<'_>, time_wait: TimeWait, end: Jiffies, state: Shown
         .and_then(|mini| namespace.table.replace(sk, mini, end));
     if placed.is_err() {
         namespace.release_time_wait();
+        namespace.counters.count(Counter::TCPTimeWaitOverflow);
         return;
     }
+    namespace.counters.count(counter);
     // The socket is done, and the connection goes on without it.
     let from = sk.sock().state();
     sk.set_state(SkState::CLOSE);
@@ -686,8 +721,9 @@ pub(crate) fn with<R>(
     sk: &mut Sk<'_>,
     step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
 ) -> Option<R> {
-    let config = output::namespace(sk.sock()).config();
-    let cx = context(&config);
+    let namespace = output::namespace(sk.sock());
+    let config = namespace.config();
+    let cx = namespace.context(&config);
     let result = step(sk.state().connection()?, &cx);
     settle(sk, &cx);
     Some(result)

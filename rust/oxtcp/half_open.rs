@@ -21,7 +21,7 @@ use crate::input::{find_listener, Arrival};
 use crate::keys::{self, Secret};
 use crate::listener;
 use crate::listening::{self, Life};
-use crate::namespace::{context, Namespace};
+use crate::namespace::Namespace;
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{Socket, Tcp};
@@ -102,7 +102,8 @@ impl MiniBody<Tcp> for Mini {
                     listening.half_open.count(),
                     listening.most_half_open(namespace),
                 );
-                let cx = context(&config);
+                let cx = namespace.context(&config);
+                namespace.counters.count(Counter::TCPTimeouts);
                 match request.on_timer_deferring(&cx, defer) {
                     RequestTimer::Resend(syn_ack) => {
                         trace::mini_timer(listener.net(), &key, trace::SYN_ACK);
@@ -113,7 +114,7 @@ impl MiniBody<Tcp> for Mini {
                         let rcu = rcu::read_lock();
                         let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
-                        let _ = output::reply(
+                        let sent = output::reply(
                             listener.net(),
                             &key,
                             oif,
@@ -122,6 +123,7 @@ impl MiniBody<Tcp> for Mini {
                             Cause::SynAckRetransmit,
                             signer,
                         );
+                        count_again(namespace, sent);
                     }
                     RequestTimer::Wait => {
                         let next = request.next_timeout(&cx).as_micros();
@@ -431,7 +433,7 @@ pub(crate) fn segment(
         return Some(skb);
     };
     let rcu = rcu::read_lock();
-    let cx = context(namespace.sysctls.config_under(&rcu));
+    let cx = namespace.context(namespace.sysctls.config_under(&rcu));
     trace::arrived_for(net, &key, &mut skb, segment, header_len);
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
@@ -448,6 +450,7 @@ pub(crate) fn segment(
                 RequestVerdict::Complete
                     if request.defers(segment, listener::defers(&listener)) =>
                 {
+                    namespace.counters.count(Counter::TCPDeferAcceptDrop);
                     if let Some(listening) = listening::of(&listener) {
                         let decision = Decision::Deferred;
                         trace::decided(
@@ -470,7 +473,11 @@ pub(crate) fn segment(
                     let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                     send(net, namespace, &key, (oif, mark), answer, signer);
                 }
-                RequestVerdict::Drop => remove(guard, namespace),
+                RequestVerdict::Drop => {
+                    remove(guard, namespace);
+                    namespace.counters.count(Counter::AttemptFails);
+                    namespace.counters.count(Counter::EmbryonicRsts);
+                }
                 RequestVerdict::Ignore => refusal = Some(DropReason::InvalidSequence),
             }
         }
@@ -555,11 +562,25 @@ fn send(
     if !may {
         return;
     }
-    // An answer that cannot be sent is one that was lost.
     let cause = match answer.kind {
         // The first went out when the SYN came.
         TransmitKind::SynAck => Cause::SynAckRetransmit,
         _ => Cause::of(&answer),
     };
-    let _ = output::reply(net, key, oif, mark, answer, cause, signer);
+    // An answer that cannot be sent is one that was lost.
+    let sent = output::reply(net, key, oif, mark, answer, cause, signer);
+    match cause {
+        Cause::SynAckRetransmit => count_again(namespace, sent),
+        Cause::ChallengeAck => namespace.counters.count(Counter::TCPChallengeACK),
+        Cause::Reset => namespace.counters.count(Counter::OutRsts),
+        _ => {}
+    }
+}
+
+/// Counts a SYN-ACK that was to be sent again, if it was.
+fn count_again(namespace: &Namespace, sent: Result) {
+    if sent.is_ok() {
+        namespace.counters.count(Counter::RetransSegs);
+        namespace.counters.count(Counter::TCPSynRetrans);
+    }
 }

@@ -14,7 +14,7 @@ use crate::connection;
 use crate::counters::Counter;
 use crate::half_open;
 use crate::keys;
-use crate::namespace::{context, Namespace};
+use crate::namespace::Namespace;
 use crate::output;
 use crate::protocol::{Role, Sk, Unreachable};
 use crate::sys::netfilter::Family;
@@ -82,9 +82,9 @@ pub(crate) fn look(
     };
     let config = namespace.config();
     // While a process owns the socket the error is let go: if its cause lasts, so do the errors.
-    let _ = sock.lock_bh(|sk| {
+    let heard = sock.lock_bh(|sk| {
         // The time is told under the lock: the connection's never goes back.
-        let cx = context(&config);
+        let cx = namespace.context(&config);
         if !is_genuine(sk, seq) {
             return;
         }
@@ -94,13 +94,23 @@ pub(crate) fn look(
         }
         connection::settle(sk, &cx);
     });
+    if heard.is_none() {
+        namespace.counters.count(Counter::LockDroppedIcmps);
+    }
 }
 
 /// RFC 5927 section 4.1: an error about what is not on its way is forged, or late.
 fn is_genuine(sk: &mut Sk<'_>, seq: SeqNum) -> bool {
-    sk.state()
+    let is_genuine = sk
+        .state()
         .connection()
-        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq))
+        .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
+    if !is_genuine {
+        output::namespace(sk.sock())
+            .counters
+            .count(Counter::OutOfWindowIcmps);
+    }
+    is_genuine
 }
 
 /// An ICMP "too big", as it waits for the socket: with no owner of that in the way.

@@ -24,8 +24,8 @@ use crate::icmp;
 use crate::keys::{Peer, Secret};
 use crate::listener;
 use crate::listening;
-use crate::namespace::{context, Namespace};
-use crate::output::{bare, scoped};
+use crate::namespace::Namespace;
+use crate::output::{self, bare, scoped};
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
@@ -160,6 +160,7 @@ impl LocalIn for Tcp {
         };
         let mut skb = skb.detach();
         let Some((segment, header_len)) = parse(&mut skb) else {
+            namespace.counters.count(Counter::InErrs);
             trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
             return Ok(());
         };
@@ -280,6 +281,8 @@ fn check(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     if skb.tcp_checksum_is_bad(arrival.family) {
+        namespace.counters.count(Counter::InCsumErrors);
+        namespace.counters.count(Counter::InErrs);
         return Err(DropReason::Checksum);
     }
     if confirm_conntrack(skb) == Confirm::Drop {
@@ -300,6 +303,9 @@ fn check(
 /// A packet for a connection whose owner is busy, and for whom enough waits. Softirq context.
 #[cold]
 pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
+    output::namespace(sock)
+        .counters
+        .count(Counter::TCPBacklogDrop);
     let header_len = parse(&mut skb).map_or(0, |(_, header_len)| header_len);
     let key = sock.flow();
     trace::drop_for(sock.net(), &key, skb, header_len, DropReason::Backlog);
@@ -308,24 +314,31 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
 /// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
 pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
     let rcu = rcu::read_lock();
-    let config = sk.sock().per_net().sysctls.config_under(&rcu);
-    if let Some(why) = ignored(sk, &mut skb, config) {
+    let namespace = output::namespace(sk.sock());
+    let config = namespace.sysctls.config_under(&rcu);
+    if let Some(why) = ignored(sk, &mut skb, namespace, config) {
         // It is all header.
         let header_len = skb.len();
         trace::drop_of(sk, skb, header_len, why);
         return;
     }
     let Some((segment, header_len)) = parse(&mut skb) else {
+        namespace.counters.count(Counter::InErrs);
         trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
     };
     trace::arrived(sk, &mut skb, &segment, header_len);
-    connection::segment(sk, &context(config), &segment, skb, header_len);
+    connection::segment(sk, &namespace.context(config), &segment, skb, header_len);
 }
 
 /// Whether the packet is one of a flood's that its connection would ignore: so why. Nobody traces it.
 #[inline]
-fn ignored(sk: &mut Sk<'_>, skb: &mut SkBuff, config: &Config) -> Option<DropReason> {
+fn ignored(
+    sk: &mut Sk<'_>,
+    skb: &mut SkBuff,
+    namespace: &Namespace,
+    config: &Config,
+) -> Option<DropReason> {
     /// With the timestamps that nearly every stack sends.
     const STAMPED: usize = MIN_HEADER_LEN + 12;
     let len = skb.len() as usize;
@@ -346,7 +359,9 @@ fn ignored(sk: &mut Sk<'_>, skb: &mut SkBuff, config: &Config) -> Option<DropRea
     };
     let glance = Glance::of(bytes.first_chunk()?);
     let connection = sk.state().connection()?;
-    let refusal = connection.ignores(glance.seq, glance.flags, stamps, || context(config))?;
+    let refusal = connection.ignores(glance.seq, glance.flags, stamps, || {
+        namespace.context(config)
+    })?;
     Some(connection::reason(refusal))
 }
 

@@ -25,7 +25,7 @@ use crate::half_open::{self, Mini};
 use crate::input::Arrival;
 use crate::keys::Peer;
 use crate::listening::{self, Backlog, Life, Listening, Room};
-use crate::namespace::{context, Namespace};
+use crate::namespace::Namespace;
 use crate::output;
 use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Idle, Owner, Role, Sk, Socket, Tcp};
@@ -251,7 +251,7 @@ pub(crate) fn segment(
         return Err(DropReason::NoSocket);
     };
     let rcu = rcu::read_lock();
-    let cx = context(namespace.sysctls.config_under(&rcu));
+    let cx = namespace.context(namespace.sysctls.config_under(&rcu));
     // SYN with FIN, and the like.
     if !matches!(listen::on_segment(&cx, segment), ListenVerdict::Syn) {
         return Err(DropReason::Flags);
@@ -438,11 +438,13 @@ pub(crate) fn complete(
             tell(decision, Bound::AcceptQueue);
             if cx.config.abort_on_overflow {
                 half_open::remove(guard, namespace);
+                namespace.counters.count(Counter::EmbryonicRsts);
                 if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
                     let (oif, mark) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
                     let handshake = half_open::handshake_of(&request, ids);
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
+                    namespace.counters.count(Counter::OutRsts);
                     let _ = output::reply(net, &key, oif, mark, reset, Cause::Reset, signer);
                 }
             }
@@ -490,6 +492,7 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     let rcu = rcu::read_lock();
     let handshake = handshake_of_ack(segment, signed);
     let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
+    listener.per_net().counters.count(Counter::OutRsts);
     // One that cannot be sent is one that was lost.
     let _ = output::reply(listener.net(), key, oif, mark, reset, Cause::Reset, signer);
 }
@@ -527,7 +530,7 @@ pub(crate) fn complete_cookie(
         trace::decided(namespace, listener, listening, &key, decision, bound);
     };
     let rcu = rcu::read_lock();
-    let cx = context(namespace.sysctls.config_under(&rcu));
+    let cx = namespace.context(namespace.sysctls.config_under(&rcu));
     namespace.counters.count(Counter::SyncookiesRecv);
     let (port, options, calls) = match listening.room(life, &key) {
         Room::For(port, options, calls) => (port, options, calls),
@@ -680,6 +683,9 @@ impl Newcomer {
                 closing::discard(sk);
                 return Err(error);
             }
+            output::namespace(listener)
+                .counters
+                .count(Counter::PassiveOpens);
             connection::segment(sk, cx, segment, skb, header_len);
             // The queue takes the socket in whatever state it is by now: accept() returns even one that the
             // peer has reset, as Linux's does.

@@ -227,6 +227,12 @@ impl Namespace {
         too_many
     }
 
+    /// The engine's view of now, for what this namespace counts.
+    #[inline]
+    pub(crate) fn context<'a>(&'a self, config: &'a Config) -> Context<'a> {
+        context(config).counted(&self.counters)
+    }
+
     /// The namespace's settings as the engine takes them.
     pub(crate) fn config(&self) -> Config {
         self.sysctls.config()
@@ -239,10 +245,7 @@ fn is_reached(sent: &PerSecond, most: i32) -> bool {
     most != i32::MAX && u64::from(sent.count()) >= most.max(0) as u64
 }
 
-/// The engine's view of now.
+/// The engine's view of now, where nothing is counted.
 pub(crate) fn context(config: &Config) -> Context<'_> {
-    Context {
-        now: Instant::from_micros(time::now_micros()),
-        config,
-    }
+    Context::new(Instant::from_micros(time::now_micros()), config)
 }

@@ -10,6 +10,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
 
+use crate::counters::Counter;
 use crate::keys;
 use crate::namespace::Namespace;
 use crate::protocol::{Role, SendMemory, Sk, Socket};
@@ -67,10 +68,17 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         let Some(segment) = segment else {
             return;
         };
-        if segment.kind == TransmitKind::ChallengeAck && !namespace(sk.sock()).may_challenge() {
+        if matches!(
+            segment.kind,
+            TransmitKind::ChallengeAck | TransmitKind::Reset
+        ) && !may_answer(sk.sock(), segment.kind)
+        {
             continue;
         }
         if let Err((sent, why)) = send(sk, &segment) {
+            if why != Refusal::Congested {
+                count_refused(sk.sock(), &segment);
+            }
             let state = sk.state();
             if let Role::Connection(connection) = &mut state.role {
                 connection.on_refusal(cx, &segment, sent, why, &mut state.flight);
@@ -82,6 +90,36 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         if extent == Extent::Packet && segment.payload.len > 0 {
             return;
         }
+    }
+}
+
+/// Whether a challenge ACK or a reset may be sent; if so, counts it.
+#[cold]
+fn may_answer(sock: &Socket, kind: TransmitKind) -> bool {
+    let namespace = namespace(sock);
+    let (may, counter) = match kind {
+        TransmitKind::Reset => (true, Counter::OutRsts),
+        _ => (namespace.may_challenge(), Counter::TCPChallengeACK),
+    };
+    if may {
+        namespace.counters.count(counter);
+    }
+    may
+}
+
+/// A segment has not left the host.
+#[cold]
+fn count_refused(sock: &Socket, segment: &Transmit) {
+    let counters = &namespace(sock).counters;
+    match segment.kind {
+        TransmitKind::Retransmission | TransmitKind::LossProbe => {
+            counters.add(Counter::TCPRetransFail, segment.segments());
+        }
+        // Not the answer to a number that was never sent.
+        TransmitKind::Reset if segment.header.flags.ack() => {
+            counters.count(Counter::TCPAbortFailed);
+        }
+        _ => {}
     }
 }
 

@@ -6,7 +6,6 @@ use kernel::error::code::ENOIOCTLCMD;
 use kernel::prelude::*;
 
 use crate::connection;
-use crate::namespace::context;
 use crate::output;
 use crate::protocol::{Owner, Role, Sk};
 use crate::sys::bindings;
@@ -195,8 +194,9 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
         return;
     }
     let memory = connection::receive_memory(sk.sock());
-    let config = output::namespace(sk.sock()).config();
-    let cx = context(&config);
+    let namespace = output::namespace(sk.sock());
+    let config = namespace.config();
+    let cx = namespace.context(&config);
     let unread = connection::rx_bytes(sk);
     let state = sk.state();
     let held = state.reorder.as_deref();

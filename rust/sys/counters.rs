@@ -42,6 +42,14 @@ impl<const N: usize> Counters<N> {
         }
     }
 
+    /// Counts so many more. As [`inc`](Self::inc).
+    pub(crate) fn add(&self, index: usize, more: u32) {
+        if index < N {
+            // SAFETY: One of the `N` words that there are by the invariant.
+            unsafe { bindings::oxtcp_helper_counter_add(self.0.as_ptr(), index as u32, more) };
+        }
+    }
+
     /// The sum over all CPUs; while others count, of some moment or another. Any context.
     pub(crate) fn sum(&self, index: usize) -> usize {
         if index >= N {

@@ -156,6 +156,13 @@ void oxtcp_helper_counter_inc(void *counters, unsigned int index)
 	this_cpu_inc(at[index]);
 }
 
+void oxtcp_helper_counter_add(void *counters, unsigned int index, unsigned int more)
+{
+	unsigned long __percpu *at = (__force unsigned long __percpu *)(unsigned long)counters;
+
+	this_cpu_add(at[index], more);
+}
+
 unsigned long oxtcp_helper_counter_sum(void *counters, unsigned int index)
 {
 	unsigned long __percpu *at = (__force unsigned long __percpu *)(unsigned long)counters;

@@ -36,6 +36,7 @@ void oxtcp_helper_put_net(struct net *net);
 void *oxtcp_helper_counters_alloc(unsigned int count);
 void oxtcp_helper_counters_free(void *counters);
 void oxtcp_helper_counter_inc(void *counters, unsigned int index);
+void oxtcp_helper_counter_add(void *counters, unsigned int index, unsigned int more);
 unsigned long oxtcp_helper_counter_sum(void *counters, unsigned int index);
 
 int oxtcp_helper_ksock_set_v6only(struct sock *sk);

@@ -290,10 +290,7 @@ impl Engine {
             _ => return Some(Outcome::error(errno("EISCONN"))),
         }
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let port = match socket.bound {
             true => socket.local_port,
             false => {

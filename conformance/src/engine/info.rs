@@ -20,10 +20,7 @@ pub(super) fn field(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str
 }
 
 fn of_info(socket: &Socket, sysctls: &Sysctls, now: Instant, name: &str) -> Option<i64> {
-    let cx = Context {
-        now,
-        config: &sysctls.config,
-    };
+    let cx = Context::new(now, &sysctls.config);
     let info = match &socket.role {
         Role::Connection(connection) => connection.info(&cx, socket.flight.as_ref()),
         Role::Idle => socket.past(now),

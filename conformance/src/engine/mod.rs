@@ -157,10 +157,7 @@ impl Engine {
 
     /// Runs `step` with the time and the settings.
     fn cx<R>(&self, step: impl FnOnce(&Context<'_>) -> R) -> R {
-        let cx = Context {
-            now: self.instant(),
-            config: &self.sysctls.config,
-        };
+        let cx = Context::new(self.instant(), &self.sysctls.config);
         step(&cx)
     }
 
@@ -231,10 +228,7 @@ impl Engine {
 
     fn mini_timer(&mut self, index: usize) {
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let defer = match self.minis[index].body {
             Mini::HalfOpen { listener, .. } => self.sockets[listener].defer_accept,
             Mini::TimeWait(_) => 0,

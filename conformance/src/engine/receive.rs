@@ -32,10 +32,7 @@ impl Engine {
     /// A segment for a socket's connection.
     pub(super) fn connection_segment(&mut self, id: usize, segment: &Segment) {
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let bytes = self.headers + segment.header.options.wire_len() as u32 + segment.payload_len;
         let room = segment.payload_len > 0 && self.make_room(id, segment);
         let most = self.sysctls.rmem[2];
@@ -340,10 +337,7 @@ impl Engine {
     pub(super) fn take(&mut self, id: usize, len: u32) {
         self.sockets[id].consume(len);
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let most = self.sysctls.rmem[2];
         let socket = &mut self.sockets[id];
         let (memory, unread) = (socket.memory(most), socket.rx_bytes());

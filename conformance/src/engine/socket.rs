@@ -328,10 +328,7 @@ impl Engine {
         step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
     ) -> Option<R> {
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let result = step(self.sockets[id].connection()?, &cx);
         self.settle(id, &cx);
         Some(result)
@@ -344,10 +341,7 @@ impl Engine {
         step: impl FnOnce(&mut Connection, &Context<'_>, &mut dyn FlightMemory),
     ) {
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let socket = &mut self.sockets[id];
         if let Role::Connection(connection) = &mut socket.role {
             step(connection, &cx, &mut socket.flight);
@@ -443,10 +437,7 @@ impl Engine {
         let now = self.instant();
         let config = self.sysctls.config;
         let socket = &mut self.sockets[id];
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         if let Role::Connection(connection) = &socket.role {
             socket.past = Some((connection.info(&cx, None), now));
         }

@@ -195,10 +195,7 @@ impl Engine {
             return false;
         }
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let (seq, ack) = (segment.seq(), segment.header.ack);
         let hash = |stamp: &Stamp| Some(hash(ports, stamp));
         let opened = cookie::open(cx.now, seq, ack, self.mss_table(), HASH, hash);
@@ -231,10 +228,7 @@ impl Engine {
 
     fn mini_segment(&mut self, index: usize, segment: &Segment) {
         let config = self.sysctls.config;
-        let cx = Context {
-            now: self.instant(),
-            config: &config,
-        };
+        let cx = Context::new(self.instant(), &config);
         let entry = &mut self.minis[index];
         let ports = entry.ports;
         match &mut entry.body {

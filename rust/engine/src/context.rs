@@ -5,6 +5,7 @@
 use core::num::{NonZeroU16, NonZeroU32, NonZeroU8};
 
 use crate::congestion::Algorithm;
+use crate::happening::{Counting, Counts, Happening};
 use crate::time::{Duration, Instant};
 use crate::wire::Signature;
 
@@ -15,6 +16,35 @@ pub struct Context<'a> {
     pub now: Instant,
     /// The settings of the connection's network namespace.
     pub config: &'a Config,
+    /// Who counts what happens.
+    pub counting: Counting<'a>,
+}
+
+impl<'a> Context<'a> {
+    /// Of a call in which nobody counts.
+    #[inline]
+    pub const fn new(now: Instant, config: &'a Config) -> Self {
+        Context {
+            now,
+            config,
+            counting: Counting::NONE,
+        }
+    }
+
+    /// The same, and what happens is counted by `counts`.
+    #[inline]
+    pub fn counted(self, counts: &'a dyn Counts) -> Self {
+        Context {
+            counting: Counting::by(counts),
+            ..self
+        }
+    }
+
+    /// `what` has happened.
+    #[inline(always)]
+    pub(crate) fn count(&self, what: Happening) {
+        self.counting.count(what);
+    }
 }
 
 /// Settings of a network namespace. Names, units in the sysctl and defaults are Linux's

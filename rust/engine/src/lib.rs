@@ -14,6 +14,7 @@
 //! | the answer to a segment that belongs to nobody | [`reply`] |
 //! | the local ports of active opens | [`ephemeral`] |
 //! | how much may be in flight, and how fast the path is | [`congestion`], [`rate`] |
+//! | what is worth counting | [`happening`] |
 //! | sequence numbers, time, the wire format | [`seq`], [`time`], [`wire`] |
 //!
 //! The same files are built by Kbuild for the module and by cargo for tests on the host.
@@ -43,6 +44,7 @@ pub mod context;
 pub mod cookie;
 pub mod ephemeral;
 pub mod flight;
+pub mod happening;
 pub mod isn;
 pub mod listen;
 pub mod pressure;
@@ -64,6 +66,7 @@ pub use connection::{
 };
 pub use context::{Config, Context, SocketOptions};
 pub use flight::{Flight, FlightMemory, NoFlight};
+pub use happening::{Counting, Counts, Happening};
 pub use segment::Segment;
 pub use seq::{SeqNum, SeqRange};
 pub use time::{Duration, Instant};

@@ -57,10 +57,7 @@ mod tests {
     #[test]
     fn on_segment__every_combination_of_flags() {
         let config = Config::default();
-        let cx = Context {
-            now: Instant::default(),
-            config: &config,
-        };
+        let cx = Context::new(Instant::default(), &config);
         for bits in 0..=255u8 {
             let flags = Flags::from_bits(bits);
             for payload_len in [0, 1, 64_000] {

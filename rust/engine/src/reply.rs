@@ -167,13 +167,7 @@ mod tests {
             let mut limit = ReplyLimit::new();
             let mut permits = |after| {
                 let now = Instant::from_micros(start + after);
-                limit.permits(
-                    &Context {
-                        now,
-                        config: &config,
-                    },
-                    &ack,
-                )
+                limit.permits(&Context::new(now, &config), &ack)
             };
             assert!(permits(0), "{start}");
             assert!(!permits(1_000));
@@ -186,13 +180,7 @@ mod tests {
         };
         let mut limit = ReplyLimit::new();
         for _ in 0..5 {
-            assert!(limit.permits(
-                &Context {
-                    now: Instant::default(),
-                    config: &config
-                },
-                &ack
-            ));
+            assert!(limit.permits(&Context::new(Instant::default(), &config), &ack));
         }
     }
 }

@@ -15,6 +15,7 @@ pub use defer::{retransmissions, seconds};
 
 use crate::connection::ecn;
 use crate::context::Context;
+use crate::happening::Happening;
 use crate::reply::{self, ReplyLimit};
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
@@ -244,7 +245,10 @@ impl Request {
                     self.forget_sent();
                     RequestVerdict::Resend(self.syn_ack(cx))
                 }
-                false => RequestVerdict::Ignore,
+                false => {
+                    cx.count(Happening::TCPACKSkippedSynRecv);
+                    RequestVerdict::Ignore
+                }
             };
         }
 
@@ -262,9 +266,18 @@ impl Request {
         // First, the sequence number: "If an incoming segment is not acceptable, an acknowledgment should
         // be sent in reply (unless the RST bit is set)".
         if stale || !self.is_acceptable(segment) {
-            return match !flags.rst() && self.replied.permits(cx, segment) {
+            if flags.rst() {
+                return RequestVerdict::Ignore;
+            }
+            if stale {
+                cx.count(Happening::PAWSEstab);
+            }
+            return match self.replied.permits(cx, segment) {
                 true => RequestVerdict::Reply(self.ack(cx, TransmitKind::Ack)),
-                false => RequestVerdict::Ignore,
+                false => {
+                    cx.count(Happening::TCPACKSkippedSynRecv);
+                    RequestVerdict::Ignore
+                }
             };
         }
 
@@ -448,7 +461,10 @@ impl Request {
     fn challenge(&mut self, cx: &Context<'_>, segment: &Segment) -> RequestVerdict {
         match self.replied.permits(cx, segment) {
             true => RequestVerdict::Reply(self.ack(cx, TransmitKind::ChallengeAck)),
-            false => RequestVerdict::Ignore,
+            false => {
+                cx.count(Happening::TCPACKSkippedChallenge);
+                RequestVerdict::Ignore
+            }
         }
     }
 

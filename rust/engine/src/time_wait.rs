@@ -6,6 +6,7 @@
 //! be sent again, nobody reads: what is left is to wait for the peer's FIN, which begins TIME-WAIT.
 
 use crate::context::Context;
+use crate::happening::Happening;
 use crate::reply::{self, ReplyLimit};
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -155,7 +156,11 @@ impl TimeWait {
 
         // "The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge
         // it, and restart the 2 MSL timeout." Everything else is not acceptable and gets an ACK.
+        if stale {
+            cx.count(Happening::PAWSTimewait);
+        }
         if !self.replied.permits(cx, segment) {
+            cx.count(Happening::TCPACKSkippedTimeWait);
             return TimeWaitVerdict::Ignore;
         }
         let ack = self.ack(cx);
@@ -249,6 +254,7 @@ impl TimeWait {
         if self.replied.permits(cx, segment) {
             TimeWaitVerdict::Ack(self.ack(cx))
         } else {
+            cx.count(Happening::TCPACKSkippedFinWait2);
             TimeWaitVerdict::Ignore
         }
     }
@@ -328,10 +334,10 @@ mod tests {
     const RCV: u32 = 3;
 
     fn at(config: &Config, millis: u64) -> Context<'_> {
-        Context {
-            now: Instant::from_secs(50) + Duration::from_millis(millis),
+        Context::new(
+            Instant::from_secs(50) + Duration::from_millis(millis),
             config,
-        }
+        )
     }
 
     fn open(ts_recent: Option<u32>) -> TimeWaitOpen {
@@ -422,6 +428,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[derive(Default)]
+    struct Told(std::cell::RefCell<std::vec::Vec<Happening>>);
+
+    impl crate::Counts for Told {
+        fn count(&self, what: Happening, times: u32) {
+            assert_eq!(times, 1);
+            self.0.borrow_mut().push(what);
+        }
+    }
+
+    #[test]
+    fn counted__what_is_not_answered_and_what_is_old() {
+        let config = Config::default();
+        let told = Told::default();
+        let cx = at(&config, 0).counted(&told);
+        let old = segment(Flags::ACK, -1, 0, Some(4));
+        let mut time_wait = TimeWait::new(&cx, &open(Some(5)));
+        for _ in 0..2 {
+            let _ = time_wait.on_segment(&cx, &old);
+        }
+        assert_eq!(
+            told.0.take(),
+            [
+                Happening::PAWSTimewait,
+                Happening::PAWSTimewait,
+                Happening::TCPACKSkippedTimeWait
+            ]
+        );
+        let mut fin_wait_2 = TimeWait::awaiting_fin(&cx, &open(None));
+        let far = segment(Flags::ACK, -100, 0, None);
+        for _ in 0..2 {
+            let _ = fin_wait_2.on_segment(&cx, &far);
+        }
+        assert_eq!(told.0.take(), [Happening::TCPACKSkippedFinWait2]);
     }
 
     /// RFC 9293 section 3.10.7.4, TIME-WAIT; RFC 6191 section 2 for a SYN.
@@ -648,10 +690,7 @@ mod tests {
     fn reuse__the_clock_comes_round() {
         let config = Config::default();
         let start = Instant::from_millis(u64::from(u32::MAX) - 500);
-        let cx = |now| Context {
-            now,
-            config: &config,
-        };
+        let cx = |now| Context::new(now, &config);
         let time_wait = TimeWait::new(&cx(start), &open(Some(70)));
         let reuse = |millis| time_wait.reuse(&cx(start + Duration::from_millis(millis)), false);
         assert_eq!(reuse(1_000), None);

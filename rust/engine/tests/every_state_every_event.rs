@@ -361,10 +361,7 @@ fn what_completes_a_request_establishes_the_connection() {
                                 ecn: Ecn::NotEct,
                             };
                             let mut request = stand.request.expect("after a passive open");
-                            let cx = Context {
-                                now: stand.now,
-                                config: &stand.config,
-                            };
+                            let cx = Context::new(stand.now, &stand.config);
                             let verdict = request.on_segment(&cx, &segment);
                             if matches!(verdict, RequestVerdict::Complete) {
                                 let mut stand = stand.clone();

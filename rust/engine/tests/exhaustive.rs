@@ -258,10 +258,7 @@ fn window_scale__every_pair_in_a_handshake() {
                 window_scaling: ours < 15,
                 ..Config::default()
             };
-            let cx = Context {
-                now,
-                config: &config,
-            };
+            let cx = Context::new(now, &config);
             let limit = 65_535u32 << ours.min(14);
             for window in [0u16, 1, 8_000, u16::MAX] {
                 let mut peer = Segment {

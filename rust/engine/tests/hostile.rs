@@ -576,7 +576,7 @@ impl Pair {
         use oxtcp_engine::{ActiveOpen, BurstLimit, Context, Instant, PassiveOpen, SocketOptions};
         let config: &'static Config = Box::leak(Box::default());
         let now = Instant::from_secs(9);
-        let cx = Context { now, config };
+        let cx = Context::new(now, config);
         let options = SocketOptions::default();
         let (recv_space, recv_limit) = (1 << 20, 1 << 20);
         let mut client = Connection::connect(
@@ -632,10 +632,7 @@ impl Pair {
     }
 
     fn put_client(&mut self, segment: &Segment) {
-        let cx = oxtcp_engine::Context {
-            now: self.now,
-            config: self.config,
-        };
+        let cx = oxtcp_engine::Context::new(self.now, self.config);
         let _ = self
             .client
             .on_segment(&cx, segment, oxtcp_engine::Rx::default(), &mut NoFlight);
@@ -645,10 +642,7 @@ impl Pair {
     fn exchange(&mut self, len: u32) -> u64 {
         use oxtcp_engine::{BurstLimit, Context, Payload, RecvMemory, Rx};
         self.now += Duration::from_micros(100);
-        let cx = Context {
-            now: self.now,
-            config: self.config,
-        };
+        let cx = Context::new(self.now, self.config);
         self.client.write(len);
         let mut received = 0;
         while let Some(transmit) = self

@@ -91,9 +91,10 @@ impl<'a> Copy<'a> {
 
 impl<'a, P: Protocol> Locked<'a, P> {
     /// Copies unread bytes to denser packets where `is_bloated`, of payload and memory in bytes, says that theirs take too
-    /// much. What there is no memory for stays as it is.
-    pub(crate) fn collapse(&mut self, is_bloated: impl Fn(u32, u32) -> bool) {
+    /// much. What there is no memory for stays as it is. How many packets have gone, all of theirs copied.
+    pub(crate) fn collapse(&mut self, is_bloated: impl Fn(u32, u32) -> bool) -> u32 {
         let mut copy: Option<Copy<'a>> = None;
+        let mut gone: u32 = 0;
         let mut left = self.queued();
         // Each packet goes from the front of the queue to its end, itself or its bytes.
         while left > 0 {
@@ -117,6 +118,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
                     unread.len = unread.len.saturating_sub(taken);
                     if to.room > 0 && unread.len == 0 {
                         from.consume();
+                        gone = gone.saturating_add(1);
                         continue;
                     }
                 }
@@ -129,6 +131,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
         if let Some(last) = copy {
             self.requeue(last.skb, last.unread);
         }
+        gone
     }
 
     /// How many packets are in the receive queue.

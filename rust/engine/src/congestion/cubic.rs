@@ -4,7 +4,7 @@
 //! Integers only. Windows are in bytes, times in units of 2^-10 s (as in Linux's CUBIC), modulo 2^32 where they are kept.
 
 use super::hystart::HyStart;
-use super::{Ack, Congestion, CongestionControl, Credit, Window, MAX_CWND};
+use super::{Ack, Congestion, CongestionControl, Credit, Sign, Window, MAX_CWND};
 use crate::time::{Duration, Instant};
 
 /// RFC 9438 section 4.6: beta_cubic = 0.7; 717/1024, as in Linux.
@@ -82,7 +82,7 @@ impl Default for Cubic {
 }
 
 impl CongestionControl for Cubic {
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack) -> Option<Sign> {
         if self.phase == Phase::Fresh {
             self.phase = Phase::Probing(HyStart::begin(ack));
         }
@@ -90,14 +90,16 @@ impl CongestionControl for Cubic {
         if self.phase == Phase::Reduced(Search::Open) && slow_start && !ack.in_recovery {
             self.phase = Phase::Probing(HyStart::begin(ack));
         }
+        let mut sign = None;
         if let (Phase::Probing(hystart), true) = (&mut self.phase, slow_start) {
-            if hystart.is_full(window, ack) {
+            sign = hystart.is_full(window, ack);
+            if sign.is_some() {
                 window.ssthresh = window.cwnd;
                 self.phase = Phase::Reduced(Search::Over);
             }
         }
         if ack.in_recovery || !ack.cwnd_limited {
-            return;
+            return sign;
         }
         let acked = match window.in_slow_start() {
             true => window.slow_start(ack.delivered),
@@ -106,6 +108,7 @@ impl CongestionControl for Cubic {
         if acked != 0 {
             self.avoid(window, ack, acked);
         }
+        sign
     }
 
     /// RFC 9438 sections 4.6 and 4.7.

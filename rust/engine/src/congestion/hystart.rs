@@ -8,7 +8,7 @@
 //! (RFC 9438 section 4.10 prefers that to the way here, which it calls hybrid slow start). Linux leaves slow start at the first sign;
 //! who shares a path with it is to do neither better nor worse.
 
-use super::{Ack, Window};
+use super::{Ack, Sign, Window};
 use crate::seq::SeqNum;
 use crate::time::Duration;
 
@@ -74,24 +74,25 @@ impl HyStart {
         }
     }
 
-    /// Whether this acknowledgment shows that slow start has filled the path.
-    pub(super) fn is_full(&mut self, window: &Window, ack: &Ack) -> bool {
+    /// Whether this acknowledgment shows that slow start has filled the path: by what sign.
+    pub(super) fn is_full(&mut self, window: &Window, ack: &Ack) -> Option<Sign> {
         let now = ack.now.as_micros() as u32;
         if ack.una.after(self.end) {
             *self = HyStart::begin(ack);
         }
-        let Some(min_rtt) = ack.min_rtt else {
-            return false;
-        };
+        let min_rtt = ack.min_rtt?;
         if window.cwnd < u32::from(ack.mss).saturating_mul(LOW_WINDOW) {
-            return false;
+            return None;
         }
         let min_rtt = min_rtt.as_micros().min(u64::from(u32::MAX / 2)) as u32;
         let train = self.train_is_long(window, ack, now, min_rtt);
         let delay = ack
             .rtt
             .is_some_and(|rtt| self.round_trip_grew(rtt, min_rtt));
-        train || delay
+        if train {
+            return Some(Sign::Train);
+        }
+        delay.then_some(Sign::Delay)
     }
 
     /// The acknowledgments of one round, sent by a receiver at the bottleneck's pace, have come for half a round trip: so
@@ -153,7 +154,7 @@ mod tests {
                 min_rtt: Some(Duration::from_micros(RTT)),
                 ..ack(MSS)
             };
-            hystart.is_full(&window(segments), &ack)
+            hystart.is_full(&window(segments), &ack).is_some()
         })
     }
 
@@ -188,7 +189,7 @@ mod tests {
                 min_rtt: Some(Duration::from_micros(RTT)),
                 ..ack(1)
             };
-            hystart.is_full(&window(100), &ack)
+            hystart.is_full(&window(100), &ack) == Some(Sign::Train)
         };
         assert_eq!((0..200).find(|&i| full(i, &mut hystart)), Some(102));
     }
@@ -214,7 +215,7 @@ mod tests {
             min_rtt: Some(Duration::from_micros(RTT)),
             ..ack(MSS)
         };
-        assert!(!hystart.is_full(&window(100), &late));
+        assert_eq!(hystart.is_full(&window(100), &late), None);
         // And a new round begins anew.
         assert_eq!(round(&mut hystart, 100, 30, 3_000, grown + 1), Some(8));
     }
@@ -240,7 +241,7 @@ mod tests {
                 nxt: SeqNum::new(u32::MAX / 2),
                 ..ack(1)
             };
-            assert!(!hystart.is_full(&window(100), &ack));
+            assert_eq!(hystart.is_full(&window(100), &ack), None);
         }
     }
 }

@@ -146,6 +146,15 @@ pub struct Congestion {
     pub cause: Cause,
 }
 
+/// By what HyStart sees that a path is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// The acknowledgments of a round came for half of a round trip without a gap.
+    Train,
+    /// The round trip has grown.
+    Delay,
+}
+
 /// What tells of congestion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
@@ -159,8 +168,8 @@ pub enum Cause {
 ///
 /// It is called in the order in which things happen. All arithmetic saturates: no input makes it panic or `cwnd` zero.
 pub trait CongestionControl {
-    /// An acknowledgment told something new: lets `window` grow, outside of recovery.
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack);
+    /// An acknowledgment told something new: lets `window` grow, outside of recovery. By what sign it has ended slow start, if so.
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack) -> Option<Sign>;
 
     /// The path is congested: lowers ssthresh. Called once per window of data. Lowering cwnd to it is the caller's, at
     /// once or in steps (RFC 9937).
@@ -240,7 +249,7 @@ impl Algorithm {
 }
 
 impl CongestionControl for Controller {
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack) -> Option<Sign> {
         match self {
             Controller::Cubic(control) => control.on_ack(window, ack),
             Controller::NewReno(control) => control.on_ack(window, ack),

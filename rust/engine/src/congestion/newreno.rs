@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! NewReno, the reference controller (RFC 5681; its recovery, RFC 6582, is the connection's).
 
-use super::{Ack, Congestion, CongestionControl, Credit, Window};
+use super::{Ack, Congestion, CongestionControl, Credit, Sign, Window};
 
 /// Slow start and congestion avoidance, counted in bytes (RFC 3465), so that an acknowledgment of
 /// many segments counts as what it is.
@@ -11,9 +11,9 @@ pub struct NewReno {
 }
 
 impl CongestionControl for NewReno {
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack) -> Option<Sign> {
         if !ack.cwnd_limited || ack.in_recovery {
-            return;
+            return None;
         }
         let acked = match window.in_slow_start() {
             true => window.slow_start(ack.delivered),
@@ -25,6 +25,7 @@ impl CongestionControl for NewReno {
             let need = window.cwnd.max(mss);
             self.credit.spend(window, acked, need, mss);
         }
+        None
     }
 
     fn on_congestion(&mut self, window: &mut Window, congestion: &Congestion) {

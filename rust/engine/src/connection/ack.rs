@@ -2,15 +2,16 @@
 
 //! What the peer's acknowledgments change for the sending half (RFC 9293 section 3.10.7.4, fifth).
 
-use super::link::{Link, Owed};
+use super::link::Link;
 use super::outline::Outline;
 use super::recovery::{Mode, Probe};
 use super::send::{More, Sender};
 use super::timers::{micros, Mark, Tick, Timers};
 use super::undo::is_older;
-use crate::congestion::{Ack, Cause, CongestionControl};
+use crate::congestion::{Ack, Cause, CongestionControl, Sign};
 use crate::context::{Context, SocketOptions, Traits};
 use crate::flight::{is_later, Flight, FlightMemory, Marks, Run};
+use crate::happening::Happening;
 use crate::rate::{Rate, Sent};
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -114,13 +115,13 @@ impl Sender {
         let ack = segment.header.ack;
         if ack.after(link.snd_nxt) {
             // "If the ACK acks something not yet sent, then send an ACK, drop the segment."
-            link.challenge(cx, Owed::CHALLENGE);
+            link.challenge_peer(cx);
             return AckVerdict::Invalid;
         }
         let old = ack.before(link.snd_una);
         // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
         if old && ack.distance_to(link.snd_una) > self.max_wnd {
-            link.challenge(cx, Owed::CHALLENGE);
+            link.challenge_peer(cx);
             return AckVerdict::Invalid;
         }
         let mut window_changed = false;
@@ -135,6 +136,9 @@ impl Sender {
         let in_flight = link.in_flight() != 0;
         let advanced = ack.after(link.snd_una);
         let reports = link.sack() && !segment.header.options.sack.is_empty();
+        if reports {
+            count_duplicate(cx, link, &segment.header.options.sack, ack);
+        }
         let duplicate = in_flight && !old && !advanced && !window_changed && segment.seq_len() == 0;
         // As in Linux, not where nothing is in flight.
         let ece = in_flight && !old && link.ecn.hears(segment);
@@ -246,8 +250,9 @@ impl Sender {
         let told = self.outline.on_ack(link, ack);
         let (at, arrived) = (told.at, told.arrived);
         if ece {
-            let size = self.segment_size(link, 0);
-            link.tally.on_marked(segments(arrived, size));
+            let marked = segments(arrived, self.segment_size(link, 0));
+            cx.counting.count_many(Happening::TCPDeliveredCE, marked);
+            link.tally.on_marked(marked);
         }
         let rtt = match at {
             Some(at) => Some(at.elapsed(cx.now)),
@@ -276,7 +281,7 @@ impl Sender {
             rate,
             ..told
         };
-        self.controller.on_ack(&mut self.window, &told);
+        self.inform(cx, &told);
         self.end_reduced(ack);
         let first_at = self.outline.first_at();
         self.restart_timer(cx, link, timers, options, first_at, None);
@@ -323,12 +328,13 @@ impl Sender {
             self.take_acknowledged(cx, link, flight, &mut told, ack);
             self.advance(cx, link, ack);
             if !link.sack() {
-                self.settle_duplicates(link, flight, &mut told, acked, size);
+                self.settle_duplicates(cx, link, flight, &mut told, acked, size);
             }
         }
         // RFC 8985 section 6.2 step 3: an original below what had arrived before it.
         if let (Some(low), true) = (told.lowest, link.sack()) {
             if low.before(reported) && (self.mode != Mode::Loss || flight.recovery.undo.is_some()) {
+                cx.count(Happening::TCPSACKReorder);
                 self.reordering.on_seen(low.distance_to(reported), size);
             }
         }
@@ -341,7 +347,7 @@ impl Sender {
         if let Some(rate) = &rate {
             link.tally.rate.note(rate);
         }
-        self.take_needless(link, flight, needless, size);
+        self.take_needless(cx, link, flight, needless, size);
         if let Some(probe) = flight.recovery.probe {
             self.on_probe_acked(cx, link, flight, probe, needless, &told, ack);
         }
@@ -353,9 +359,11 @@ impl Sender {
         } else {
             self.forget_undo(link, flight);
         }
-        self.settle_probe(link, flight);
+        self.settle_probe(cx, link, flight);
         if told.ece {
-            link.tally.on_marked(segments(told.delivered, size));
+            let marked = segments(told.delivered, size);
+            cx.counting.count_many(Happening::TCPDeliveredCE, marked);
+            link.tally.on_marked(marked);
         }
         if told.old {
             return;
@@ -389,8 +397,28 @@ impl Sender {
             rate,
             ..record
         };
-        self.controller.on_ack(&mut self.window, &record);
+        self.inform(cx, &record);
         self.end_reduced(link.snd_una);
+    }
+
+    /// Tells the controller.
+    fn inform(&mut self, cx: &Context<'_>, ack: &Ack) {
+        let Some(sign) = self.controller.on_ack(&mut self.window, ack) else {
+            return;
+        };
+        let window = segments(self.window.ssthresh, u32::from(ack.mss));
+        let (found, sum) = match sign {
+            Sign::Train => (
+                Happening::TCPHystartTrainDetect,
+                Happening::TCPHystartTrainCwnd,
+            ),
+            Sign::Delay => (
+                Happening::TCPHystartDelayDetect,
+                Happening::TCPHystartDelayCwnd,
+            ),
+        };
+        cx.count(found);
+        cx.counting.count_many(sum, window);
     }
 
     /// A reduction for a full queue of this host lasts until what was in flight is acknowledged.
@@ -452,12 +480,19 @@ impl Sender {
             records, recovery, ..
         } = flight;
         let flying = SeqRange::between(records.start(), records.end());
-        for block in blocks.iter() {
+        let una = SeqNum::max(ack, link.snd_una);
+        for (index, block) in blocks.iter().enumerate() {
             // A block at the acknowledgment contradicts it; one beyond what was sent is nonsense.
             let sound = block.is_plausible()
                 && block.start.after(ack)
                 && block.end().before_eq(flying.end());
             let Some(block) = block.intersect(flying).filter(|_| sound) else {
+                let is_duplicate = index == 0 && needless.is_some();
+                // What lies below an old acknowledgment is old itself.
+                let is_old = ack != una && block.end().before_eq(una);
+                if !sound && !is_duplicate && !is_old {
+                    cx.count(Happening::TCPSACKDiscard);
+                }
                 continue;
             };
             recovery.reported = SeqNum::max(recovery.reported, block.end());
@@ -513,6 +548,7 @@ impl Sender {
     /// others were counted when their duplicates came (Linux's `tcp_remove_reno_sacks`).
     fn settle_duplicates(
         &mut self,
+        cx: &Context<'_>,
         link: &Link,
         flight: &mut Flight,
         told: &mut Delivery,
@@ -524,7 +560,7 @@ impl Sender {
         let counted = flight.recovery.duplicates;
         told.delivered = acked.saturating_sub(counted).max(size.min(acked));
         flight.recovery.duplicates = counted.saturating_sub(acked.saturating_sub(size));
-        self.bound_duplicates(link, flight, acked);
+        self.bound_duplicates(cx, link, flight, acked);
     }
 
     /// A round trip, if this acknowledgment tells one: from what was sent once (Karn, RFC 6298 section 3), else by the timestamp
@@ -561,6 +597,7 @@ impl Sender {
     /// clock and tells nothing of that.
     fn take_needless(
         &mut self,
+        cx: &Context<'_>,
         link: &mut Link,
         flight: &mut Flight,
         needless: Option<SeqRange>,
@@ -568,7 +605,10 @@ impl Sender {
     ) {
         let recovery = &mut flight.recovery;
         let Some(block) = needless else { return };
-        link.tally.on_dsack(segments(block.len, size));
+        let needless = segments(block.len, size);
+        cx.counting
+            .count_many(Happening::TCPDSACKRecvSegs, needless);
+        link.tally.on_dsack(needless);
         recovery.on_duplicate(block);
         let of_probe = recovery.probe.is_some_and(|probe| probe.end == block.end());
         if self.reordering.seen() && !of_probe {
@@ -603,6 +643,7 @@ impl Sender {
             flight.recovery.probe = None;
         } else if ack.after(probe.end) {
             // "A loss was repaired by the probe": the window is reduced at once.
+            cx.count(Happening::TCPLossProbeRecovery);
             let in_flight = told.before.distance_to(link.snd_nxt);
             self.begin_reduction(cx, link, flight, Some(in_flight), Cause::Loss);
             self.mode = Mode::Cwr;
@@ -630,6 +671,21 @@ fn is_original(cx: &Context<'_>, link: &Link, run: &Run, echo: Option<u32>) -> b
     let age = since(micros(cx), run.record.at);
     link.stamp_at(cx.now - age)
         .is_some_and(|stamp| is_older(echo, stamp))
+}
+
+/// Counts a report of a duplicate.
+#[cold]
+fn count_duplicate(cx: &Context<'_>, link: &Link, blocks: &SackBlocks, ack: SeqNum) {
+    let Some(block) = duplicate(blocks, ack) else {
+        return;
+    };
+    cx.count(match block.start.before(ack) {
+        true => Happening::TCPDSACKRecv,
+        false => Happening::TCPDSACKOfoRecv,
+    });
+    if link.tally.resent() == 0 {
+        cx.count(Happening::TCPDSACKIgnoredDubious);
+    }
 }
 
 /// The block that reports a duplicate (RFC 2883 section 4): the first, if it lies below the acknowledgment or inside of the

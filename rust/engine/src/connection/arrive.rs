@@ -14,6 +14,7 @@ use super::timers::{Tick, TimerKind};
 use super::{Connection, Payload, Rx, Status};
 use crate::context::Context;
 use crate::flight::FlightMemory;
+use crate::happening::Happening;
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
@@ -62,6 +63,44 @@ fn why_outside(link: &Link, end: SeqNum) -> Unacceptable {
     }
 }
 
+/// The same, but for one that has an old timestamp.
+fn why_refused(link: &Link, stale: bool, end: SeqNum) -> Unacceptable {
+    match stale {
+        true => Unacceptable::Stamp,
+        false => why_outside(link, end),
+    }
+}
+
+/// Counts a segment that is refused, and is no reset and no SYN. `range` is where it begins and ends.
+fn count_refused(
+    cx: &Context<'_>,
+    link: &Link,
+    why: Unacceptable,
+    (start, end): (SeqNum, SeqNum),
+    flags: Flags,
+) {
+    match why {
+        // Where acknowledgments were reordered, an old one is no sign of anything (Linux's `tcp_disordered_ack_check`).
+        Unacceptable::Stamp if start == end && flags.ack() && start.before(link.rcv_nxt) => {
+            cx.count(Happening::PAWSOldAck);
+        }
+        Unacceptable::Stamp => cx.count(Happening::PAWSEstab),
+        // One with data the caller has counted.
+        Unacceptable::Beyond if start == end || (flags.fin() && start.add(1) == end) => {
+            cx.count(Happening::BeyondWindow);
+        }
+        _ => {}
+    }
+}
+
+/// What is counted when a segment that is refused is not answered.
+fn skipped(why: Unacceptable) -> Happening {
+    match why {
+        Unacceptable::Stamp => Happening::TCPACKSkippedPAWS,
+        _ => Happening::TCPACKSkippedSeq,
+    }
+}
+
 impl Connection {
     /// For a segment without payload, and without options but for timestamps, whether it is one of those that floods are made of: outside
     /// of the window, and no answer is due to it. If so it has been counted, and nothing else would come of
@@ -87,12 +126,12 @@ impl Connection {
                 return None;
             }
             stale = link.is_stale(&cx, stamps);
+            let why = why_refused(link, stale, end);
+            count_refused(&cx, link, why, (seq, end), flags);
+            cx.count(skipped(why));
         }
         link.tally.on_arrival(1, 0);
-        Some(match stale {
-            true => Unacceptable::Stamp,
-            false => why_outside(link, end),
-        })
+        Some(why_refused(link, stale, end))
     }
 
     pub(super) fn on_synchronized(
@@ -125,19 +164,22 @@ impl Connection {
         let inside = is_inside(link, segment.seq(), segment.end());
         let stale = !flags.rst() && link.is_stale(cx, segment.header.options.timestamps);
         if (stale || !inside) && !after_fin {
-            *refusal = Some(match stale {
-                true => Unacceptable::Stamp,
-                false => why_outside(link, segment.end()),
-            });
+            let why = why_refused(link, stale, segment.end());
+            *refusal = Some(why);
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."
+            if !flags.rst() && !flags.syn() {
+                count_refused(cx, link, why, (segment.seq(), segment.end()), flags);
+            }
             if !flags.rst() {
                 if segment.payload_len != 0 && !flags.syn() {
                     self.note_unacceptable(cx, segment, rx);
                 } else if repeats_syn {
                     self.owe_syn_ack();
+                } else if flags.syn() {
+                    link.challenge_syn(cx, state);
                 } else {
-                    link.challenge(cx, Owed::ACK);
+                    link.challenge(cx, Owed::ACK, skipped(why));
                 }
             }
             return Payload::None;
@@ -158,7 +200,7 @@ impl Connection {
             } else {
                 *refusal = Some(Unacceptable::Reset);
                 if segment.seq().after(link.rcv_nxt) {
-                    link.challenge(cx, Owed::CHALLENGE);
+                    link.challenge_peer(cx);
                 }
             }
             return Payload::None;
@@ -175,7 +217,7 @@ impl Connection {
                 self.owe_syn_ack();
             } else {
                 *refusal = Some(Unacceptable::Syn);
-                link.challenge(cx, Owed::CHALLENGE);
+                link.challenge_syn(cx, state);
             }
             return Payload::None;
         }
@@ -200,7 +242,7 @@ impl Connection {
                 snd.on_ack(cx, link, timers, flight, &options, fin, segment)
             }
             None if is_impossible(link, segment.header.ack) => {
-                link.challenge(cx, Owed::CHALLENGE);
+                link.challenge_peer(cx);
                 AckVerdict::Invalid
             }
             // All of ours is acknowledged; RFC 5961 section 5.2 with the largest window that there can have been.
@@ -209,7 +251,7 @@ impl Connection {
                 .ack
                 .before(link.snd_una.sub(link.snd_scale().widen(u16::MAX))) =>
             {
-                link.challenge(cx, Owed::CHALLENGE);
+                link.challenge_peer(cx);
                 AckVerdict::Invalid
             }
             None => {
@@ -337,6 +379,9 @@ impl Connection {
         let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
             return;
         };
+        if segment.seq().before(link.rcv_nxt) {
+            cx.count(Happening::DelayedACKLost);
+        }
         if let Some(rcv) = rcv {
             if segment.end().before_eq(link.rcv_nxt) {
                 rcv.note_duplicate(cx, link, segment.payload(), &rx);
@@ -375,9 +420,13 @@ impl Connection {
             // "Ignore the segment text"; but what takes numbers is acknowledged: it is the FIN come again.
             if segment.seq_len() != 0 {
                 link.owed.insert(Owed::ACK);
-                if state == State::TimeWait {
+                match state {
                     // "Restart the 2 MSL time-wait timeout."
-                    self.timers.set(TimerKind::TimeWait, cx.now + TIME_WAIT);
+                    State::TimeWait => self.timers.set(TimerKind::TimeWait, cx.now + TIME_WAIT),
+                    _ if segment.end().before_eq(link.rcv_nxt) => {
+                        cx.count(Happening::DelayedACKLost);
+                    }
+                    _ => {}
                 }
             }
             return Payload::None;
@@ -386,6 +435,7 @@ impl Connection {
         // as from CLOSED, it has the number that the segment acknowledges, which is the one that the peer expects. A FIN beyond
         // RCV.NXT stands behind such data.
         if orphan && segment.seq_len() != 0 && segment.payload().end().after(link.rcv_nxt) {
+            cx.count(Happening::TCPAbortOnData);
             self.die(None);
             self.reset_sender(segment.header.ack);
             return Payload::None;
@@ -434,7 +484,7 @@ impl Connection {
             .sender()
             .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         match self.phase.advance(Input::AckOfFin) {
-            Some(State::FinWait2) => self.enter_fin_wait_2(cx, rto),
+            Some(State::FinWait2) => self.enter_fin_wait_2(cx, rto, Happening::TCPAbortOnData),
             Some(State::TimeWait) => self.enter_time_wait(cx),
             Some(State::Closed) => {
                 self.timers.clear_all();

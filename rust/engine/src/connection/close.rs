@@ -12,6 +12,7 @@ use super::state::{Input, State};
 use super::timers::TimerKind;
 use super::{Connection, Status};
 use crate::context::{Context, Linger2};
+use crate::happening::Happening;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
 use crate::transmit::{Transmit, TransmitKind};
@@ -52,7 +53,7 @@ impl Connection {
         self.shutdown_write(cx);
         if self.phase.state() == State::FinWait2 {
             // The round trip was forgotten with the sending half.
-            self.enter_fin_wait_2(cx, Duration::ZERO);
+            self.enter_fin_wait_2(cx, Duration::ZERO, Happening::TCPAbortOnLinger);
         }
     }
 
@@ -68,7 +69,9 @@ impl Connection {
     ///
     /// Deviation: RFC 9293 section 3.10.8 knows no timeout in FIN-WAIT-2. With a user there is none here; without one nobody could end
     /// a connection whose peer never closes, and as in Linux time does, or at once a reset if the user has asked for that.
-    pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>, rto: Duration) {
+    ///
+    /// `skipped` is counted where FIN-WAIT-2 is left out.
+    pub(super) fn enter_fin_wait_2(&mut self, cx: &Context<'_>, rto: Duration, skipped: Happening) {
         if !self.is_orphan() {
             return;
         }
@@ -76,6 +79,7 @@ impl Connection {
             Linger2::Default => cx.config.fin_timeout,
             Linger2::Seconds(secs) => Duration::from_secs(u64::from(secs.get())),
             Linger2::Skip => {
+                cx.count(skipped);
                 self.reset(None);
                 return;
             }

@@ -8,9 +8,11 @@ use core::num::NonZeroU16;
 use super::ecn::EcnState;
 use super::mtu::Search;
 use super::receive::Receiver;
+use super::state::State;
 use super::tally::Tally;
 use super::timers::{Tick, TimerKind, Timers};
 use crate::context::Context;
+use crate::happening::Happening;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
@@ -222,11 +224,27 @@ impl Link {
     /// Deviation: RFC 5961 section 7 suggests one limit for all connections, ten in five seconds. Who shares such a limit can find out
     /// about the connections of others (CVE-2016-5696): here each has its own, one in half a second. RFC 9293 section 3.10.7.4 would
     /// have every unacceptable segment answered; two hosts that find each other's unacceptable would not end.
-    pub(super) fn challenge(&mut self, cx: &Context<'_>, why: Owed) {
+    pub(super) fn challenge(&mut self, cx: &Context<'_>, why: Owed, skipped: Happening) {
         if self.may_challenge(cx) {
             self.challenged = Tick::new(cx.now);
             self.owed.insert(why);
+        } else {
+            cx.count(skipped);
         }
+    }
+
+    /// Owes a challenge ACK (RFC 5961).
+    pub(super) fn challenge_peer(&mut self, cx: &Context<'_>) {
+        self.challenge(cx, Owed::CHALLENGE, Happening::TCPACKSkippedChallenge);
+    }
+
+    /// The same in answer to a SYN, in `state`.
+    pub(super) fn challenge_syn(&mut self, cx: &Context<'_>, state: State) {
+        if state == State::Established {
+            cx.count(Happening::InErrs);
+        }
+        cx.count(Happening::TCPSYNChallenge);
+        self.challenge_peer(cx);
     }
 
     /// Whether the last answer to an invalid segment is long enough ago for another one.
@@ -366,12 +384,15 @@ impl Link {
         // sending again, and nothing has to be taken back when the peer refuses it.
         let (seq, kind) = if owed.contains(Owed::URGENT_PROBE) {
             self.owed.remove(Owed::URGENT_PROBE);
+            cx.count(Happening::TCPWinProbe);
             (self.snd_una, TransmitKind::Probe)
         } else if owed.contains(Owed::PROBE) {
             self.owed.remove(Owed::PROBE);
+            cx.count(Happening::TCPWinProbe);
             (self.snd_una.sub(1), TransmitKind::Probe)
         } else if owed.contains(Owed::KEEPALIVE) {
             self.owed.remove(Owed::KEEPALIVE);
+            cx.count(Happening::TCPKeepAlive);
             (self.snd_una.sub(1), TransmitKind::KeepAlive)
         } else if owed.contains(Owed::CHALLENGE) {
             (self.acceptable_seq(edge), TransmitKind::ChallengeAck)

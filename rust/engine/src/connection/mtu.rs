@@ -10,6 +10,7 @@ use super::send::{Force, Sender};
 use super::timers::Tick;
 use crate::context::{Config, Context};
 use crate::flight::{Flight, FlightMemory};
+use crate::happening::Happening;
 use crate::seq::SeqRange;
 use crate::time::Duration;
 
@@ -207,13 +208,14 @@ impl Sender {
     }
 
     /// An acknowledgment has been looked at: the probe has arrived, perhaps, or has been found lost.
-    pub(super) fn settle_probe(&mut self, link: &mut Link, flight: &mut Flight) {
+    pub(super) fn settle_probe(&mut self, cx: &Context<'_>, link: &mut Link, flight: &mut Flight) {
         let Some(probe) = flight.recovery.mtu else {
             return;
         };
         if probe.failed {
             link.search.high = probe.mss.saturating_sub(1);
         } else if link.snd_una.after_eq(probe.range.end()) {
+            cx.count(Happening::TCPMTUPSuccess);
             link.search.low = probe.mss;
             // The window in bytes is as large as before, and has proven itself.
             self.window.remember();
@@ -225,7 +227,12 @@ impl Sender {
 
     /// Something is lost. If that is the probe, which is the oldest in flight, it was too large, and there is no congestion: it is sent
     /// again in smaller segments, with the window as it was (RFC 4821 section 7.6.1). Says whether it was so.
-    pub(super) fn forgive_probe(&mut self, link: &Link, flight: &mut Flight) -> bool {
+    pub(super) fn forgive_probe(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+    ) -> bool {
         let Flight {
             records, recovery, ..
         } = flight;
@@ -236,6 +243,7 @@ impl Sender {
             return false;
         }
         probe.failed = true;
+        cx.count(Happening::TCPMTUPFail);
         records.lose_range(probe.range);
         let size = self.segment_size(link, 0);
         self.window.cwnd = self.window.cwnd.saturating_add(size);

@@ -15,6 +15,7 @@ use super::tally::Tally;
 use super::timers::{Mark, Tick, TimerKind, Timers};
 use super::{Connection, Payload, Rx, Status};
 use crate::context::{Context, SocketOptions, Traits};
+use crate::happening::Happening;
 use crate::request::{first_window, Request};
 use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
@@ -160,6 +161,9 @@ impl SynSent {
         }
         self.syn_owed = false;
         self.sent_at = Mark::new(cx.now);
+        if self.resent != 0 {
+            count_syn_again(cx);
+        }
         // For those that are sent again it runs already.
         if self.resent == 0 {
             timers.set(TimerKind::Retransmit, cx.now + syn_timeout(cx, 0));
@@ -241,13 +245,20 @@ impl SynSent {
     }
 }
 
+/// A SYN or SYN-ACK is sent again.
+fn count_syn_again(cx: &Context<'_>) {
+    cx.count(Happening::RetransSegs);
+    cx.count(Happening::TCPSynRetrans);
+}
+
 /// The SYN-ACK, which is to be sent now.
 pub(super) fn syn_ack(cx: &Context<'_>, duplex: &mut Duplex, timers: &mut Timers) -> Transmit {
     let Duplex { link, snd, .. } = duplex;
     link.owed = Owed::NONE;
     // For one that is sent again it runs already.
-    if snd.retransmits() == 0 {
-        timers.set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0));
+    match snd.retransmits() {
+        0 => timers.set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0)),
+        _ => count_syn_again(cx),
     }
     let scaled = link.snd_scale().get() != 0 || link.rcv_scale().get() != 0;
     let syn_ack = Transmit {
@@ -466,6 +477,7 @@ impl Connection {
             Some(times) => times.get(),
             None => cx.config.syn_retries,
         };
+        cx.count(Happening::TCPTimeouts);
         let (resent, waited) = match &self.phase {
             Phase::SynSent(open) => (open.resent, open.waited(cx)),
             Phase::SynReceived(Duplex { snd, .. }) => (snd.retransmits(), snd.waited(cx)),
@@ -481,7 +493,7 @@ impl Connection {
         let out_of_time = patience.is_some_and(|patience| waited >= patience);
         // Linux asks for one retransmission at least (retransmits_timed_out).
         if resent >= limit || (resent != 0 && out_of_time) {
-            self.give_up();
+            self.give_up(cx);
             return;
         }
         let resent = resent.saturating_add(1);

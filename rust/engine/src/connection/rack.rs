@@ -112,8 +112,10 @@ impl Reordering {
 pub(super) struct Found {
     /// Octets newly marked as lost.
     pub(super) lost: u32,
-    /// Copies are among them.
+    /// Copies are among them,
     pub(super) resent: bool,
+    /// so many octets of what had been lost before.
+    pub(super) copies: u32,
     /// Others will be lost in so many microseconds, if they do not arrive.
     pub(super) wait: Option<u32>,
 }
@@ -186,6 +188,9 @@ impl Rack {
             match limit.checked_sub(age) {
                 None | Some(0) => {
                     found.resent |= marks.has(Marks::RESENT);
+                    if marks.is_copy() {
+                        found.copies = found.copies.saturating_add(run.range.len);
+                    }
                     found.lost = found.lost.saturating_add(records.lose(index));
                     records.judge(index);
                 }

@@ -10,6 +10,7 @@ use super::timers::{Tick, TimerKind, Timers};
 use super::urgent::UrgentPlace;
 use super::window::Buffer;
 use crate::context::Context;
+use crate::happening::Happening;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
@@ -290,6 +291,9 @@ impl Receiver {
         let skip = payload.start.distance_to(from);
         let old = SeqRange::new(payload.start, skip.min(payload.len));
         let refused = self.refuses(link, segment, rx.unread).is_some();
+        if refused && payload.end().before_eq(link.rcv_nxt) {
+            cx.count(Happening::DelayedACKLost);
+        }
         if (refused || !rx.room) && !old.is_empty() {
             self.note_duplicate(cx, link, old, rx);
         }
@@ -313,7 +317,9 @@ impl Receiver {
             let Some(reassembly) = rx.reassembly.as_deref_mut() else {
                 return Payload::None;
             };
+            cx.count(Happening::TCPOFOQueue);
             if reassembly.contains_range(range) {
+                cx.count(Happening::TCPOFOMerge);
                 self.note_duplicate(cx, link, range, rx);
                 return Payload::None;
             }
@@ -340,6 +346,10 @@ impl Receiver {
         // Also where the caller has thrown away what was reported.
         if held || report.is_some() || self.sack_len() != 0 {
             let report = report.filter(|_| cx.config.dsack);
+            if report.is_some() && link.sack() {
+                // As it will be in a moment.
+                cx.count(Happening::TCPDSACKOldSent);
+            }
             self.update_sack(link, rx, report);
         }
         self.measure(link, segment, &rx.packet);
@@ -369,6 +379,12 @@ impl Receiver {
         rx: &Rx<'_>,
     ) {
         let report = link.sack() && cx.config.dsack && range.is_plausible();
+        if report {
+            cx.count(match range.start.before(link.rcv_nxt) {
+                true => Happening::TCPDSACKOldSent,
+                false => Happening::TCPDSACKOfoSent,
+            });
+        }
         self.update_sack(link, rx, report.then_some(range));
     }
 
@@ -520,8 +536,9 @@ impl Receiver {
     }
 
     /// The delayed acknowledgment's time has come.
-    pub(super) fn on_delay_over(&mut self, link: &mut Link, rto: Duration) {
+    pub(super) fn on_delay_over(&mut self, cx: &Context<'_>, link: &mut Link, rto: Duration) {
         if link.owed.contains(Owed::ACK_LATER) {
+            cx.count(Happening::DelayedACKs);
             link.owed.remove(Owed::ACK_LATER);
             link.owed.insert(Owed::ACK);
             return;
@@ -535,6 +552,7 @@ impl Receiver {
         } else {
             self.set_ato(u64::from(self.ato).saturating_mul(2), rto.as_millis());
         }
+        cx.count(Happening::DelayedACKs);
         link.owed.insert(Owed::ACK);
     }
 

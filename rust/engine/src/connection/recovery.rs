@@ -23,8 +23,10 @@ use super::timers::{micros, TimerKind, Timers};
 use crate::congestion::{Cause, Congestion, CongestionControl, Controller, Window};
 use crate::context::Context;
 use crate::flight::{Flight, FlightMemory, Marks, Records};
+use crate::happening::Happening;
 use crate::seq::SeqNum;
 use crate::time::Duration;
+use crate::transmit::segments;
 
 /// The state of loss recovery (Linux's `tcp_ca_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,11 +245,11 @@ impl Sender {
         told: &mut Delivery,
     ) -> bool {
         if !told.advanced {
-            self.count_duplicates(link, flight, told);
+            self.count_duplicates(cx, link, flight, told);
         } else if self.undo_partly(cx, link, flight, told) {
             return false;
         }
-        if self.undo_by_dsack(&mut flight.recovery) {
+        if self.undo_by_dsack(cx, &mut flight.recovery) {
             self.try_to_open(link, flight);
         }
         let set = self.look_for_losses(cx, link, timers, flight, told);
@@ -287,9 +289,9 @@ impl Sender {
         if told.advanced {
             flight.recovery.duplicates = 0;
         }
-        self.count_duplicates(link, flight, told);
+        self.count_duplicates(cx, link, flight, told);
         if self.mode <= Mode::Disorder {
-            self.undo_by_dsack(&mut flight.recovery);
+            self.undo_by_dsack(cx, &mut flight.recovery);
         }
         let set = self.look_for_losses(cx, link, timers, flight, told);
         if flight.records.lost() == 0 {
@@ -297,27 +299,39 @@ impl Sender {
                 self.on_echo(cx, link, flight, told);
             }
             self.try_to_open(link, flight);
-        } else if !self.forgive_probe(link, flight) {
+        } else if !self.forgive_probe(cx, link, flight) {
             self.enter_recovery(cx, link, flight, told.ece);
         }
         set
     }
 
     /// Where the peer has no SACK, a duplicate acknowledgment stands for a segment that has arrived (RFC 5681 section 3.2).
-    fn count_duplicates(&mut self, link: &Link, flight: &mut Flight, told: &mut Delivery) {
+    fn count_duplicates(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        told: &mut Delivery,
+    ) {
         if link.sack() || !told.duplicate {
             return;
         }
         let size = self.segment_size(link, 0);
         let before = flight.recovery.duplicates;
         flight.recovery.duplicates = before.saturating_add(size);
-        self.bound_duplicates(link, flight, 0);
+        self.bound_duplicates(cx, link, flight, 0);
         let arrived = flight.recovery.duplicates.saturating_sub(before);
         told.delivered = told.delivered.saturating_add(arrived);
     }
 
     /// There cannot have been more duplicates than segments in flight beside the hole. More tell of reordering.
-    pub(super) fn bound_duplicates(&mut self, link: &Link, flight: &mut Flight, acked: u32) {
+    pub(super) fn bound_duplicates(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        flight: &mut Flight,
+        acked: u32,
+    ) {
         let size = self.segment_size(link, 0);
         let Flight {
             records, recovery, ..
@@ -327,6 +341,7 @@ impl Sender {
         let most = in_flight.saturating_sub(holes);
         if recovery.duplicates > most {
             recovery.duplicates = most;
+            cx.count(Happening::TCPRenoReorder);
             self.reordering
                 .on_surplus(in_flight.saturating_add(acked), size);
         }
@@ -392,7 +407,9 @@ impl Sender {
                 .reordering
                 .window(self.min_rtt_micros(), self.srtt_micros()),
         };
-        recovery.rack.detect(records, micros(cx), window)
+        let found = recovery.rack.detect(records, micros(cx), window);
+        count_lost_copies(cx, found.copies, size);
+        found
     }
 
     /// The reordering timer has expired (RFC 8985 section 6.2 step 5, RACK_detect_loss_and_arm_timer).
@@ -409,7 +426,7 @@ impl Sender {
         };
         let found = self.detect(cx, link, flight);
         if found.lost != 0 {
-            if self.mode != Mode::Recovery && !self.forgive_probe(link, flight) {
+            if self.mode != Mode::Recovery && !self.forgive_probe(cx, link, flight) {
                 self.enter_recovery(cx, link, flight, false);
                 self.reduce(link, flight, 1, false);
             }
@@ -460,6 +477,10 @@ impl Sender {
         if !any_copy(&flight.records) {
             flight.recovery.first_copy = None;
         }
+        cx.count(match link.sack() {
+            true => Happening::TCPSackRecovery,
+            false => Happening::TCPRenoRecovery,
+        });
         let reducing = matches!(self.mode, Mode::Cwr | Mode::Recovery);
         // For a full queue of this host, for instance.
         let reduced = self.reduced.after(link.snd_una);
@@ -543,8 +564,12 @@ impl Sender {
         link.tally.on_timeout(cx.now);
         let link = &*link;
         let congestion = self.congestion(cx, link, link.in_flight(), Cause::Loss);
+        let is_first = self.retransmits == 0;
         match self.flight(cx, link, memory, true) {
             Some(flight) => {
+                if is_first && self.wnd != 0 {
+                    self.count_failure(cx, link, flight);
+                }
                 let recovery = &mut flight.recovery;
                 let before = self.mode;
                 // Not once more for a loss that has reduced the window already.
@@ -555,7 +580,7 @@ impl Sender {
                 if before <= Mode::Disorder && reported >= 3 {
                     self.reordering.on_timeout();
                 }
-                lose_all(cx, link, flight);
+                lose_all(cx, link, flight, u32::from(congestion.mss));
                 if first {
                     self.begin_undo(link, flight, true);
                 }
@@ -597,6 +622,20 @@ impl Sender {
         self.rtt.back_off();
         self.retransmits = self.retransmits.saturating_add(1);
         self.force = super::send::Force::Timer;
+    }
+
+    /// Counts a timeout, the first since the last progress, that ends an attempt to do without.
+    fn count_failure(&self, cx: &Context<'_>, link: &Link, flight: &Flight) {
+        let told = flight.records.sacked() != 0 || flight.recovery.duplicates != 0;
+        let what = match (self.mode, link.sack()) {
+            (Mode::Recovery, true) => Happening::TCPSackRecoveryFail,
+            (Mode::Recovery, false) => Happening::TCPRenoRecoveryFail,
+            (Mode::Loss, _) => Happening::TCPLossFailures,
+            (mode, true) if mode == Mode::Disorder || told => Happening::TCPSackFailures,
+            (mode, false) if mode == Mode::Disorder || told => Happening::TCPRenoFailures,
+            _ => return,
+        };
+        cx.count(what);
     }
 
     /// No segment of more than `mss` octets gets through: those in flight are lost, which says nothing of congestion, so the window
@@ -677,7 +716,7 @@ impl Sender {
                 // The new data of step 2b has arrived.
                 let size = self.segment_size(link, 0);
                 flight.recovery.duplicates = flight.recovery.duplicates.saturating_add(size);
-                self.bound_duplicates(link, flight, 0);
+                self.bound_duplicates(cx, link, flight, 0);
             } else if told.advanced {
                 flight.recovery.duplicates = 0;
             }
@@ -696,7 +735,7 @@ const RENEGING_DELAY: Duration = Duration::from_millis(10);
 ///
 /// Deviation: RFC 8985 section 6.3 counts what is older than RACK.rtt and the reordering window as lost. As in Linux the window is left
 /// out: it has long passed for all but what was sent last.
-fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
+fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight, size: u32) {
     let Flight {
         records, recovery, ..
     } = flight;
@@ -704,16 +743,30 @@ fn lose_all(cx: &Context<'_>, link: &Link, flight: &mut Flight) {
         .get(0)
         .is_some_and(|run| run.record.marks.has(Marks::SACKED));
     if reneged {
+        cx.count(Happening::TCPSACKReneging);
         records.forget_reports();
     }
+    let mut copies: u32 = 0;
     recovery.duplicates = 0;
     for index in 0..records.len() {
         let Some(run) = records.get(index) else { break };
         let recent = link.sack() && !recovery.rack.is_due(run.record.at, micros(cx));
         let spared = index != 0 && !reneged && recent;
         if !run.record.marks.has(Marks::SACKED) && !spared {
+            if run.record.marks.is_copy() {
+                copies = copies.saturating_add(run.range.len);
+            }
             records.lose(index);
         }
+    }
+    count_lost_copies(cx, copies, size);
+}
+
+/// What was sent again has been lost again: so many octets.
+fn count_lost_copies(cx: &Context<'_>, octets: u32, size: u32) {
+    if octets != 0 {
+        let copies = segments(octets, size);
+        cx.counting.count_many(Happening::TCPLostRetransmit, copies);
     }
 }
 

@@ -2,7 +2,7 @@
 
 //! The sending half: what is written, in flight and waited for; what goes next is `choice.rs`.
 
-use super::choice::Why;
+use super::choice::{Burst, Why};
 use super::info::SenderEnd;
 use super::link::{Body, Link, Owed};
 use super::mtu::Probing;
@@ -14,10 +14,11 @@ use super::timers::{micros, Tick, TimerKind, Timers};
 use crate::congestion::{Algorithm, CongestionControl, Controller, Load, Usage, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory};
+use crate::happening::Happening;
 use crate::rtt::{RtoLimits, RttEstimator};
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
-use crate::transmit::{BurstLimit, Transmit, TransmitKind};
+use crate::transmit::{segments, BurstLimit, Transmit, TransmitKind};
 use crate::wire::Flags;
 
 /// The sending half of a connection.
@@ -487,6 +488,9 @@ impl Sender {
             (Why::New, _) => TransmitKind::Data,
         };
         let mut persist = None;
+        if kind != TransmitKind::Data && kind != TransmitKind::Fin {
+            self.count_again(cx, &burst, segment_len);
+        }
         if again {
             let probe = burst.why == Why::ProbeAgain;
             self.on_sent_again(cx, link, flight, timers, options, burst.start, end, probe);
@@ -534,6 +538,26 @@ impl Sender {
         self.point(link, &mut segment);
         link.tally.on_sent(&segment, again);
         Some(segment)
+    }
+
+    /// Counts what is sent to repair losses, or to find them.
+    #[cold]
+    fn count_again(&self, cx: &Context<'_>, burst: &Burst, size: u32) {
+        let again = segments(burst.len, size).max(1);
+        if burst.why != Why::ProbeNew {
+            cx.counting.count_many(Happening::RetransSegs, again);
+        }
+        match burst.why {
+            Why::New => {}
+            Why::ProbeNew | Why::ProbeAgain => cx.count(Happening::TCPLossProbes),
+            // The timeout itself.
+            Why::Again if self.force == Force::Timer => {}
+            Why::Again if self.mode == Mode::Loss => {
+                cx.counting
+                    .count_many(Happening::TCPSlowStartRetrans, again);
+            }
+            Why::Again => cx.counting.count_many(Happening::TCPFastRetrans, again),
+        }
     }
 
     /// RFC 5681 section 4.1: after idle time the window no longer tells what the path carries. Says whether that was so.

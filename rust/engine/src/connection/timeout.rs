@@ -10,6 +10,7 @@ use super::timers::TimerKind;
 use super::Connection;
 use crate::context::{Config, Context};
 use crate::flight::FlightMemory;
+use crate::happening::Happening;
 use crate::rtt::INITIAL_RTO;
 use crate::time::Duration;
 
@@ -59,6 +60,9 @@ impl Connection {
         if link.in_flight() == 0 {
             return;
         }
+        if orphan || snd.wnd() != 0 {
+            cx.count(Happening::TCPTimeouts);
+        }
         // A peer that has shrunk its window to nothing, but answers, is alive: it is probed by retransmission for as
         // long as it answers (RFC 9293 section 3.8.6.1; Linux's tcp_retransmit_timer).
         let shrunk =
@@ -75,7 +79,7 @@ impl Connection {
         };
         let unanswered = snd.retransmits() >= least && snd.waited(cx) >= patience;
         if (!shrunk || options.user_timeout.is_some()) && unanswered {
-            self.give_up();
+            self.give_up(cx);
             return;
         }
         if snd.retransmits() != 0 {
@@ -149,7 +153,7 @@ impl Connection {
             && snd.persist_delay(cx) >= cx.config.rto_max
             && snd.persisted() >= cx.config.orphan_retries;
         if given_up || deserted {
-            self.give_up();
+            self.give_up(cx);
             return;
         }
         snd.on_persist(cx, link);
@@ -166,9 +170,12 @@ impl Connection {
                 link,
                 rcv: Some(rcv),
                 ..
-            }) => rcv.on_delay_over(link, rto),
+            }) => rcv.on_delay_over(cx, link, rto),
             // Of the peer's FIN.
-            Some(Parts { link, .. }) => link.owed.insert(Owed::ACK),
+            Some(Parts { link, .. }) => {
+                cx.count(Happening::DelayedACKs);
+                link.owed.insert(Owed::ACK);
+            }
             None => {}
         }
     }
@@ -207,6 +214,7 @@ impl Connection {
             };
             if dead {
                 let error = self.soft_error.unwrap_or(Error::TimedOut);
+                cx.count(Happening::TCPAbortOnTimeout);
                 self.reset(Some(error));
                 return;
             }
@@ -249,7 +257,8 @@ impl Connection {
     }
 
     /// The peer does not answer any more.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self, cx: &Context<'_>) {
+        cx.count(Happening::TCPAbortOnTimeout);
         let error = self.soft_error.unwrap_or(Error::TimedOut);
         self.die(Some(error));
     }

@@ -256,10 +256,7 @@ mod tests {
         let config = crate::context::Config::default();
         for now in [1000, 1001, 1 << 32] {
             let now = Instant::from_micros(now);
-            let cx = Context {
-                now,
-                config: &config,
-            };
+            let cx = Context::new(now, &config);
             assert_eq!(micros(&cx).wrapping_sub(Mark::new(now).get()), 0);
             assert_eq!(Mark::new(now).elapsed(now), Duration::ZERO);
         }

@@ -11,6 +11,7 @@ use super::timers::micros;
 use crate::congestion::{CongestionControl, Window};
 use crate::context::Context;
 use crate::flight::Flight;
+use crate::happening::Happening;
 use crate::seq::{SeqNum, SeqRange};
 
 /// Whether timestamp `a` comes before `b` (RFC 7323 section 5.2).
@@ -97,10 +98,11 @@ impl Sender {
     }
 
     /// All copies were needless, by D-SACK.
-    pub(super) fn undo_by_dsack(&mut self, recovery: &mut Recovery) -> bool {
+    pub(super) fn undo_by_dsack(&mut self, cx: &Context<'_>, recovery: &mut Recovery) -> bool {
         if !recovery.all_duplicates() {
             return false;
         }
+        cx.count(Happening::TCPDSACKUndo);
         self.reordering.persist_on();
         self.undo_window(recovery);
         true
@@ -121,12 +123,14 @@ impl Sender {
         let size = self.segment_size(link, 0);
         if told.before.before(flight.recovery.reported) {
             let distance = told.before.distance_to(flight.recovery.reported);
+            cx.count(Happening::TCPTSReorder);
             self.reordering.on_seen(distance, size);
         }
         if flight.records.resent() != 0 {
             flight.recovery.plan = Plan::Hold;
             return true;
         }
+        cx.count(Happening::TCPPartialUndo);
         self.undo(cx, flight, true);
         self.try_to_open(link, flight);
         false
@@ -142,6 +146,10 @@ impl Sender {
         told: &Delivery,
     ) -> bool {
         if flight.recovery.was_needless(link, told) {
+            cx.count(match self.mode {
+                Mode::Loss => Happening::TCPLossUndo,
+                _ => Happening::TCPFullUndo,
+            });
             self.undo(cx, flight, false);
         } else {
             self.reordering.on_recovered();
@@ -168,6 +176,10 @@ impl Sender {
     ) -> bool {
         if !proven && !flight.recovery.was_needless(link, told) {
             return false;
+        }
+        cx.count(Happening::TCPLossUndo);
+        if proven {
+            cx.count(Happening::TCPSpuriousRTOs);
         }
         self.undo(cx, flight, true);
         self.on_progress();

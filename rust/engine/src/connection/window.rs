@@ -11,6 +11,7 @@ use super::link::{Link, Owed};
 use super::memory::{self, RecvMemory, Room, Useless};
 use super::receive::{Facts, Receiver, Rx};
 use crate::context::Context;
+use crate::happening::Happening;
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::SeqNum;
@@ -252,10 +253,19 @@ impl Receiver {
                 window = window.max(round_down(room.min(link.offered()), unit));
             }
             if window < now {
+                if window == 0 {
+                    cx.count(Happening::TCPWantZeroWindowAdv);
+                }
                 window = align(now, unit);
             }
         }
         let field = link.rcv_scale().narrow(window);
+        // What was offered last (`offered`).
+        match (field == 0, link.rcv_end.before_eq(link.last_ack)) {
+            (true, false) => cx.count(Happening::TCPToZeroWindowAdv),
+            (false, true) => cx.count(Happening::TCPFromZeroWindowAdv),
+            _ => {}
+        }
         link.rcv_end = link.rcv_nxt.add(link.rcv_scale().widen(field));
         link.rcv_edge = SeqNum::max(link.rcv_edge, link.rcv_end);
         field

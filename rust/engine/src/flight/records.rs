@@ -41,6 +41,11 @@ impl Marks {
         Marks(self.0 & !other.0)
     }
 
+    /// It was lost, and has been sent again.
+    pub(crate) const fn is_copy(self) -> bool {
+        self.has(Marks::LOST) && self.has(Marks::RESENT)
+    }
+
     /// It has to be sent again.
     pub(crate) const fn is_hole(self) -> bool {
         self.has(Marks::LOST) && !self.has(Marks::SACKED.with(Marks::RESENT))

@@ -118,10 +118,10 @@ mod tests {
     };
 
     fn cx(config: &Config, millis: u64) -> Context<'_> {
-        Context {
-            now: Instant::from_secs(1000) + Duration::from_millis(millis),
+        Context::new(
+            Instant::from_secs(1000) + Duration::from_millis(millis),
             config,
-        }
+        )
     }
 
     fn syn(ecn: bool) -> Segment {

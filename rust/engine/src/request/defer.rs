@@ -73,10 +73,7 @@ mod tests {
     use crate::wire::{Flags, Header};
 
     fn cx(config: &Config) -> Context<'_> {
-        Context {
-            now: Instant::from_secs(1000),
-            config,
-        }
+        Context::new(Instant::from_secs(1000), config)
     }
 
     fn segment(flags: Flags, seq: u32, ack: u32, payload_len: u32) -> Segment {

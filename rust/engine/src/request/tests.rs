@@ -12,10 +12,7 @@ const ISS: u32 = u32::MAX;
 const IRS: u32 = 0xffff_fff0;
 
 fn cx(config: &Config) -> Context<'_> {
-    Context {
-        now: Instant::from_secs(1000),
-        config,
-    }
+    Context::new(Instant::from_secs(1000), config)
 }
 
 fn segment(flags: Flags, seq: u32, ack: u32, payload_len: u32) -> Segment {
@@ -169,9 +166,11 @@ fn on_segment__paws() {
 fn on_segment__answers_are_limited_but_data_is_always_answered() {
     let config = Config::default();
     let mut request = Request::new(&cx(&config), &syn(), &OPEN);
-    let at = |millis| Context {
-        now: Instant::from_secs(1000) + Duration::from_millis(millis),
-        config: &config,
+    let at = |millis| {
+        Context::new(
+            Instant::from_secs(1000) + Duration::from_millis(millis),
+            &config,
+        )
     };
     let old = segment(Flags::ACK, 0, 1, 0);
     assert_eq!(verdict(&mut request, &at(0), &old), "ACK+1,+1");
@@ -275,9 +274,11 @@ fn first_window__whole_segments() {
 #[test]
 fn rtt__of_a_syn_ack_that_was_sent_once() {
     let config = Config::default();
-    let at = |micros| Context {
-        now: Instant::from_secs(1000) + Duration::from_micros(micros),
-        config: &config,
+    let at = |micros| {
+        Context::new(
+            Instant::from_secs(1000) + Duration::from_micros(micros),
+            &config,
+        )
     };
     let request = Request::new(&at(0), &syn(), &OPEN);
     assert_eq!(request.rtt(&at(0)), Some(Duration::from_micros(32)));

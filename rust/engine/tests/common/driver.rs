@@ -245,10 +245,7 @@ impl Driver {
             return None;
         }
         let mut conn = self.conn.clone();
-        let cx = || Context {
-            now: cx.now,
-            config: cx.config,
-        };
+        let cx = || Context::new(cx.now, cx.config);
         let why = conn.ignores(segment.header.seq, segment.header.flags, timestamps, cx)?;
         Some((why, conn))
     }

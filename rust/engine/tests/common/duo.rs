@@ -438,10 +438,7 @@ impl Duo {
 impl End {
     fn connect(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let config = self.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let open = ActiveOpen {
             iss: iss(self.side),
             ts_offset: u32::MAX - 50_000_100,
@@ -470,10 +467,7 @@ impl End {
         let Slot::Open(driver) = &mut self.slot else {
             return Vec::new();
         };
-        let cx = Context {
-            now,
-            config: &self.config,
-        };
+        let cx = Context::new(now, &self.config);
         call(driver, &cx);
         let sent = driver.settle(&cx);
         let mut out = Vec::new();
@@ -489,10 +483,7 @@ impl End {
         let Slot::Open(driver) = &mut self.slot else {
             return;
         };
-        let cx = Context {
-            now,
-            config: &self.config,
-        };
+        let cx = Context::new(now, &self.config);
         let state = driver.conn.state();
         self.written = driver.written;
         self.received = driver.received;
@@ -535,10 +526,7 @@ impl End {
 
     fn tick(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let config = self.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let mut out = Vec::new();
         match &mut self.slot {
             Slot::Half(request, at) => match request.on_timer(&cx) {
@@ -561,10 +549,7 @@ impl End {
             return out;
         };
         let config = self.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let side = self.side;
         match &mut self.slot {
             Slot::Listening => match listen::on_segment(&cx, &segment) {

@@ -170,10 +170,7 @@ impl Host {
 
     pub fn connect(&mut self, now: Instant) {
         let config = self.setup.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let open = ActiveOpen {
             iss: SeqNum::new(self.setup.iss),
             ts_offset: self.setup.ts_offset,
@@ -246,10 +243,7 @@ impl Host {
             return;
         };
         let config = self.setup.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         if matches!(self.slot, Slot::Listening) {
             match listen::on_segment(&cx, &segment) {
                 ListenVerdict::Syn => {
@@ -459,10 +453,7 @@ impl Host {
     /// The clock has come to `now`.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
         let config = self.setup.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         match &mut self.slot {
             Slot::Half(request, at) if *at <= now => match request.on_timer(&cx) {
                 RequestTimer::Resend(transmit) => {
@@ -487,10 +478,7 @@ impl Host {
     /// Lets the program do what it can, and sends what the engine has to send, until neither moves.
     pub fn run(&mut self, now: Instant, out: &mut Vec<Vec<u8>>, peer_offered: Option<SeqNum>) {
         let config = self.setup.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         for round in 0.. {
             assert!(round < 10_000, "{}: never comes to rest", self.name);
             if !matches!(self.slot, Slot::Open(_)) {
@@ -716,10 +704,7 @@ impl Host {
     /// The network says that a packet of ours was too big; it quotes the header.
     pub fn too_big(&mut self, now: Instant, packet: &[u8], largest: usize) {
         let config = self.setup.config;
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let Ok(header) = Header::parse(&packet[packet::IP..]) else {
             return;
         };

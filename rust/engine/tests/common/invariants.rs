@@ -112,10 +112,7 @@ impl Watch {
 /// What TCP_INFO tells adds up.
 fn check_info(name: &str, conn: &Connection, flight: Option<&Flight>, now: Instant) {
     let config = Config::default();
-    let cx = Context {
-        now,
-        config: &config,
-    };
+    let cx = Context::new(now, &config);
     let info = conn.info(&cx, flight);
     // The SYN and the FIN are no bytes.
     assert!(info.bytes_acked <= info.bytes_sent + 2, "{name}: {info:?}");

@@ -109,10 +109,7 @@ impl Lone {
             eprintln!("{:>12} {op:?}", self.now.as_micros());
         }
         let config = self.config;
-        let mut cx = Context {
-            now: self.now,
-            config: &config,
-        };
+        let mut cx = Context::new(self.now, &config);
         let mut sent = Vec::new();
         match *op {
             Op::Segment(fields) => {

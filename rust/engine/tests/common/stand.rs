@@ -121,10 +121,7 @@ impl Stand {
             ..Config::default()
         };
         let now = Instant::from_secs(50_000);
-        let cx = Context {
-            now,
-            config: &config,
-        };
+        let cx = Context::new(now, &config);
         let mut half_open = None;
         let conn = match way {
             Way::SynReceived => {
@@ -325,10 +322,7 @@ impl Stand {
 
     /// A segment arrives; returns what is sent in answer.
     pub fn put(&mut self, segment: &Segment) -> Vec<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let rx = Rx {
             reassembly: self.with_reassembly.then_some(&mut self.reassembly),
             room: self.room,
@@ -400,29 +394,20 @@ impl Stand {
     }
 
     pub fn shutdown(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.shutdown_write(&cx);
         self.settle();
     }
 
     pub fn close(&mut self, unread: bool) -> Vec<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         self.conn.close(&cx, unread);
         self.settle()
     }
 
     /// Any other call of the user's or the network's.
     pub fn call(&mut self, call: impl FnOnce(&mut Connection, &Context<'_>)) -> Vec<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         call(&mut self.conn, &cx);
         self.settle()
     }
@@ -442,10 +427,7 @@ impl Stand {
     }
 
     fn tick(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         for _ in 0..10 {
             if self.conn.poll_timeout().is_none_or(|at| at > self.now) {
                 return;
@@ -467,10 +449,7 @@ impl Stand {
     }
 
     fn drain(&mut self) -> Vec<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         let mut sent = Vec::new();
         while let Some(transmit) = self
             .conn
@@ -573,10 +552,7 @@ impl Stand {
         if state == State::TimeWait {
             assert!(conn.timer_of(TimerKind::TimeWait).is_some());
         }
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config);
         assert_eq!(conn.time_wait(&cx).is_some(), state == State::TimeWait);
         assert!(conn.error().is_none() || dead, "{conn:?}");
         assert!(!(conn.can_send() || conn.can_receive()) || !dead);

@@ -165,6 +165,436 @@ const EXPLAINED: &[Explained] = &[
         "ICMP errors (unreachable; with IPv4, too big as well) about connections with TCP-AO, which are not believed.",
         "Somebody forges them, or a path's MTU is smaller than the route says: then set the route's mtu, or let the program accept_icmps (TCP_AO_INFO).",
     ),
+    of(
+        "EmbryonicRsts",
+        "Half-open connections that ended with a reset: the peer's, or ours as the accept queue was full and abort_on_overflow is set.",
+        "Clients that give up at once, or somebody who tries ports and resets what answers (a scan): harmless by itself.",
+    ),
+    of(
+        "PruneCalled",
+        "Segments with data that came when the receive buffer was full, so that room was looked for.",
+        "A program reads too slowly, or rmem is too small for the path: oxtcp ss shows whose receive queue is long.",
+    ),
+    of(
+        "RcvPruned",
+        "Segments that were dropped, as no room was found for them in the receive buffer.",
+        "As PruneCalled. The peers send them again: it costs time, not data.",
+    ),
+    of(
+        "OfoPruned",
+        "Times that data which had come out of order was given up to make room for what is to be read first.",
+        "As PruneCalled, on a path that loses or reorders: a larger rmem, or net.ipv4.tcp_mem if the host's memory for TCP is short.",
+    ),
+    of(
+        "TCPRcvCollapsed",
+        "Packets in receive queues whose bytes were copied together, as they took too much memory for what is in them.",
+        "A peer sends very small segments, and the program is behind in reading. Costs time of the CPU: a larger rmem spares it.",
+    ),
+    of(
+        "OutOfWindowIcmps",
+        "ICMP errors about segments that are not in flight, which are ignored.",
+        "A few are late. Many are forged: somebody tries to end connections.",
+    ),
+    of(
+        "LockDroppedIcmps",
+        "ICMP errors that came while a program was at work with the connection, and were let go.",
+        "Nothing: if their cause lasts, there will be others.",
+    ),
+    of(
+        "TW",
+        "Connections that were closed here first, and became a TIME-WAIT (or wait without a program for the peer's end).",
+        "Nothing: it is about the rate at which connections are closed here. oxtcp ss --summary tells how many there are.",
+    ),
+    of(
+        "TWRecycled",
+        "TIME-WAITs whose ports a new connection of this host took over.",
+        "Nothing: it saves ports. TIME-WAITs of 1 s and more can be reused if tw_reuse is not 0.",
+    ),
+    of(
+        "TWKilled",
+        "Closed connections that wait for the peer's end for 4 s at most, as fin_timeout or TCP_LINGER2 says.",
+        "Nothing.",
+    ),
+    of(
+        "PAWSEstab",
+        "Segments with an older timestamp than was seen already (PAWS), which are dropped.",
+        "A few are late packets. Many, with connections that stand still: several hosts behind one address, or a middlebox that rewrites timestamps.",
+    ),
+    of(
+        "PAWSOldAck",
+        "Acknowledgments with an older timestamp than was seen already, as newer ones have overtaken them.",
+        "The path reorders. Harmless.",
+    ),
+    of(
+        "PAWSTimewait",
+        "Segments for a TIME-WAIT with an older timestamp than the connection's (PAWS).",
+        "A few are late packets. SYNs among them mean that several clients share an address, and use one port too soon.",
+    ),
+    of(
+        "DelayedACKs",
+        "Acknowledgments that were held back for an answer of the program's to travel with, and sent when it did not come in time.",
+        "Normal. If requests take 40 ms more than they should, the peer waits for them: there, TCP_NODELAY; here, TCP_QUICKACK.",
+    ),
+    of(
+        "DelayedACKLost",
+        "Segments with data that had come before: the acknowledgment was lost or late, or the peer was impatient.",
+        "Losses on the way back, or a peer whose timeouts are too short. Compare with TCPDSACKOldSent.",
+    ),
+    of(
+        "TCPRenoRecovery",
+        "Times that a loss was found by duplicate acknowledgments, of a peer that cannot SACK.",
+        "The path loses segments. And see why SACK is off (net.oxtcp.sack, the peer): without it repair is slower.",
+    ),
+    of(
+        "TCPSackRecovery",
+        "Times that a loss was found by SACK, and its repair began.",
+        "The path loses segments, or reorders (TCPSACKReorder). Compare with TCPTimeouts: a repair without timeout costs little.",
+    ),
+    of(
+        "TCPSACKReneging",
+        "Peers that threw data away which they had reported (SACK), as was found by a timeout.",
+        "Those hosts are short of memory, or a middlebox breaks SACK.",
+    ),
+    of(
+        "TCPSACKReorder",
+        "Times that the path was found to reorder segments, by SACK.",
+        "Several links share a connection's packets, or a device has several queues. It costs nothing as long as TCPFastRetrans does not rise with it.",
+    ),
+    of(
+        "TCPRenoReorder",
+        "Times that the path was found to reorder segments, by duplicate acknowledgments of a peer without SACK.",
+        "As TCPSACKReorder.",
+    ),
+    of(
+        "TCPTSReorder",
+        "Times that in the midst of a repair the missing segment was found to have been late only, by timestamps.",
+        "As TCPSACKReorder.",
+    ),
+    of(
+        "TCPFullUndo",
+        "Repairs that were found needless at their end: nothing had been lost, and the window was restored.",
+        "The path reorders, or delays for long. Harmless if it is rare.",
+    ),
+    of(
+        "TCPPartialUndo",
+        "Repairs that were found needless in their midst, by timestamps: the window was restored.",
+        "As TCPFullUndo.",
+    ),
+    of(
+        "TCPDSACKUndo",
+        "Repairs that were found needless as the peer had everything twice (D-SACK): the window was restored.",
+        "As TCPFullUndo.",
+    ),
+    of(
+        "TCPLossUndo",
+        "Timeouts that were found needless: the window was restored.",
+        "The path stands still at times for longer than the timeout (radio, a virtual machine without CPU): rto_min can be larger.",
+    ),
+    of(
+        "TCPLostRetransmit",
+        "Segments that were sent again, and lost again.",
+        "The path loses much, or a policer drops bursts. Each such loss costs a round trip or a timeout.",
+    ),
+    of(
+        "TCPRenoFailures",
+        "Timeouts before duplicate acknowledgments, of a peer without SACK, could tell of the loss.",
+        "As TCPTimeouts.",
+    ),
+    of(
+        "TCPSackFailures",
+        "Timeouts before reports by SACK could tell of the loss.",
+        "As TCPTimeouts.",
+    ),
+    of(
+        "TCPLossFailures",
+        "Timeouts while the losses of an earlier timeout were repaired.",
+        "As TCPTimeouts: the path loses much, or was away for a time.",
+    ),
+    of(
+        "TCPFastRetrans",
+        "Segments that were sent again to repair a loss without a timeout.",
+        "The path loses segments. Beside RetransSegs it tells what share was repaired soon.",
+    ),
+    of(
+        "TCPSlowStartRetrans",
+        "Segments that were sent again after a timeout, beside the one that the timeout itself sends.",
+        "As TCPTimeouts.",
+    ),
+    of(
+        "TCPTimeouts",
+        "Retransmission timers that expired, those of SYNs and SYN-ACKs among them.",
+        "Losses that nothing else has told of, peers that are away, or SYNs that nobody answers (TCPSynRetrans). Each costs 200 ms or more.",
+    ),
+    of(
+        "TCPLossProbes",
+        "Probes that were sent as the end of what is in flight was not acknowledged in time (TLP).",
+        "A few are normal. They spare timeouts, where the last segments are lost.",
+    ),
+    of(
+        "TCPLossProbeRecovery",
+        "Losses that such a probe has repaired.",
+        "The path loses segments; each of these would have been a timeout.",
+    ),
+    of(
+        "TCPRenoRecoveryFail",
+        "Timeouts in the midst of a repair, with a peer that cannot SACK.",
+        "As TCPTimeouts.",
+    ),
+    of(
+        "TCPSackRecoveryFail",
+        "Timeouts in the midst of a repair: what was sent again did not arrive either.",
+        "As TCPLostRetransmit.",
+    ),
+    of(
+        "TCPDSACKOldSent",
+        "Duplicates that the peer was told of (D-SACK), of data that was in order.",
+        "The peer has sent it for nothing: acknowledgments are lost, or its timeouts are too short.",
+    ),
+    of(
+        "TCPDSACKOfoSent",
+        "Duplicates that the peer was told of (D-SACK), of data that was out of order.",
+        "As TCPDSACKOldSent, or the network doubles packets.",
+    ),
+    of(
+        "TCPDSACKRecv",
+        "Duplicates that the peer has told of (D-SACK): what was sent again had arrived already.",
+        "Needless retransmissions: the path reorders or delays, or acknowledgments are lost. Compare with RetransSegs.",
+    ),
+    of(
+        "TCPDSACKOfoRecv",
+        "The same, of data that the peer had out of order.",
+        "As TCPDSACKRecv.",
+    ),
+    of(
+        "TCPDSACKRecvSegs",
+        "Segments in the reports that TCPDSACKRecv and TCPDSACKOfoRecv count.",
+        "As TCPDSACKRecv.",
+    ),
+    of(
+        "TCPDSACKIgnoredDubious",
+        "Reports of duplicates (D-SACK) of connections that had sent nothing again, which are ignored.",
+        "The network doubles packets.",
+    ),
+    of(
+        "TCPSACKDiscard",
+        "Blocks of SACK that cannot be: of data that was never sent, or against the acknowledgment.",
+        "A middlebox changes sequence numbers but not those in SACK, or somebody forges segments.",
+    ),
+    of(
+        "TCPAbortOnData",
+        "Connections that were reset: data came for a program that had closed already, or it closed with SO_LINGER and a time of 0.",
+        "The program closes before the client has sent all. Clients see ECONNRESET.",
+    ),
+    of(
+        "TCPAbortOnClose",
+        "Connections that were reset, as the program closed and had not read all that had come.",
+        "The program, if that is not on purpose: read to the end before close(), or the peer may lose what was sent to it.",
+    ),
+    of(
+        "TCPAbortOnMemory",
+        "Closed connections that were reset before their data was acknowledged, as there are too many of them (max_orphans) or memory is short.",
+        "Many clients that do not acknowledge, perhaps an attack: a smaller orphan_retries, or more memory (net.ipv4.tcp_mem).",
+    ),
+    of(
+        "TCPAbortOnTimeout",
+        "Connections that were given up, as the peer did not answer: opens, data, probes of a closed window, keepalives.",
+        "Hosts or the network are down, or a firewall has forgotten the connections: keepalive_time shorter than its time.",
+    ),
+    of(
+        "TCPAbortOnLinger",
+        "Connections that were reset at close(), as the program wants no FIN-WAIT-2 (a negative TCP_LINGER2).",
+        "Nothing, if the program means it.",
+    ),
+    of(
+        "TCPAbortFailed",
+        "Resets of connections that could not be sent: no memory, no route, or a firewall.",
+        "The peers find out by themselves, later.",
+    ),
+    of(
+        "TCPSpuriousRTOs",
+        "Timeouts that were found needless as the originals arrived (F-RTO); TCPLossUndo counts them too.",
+        "As TCPLossUndo.",
+    ),
+    of(
+        "TCPBacklogDrop",
+        "Segments that were dropped, as too many waited already while a program was at work with the connection.",
+        "The host is overloaded, or somebody floods a connection. A larger rmem allows more.",
+    ),
+    of(
+        "TCPTimeWaitOverflow",
+        "Connections that ended without a TIME-WAIT, as there are max_tw_buckets already, or no memory.",
+        "More max_tw_buckets, if there is memory; or let the peers close first.",
+    ),
+    of(
+        "TCPDeferAcceptDrop",
+        "Last ACKs of handshakes without data, which TCP_DEFER_ACCEPT does not wake a program for.",
+        "Normal with TCP_DEFER_ACCEPT.",
+    ),
+    of(
+        "TCPRetransFail",
+        "Segments that were to be sent again, and did not leave the host.",
+        "A queue of the host is full (tc -s qdisc), or a route or a firewall has changed.",
+    ),
+    of(
+        "TCPOFOQueue",
+        "Segments with data that came out of order.",
+        "The path loses or reorders on the way to this host.",
+    ),
+    of(
+        "TCPOFODrop",
+        "Segments with data out of order that there was no memory for.",
+        "As PruneCalled.",
+    ),
+    of(
+        "TCPOFOMerge",
+        "Segments out of order that had come before.",
+        "As TCPDSACKOfoSent.",
+    ),
+    of(
+        "TCPChallengeACK",
+        "Challenge ACKs, which answer a reset, a SYN or an acknowledgment that may be forged.",
+        "A few come of hosts that have started anew. Many: somebody guesses numbers of connections.",
+    ),
+    of(
+        "TCPSYNChallenge",
+        "SYNs in the midst of a connection.",
+        "The peer has started anew and uses the port again, or as TCPChallengeACK.",
+    ),
+    of(
+        "TCPFromZeroWindowAdv",
+        "Windows that were closed, and opened again.",
+        "As TCPToZeroWindowAdv.",
+    ),
+    of(
+        "TCPToZeroWindowAdv",
+        "Windows that were closed, as the program does not read: the peer has to stop.",
+        "The program is slower than the network: oxtcp ss shows whose receive queue is full.",
+    ),
+    of(
+        "TCPWantZeroWindowAdv",
+        "Times that no room was left, while the peer may still send what it was offered.",
+        "As TCPToZeroWindowAdv.",
+    ),
+    of(
+        "TCPSynRetrans",
+        "SYNs and SYN-ACKs that were sent again, as no answer came.",
+        "Servers that are away, a firewall that drops, a listener elsewhere that is full; of SYN-ACKs: forged SYNs. Each costs a second.",
+    ),
+    of(
+        "TCPHystartTrainDetect",
+        "Slow starts that ended without loss, as acknowledgments came back to back for half a round trip (HyStart).",
+        "Normal.",
+    ),
+    of(
+        "TCPHystartTrainCwnd",
+        "The sum of the windows, in segments, at which that was.",
+        "Divided by TCPHystartTrainDetect it is what paths hold. Far below bandwidth times round trip: HyStart was too early.",
+    ),
+    of(
+        "TCPHystartDelayDetect",
+        "Slow starts that ended without loss, as the round trip grew (HyStart).",
+        "Normal.",
+    ),
+    of(
+        "TCPHystartDelayCwnd",
+        "The sum of the windows, in segments, at which that was.",
+        "As TCPHystartTrainCwnd.",
+    ),
+    of(
+        "TCPACKSkippedSynRecv",
+        "Segments of half-open connections that were not answered, as another was less than invalid_ratelimit before.",
+        "Nothing: this ends loops of answers, and floods of them.",
+    ),
+    of(
+        "TCPACKSkippedPAWS",
+        "Segments with an old timestamp that were not answered, for the same reason.",
+        "As PAWSEstab.",
+    ),
+    of(
+        "TCPACKSkippedSeq",
+        "Segments outside of the window that were not answered, for the same reason.",
+        "Many are a flood of forged segments, or two hosts that disagree about a connection.",
+    ),
+    of(
+        "TCPACKSkippedFinWait2",
+        "Segments of connections in FIN-WAIT-2 without a program that were not answered, for the same reason.",
+        "As TCPACKSkippedSeq.",
+    ),
+    of(
+        "TCPACKSkippedTimeWait",
+        "Segments for a TIME-WAIT that were not answered, for the same reason.",
+        "As TCPACKSkippedSeq.",
+    ),
+    of(
+        "TCPACKSkippedChallenge",
+        "Challenge ACKs that were not sent, for the same reason.",
+        "As TCPChallengeACK.",
+    ),
+    of(
+        "TCPWinProbe",
+        "Probes of a window that the peer has closed.",
+        "Peers do not read: oxtcp ss shows whose send queue stands.",
+    ),
+    of(
+        "TCPKeepAlive",
+        "Keepalive probes to peers that have been silent.",
+        "Normal. keepalive_time sets after how long.",
+    ),
+    of(
+        "TCPMTUPFail",
+        "Probes of the path's MTU that were lost: the path takes no segments of that size.",
+        "Normal with mtu_probing: the search goes on with smaller ones.",
+    ),
+    of(
+        "TCPMTUPSuccess",
+        "Probes of the path's MTU that arrived: segments are larger from then on.",
+        "Normal with mtu_probing. With mtu_probing 1 it means that ICMP errors do not get through: a black hole.",
+    ),
+    of(
+        "TCPDeliveredCE",
+        "Segments that arrived with a congestion mark, as far as peers tell (ECN).",
+        "A queue on the path is filling, and says so instead of dropping: that is its purpose.",
+    ),
+    of(
+        "ActiveOpens",
+        "Connections that programs here have opened, or tried to.",
+        "Nothing: it is how busy clients are.",
+    ),
+    of(
+        "PassiveOpens",
+        "Connections that listeners have got.",
+        "Nothing: it is how busy servers are.",
+    ),
+    of(
+        "AttemptFails",
+        "Opens that failed (refused, no answer, unreachable), and half-open connections that the peer has reset.",
+        "Servers that are away or refuse, from here; to here, scans: EmbryonicRsts counts those.",
+    ),
+    of(
+        "EstabResets",
+        "Established connections that ended without being closed: by a reset of the peer's or ours, or as nobody answered.",
+        "The TCPAbortOn... counters tell of ours and of silence; the rest are resets of peers.",
+    ),
+    of(
+        "RetransSegs",
+        "Segments that were sent again: data, SYNs, SYN-ACKs, probes of the tail.",
+        "The loss of your paths, at first sight. TCPFastRetrans, TCPLossProbes, TCPTimeouts and TCPSynRetrans tell how they were found.",
+    ),
+    of(
+        "InErrs",
+        "Segments with a wrong checksum (InCsumErrors), a header that is none, or a SYN in the midst of a connection.",
+        "As InCsumErrors and TCPSYNChallenge.",
+    ),
+    of(
+        "OutRsts",
+        "Resets that were sent, by connections and to segments of connections that are over.",
+        "The TCPAbortOn... counters tell of connections; others answer peers that are late, or scans.",
+    ),
+    of(
+        "InCsumErrors",
+        "Segments with a wrong checksum, which were dropped.",
+        "Bad memory, cabling or a network card's checksum unit, here or on the way: ethtool -S tells more.",
+    ),
 ];
 
 #[cfg(test)]
@@ -186,7 +616,7 @@ mod tests {
         let names = list
             .lines()
             .map(str::trim)
-            .filter(|line| !line.starts_with("///"));
+            .filter(|line| !line.starts_with("//"));
         for name in names.filter_map(|line| line.strip_suffix(',')) {
             assert!(find(name).is_some(), "{name} is to be explained here");
         }

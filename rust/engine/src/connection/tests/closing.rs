@@ -148,10 +148,7 @@ fn abort__resets_where_there_is_somebody_to_tell() {
             continue;
         }
         let mut peer = in_state(state);
-        let cx = crate::context::Context {
-            now: peer.now,
-            config: &peer.config,
-        };
+        let cx = crate::context::Context::new(peer.now, &peer.config);
         peer.conn.abort(&cx);
         assert_eq!(peer.conn.state(), State::Closed);
         assert_eq!(peer.conn.poll_timeout(), None);

@@ -102,10 +102,7 @@ fn delivery_rate__a_program_that_writes_little_is_told_so() {
     assert!(now.delivery_rate.abs_diff(exact) < exact / 100, "{now:?}");
     assert!(now.delivery_rate_app_limited);
     // It stays when the connection ends.
-    let cx = Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = Context::new(peer.now, &peer.config);
     peer.conn.abort(&cx);
     assert_eq!(info(&peer).delivery_rate, now.delivery_rate);
 }
@@ -323,10 +320,7 @@ fn info__what_the_host_refuses_is_not_sent() {
     peer.limit = BurstLimit(64_000);
     peer.write(3000);
     let sent = peer.next();
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = crate::context::Context::new(peer.now, &peer.config);
     peer.conn
         .on_refusal(&cx, &sent, 1000, Refusal::NoMemory, &mut peer.flight);
     let now = info(&peer);

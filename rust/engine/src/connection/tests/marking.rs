@@ -123,10 +123,7 @@ fn negotiation__passive() {
                 for reserved in [false, true] {
                     let case = std::format!("{ecn} {offer:?} {ip:?} {reserved}");
                     let config = config(ecn, true);
-                    let cx = Context {
-                        now: Instant::from_secs(10),
-                        config: &config,
-                    };
+                    let cx = Context::new(Instant::from_secs(10), &config);
                     let mut syn = seg(Flags::SYN.union(offer), IRS, ZERO, 0);
                     syn.ecn = ip;
                     syn.header.reserved = reserved;
@@ -579,10 +576,7 @@ fn sender__without_memory() {
     peer.limit = BurstLimit(10_000);
     peer.write(100_000);
     let mut flight = crate::flight::NoFlight;
-    let cx = Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = Context::new(peer.now, &peer.config);
     // A window leaves in two bursts at least.
     for _ in 0..2 {
         let burst = peer

@@ -8,6 +8,7 @@ mod script;
 mod arriving;
 mod bounding;
 mod closing;
+mod counting;
 mod deferring;
 mod informing;
 mod marking;

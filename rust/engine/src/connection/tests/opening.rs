@@ -243,10 +243,7 @@ fn syn_sent__data_written_early_goes_after_the_handshake() {
 #[test]
 fn syn_sent__unreachable() {
     let mut peer = in_state(State::SynSent);
-    let cx = Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = Context::new(peer.now, &peer.config);
     // Not about our SYN.
     peer.conn.on_unreachable(&cx, ISS.add(5), true);
     assert_eq!(peer.conn.state(), State::SynSent);
@@ -259,10 +256,7 @@ fn syn_sent__unreachable() {
     assert_eq!(peer.conn.error(), Some(Error::Unreachable));
 
     let mut peer = in_state(State::SynSent);
-    let cx = Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = Context::new(peer.now, &peer.config);
     peer.conn.on_unreachable(&cx, ISS, true);
     assert_eq!(peer.conn.error(), Some(Error::Unreachable));
     assert_eq!(peer.conn.state(), State::Closed);
@@ -384,10 +378,7 @@ fn syn_received__a_close_before_the_ack_sends_the_fin_after_it() {
 fn accept__the_completing_ack_may_carry_data_and_fin() {
     let config = Config::default();
     let mut now = Instant::from_secs(10);
-    let cx = Context {
-        now,
-        config: &config,
-    };
+    let cx = Context::new(now, &config);
     let syn = Segment {
         header: Header {
             seq: IRS,
@@ -416,10 +407,7 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     let mut request = Request::new(&cx, &syn, &open);
     let syn_ack = request.syn_ack(&cx);
     now += Duration::from_millis(30);
-    let cx = Context {
-        now,
-        config: &config,
-    };
+    let cx = Context::new(now, &config);
     let mut ack = seg(Flags::FIN_ACK, IRS.add(1), ISS.add(1), 500);
     ack.header.window = 1000;
     ack.header.options.timestamps = Some(Timestamps {

@@ -92,10 +92,7 @@ fn timeout__does_not_wait() {
 #[test]
 fn keepalive__comes_back() {
     let mut peer = peer(200_000);
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = crate::context::Context::new(peer.now, &peer.config);
     let options = SocketOptions {
         keepalive: true,
         ..SocketOptions::default()

@@ -5,6 +5,7 @@
 use super::script::*;
 use crate::connection::{Mode, TimerKind};
 use crate::context::{Config, SocketOptions};
+use crate::happening::Happening;
 use crate::time::Duration;
 use crate::transmit::Transmit;
 use std::vec::Vec;
@@ -76,6 +77,12 @@ fn probe__finds_the_size_of_the_path() {
             let sent = carry(&mut peer, &mut got, largest);
             probes += sent.iter().filter(|len| **len > u32::from(before)).count();
         }
+        let told = peer.counted();
+        let sum = |what| told.iter().find(|told| told.0 == what).map_or(0, |t| t.1);
+        let (failed, arrived) = (sum(Happening::TCPMTUPFail), sum(Happening::TCPMTUPSuccess));
+        assert!(failed > 0 || largest > 900, "{largest}: {told:?}");
+        assert!(arrived > 0 || largest < 500, "{largest}: {told:?}");
+        assert_eq!((failed + arrived) as usize, probes, "{largest}: {told:?}");
         let mss = u32::from(peer.conn.mss());
         assert!(mss <= largest && mss + 8 > largest, "{mss} of {largest}");
         assert!(

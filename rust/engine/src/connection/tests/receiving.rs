@@ -455,10 +455,7 @@ fn quick_ack__off_on_and_once() {
     assert!(peer.conn.quick_ack());
     let set = |peer: &mut Peer, mode| {
         let config = peer.config;
-        let cx = Context {
-            now: peer.now,
-            config: &config,
-        };
+        let cx = Context::new(peer.now, &config);
         peer.conn.set_quick_ack(&cx, mode);
     };
     set(&mut peer, QuickAck::Off);

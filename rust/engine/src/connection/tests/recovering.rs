@@ -11,7 +11,7 @@ use crate::transmit::{BurstLimit, Refusal, TransmitKind};
 use TransmitKind::{Data, LossProbe, LossProbeData, Retransmission};
 
 /// A connection with a round trip of 100 ms, and NewReno: round numbers.
-fn connected(sack: bool, stamps: bool) -> Peer {
+pub(super) fn connected(sack: bool, stamps: bool) -> Peer {
     let config = Config {
         congestion_control: Algorithm::NewReno,
         ..Config::default()
@@ -40,10 +40,10 @@ fn connected(sack: bool, stamps: bool) -> Peer {
 }
 
 /// Where the data of a test begins.
-const AT: u32 = 40;
+pub(super) const AT: u32 = 40;
 
 /// What is sent now, as (kind, segment, segments), in segments of 1000 behind [`AT`].
-fn segments(peer: &mut Peer) -> std::vec::Vec<(TransmitKind, u32, u32)> {
+pub(super) fn segments(peer: &mut Peer) -> std::vec::Vec<(TransmitKind, u32, u32)> {
     let sent = peer.sent_short();
     sent.into_iter()
         .map(|(kind, at, len)| (kind, (at - AT) / 1000, len / 1000))
@@ -51,7 +51,7 @@ fn segments(peer: &mut Peer) -> std::vec::Vec<(TransmitKind, u32, u32)> {
 }
 
 /// An acknowledgment of the first `ack` segments with SACK blocks, as (first, behind the last).
-fn report(peer: &mut Peer, ack: u32, blocks: &[(u32, u32)]) {
+pub(super) fn report(peer: &mut Peer, ack: u32, blocks: &[(u32, u32)]) {
     let blocks: std::vec::Vec<_> = blocks
         .iter()
         .map(|(start, end)| (AT + start * 1000, AT + end * 1000))
@@ -60,7 +60,7 @@ fn report(peer: &mut Peer, ack: u32, blocks: &[(u32, u32)]) {
 }
 
 /// Ten segments, a window of them, of which two bursts are made.
-fn ten(peer: &mut Peer) {
+pub(super) fn ten(peer: &mut Peer) {
     peer.limit = BurstLimit(10_000);
     peer.write(10_000);
     assert_eq!(segments(peer), [(Data, 0, 5), (Data, 5, 5)]);
@@ -389,10 +389,7 @@ fn rack__a_report_of_half_an_hour_ago_tells_nothing() {
             nodelay: true,
             ..SocketOptions::default()
         };
-        let cx = Context {
-            now: peer.now,
-            config: &peer.config,
-        };
+        let cx = Context::new(peer.now, &peer.config);
         peer.conn.set_options(&cx, options);
         ten(&mut peer);
         peer.advance(100);

@@ -14,10 +14,7 @@ use TransmitKind::{Ack, Data, Fin, KeepAlive, Probe, Retransmission};
 
 pub(super) fn refuse(peer: &mut Peer, segment: &Transmit, sent: u32, why: Refusal) {
     let config = peer.config;
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &config,
-    };
+    let cx = crate::context::Context::new(peer.now, &config);
     peer.conn
         .on_refusal(&cx, segment, sent, why, &mut peer.flight);
 }
@@ -297,10 +294,7 @@ fn probes__dropped_come_again_in_500_ms() {
     };
     let mut peer = established_with(Config::default(), options, Offer::default());
     let config = peer.config;
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &config,
-    };
+    let cx = crate::context::Context::new(peer.now, &config);
     peer.conn.set_options(&cx, SocketOptions::default());
     peer.conn.set_options(&cx, options);
     let _ = peer.expire();
@@ -350,10 +344,7 @@ fn poll_without_data__leaves_data_and_gives_the_rest() {
     let _ = peer.data(0, 1000, 0, Flags::NONE);
     let _ = peer.data(1000, 1000, 0, Flags::NONE);
     let config = peer.config;
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &config,
-    };
+    let cx = crate::context::Context::new(peer.now, &config);
     assert!(peer.conn.may_send_data());
     let ack = peer.conn.poll_without_data(&cx).expect("the ACK");
     assert_eq!((ack.kind, ack.payload.len), (Ack, 0));

@@ -11,12 +11,14 @@ use crate::connection::{
 };
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, NoFlight};
+use crate::happening::{Counts, Happening};
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, Transmit, TransmitKind};
 use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
+use std::cell::RefCell;
 use std::vec::Vec;
 
 pub const ISS: SeqNum = SeqNum::new(0xffff_f000);
@@ -73,6 +75,21 @@ pub struct Peer {
     pub stamps: Option<u32>,
     /// Why the last segment was dropped, if it was.
     pub refusal: Option<Unacceptable>,
+    pub told: Told,
+}
+
+/// What was counted.
+#[derive(Default)]
+pub struct Told(RefCell<Vec<(Happening, u32)>>);
+
+impl Counts for Told {
+    fn count(&self, what: Happening, times: u32) {
+        let mut told = self.0.borrow_mut();
+        match told.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, sum)) => *sum += times,
+            None => told.push((what, times)),
+        }
+    }
 }
 
 /// A flight, and the boundaries of a send buffer.
@@ -117,10 +134,7 @@ pub fn syn_sent_with(config: Config, options: SocketOptions) -> Peer {
 
 fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Peer {
     let now = Instant::from_secs(1000);
-    let cx = Context {
-        now,
-        config: &config,
-    };
+    let cx = Context::new(now, &config);
     let open = ActiveOpen {
         iss: ISS,
         ts_offset: 0,
@@ -156,6 +170,7 @@ fn syn_sent_limit(config: Config, options: SocketOptions, recv_limit: u32) -> Pe
         window: 60_000,
         stamps: None,
         refusal: None,
+        told: Told::default(),
     }
 }
 
@@ -251,10 +266,7 @@ pub fn in_state(state: State) -> Peer {
             }
         }
         State::Closed => {
-            let cx = Context {
-                now: peer.now,
-                config: &peer.config,
-            };
+            let cx = Context::new(peer.now, &peer.config);
             peer.conn.abort(&cx);
             let _ = peer.sent();
         }
@@ -287,11 +299,13 @@ pub fn seg(flags: Flags, seq: SeqNum, ack: SeqNum, payload_len: u32) -> Segment 
 }
 
 impl Peer {
+    /// What was counted since the last call, in the order of its first time.
+    pub fn counted(&mut self) -> Vec<(Happening, u32)> {
+        self.told.0.take()
+    }
+
     pub fn cx(&self) -> Context<'_> {
-        Context {
-            now: self.now,
-            config: &self.config,
-        }
+        Context::new(self.now, &self.config).counted(&self.told)
     }
 
     /// Lets time pass; timers do not run.
@@ -304,20 +318,14 @@ impl Peer {
         let at = self.conn.poll_timeout().expect("a timer runs");
         let waited = at.since(self.now).as_millis();
         self.now = Instant::max(at, self.now);
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.conn.on_timer(&cx, &mut self.flight);
         waited
     }
 
     /// An ICMP error about the segment at offset `at`; with or without `memory` for what is in flight.
     pub fn too_big(&mut self, at: u32, mss: u16, memory: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         let seq = ISS.add(1).add(at);
         match memory {
             true => self.conn.on_too_big(&cx, seq, mss, &mut self.flight),
@@ -327,19 +335,13 @@ impl Peer {
 
     /// Runs what is due.
     pub fn expire_all(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.conn.on_timer(&cx, &mut self.flight);
     }
 
     /// A segment as it is.
     pub fn give(&mut self, segment: Segment) -> Payload {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         let truesize = (self.truesize)(segment.payload_len);
         let rx = Rx {
             reassembly: self.reassembly.as_mut(),
@@ -446,10 +448,7 @@ impl Peer {
 
     /// The user reads, until the buffer, which makes a window of `full` bytes, has room for `free` more.
     pub fn read_of(&mut self, free: u32, full: u32) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.memory.limit = 2 * full;
         self.memory.used = 2 * full.saturating_sub(free);
         self.unread = full.saturating_sub(free);
@@ -463,10 +462,7 @@ impl Peer {
     pub fn consume(&mut self, bytes: u32) {
         self.unread -= bytes;
         self.memory.used -= 2 * bytes;
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         let held = self.reassembly.as_ref();
         let grown = self
             .conn
@@ -478,34 +474,22 @@ impl Peer {
     }
 
     pub fn short(&mut self, short: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.conn.set_short_of_room(&cx, short);
     }
 
     pub fn shutdown(&mut self) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.conn.shutdown_write(&cx);
     }
 
     pub fn close(&mut self, unread: bool) {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         self.conn.close(&cx, unread);
     }
 
     pub fn poll(&mut self) -> Option<Transmit> {
-        let cx = Context {
-            now: self.now,
-            config: &self.config,
-        };
+        let cx = Context::new(self.now, &self.config).counted(&self.told);
         let mut memory = Memory {
             flight: &mut self.flight,
             boundaries: &self.boundaries,

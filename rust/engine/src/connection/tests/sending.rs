@@ -591,10 +591,7 @@ fn path_mss__falls() {
     assert_eq!(peer.sent().len(), 3);
     assert!(peer.conn.icmp_sequence_in_flight(ISS.add(1)));
     assert!(!peer.conn.icmp_sequence_in_flight(ISS.add(3001)));
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = crate::context::Context::new(peer.now, &peer.config);
     peer.conn.set_path_mss(&cx, 600);
     assert_eq!(peer.conn.mss(), 600);
     peer.expire();

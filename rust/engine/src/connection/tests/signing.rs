@@ -55,10 +55,7 @@ fn syn__what_it_offers() {
 fn syn_ack__timestamps_give_way_to_sack() {
     let config = Config::default();
     let peer = syn_sent();
-    let cx = crate::Context {
-        now: peer.now,
-        config: &config,
-    };
+    let cx = crate::Context::new(peer.now, &config);
     let mut syn = seg(Flags::SYN, IRS, SeqNum::new(0), 0);
     syn.header.options.mss = Some(1460);
     syn.header.options.window_scale = Some(WindowScale::new(7));
@@ -101,10 +98,7 @@ fn syn_ack__timestamps_give_way_to_sack() {
 fn accept__signs_what_follows() {
     let config = Config::default();
     let peer = syn_sent();
-    let cx = crate::Context {
-        now: peer.now,
-        config: &config,
-    };
+    let cx = crate::Context::new(peer.now, &config);
     let mut syn = seg(Flags::SYN, IRS, SeqNum::new(0), 0);
     syn.header.options.mss = Some(1000);
     let open = RequestOpen {
@@ -183,10 +177,7 @@ fn set_options__changes_size_and_room() {
             signature,
             ..*peer.conn.options()
         };
-        let cx = crate::Context {
-            now: peer.now,
-            config: &peer.config,
-        };
+        let cx = crate::Context::new(peer.now, &peer.config);
         peer.conn.set_options(&cx, options);
         peer.conn.set_path_mss(&cx, MSS);
     };
@@ -238,10 +229,7 @@ fn sack__as_many_blocks_as_fit() {
 #[test]
 fn reset__is_signed() {
     let mut peer = with(Signature::MD5, Offer::default());
-    let cx = crate::Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = crate::Context::new(peer.now, &peer.config);
     peer.conn.abort(&cx);
     let reset = peer.next();
     assert_eq!(reset.kind, TransmitKind::Reset);

@@ -250,10 +250,7 @@ fn keepalive__an_answer_begins_it_anew() {
 fn keepalive__is_switched() {
     let mut peer = established();
     assert_eq!(peer.conn.poll_timeout(), None);
-    let cx = crate::context::Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = crate::context::Context::new(peer.now, &peer.config);
     peer.conn.set_options(&cx, keepalive());
     assert!(peer.conn.timer_of(TimerKind::KeepAlive).is_some());
     peer.conn.set_options(&cx, SocketOptions::default());
@@ -324,10 +321,7 @@ fn unreachable__does_not_end_an_established_connection() {
         let mut peer = established();
         peer.write(1000);
         let _ = peer.sent();
-        let cx = Context {
-            now: peer.now,
-            config: &peer.config,
-        };
+        let cx = Context::new(peer.now, &peer.config);
         peer.conn.on_unreachable(&cx, ISS.add(1), hard);
         assert_eq!(peer.conn.state(), State::Established);
         assert_eq!(peer.conn.error(), None);

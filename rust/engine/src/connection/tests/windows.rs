@@ -135,10 +135,7 @@ fn algorithm__of_the_socket_or_of_the_namespace() {
     let _ = peer.sent();
     peer.ack(4000);
     let window = peer.conn.cwnd();
-    let cx = Context {
-        now: peer.now,
-        config: &peer.config,
-    };
+    let cx = Context::new(peer.now, &peer.config);
     let options = SocketOptions {
         congestion_control: Some(Algorithm::NewReno),
         ..SocketOptions::default()
