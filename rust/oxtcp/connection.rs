@@ -14,7 +14,7 @@ use oxtcp_engine::connection::{
     Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Unacceptable, Urgent, UrgentPlace,
     Useless,
 };
-use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
     Connection, Context, Duration, Error as EngineError, Instant, Segment, SeqNum, SeqRange, State,
@@ -122,7 +122,11 @@ pub(crate) fn segment(
                 offset: header_len.saturating_add(skip),
                 len,
             });
-            sk.keep_apart(skb, |other| !SeqNum::new(other.seq).after(seq));
+            sk.keep_apart(
+                skb,
+                |other| !SeqNum::new(other.seq).after(seq),
+                |before, behind| had(range_of(before), range_of(behind)),
+            );
         }
         (Payload::None, packet, Some(why)) => {
             let why = reason(why);
@@ -274,7 +278,9 @@ fn count(sk: &Sk<'_>, counter: Counter) {
 fn collapse(sk: &mut Sk<'_>) {
     if let Some(share) = sk.state().connection().map(|c| c.share()) {
         let found = Cell::new(false);
-        let packets = sk.collapse(|len, truesize| share.is_bloated(len, truesize, &found));
+        let packets = sk.collapse(share.of_256(), |len, truesize| {
+            share.is_bloated(len, truesize, &found)
+        });
         let counters = &output::namespace(sk.sock()).counters;
         counters.add(Counter::TCPRcvCollapsed, packets);
     }
@@ -296,17 +302,18 @@ fn prune(sk: &mut Sk<'_>, came: SeqNum) {
         return;
     }
     count(sk, Counter::OfoPruned);
-    let Some(mut reorder) = sk.state().reorder.take() else {
-        return;
-    };
-    reorder.clear();
-    // Fewer than there were: all fit.
-    sk.for_each_apart(|kept| {
-        let _ = reorder.insert(SeqRange::new(SeqNum::new(kept.seq), kept.len));
-    });
-    if sk.first_apart().is_some() {
-        sk.state().reorder = Some(reorder);
+    let left = sk.last_apart();
+    let state = sk.state();
+    match (left, &mut state.reorder) {
+        // No two overlap, so that none goes beyond the last.
+        (Some((last, _)), Some(reorder)) => reorder.cut(range_of(last).end()),
+        _ => state.reorder = None,
     }
+}
+
+/// A packet's unread bytes.
+fn range_of(unread: Unread) -> SeqRange {
+    SeqRange::new(SeqNum::new(unread.seq), unread.len)
 }
 
 /// Puts a packet's unread bytes where readers find them.

@@ -131,9 +131,9 @@ struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node)
 }
 
 /* Nobody but a protocol looks at it. */
-struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk)
+struct rb_root *oxtcp_helper_sk_tree(struct sock *sk)
 {
-	return &sk->sk_send_head;
+	return &sk->tcp_rtx_queue;
 }
 
 /* For datagrams that are put together of several calls; a stream has only cork.fl. */

@@ -38,7 +38,7 @@ void oxtcp_helper_sk_state_change(struct sock *sk);
 void oxtcp_helper_sk_data_ready(struct sock *sk);
 struct hlist_node *oxtcp_helper_sk_bind_node(struct sock *sk);
 struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node);
-struct sk_buff **oxtcp_helper_sk_send_head(struct sock *sk);
+struct rb_root *oxtcp_helper_sk_tree(struct sock *sk);
 /* Bytes of a struct inet_sock that are the protocol's, at oxtcp_helper_sk_notes(). */
 #define OXTCP_NOTES_LEN 32
 void *oxtcp_helper_sk_notes(struct sock *sk);
@@ -125,7 +125,15 @@ bool oxtcp_helper_skb_is_host(const struct sk_buff *skb, bool v6);
 void oxtcp_helper_skb_reset_network_header(struct sk_buff *skb);
 void oxtcp_helper_skb_reset_transport_header(struct sk_buff *skb);
 void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb);
+void oxtcp_helper_skb_queue_before(struct sk_buff_head *q, struct sk_buff *next,
+				   struct sk_buff *skb);
 void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q);
+void oxtcp_helper_skb_tree_link(struct rb_root *tree, struct rb_node *parent, struct rb_node **link,
+				struct sk_buff *skb);
+void oxtcp_helper_skb_tree_erase(struct rb_root *tree, struct sk_buff *skb);
+struct sk_buff *oxtcp_helper_skb_tree_first(const struct rb_root *tree);
+struct sk_buff *oxtcp_helper_skb_tree_last(const struct rb_root *tree);
+struct sk_buff *oxtcp_helper_skb_tree_next(const struct sk_buff *skb);
 
 /* pages */
 void oxtcp_helper_get_page(struct page *page);

@@ -259,6 +259,44 @@ void oxtcp_helper_skb_queue_tail(struct sk_buff_head *q, struct sk_buff *skb)
 	__skb_queue_tail(q, skb);
 }
 
+/* next may be the head. */
+void oxtcp_helper_skb_queue_before(struct sk_buff_head *q, struct sk_buff *next,
+				   struct sk_buff *skb)
+{
+	__skb_queue_before(q, next, skb);
+}
+
+/* The node is where a list's links and the device are, as in the kernel's TCP. */
+void oxtcp_helper_skb_tree_link(struct rb_root *tree, struct rb_node *parent, struct rb_node **link,
+				struct sk_buff *skb)
+{
+	rb_link_node(&skb->rbnode, parent, link);
+	rb_insert_color(&skb->rbnode, tree);
+}
+
+void oxtcp_helper_skb_tree_erase(struct rb_root *tree, struct sk_buff *skb)
+{
+	rb_erase(&skb->rbnode, tree);
+	skb->next = NULL;
+	skb->prev = NULL;
+	skb->dev = NULL;
+}
+
+struct sk_buff *oxtcp_helper_skb_tree_first(const struct rb_root *tree)
+{
+	return skb_rb_first(tree);
+}
+
+struct sk_buff *oxtcp_helper_skb_tree_last(const struct rb_root *tree)
+{
+	return skb_rb_last(tree);
+}
+
+struct sk_buff *oxtcp_helper_skb_tree_next(const struct sk_buff *skb)
+{
+	return skb_rb_next(skb);
+}
+
 void oxtcp_helper_skb_unlink(struct sk_buff *skb, struct sk_buff_head *q)
 {
 	__skb_unlink(skb, q);

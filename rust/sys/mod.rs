@@ -18,6 +18,7 @@ pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod netfilter;
 pub(crate) mod once;
+mod packet_tree;
 pub(crate) mod page;
 pub(crate) mod proc;
 pub(crate) mod proto;

@@ -62,8 +62,8 @@ pub(crate) struct AtHook<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
-/// block is an [`Unread`], which does not reach beyond the packet's end. The data pointer is at the transport header, to begin
-/// with.
+/// block is an [`Unread`], which does not reach beyond the packet's end, and behind it [`judged_of`]'s. The data pointer is at the
+/// transport header, to begin with.
 pub(crate) struct Detached;
 
 /// A packet from [`SkBuff::for_sending`], whose bytes nobody shares but those in page fragments.
@@ -82,6 +82,16 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
+    /// What is left of it without its first `had` bytes.
+    pub(super) fn beyond(self, had: u32) -> Self {
+        let had = had.min(self.len);
+        Self {
+            seq: self.seq.wrapping_add(had),
+            offset: self.offset.saturating_add(had),
+            len: self.len.saturating_sub(had),
+        }
+    }
+
     /// What of it lies in a packet of `packet` bytes. To ask for more is a mistake of the caller's.
     fn within(self, packet: u32) -> Self {
         let offset = self.offset.min(packet);
@@ -555,145 +565,6 @@ impl<S> Drop for SkBuff<S> {
     }
 }
 
-/// Packets in an order that their owner gives them, in one word (a `sk_buff_head` takes three).
-///
-/// # Invariants
-///
-/// Null, or the first of a chain of packets that the list alone owns: `next` of each is the one behind it, null for
-/// the last; `prev` is the one before it, for the first the last. Their control blocks are [`Unread`]s.
-#[repr(transparent)]
-pub(super) struct PacketList(*mut bindings::sk_buff);
-
-impl PacketList {
-    pub(super) const fn new() -> Self {
-        Self(core::ptr::null_mut())
-    }
-
-    /// Puts `skb` behind the last packet whose first unread byte `is_before` says comes first, or lets `join` take it into
-    /// that one.
-    ///
-    /// Looks at both ends first, where nearly all packets go, and then from the last on. A peer can make it walk by what it
-    /// sends to the middle, as far as the buffer holds packets: 6 MB hold some 7,000.
-    pub(super) fn insert(
-        &mut self,
-        skb: SkBuff,
-        is_before: impl Fn(Unread) -> bool,
-        join: impl FnOnce(*mut bindings::sk_buff, NonNull<bindings::sk_buff>) -> bool,
-    ) {
-        let raw = skb.into_raw();
-        let new = raw.as_ptr();
-        // SAFETY: The chain is as the invariants say, and `new` is on no list.
-        // INVARIANT: All four links around `new` are set.
-        unsafe {
-            let mut next = core::ptr::null_mut();
-            let mut at = match self.0.as_mut() {
-                Some(first) => prev_of(first),
-                None => core::ptr::null_mut(),
-            };
-            if !at.is_null() && !is_before(unread_of(self.0)) {
-                (next, at) = (self.0, core::ptr::null_mut());
-            }
-            while !at.is_null() && !is_before(unread_of(at)) {
-                next = at;
-                at = if at == self.0 {
-                    core::ptr::null_mut()
-                } else {
-                    prev_of(at)
-                };
-            }
-            if !at.is_null() && join(at, raw) {
-                return;
-            }
-            // The links that point to the first and the last packet are the list's own and the first's.
-            let last = if self.0.is_null() || next.is_null() {
-                new
-            } else {
-                prev_of(self.0)
-            };
-            set_next_of(new, next);
-            if at.is_null() {
-                self.0 = new;
-            } else {
-                set_next_of(at, new);
-                set_prev_of(new, at);
-            }
-            if !next.is_null() {
-                set_prev_of(next, new);
-            }
-            set_prev_of(self.0, last);
-        }
-    }
-
-    /// The first packet's control block.
-    pub(super) fn first(&self) -> Option<Unread> {
-        // SAFETY: If not null, a packet of the list, whose control block is an `Unread`.
-        NonNull::new(self.0).map(|first| unsafe { unread_of(first.as_ptr()) })
-    }
-
-    /// The last packet's control block, and its memory in bytes.
-    pub(super) fn last(&self) -> Option<(Unread, u32)> {
-        let first = NonNull::new(self.0)?;
-        // SAFETY: The chain is as the invariants say: the first one knows the last.
-        unsafe {
-            let last = prev_of(first.as_ptr());
-            Some((unread_of(last), (*last).truesize))
-        }
-    }
-
-    /// Takes the last packet.
-    pub(super) fn pop_last(&mut self) -> Option<SkBuff> {
-        let first = NonNull::new(self.0)?.as_ptr();
-        // SAFETY: The chain is as the invariants say; the packet that is taken off is the list's.
-        // INVARIANT: The one before it is the last now, and the first one knows it.
-        unsafe {
-            let last = prev_of(first);
-            if last == first {
-                return self.pop();
-            }
-            let before = prev_of(last);
-            set_next_of(before, core::ptr::null_mut());
-            set_prev_of(first, before);
-            set_next_of(last, core::ptr::null_mut());
-            set_prev_of(last, core::ptr::null_mut());
-            NonNull::new(last).map(|last| SkBuff::from_raw(last))
-        }
-    }
-
-    /// All control blocks, in their order.
-    pub(super) fn for_each(&self, mut f: impl FnMut(Unread)) {
-        let mut at = self.0;
-        while !at.is_null() {
-            // SAFETY: A packet of the list, whose control block is an `Unread`; the last one's `next` is null.
-            unsafe {
-                f(unread_of(at));
-                at = next_of(at);
-            }
-        }
-    }
-
-    /// Takes the first packet.
-    pub(super) fn pop(&mut self) -> Option<SkBuff> {
-        let first = NonNull::new(self.0)?;
-        // SAFETY: The chain is as the invariants say; the packet that is taken off is the list's.
-        // INVARIANT: The second is the first now and knows the last.
-        unsafe {
-            self.0 = next_of(first.as_ptr());
-            if !self.0.is_null() {
-                set_prev_of(self.0, prev_of(first.as_ptr()));
-            }
-            set_next_of(first.as_ptr(), core::ptr::null_mut());
-            set_prev_of(first.as_ptr(), core::ptr::null_mut());
-            Some(SkBuff::from_raw(first))
-        }
-    }
-}
-
-impl Drop for PacketList {
-    fn drop(&mut self) {
-        while self.pop().is_some() {}
-    }
-}
-
 /// The control block.
 ///
 /// # Safety
@@ -714,6 +585,29 @@ pub(super) unsafe fn set_unread_of(at: *mut bindings::sk_buff, unread: Unread) {
     unsafe { (*at).cb.as_mut_ptr().cast::<Unread>().write(unread) };
 }
 
+/// Where a control block has what [`judged_of`] tells.
+const JUDGED: usize = core::mem::size_of::<Unread>();
+
+/// The share of payload in memory with which [`collapse`](super::sock::Locked::collapse) has judged a packet; 0: it has not.
+///
+/// # Safety
+///
+/// `at` is a valid packet whose control block is an [`Unread`].
+pub(super) unsafe fn judged_of(at: *mut bindings::sk_buff) -> u8 {
+    // SAFETY: Promised by the caller; the control block is 48 bytes, and those behind the `Unread` were zeroed with it.
+    unsafe { (*at).cb.as_ptr().cast::<u8>().add(JUDGED).read() }
+}
+
+/// Sets what [`judged_of`] tells.
+///
+/// # Safety
+///
+/// `at` is a valid packet whose control block is an [`Unread`], and which the caller may write.
+pub(super) unsafe fn set_judged_of(at: *mut bindings::sk_buff, share: u8) {
+    // SAFETY: Promised by the caller; the control block is 48 bytes.
+    unsafe { (*at).cb.as_mut_ptr().cast::<u8>().add(JUDGED).write(share) };
+}
+
 /// # Safety
 ///
 /// `at` is a valid packet.
@@ -724,24 +618,8 @@ pub(super) unsafe fn next_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_bu
 
 /// # Safety
 ///
-/// `at` is a valid packet that the caller may link.
-unsafe fn set_next_of(at: *mut bindings::sk_buff, next: *mut bindings::sk_buff) {
-    // SAFETY: Promised by the caller.
-    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.next = next };
-}
-
-/// # Safety
-///
-/// `at` is a valid packet that the caller may link.
-unsafe fn set_prev_of(at: *mut bindings::sk_buff, prev: *mut bindings::sk_buff) {
-    // SAFETY: Promised by the caller.
-    unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.prev = prev };
-}
-
-/// # Safety
-///
 /// `at` is a packet on a well-formed list or the list's head.
-unsafe fn prev_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
+pub(super) unsafe fn prev_of(at: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
     // SAFETY: `next` and `prev` are the first two words of packets and heads alike.
     unsafe { (*at).__bindgen_anon_1.__bindgen_anon_1.prev }
 }

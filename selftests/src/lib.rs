@@ -19,6 +19,7 @@ pub mod ktap;
 pub mod ns;
 pub mod payload;
 pub mod procnet;
+pub mod raw_peer;
 pub mod signed;
 pub mod sock;
 pub mod stack;

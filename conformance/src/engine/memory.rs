@@ -73,6 +73,16 @@ impl Unread {
         self.seq.add(self.len)
     }
 
+    pub(super) fn range(&self) -> SeqRange {
+        SeqRange::new(self.seq, self.len)
+    }
+
+    /// The first bytes are not needed.
+    pub(super) fn skip(&mut self, count: u32) {
+        self.seq = self.seq.add(count);
+        self.len -= count;
+    }
+
     /// The bytes, copied to packets of a page each (`tcp_collapse`).
     pub(super) fn dense(mut self) -> Self {
         self.truesize = self.len.div_ceil(PAGE - SHARED_INFO) * (SK_BUFF + PAGE);

@@ -7,11 +7,11 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use oxtcp_engine::connection::{Info, Urgent};
-use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
     Connection, Context, Error, Event, Flight, FlightMemory, Instant, Pruning, RecvMemory, SeqNum,
-    SeqRange, SocketOptions, State,
+    SocketOptions, State,
 };
 
 use super::memory::{self, Unread};
@@ -245,18 +245,29 @@ impl Socket {
         }
     }
 
-    /// Keeps a packet out of order.
-    pub(super) fn keep_apart(&mut self, unread: Unread) {
+    /// Keeps a packet out of order; no byte of it twice.
+    pub(super) fn keep_apart(&mut self, mut unread: Unread) {
         let at = self
             .reorder
             .iter()
             .rposition(|other| !other.seq.after(unread.seq));
-        if let Some(at) = at {
-            if self.reorder[at].join(&unread) {
+        let place = at.map_or(0, |at| at + 1);
+        if let Some(before) = at.map(|at| &self.reorder[at]) {
+            unread.skip(had(before.range(), unread.range()));
+            if unread.len == 0 {
                 return;
             }
         }
-        self.reorder.insert(at.map_or(0, |at| at + 1), unread);
+        while let Some(behind) = self.reorder.get_mut(place) {
+            behind.skip(had(unread.range(), behind.range()));
+            if behind.len > 0 {
+                break;
+            }
+            self.reorder.remove(place);
+        }
+        if !at.is_some_and(|at| self.reorder[at].join(&unread)) {
+            self.reorder.insert(place, unread);
+        }
     }
 
     /// Copies what is to be read to denser packets, where those that hold it are bloated.
@@ -291,11 +302,10 @@ impl Socket {
             self.reorder.pop();
             pruned = true;
         }
-        if pruned {
-            self.ranges.clear();
-            for unread in &self.reorder {
-                let _ = self.ranges.insert(SeqRange::new(unread.seq, unread.len));
-            }
+        match self.reorder.last() {
+            Some(last) if pruned => self.ranges.cut(last.end()),
+            None if pruned => self.ranges.clear(),
+            _ => {}
         }
     }
 

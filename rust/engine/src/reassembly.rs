@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Which octets beyond RCV.NXT have come (RFC 9293 section 3.10.7.4, RFC 2018, RFC 2883).
 //!
-//! Only ranges are kept here, in a bounded place that the caller owns; the bytes are the caller's.
+//! Only ranges are kept here, in a bounded place that the caller owns; the bytes are the caller's, who keeps them without overlap, in
+//! sequence ([`had`]). A range may be of any number of packets, as small and in any order as the peer likes, so to find a packet's place
+//! must not take a walk over those that wait.
 
 use crate::seq::{SeqNum, SeqRange};
 use crate::wire::SackBlocks;
@@ -15,6 +17,18 @@ use crate::wire::SackBlocks;
 pub struct Reassembly {
     ranges: [SeqRange; Reassembly::MAX_RANGES],
     len: usize,
+}
+
+/// How many of the first octets of `range` are in `before`, which begins with the same octet or an earlier one: the caller has them in
+/// the packet of `before`, and keeps of `range` what is behind them. Where that is nothing, the packet is not kept.
+///
+/// So is a packet that came trimmed by the one before it, and then the ones behind it by what is left of it: those that it covers go. It is
+/// new in part ([`Reassembly::insert`] of it was true, [`Reassembly::contains_range`] was not), so something is left.
+pub fn had(before: SeqRange, range: SeqRange) -> u32 {
+    match before.intersect(range) {
+        Some(both) => both.len,
+        None => 0,
+    }
 }
 
 impl Default for Reassembly {
@@ -75,6 +89,16 @@ impl Reassembly {
             false
         });
         next
+    }
+
+    /// The packets that begin at `end` or behind are given up, and none that is kept goes beyond it: forgets what was noted of them.
+    pub fn cut(&mut self, end: SeqNum) {
+        for range in self.ranges.iter_mut().take(self.len) {
+            if range.start.before(end) && range.end().after(end) {
+                *range = SeqRange::between(range.start, end);
+            }
+        }
+        self.retain(|range| range.start.before(end));
     }
 
     /// The blocks for a SACK option, the most recent first (RFC 2018 section 4), after `duplicate` if there is one
@@ -226,6 +250,44 @@ mod tests {
         assert_eq!(reassembly.advance(SeqNum::new(35)), SeqNum::new(40));
         assert_eq!(reassembly.advance(SeqNum::new(70)), SeqNum::new(70));
         assert!(reassembly.is_empty());
+    }
+
+    #[test]
+    fn cut__forgets_what_is_behind() {
+        let mut reassembly = Reassembly::new();
+        for (start, end) in [(50, 60), (10, 20), (30, 40)] {
+            assert!(reassembly.insert(r(start, end)));
+        }
+        reassembly.cut(SeqNum::new(60));
+        assert_eq!(ranges(&reassembly), [(30, 40), (10, 20), (50, 60)]);
+        reassembly.cut(SeqNum::new(50));
+        assert_eq!(ranges(&reassembly), [(30, 40), (10, 20)]);
+        reassembly.cut(SeqNum::new(31));
+        assert_eq!(ranges(&reassembly), [(30, 31), (10, 20)]);
+        reassembly.cut(SeqNum::new(10));
+        assert!(reassembly.is_empty());
+        assert!(reassembly.insert(r(u32::MAX - 5, 5)));
+        reassembly.cut(SeqNum::new(2));
+        assert_eq!(ranges(&reassembly), [(u32::MAX - 5, 2)]);
+    }
+
+    #[test]
+    fn had__counts_the_first_octets() {
+        let cases = [
+            ((10, 20), (10, 20), 10),
+            ((10, 20), (12, 15), 3),
+            ((10, 20), (15, 30), 5),
+            ((10, 20), (20, 30), 0),
+            ((10, 20), (25, 30), 0),
+            ((u32::MAX - 5, 5), (0, 9), 5),
+        ];
+        for (before, range, expected) in cases {
+            assert_eq!(
+                had(r(before.0, before.1), r(range.0, range.1)),
+                expected,
+                "{before:?} {range:?}"
+            );
+        }
     }
 
     /// RFC 2018 section 4, RFC 2883 section 4.

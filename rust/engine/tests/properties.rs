@@ -10,11 +10,11 @@
     clippy::unwrap_used
 )]
 
-use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::wire::{Flags, Header, Options, SackBlocks, Timestamps, WindowScale};
 use oxtcp_engine::{SeqNum, SeqRange};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn seq() -> impl Strategy<Value = SeqNum> {
     prop_oneof![
@@ -118,6 +118,58 @@ proptest! {
                 prop_assert!(!model.contains(&(start + range.len)), "two ranges touch");
             }
             prop_assert_eq!(&octets, &model);
+        }
+    }
+
+    /// Whatever is sent, and in whichever order: no octet is kept twice, each that has come is, and where packets are given up, from the
+    /// end of the stream on, the ranges are what is left.
+    #[test]
+    fn reassembly__packets_do_not_overlap(
+        base in seq(),
+        steps in prop::collection::vec((0u32..400, 1u32..40, 0u32..8), 1..120),
+    ) {
+        let mut reassembly = Reassembly::new();
+        let mut kept: BTreeMap<u32, u32> = BTreeMap::new();
+        for (at, len, prune) in steps {
+            let range = SeqRange::new(base.add(at), len);
+            if prune == 0 {
+                kept.pop_last();
+                match kept.last_key_value() {
+                    Some((at, len)) => reassembly.cut(base.add(at + len)),
+                    None => reassembly.clear(),
+                }
+            } else if !reassembly.contains_range(range) && reassembly.insert(range) {
+                let packet = |(at, len): (&u32, &u32)| SeqRange::new(base.add(*at), *len);
+                let skip = kept.range(..=at).next_back().map_or(0, |b| had(packet(b), range));
+                prop_assert!(skip < len, "nothing of it was new");
+                let (at, len) = (at + skip, len - skip);
+                let range = SeqRange::new(base.add(at), len);
+                while let Some(behind) = kept.range(at..).next() {
+                    let skip = had(range, packet(behind));
+                    let (behind, left) = (*behind.0, behind.1 - skip);
+                    if skip == 0 {
+                        break;
+                    }
+                    kept.remove(&behind);
+                    if left > 0 {
+                        kept.insert(behind + skip, left);
+                        break;
+                    }
+                }
+                prop_assert_eq!(kept.insert(at, len), None);
+            }
+            let mut octets = BTreeSet::new();
+            for (at, len) in &kept {
+                for octet in *at..at + len {
+                    prop_assert!(octets.insert(octet), "two packets hold {}", octet);
+                }
+            }
+            let ranges: u32 = reassembly.iter().map(|range| range.len).sum();
+            prop_assert_eq!(ranges as usize, octets.len());
+            for range in reassembly.iter() {
+                let start = base.distance_to(range.start);
+                prop_assert!((start..start + range.len).all(|octet| octets.contains(&octet)));
+            }
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) unsafe fn join(
         }
         let len = first.len.saturating_add(next.len);
         skb::set_unread_of(to, Unread { len, ..first });
+        // It is another one now.
+        skb::set_judged_of(to, 0);
     }
     true
 }
@@ -92,30 +94,37 @@ impl<'a> Copy<'a> {
 impl<'a, P: Protocol> Locked<'a, P> {
     /// Copies unread bytes to denser packets where `is_bloated`, of payload and memory in bytes, says that theirs take too
     /// much. What there is no memory for stays as it is. How many packets have gone, all of theirs copied.
-    pub(crate) fn collapse(&mut self, is_bloated: impl Fn(u32, u32) -> bool) -> u32 {
+    ///
+    /// `share` is the number that it judges by: what it has let pass it lets pass again with the same number or a lower one, so such
+    /// packets are not looked at again. They are the first of the queue.
+    pub(crate) fn collapse(&mut self, share: u8, is_bloated: impl Fn(u32, u32) -> bool) -> u32 {
         let mut copy: Option<Copy<'a>> = None;
         let mut gone: u32 = 0;
-        let mut left = self.queued();
-        // Each packet goes from the front of the queue to its end, itself or its bytes.
-        while left > 0 {
+        let mut memory = true;
+        let mut at = self.first_unjudged(share);
+        // Each of them goes back to where it was, itself or its bytes.
+        while let Some(packet) = at {
             let run = match copy {
-                Some(_) => 0,
-                None => self.bloated(left, &is_bloated),
+                // SAFETY: `packet` is on the queue: it is the first one looked for, or was behind the one before.
+                None if memory => unsafe { self.bloated(packet, &is_bloated) },
+                _ => 0,
             };
-            let Some(from) = self.unqueue() else { break };
-            left = left.saturating_sub(1);
+            // SAFETY: As above.
+            let next = unsafe { self.behind(packet) };
+            // SAFETY: As above.
+            let from = unsafe { self.unqueue(packet) };
+            at = next;
             let mut unread = from.unread();
             // A lone one is as dense as it can be.
             let copied = copy.is_some() || run > unread.len;
             if copied && is_bloated(unread.len, from.truesize()) {
                 if copy.is_none() {
                     copy = Copy::new(self, unread.seq, run);
+                    memory = copy.is_some();
                 }
                 if let Some(to) = &mut copy {
                     let taken = to.take(&from, unread.offset, unread.len);
-                    unread.seq = unread.seq.wrapping_add(taken);
-                    unread.offset = unread.offset.saturating_add(taken);
-                    unread.len = unread.len.saturating_sub(taken);
+                    unread = unread.beyond(taken);
                     if to.room > 0 && unread.len == 0 {
                         from.consume();
                         gone = gone.saturating_add(1);
@@ -124,29 +133,68 @@ impl<'a, P: Protocol> Locked<'a, P> {
                 }
             }
             if let Some(full) = copy.take() {
-                self.requeue(full.skb, full.unread);
+                // SAFETY: `next` is on the queue, as it has been found there.
+                unsafe { self.requeue(full.skb, full.unread, next, share) };
             }
-            self.requeue(from, unread);
+            // SAFETY: As above.
+            unsafe { self.requeue(from, unread, next, share) };
         }
         if let Some(last) = copy {
-            self.requeue(last.skb, last.unread);
+            // SAFETY: There is no `next`.
+            unsafe { self.requeue(last.skb, last.unread, None, share) };
         }
         gone
     }
 
-    /// How many packets are in the receive queue.
-    fn queued(&mut self) -> u32 {
-        // SAFETY: Valid and locked.
-        unsafe { (*self.as_ptr()).sk_receive_queue.qlen }
+    fn queue_head(&mut self) -> *mut bindings::sk_buff_head {
+        // SAFETY: Valid; only the address is taken.
+        unsafe { &raw mut (*self.as_ptr()).sk_receive_queue }
     }
 
-    /// Bytes of bloated packets at the front of the queue, of its first `most`; no more than fit into a packet.
-    fn bloated(&mut self, most: u32, is_bloated: &impl Fn(u32, u32) -> bool) -> u32 {
+    /// The first packet of those at the end of the receive queue that were not judged with `share` or more.
+    fn first_unjudged(&mut self, share: u8) -> Option<NonNull<bindings::sk_buff>> {
+        let head = self.queue_head();
+        let mut first = None;
+        // SAFETY: The socket is valid and locked, so that its queue stays as it is. What is before a packet on it is one or the head.
+        unsafe {
+            let mut at = skb::last_of(head);
+            while let Some(packet) = at.filter(|at| skb::judged_of(at.as_ptr()) < share) {
+                first = at;
+                at = NonNull::new(skb::prev_of(packet.as_ptr()))
+                    .filter(|before| before.as_ptr() != head.cast());
+            }
+        }
+        first
+    }
+
+    /// The packet behind one of the receive queue's.
+    ///
+    /// # Safety
+    ///
+    /// `packet` is on this socket's receive queue.
+    unsafe fn behind(
+        &mut self,
+        packet: NonNull<bindings::sk_buff>,
+    ) -> Option<NonNull<bindings::sk_buff>> {
+        let head = self.queue_head();
+        // SAFETY: Promised by the caller, and locked. What is behind it is another packet or the head.
+        NonNull::new(unsafe { skb::next_of(packet.as_ptr()) })
+            .filter(|next| next.as_ptr() != head.cast())
+    }
+
+    /// Bytes of bloated packets from `first` on, without one between them that is not; no more than fit into a packet.
+    ///
+    /// # Safety
+    ///
+    /// `first` is on this socket's receive queue.
+    unsafe fn bloated(
+        &mut self,
+        first: NonNull<bindings::sk_buff>,
+        is_bloated: &impl Fn(u32, u32) -> bool,
+    ) -> u32 {
         let mut bytes: u32 = 0;
-        // SAFETY: Valid and locked.
-        let mut at = unsafe { skb::first_of(&raw mut (*self.as_ptr()).sk_receive_queue) };
-        for _ in 0..most {
-            let Some(packet) = at else { break };
+        let mut at = Some(first);
+        while let Some(packet) = at {
             // SAFETY: On the queue; its control block is an `Unread`.
             let (unread, truesize) =
                 unsafe { (skb::unread_of(packet.as_ptr()), (*packet.as_ptr()).truesize) };
@@ -154,32 +202,56 @@ impl<'a, P: Protocol> Locked<'a, P> {
                 break;
             }
             bytes = bytes.saturating_add(unread.len);
-            // SAFETY: `most` is no more than there are, so what is behind the last is not looked at.
-            at = NonNull::new(unsafe { skb::next_of(packet.as_ptr()) });
+            // SAFETY: On the queue.
+            at = unsafe { self.behind(packet) };
         }
         bytes.min(DENSE)
     }
 
-    /// Takes the first packet off the receive queue.
-    fn unqueue(&mut self) -> Option<Charged<'a>> {
-        // SAFETY: Valid and locked, and what is queued is charged to this socket.
+    /// Takes a packet off the receive queue.
+    ///
+    /// # Safety
+    ///
+    /// `packet` is on this socket's receive queue.
+    unsafe fn unqueue(&mut self, packet: NonNull<bindings::sk_buff>) -> Charged<'a> {
+        let head = self.queue_head();
+        // SAFETY: Promised by the caller; the queue is locked, owns its packets, and they are charged to this socket.
         unsafe {
-            let skb = skb::pop_first(&raw mut (*self.as_ptr()).sk_receive_queue)?;
-            Some(Charged::assume(skb))
+            bindings::oxtcp_helper_skb_unlink(packet.as_ptr(), head);
+            Charged::assume(SkBuff::from_raw(packet))
         }
     }
 
-    /// Puts a packet at the end of the receive queue, as it is; frees one of which all is read.
-    fn requeue(&mut self, mut skb: Charged<'a>, unread: Unread) {
+    /// Puts a packet into the receive queue as it is, before `next` or at the end; frees one of which all is read. It has been judged
+    /// with `share`, but for a small one at the end, which what comes next may be copied to.
+    ///
+    /// # Safety
+    ///
+    /// `next` is on this socket's receive queue.
+    unsafe fn requeue(
+        &mut self,
+        mut skb: Charged<'a>,
+        unread: Unread,
+        next: Option<NonNull<bindings::sk_buff>>,
+        share: u8,
+    ) {
         if unread.len == 0 {
             skb.consume();
             return;
         }
         skb.set_unread(unread);
-        let raw = skb.into_skb().into_raw().as_ptr();
-        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket.
-        unsafe {
-            bindings::oxtcp_helper_skb_queue_tail(&raw mut (*self.as_ptr()).sk_receive_queue, raw)
+        let judged = match next {
+            None if unread.len < DENSE => 0,
+            _ => share,
         };
+        let head = self.queue_head();
+        let raw = skb.into_skb().into_raw().as_ptr();
+        let next = next.map_or(head.cast(), NonNull::as_ptr);
+        // SAFETY: Valid and locked; the packet is ours, and by its brand charged to this socket. The caller vouches for `next`, and
+        // the head stands behind the last.
+        unsafe {
+            skb::set_judged_of(raw, judged);
+            bindings::oxtcp_helper_skb_queue_before(head, next, raw);
+        }
     }
 }

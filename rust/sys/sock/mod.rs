@@ -34,9 +34,9 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::errno::eafnosupport;
 use super::net::Net;
+use super::packet_tree::PacketTree;
 use super::proc::Uid;
 use super::proto::{Protocol, Statics};
-use super::skb::PacketList;
 use super::small_queue;
 use super::table::{Entry, FlowKey, Kind};
 
@@ -63,8 +63,8 @@ pub(crate) use state::{Flag, SkState};
 ///   `sk_free()` a grace period after its last reference went (`SOCK_RCU_FREE`).
 /// * It holds its namespace, which has a `P::PerNet`; it is counted in `sockets_allocated`, and the drop of `P`'s
 ///   registration, which owns that of the `P::PerNet`s, waits until that is 0.
-/// * `state`, `sk_send_head` and the flags of `entry` are protected by the socket lock.
-/// * `sk_send_head`, which is the protocol's, is a [`PacketList`] of packets that came out of order, each of them charged to the
+/// * `state`, `tcp_rtx_queue` and the flags of `entry` are protected by the socket lock.
+/// * `tcp_rtx_queue`, which is the protocol's, is a [`PacketTree`] of packets that came out of order, each of them charged to the
 ///   socket.
 /// * A socket is made with a reference of its own. A program's `struct socket` has it, or a [`Child`] before accept();
 ///   after that it is the socket's while `Entry::replace_disowned` says so, and then it has been given up.
@@ -330,7 +330,7 @@ impl<P: Protocol> Sock<P> {
             Self::links_of(sk).write(Links::NONE);
             (*sk).sk_tsq_flags = 0;
             (*sk).sk_write_space = Some(small_queue::write_space::<P>);
-            Self::apart_of(sk).write(PacketList::new());
+            Self::apart_of(sk).write(PacketTree::new());
             // INVARIANT: Of the type that it is read as.
             Self::notes_of(sk).write(P::new_notes());
             let Ok(()) = P::new_shared().__pinned_init(&raw mut (*at).shared);
@@ -429,9 +429,9 @@ impl<P: Protocol> Sock<P> {
     /// # Safety
     ///
     /// `sk` is a valid socket.
-    unsafe fn apart_of(sk: *mut bindings::sock) -> *mut PacketList {
-        // SAFETY: Promised by the caller. A `PacketList` is the pointer that `sk_send_head` is.
-        unsafe { bindings::oxtcp_helper_sk_send_head(sk) }.cast()
+    unsafe fn apart_of(sk: *mut bindings::sock) -> *mut PacketTree {
+        // SAFETY: Promised by the caller. A `PacketTree` is an `rb_root`.
+        unsafe { bindings::oxtcp_helper_sk_tree(sk) }.cast()
     }
 
     /// Where the protocol's notes are.

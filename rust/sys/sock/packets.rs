@@ -11,8 +11,9 @@ use super::{dense, Locked, Owned, Sock};
 use crate::sys::bindings;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::netfilter::Family;
+use crate::sys::packet_tree::PacketTree;
 use crate::sys::proto::Protocol;
-use crate::sys::skb::{self, Charged, Claimed, PacketList, SkBuff};
+use crate::sys::skb::{self, Charged, Claimed, SkBuff};
 use crate::sys::stamp::RxStamps;
 use crate::sys::user::{Message, ToProgram};
 
@@ -112,14 +113,21 @@ impl<'a, P: Protocol> Locked<'a, P> {
     }
 
     /// Puts `skb` among the packets that came out of order: behind the last one whose first unread byte
-    /// `is_before` says comes first; bytes that continue its own are joined to them.
-    pub(crate) fn keep_apart(&mut self, skb: Charged<'a>, is_before: impl Fn(skb::Unread) -> bool) {
+    /// `is_before` says comes first. Bytes that continue that one's are joined to it, and none are kept twice: `had` says how many
+    /// of the first bytes of its second argument are in its first one, which begins no later.
+    pub(crate) fn keep_apart(
+        &mut self,
+        skb: Charged<'a>,
+        is_before: impl Fn(skb::Unread) -> bool,
+        had: impl Fn(skb::Unread, skb::Unread) -> u32,
+    ) {
         let sk = self.sk();
-        // The packet is by its brand charged to this socket, which frees the list before it goes.
-        self.apart().insert(skb.into_skb(), is_before, |to, from| {
-            // SAFETY: Both are charged to this socket, which is locked.
-            unsafe { dense::join(sk, to, from) }
-        });
+        // The packet is by its brand charged to this socket, which frees the tree before it goes.
+        self.apart()
+            .insert(skb.into_skb(), is_before, had, |to, from| {
+                // SAFETY: Both are charged to this socket, which is locked.
+                unsafe { dense::join(sk, to, from) }
+            });
     }
 
     /// The first of the packets that came out of order.
@@ -141,15 +149,10 @@ impl<'a, P: Protocol> Locked<'a, P> {
 
     /// Frees the last of the packets that came out of order.
     pub(crate) fn drop_last_apart(&mut self) {
-        // The list's are charged to this socket, which is locked.
+        // The tree's are charged to this socket, which is locked.
         if let Some(last) = self.apart().pop_last() {
             last.drop_for(DropReason::Pruned);
         }
-    }
-
-    /// Which bytes came out of order, packet by packet.
-    pub(crate) fn for_each_apart(&mut self, f: impl FnMut(skb::Unread)) {
-        self.apart().for_each(f);
     }
 
     /// Frees the packets that came out of order.
@@ -157,7 +160,7 @@ impl<'a, P: Protocol> Locked<'a, P> {
         while self.pop_apart().is_some() {}
     }
 
-    fn apart(&mut self) -> &mut PacketList {
+    fn apart(&mut self) -> &mut PacketTree {
         // SAFETY: Valid, and locked by the invariant; the borrow of `self` ends before the lock can be let go.
         unsafe { &mut *Sock::<P>::apart_of(self.sk()) }
     }

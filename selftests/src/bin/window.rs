@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use oxtcp_selftests::connection::{connected_with, listening_at, Connected};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
+use oxtcp_selftests::raw_peer::RawPeer;
 use oxtcp_selftests::{cases, connected, thread, transfer, wait, Pair, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
@@ -17,7 +18,9 @@ fn main() -> ExitCode {
         reorder__small_buffer, reorder__a_reader_that_sleeps, shrink_window__loses_nothing,
         lowat__a_nearly_full_buffer_is_readable,
     );
-    cases!(suite.stacks: shrink_window__is_off);
+    cases!(suite.stacks:
+        shrink_window__is_off, reorder__pieces_of_any_size, reorder__more_pieces_than_fit,
+    );
     suite.run()
 }
 
@@ -187,6 +190,78 @@ fn reorder__a_reader_that_sleeps(pair: Pair) {
     }
     assert_eq!(ends.server.recv(&mut [0; 4], 0).expect("the end"), 0);
     sender.join();
+}
+
+/// A peer whose segments hold any of `bytes`, in any order and any number of times: all of them come to the program once, in their order. The
+/// buffer is of so many bytes.
+fn receive_pieces(stack: Stack, buffer: i32, bytes: &[u8], pieces: &[(usize, usize)]) {
+    let link = Veth::make();
+    let listener = Sock::open(stack);
+    listener
+        .set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer)
+        .expect("SO_RCVBUFFORCE");
+    let address = Veth::address_a(stack.ip, 5001);
+    listener.bind(&address).expect("bind");
+    listener.listen(1).expect("listen");
+    let nobody = Veth::address_of_nobody(stack.ip, 40_000);
+    let mut peer = link.b.run(|| RawPeer::connect(nobody, address, "vb"));
+    let (server, _) = listener.accept().expect("accept");
+    let segment = |peer: &RawPeer, from: usize, to: usize| {
+        let to = to.min(bytes.len());
+        peer.segment(from as u32, 0, &[], &bytes[from..to])
+    };
+    let segments: Vec<Vec<u8>> = pieces
+        .iter()
+        .map(|(from, to)| segment(&peer, *from, *to))
+        .collect();
+    assert_eq!(peer.send(&segments), segments.len());
+    let mut got = Vec::new();
+    while got.len() < bytes.len() {
+        let next = segment(&peer, got.len(), got.len() + 1000);
+        assert_eq!(peer.send(&[next]), 1);
+        wait::until("the next bytes", || server.readable() > 0);
+        got.extend(server.recv_exact(server.readable()));
+    }
+    assert!(got == bytes, "what came is not what was sent");
+    peer.await_ack(bytes.len() as u32);
+}
+
+/// The pieces of a hostile peer, all of them behind the first byte.
+fn hostile_pieces(total: usize) -> Vec<(usize, usize)> {
+    let mut random: u32 = 1;
+    let mut below = |most: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) as usize % most
+    };
+    // A run of bytes, the last first, and one before it that grows; bytes between them; what covers many of them.
+    let (third, half) = (total / 3, total / 2);
+    let mut pieces: Vec<(usize, usize)> = (half..half + 2000).rev().map(|n| (n, n + 1)).collect();
+    pieces.extend((10..1000).map(|n| (n, n + 1)));
+    pieces.extend((1000..3000).step_by(7).map(|n| (n, n + 50)));
+    pieces.extend((3001..5000).rev().step_by(5).map(|n| (n, n + 40)));
+    pieces.extend((0..400).map(|n| (third + 3 * n, third + 3 * n + 1)));
+    pieces.extend([
+        (third, third + 1200),
+        (half - 100, half + 1100),
+        (900, 2300),
+    ]);
+    for _ in 0..3000 {
+        let from = 1 + below(total - 1);
+        pieces.push((from, (from + 1 + below(1400)).min(total)));
+        pieces.push((from, from + 1));
+    }
+    pieces
+}
+
+fn reorder__pieces_of_any_size(stack: Stack) {
+    let bytes = Stream::new(41).take(60_000);
+    receive_pieces(stack, 64 << 20, &bytes, &hostile_pieces(bytes.len()));
+}
+
+/// The buffer is full of them: some are given up, and come again.
+fn reorder__more_pieces_than_fit(stack: Stack) {
+    let bytes = Stream::new(42).take(60_000);
+    receive_pieces(stack, 100_000, &bytes, &hostile_pieces(bytes.len()));
 }
 
 /// RFC 9293 section 3.8.6: "A TCP receiver SHOULD NOT shrink the window".

@@ -159,6 +159,12 @@ impl Pruning {
 pub struct Share(pub(super) u8);
 
 impl Share {
+    /// As a number. What is not [bloated](Self::is_bloated) with one number is not with a lower one: who has looked at a packet need not
+    /// look at it again before the number is higher. So a peer cannot have the whole queue looked at for each packet that it sends.
+    pub fn of_256(self) -> u8 {
+        self.0
+    }
+
     /// Whether a packet with `len` bytes of payload takes more than that for them, so that in want of memory they are to be
     /// copied to a denser one. With it goes all behind it that becomes smaller so (Linux's `tcp_collapse`): `found` says whether there
     /// was such a one before, and is to be handed from packet to packet, in the queue's order.
@@ -240,6 +246,23 @@ mod tests {
         assert!(alone(128, 1, 768));
         assert!(!alone(252, 65_000, 65_792));
         assert!(alone(204, 1000, 2304));
+    }
+
+    #[test]
+    fn is_bloated__with_a_higher_share_what_is_with_a_lower_one() {
+        for share in 1..=u8::MAX {
+            for (len, truesize) in [
+                (1, 768),
+                (460, 768),
+                (700, 768),
+                (1448, 2304),
+                (65_000, 67_000),
+            ] {
+                let bloated = |share| Share(share).is_bloated(len, truesize, &Cell::new(false));
+                assert!(bloated(share) || !bloated(share - 1), "{share} {len}");
+            }
+        }
+        assert_eq!(Share(7).of_256(), 7);
     }
 
     /// Linux's `tcp_collapse` begins with the first that is bloated, and does not stop there.

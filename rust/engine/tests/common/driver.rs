@@ -9,7 +9,7 @@ use super::invariants::Watch;
 use super::op::{self, Op, Switch};
 use super::stand::leads;
 use oxtcp_engine::connection::{Unacceptable, Urgent, UrgentPlace};
-use oxtcp_engine::reassembly::Reassembly;
+use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::wire::{Flags, Header, Options};
 use oxtcp_engine::{
     BurstLimit, Connection, Context, Duration, Event, Flight, FlightMemory, Packet, Payload,
@@ -57,7 +57,7 @@ pub struct Driver {
     pub reassembly: Reassembly,
     /// The peer's urgent byte.
     urgent: Urgent,
-    /// What came out of order and is kept, in the order of its coming.
+    /// What came out of order and is kept: packets in sequence, without overlap.
     kept: Vec<SeqRange>,
     /// The number of the next byte of the peer's stream; known with the connection.
     next: Option<SeqNum>,
@@ -144,7 +144,7 @@ impl Driver {
     /// Goes on with memory that the connection has used before.
     pub fn with_memory(mut self, flight: Option<Flight>, reassembly: Reassembly) -> Self {
         self.shelf.flight = flight.map(Box::new);
-        self.kept = reassembly.iter().collect();
+        reassembly.iter().for_each(|range| self.keep(range));
         self.reassembly = reassembly;
         self
     }
@@ -216,10 +216,11 @@ impl Driver {
             Payload::OutOfOrder { .. } => {
                 assert!(len > 0 && with_reassembly, "{verdict:?}");
                 assert!(offered(range), "beyond the window offered: {segment:?}");
-                self.kept.push(range);
+                self.keep(range);
             }
         }
         self.take_kept();
+        self.check_kept();
         self.take_urgent(segment);
         self.check_next();
         let memory = self.memory();
@@ -309,31 +310,57 @@ impl Driver {
     /// Memory is short, and a packet that begins at `came` is to be kept.
     fn prune(&mut self, came: SeqNum) {
         let mut pruning = Pruning::new(came, &self.memory());
-        let last = |kept: &[SeqRange]| {
-            (0..kept.len()).reduce(|a, b| match kept[b].start.after(kept[a].start) {
-                true => b,
-                false => a,
-            })
-        };
-        while let Some(at) = last(&self.kept) {
-            let range = self.kept[at];
-            if !pruning.next(range.start, memory_for(range.len), &self.memory()) {
+        while let Some(last) = self.kept.last().copied() {
+            if !pruning.next(last.start, memory_for(last.len), &self.memory()) {
                 break;
             }
-            self.kept.swap_remove(at);
+            self.kept.pop();
             self.reneged = true;
         }
-        // In their order, as the list of a kernel's socket has them: otherwise there may be more blocks on the way than at the end.
-        let mut sorted = self.kept.clone();
-        sorted.sort_by(|a, b| match (a.start == b.start, a.start.before(b.start)) {
-            (true, _) => core::cmp::Ordering::Equal,
-            (_, true) => core::cmp::Ordering::Less,
-            _ => core::cmp::Ordering::Greater,
-        });
-        self.reassembly.clear();
-        for range in &sorted {
-            assert!(self.reassembly.insert(*range));
+        match self.kept.last() {
+            Some(last) => self.reassembly.cut(last.end()),
+            None => self.reassembly.clear(),
         }
+        self.check_kept();
+    }
+
+    /// Puts a packet that came out of order in its place, as the adapter does it.
+    fn keep(&mut self, mut range: SeqRange) {
+        let without =
+            |had: u32, range: SeqRange| SeqRange::between(range.start.add(had), range.end());
+        let is_before = |kept: &SeqRange| kept.start.before_eq(range.start);
+        let place = self.kept.iter().take_while(|kept| is_before(kept)).count();
+        if let Some(before) = place.checked_sub(1) {
+            range = without(had(self.kept[before], range), range);
+            assert!(!range.is_empty(), "nothing of it was new");
+        }
+        while let Some(behind) = self.kept.get_mut(place) {
+            *behind = without(had(range, *behind), *behind);
+            if !behind.is_empty() {
+                break;
+            }
+            self.kept.remove(place);
+        }
+        self.kept.insert(place, range);
+    }
+
+    /// What is noted to have come is what is kept.
+    fn check_kept(&self) {
+        let mut ranges: Vec<SeqRange> = self.reassembly.iter().collect();
+        let Some(first) = self.kept.first() else {
+            assert!(ranges.is_empty(), "{ranges:?}");
+            return;
+        };
+        ranges.sort_by_key(|range| first.start.distance_to(range.start));
+        let mut union: Vec<SeqRange> = Vec::new();
+        for kept in &self.kept {
+            match union.last_mut() {
+                Some(last) if last.end() == kept.start => *last = last.hull(*kept),
+                Some(last) if kept.start.before(last.end()) => panic!("overlap: {:?}", self.kept),
+                _ => union.push(*kept),
+            }
+        }
+        assert_eq!(ranges, union);
     }
 
     fn hand_over(&mut self, end: SeqNum) {

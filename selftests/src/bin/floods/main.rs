@@ -2,7 +2,7 @@
 //! Real clients beside a flood from another namespace, at whatever rate the machine gives; oxtcp beside the built-in TCP.
 //!
 //! `--tables` prints in place of that the tables of `make floods`, which runs it in a virtual machine whose clock counts instructions: a
-//! nanosecond is one there.
+//! nanosecond is one there. `--lengths` prints the second of them alone.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +14,7 @@ mod accept_queue;
 mod bed;
 mod costs;
 mod idle;
+mod lengths;
 mod meanwhile;
 mod program;
 mod readings;
@@ -28,6 +29,10 @@ const HELD: usize = 1000;
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--tables") {
         return tables::all();
+    }
+    if std::env::args().any(|argument| argument == "--lengths") {
+        lengths::table(&link());
+        return ExitCode::SUCCESS;
     }
     let mut suite = Suite::from_args("floods");
     suite.once("cookies__clients_get_in", cookies__clients_get_in);

@@ -11,7 +11,7 @@ use oxtcp_selftests::{capture, Ip, Stack};
 use crate::bed::{clients, link, set, Clients, Sender};
 use crate::meanwhile::under_flood;
 use crate::readings::half_open_size;
-use crate::{accept_queue, costs, idle};
+use crate::{accept_queue, bed, costs, idle, lengths};
 
 pub fn ip_name(ip: Ip) -> &'static str {
     match ip {
@@ -221,6 +221,9 @@ fn print(title: &str, columns: &[&str], rows: &[String]) {
 pub fn all() -> ExitCode {
     let link = link();
     costs::table(&link);
+    // With settings of its own.
+    lengths::table(&bed::link());
+    link.a.enter();
     let mut rows = Rows::default();
     for ip in Ip::BOTH {
         let stacks = [true, false].map(|ours| Stack { ours, ip });
