@@ -11,6 +11,7 @@ use kernel::sync::{Arc, SetOnce};
 
 use oxtcp_engine::SocketOptions;
 
+use crate::backlog::{Backlog, Setting};
 use crate::cookies::LastSent;
 use crate::crowd::{Crowds, Recent};
 use crate::flood::Floods;
@@ -34,6 +35,8 @@ pub(crate) struct Listening {
     waiting: Atomic<u32>,
     backlog: Atomic<u32>,
     asked: Atomic<u32>,
+    core_limit: Atomic<u32>,
+    our_limit: Atomic<u32>,
     max_seg: Atomic<u32>,
     defer_accept: Atomic<u32>,
     /// Half-open connections.
@@ -73,15 +76,6 @@ struct AcceptQueue {
     calls: CallOptions,
 }
 
-/// What listen(2) was asked for, and what came of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Backlog {
-    /// The argument.
-    pub(crate) asked: u32,
-    /// The most that may wait: that, or `somaxconn`.
-    pub(crate) granted: u32,
-}
-
 /// Whether an accept queue takes one more.
 pub(crate) enum Room {
     For(PortRef, SocketOptions, CallOptions),
@@ -100,6 +94,8 @@ impl Listening {
             waiting: zero(),
             backlog: zero(),
             asked: zero(),
+            core_limit: zero(),
+            our_limit: zero(),
             max_seg: zero(),
             defer_accept: zero(),
             half_open: HalfOpens::new(),
@@ -128,7 +124,7 @@ impl Listening {
             local,
             member,
             port,
-            backlog: backlog.granted,
+            backlog: backlog.granted(),
             options,
             calls,
         });
@@ -169,7 +165,7 @@ impl Listening {
     /// listen(2) again. Process context.
     pub(crate) fn set_backlog(&self, backlog: Backlog) {
         if let Some(queue) = &mut self.accept.lock().queue {
-            queue.backlog = backlog.granted;
+            queue.backlog = backlog.granted();
             self.copy_backlog(backlog);
         }
     }
@@ -184,8 +180,10 @@ impl Listening {
     }
 
     fn copy_backlog(&self, backlog: Backlog) {
-        self.backlog.store(backlog.granted, Relaxed);
+        self.backlog.store(backlog.granted(), Relaxed);
         self.asked.store(backlog.asked, Relaxed);
+        self.core_limit.store(backlog.core, Relaxed);
+        self.our_limit.store(backlog.ours, Relaxed);
     }
 
     fn copy_options(&self, options: &SocketOptions, calls: &CallOptions) {
@@ -268,7 +266,17 @@ impl Listening {
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog {
             asked: self.asked.load(Relaxed),
-            granted: self.backlog.load(Relaxed),
+            core: self.core_limit.load(Relaxed),
+            ours: self.our_limit.load(Relaxed),
+        }
+    }
+
+    /// What [`most_half_open`](Self::most_half_open) is by.
+    pub(crate) fn half_open_setting(&self, namespace: &Namespace) -> Setting {
+        let backlog = self.backlog();
+        match self.most_half_open(namespace) <= backlog.granted() {
+            true => Setting::MaxSynBacklog,
+            false => backlog.setting(),
         }
     }
 

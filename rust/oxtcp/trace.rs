@@ -522,15 +522,21 @@ fn tell_decision(
     bound: Bound,
 ) {
     let backlog = listening.backlog();
+    // Of the queue that is told of as the bound.
+    let setting = match bound {
+        Bound::AcceptQueue => backlog.setting(),
+        _ => listening.half_open_setting(namespace),
+    };
     let told = trace::Listener {
         half_open: listening.half_open.count(),
         most_half_open: listening.most_half_open(namespace),
         waiting: listening.waiting(),
         asked: backlog.asked,
-        granted: backlog.granted,
+        granted: backlog.granted(),
         decision: decision as u8,
         bound: bound as u8,
         syncookies: u8::try_from(namespace.sysctls.syncookies()).unwrap_or(0),
+        setting: setting as u8,
     };
     Decisions::tell(&Ends::of(listener, &bare(key)), &told);
 }

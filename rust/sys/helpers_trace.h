@@ -72,6 +72,8 @@ struct oxtcp_trace_listener {
 	u8 decision;
 	u8 bound;
 	u8 syncookies;
+	/* What bounds the queue: the accept queue if that is the bound, else the SYN queue. */
+	u8 setting;
 };
 
 struct sock;

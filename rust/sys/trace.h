@@ -60,6 +60,14 @@
 	{ 0, "none" }, { 1, "syn-queue" }, { 2, "share" },		\
 	{ 3, "accept-queue" }, { 4, "rate" }, { 5, "always" },		\
 	{ 6, "route" }, { 7, "memory" }
+#define OXTCP_TRACE_SETTINGS						\
+	{ 0, "listen-backlog" }, { 1, "net.core.somaxconn" },		\
+	{ 2, "net.oxtcp.somaxconn" },					\
+	{ 3, "net.core.somaxconn and net.oxtcp.somaxconn" },		\
+	{ 4, "net.oxtcp.max_syn_backlog" },				\
+	{ 5, "net.oxtcp.syn_host_share" },				\
+	{ 6, "net.oxtcp.syn_net_share" },				\
+	{ 7, "net.oxtcp.syn_net_rate" }
 #define OXTCP_TRACE_FLAGS						\
 	{ 0x01, "FIN" }, { 0x02, "SYN" }, { 0x04, "RST" },		\
 	{ 0x08, "PSH" }, { 0x10, "ACK" }, { 0x20, "URG" },		\
@@ -270,6 +278,7 @@ TRACE_EVENT(oxtcp_listener,
 		__field(u8, decision)
 		__field(u8, bound)
 		__field(u8, syncookies)
+		__field(u8, setting)
 	),
 	TP_fast_assign(
 		OXTCP_ENDS_ASSIGN;
@@ -281,13 +290,15 @@ TRACE_EVENT(oxtcp_listener,
 		__entry->decision = listener->decision;
 		__entry->bound = listener->bound;
 		__entry->syncookies = listener->syncookies;
+		__entry->setting = listener->setting;
 	),
-	TP_printk(OXTCP_ENDS_FORMAT "decision=%s bound=%s half_open=%u most_half_open=%u waiting=%u asked=%u granted=%u syncookies=%u",
+	TP_printk(OXTCP_ENDS_FORMAT "decision=%s bound=%s half_open=%u most_half_open=%u waiting=%u asked=%u granted=%u syncookies=%u setting=%s",
 		  OXTCP_ENDS_ARGS,
 		  __print_symbolic(__entry->decision, OXTCP_TRACE_DECISIONS),
 		  __print_symbolic(__entry->bound, OXTCP_TRACE_BOUNDS),
 		  __entry->half_open, __entry->most_half_open, __entry->waiting,
-		  __entry->asked, __entry->granted, __entry->syncookies)
+		  __entry->asked, __entry->granted, __entry->syncookies,
+		  __print_symbolic(__entry->setting, OXTCP_TRACE_SETTINGS))
 );
 
 #endif

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::ladder::flow::{Flows, Side};
 use crate::ladder::rung::Ladder;
 use crate::ladder::{capture as captures, segment, Part, Span};
+use crate::sockets::limit::Limit;
 use crate::sockets::process::Owners;
 use crate::sockets::{netlink as sock_diag, Socket, State, Timer as SocketTimer};
 use crate::ss::filter::Filter;
@@ -221,6 +222,7 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             asked: word(20),
             granted: word(24),
             syncookies: byte(28),
+            limit: Limit::from_number(byte(29) % 10),
         }),
         _ => What::Segment(Segment {
             direction: if byte(1) & 2 != 0 {

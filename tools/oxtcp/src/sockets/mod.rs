@@ -2,6 +2,7 @@
 //! oxtcp's sockets in a network namespace, where they come from, and whose they are.
 
 pub mod info;
+pub mod limit;
 pub mod netlink;
 pub mod process;
 pub mod procnet;

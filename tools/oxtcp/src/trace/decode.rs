@@ -10,6 +10,7 @@ use super::event::{
     Timer, What,
 };
 use super::format::Format;
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// The module's events, as `trace.h` names them.
@@ -171,7 +172,7 @@ impl Record<'_> {
     }
 
     fn listener(&self) -> Option<Listener> {
-        Some(Listener {
+        let mut listener = Listener {
             decision: decision(self.byte("decision")?),
             bound: bound(self.byte("bound")?),
             half_open: self.word("half_open")?,
@@ -180,7 +181,18 @@ impl Record<'_> {
             asked: self.word("asked")?,
             granted: self.word("granted")?,
             syncookies: self.byte("syncookies")?,
-        })
+            limit: Limit::Backlog,
+        };
+        // Of a module that is older than this command.
+        let guessed = match listener.bound {
+            Bound::AcceptQueue if listener.asked <= listener.granted => Limit::Backlog,
+            Bound::AcceptQueue => Limit::Somaxconn,
+            _ if listener.most_half_open <= listener.granted => Limit::MaxSynBacklog,
+            _ if listener.asked <= listener.granted => Limit::Backlog,
+            _ => Limit::Somaxconn,
+        };
+        listener.limit = self.byte("setting").map_or(guessed, Limit::from_number);
+        Some(listener)
     }
 }
 
@@ -328,6 +340,12 @@ pub mod tests {
         same("OXTCP_TRACE_TIMERS", &|n| format!("{:?}", timer(n)));
         same("OXTCP_TRACE_DECISIONS", &|n| format!("{:?}", decision(n)));
         same("OXTCP_TRACE_BOUNDS", &|n| format!("{:?}", bound(n)));
+        let theirs = names("OXTCP_TRACE_SETTINGS");
+        for (number, name) in (0..).zip(&theirs) {
+            assert_eq!(Limit::from_number(number).name(), *name, "{number}");
+        }
+        let next = theirs.len() as u8;
+        assert_eq!(Limit::from_number(next), Limit::Other(next));
         let modes: Vec<String> = (0..5)
             .map(|n| format!("{:?}", mode(n)).to_lowercase())
             .collect();

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// One event.
@@ -238,11 +239,11 @@ pub enum Decision {
 pub enum Bound {
     /// Nothing.
     None,
-    /// `count` half-open connections: the smaller of `max_syn_backlog` and the accept queue's bound.
+    /// Half-open connections: the smaller of `max_syn_backlog` and the accept queue's bound.
     SynQueue,
     /// The peer's host or network has its share of these (`syn_host_share`, `syn_net_share`).
     Share,
-    /// `count` connections that wait for accept(2): the smaller of listen(2)'s backlog and `somaxconn`.
+    /// Connections that wait for accept(2): the smallest of listen(2)'s backlog, `net.core.somaxconn` and `net.oxtcp.somaxconn`.
     AcceptQueue,
     /// SYNs of the peer's network in a second (`syn_net_rate`).
     Rate,
@@ -264,13 +265,15 @@ pub struct Listener {
     /// Half-open connections at that time, and the most there may be.
     pub half_open: u32,
     pub most_half_open: u32,
-    /// Connections that wait for accept(2), and listen(2)'s backlog as it was asked for, and as `somaxconn` granted it. One more than that
-    /// may wait.
+    /// Connections that wait for accept(2), and listen(2)'s backlog as it was asked for (no more than `net.core.somaxconn`), and as
+    /// `net.oxtcp.somaxconn` granted it. One more than that may wait.
     pub waiting: u32,
     pub asked: u32,
     pub granted: u32,
     /// `net.oxtcp.syncookies` of the namespace.
     pub syncookies: u8,
+    /// What bounds the accept queue, if that is the bound, or else the half-open connections.
+    pub limit: Limit,
 }
 
 /// From the trace's clock to dates.

@@ -51,6 +51,7 @@ pub fn object(event: &Event, clock: Clock) -> Value {
                 "backlog_asked": listener.asked,
                 "backlog": listener.granted,
                 "syncookies": listener.syncookies,
+                "setting": listener.limit.name(),
             }),
         ),
     };

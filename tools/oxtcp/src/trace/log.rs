@@ -11,6 +11,7 @@ use super::event::{
 };
 use super::flows::{options, Flows, Sender};
 use crate::output::{Ink, Painter};
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// Makes the lines.
@@ -310,19 +311,22 @@ fn listener_words(listener: &Listener) -> String {
         Decision::Expired => format!("listener: gives up, no answer came ({half_open})"),
         Decision::Other(_) => "listener: decides what this version does not know".into(),
     };
-    let backlog = match listener.granted < listener.asked {
-        true => format!(
-            "somaxconn is {}, less than the backlog {} that the program asked for",
+    let backlog = match listener.limit {
+        Limit::Somaxconn => format!(
+            "net.oxtcp.somaxconn is {}, less than the backlog {} that the program asked for",
             listener.granted, listener.asked
         ),
-        false => format!("the program's backlog is {}", listener.asked),
+        Limit::CoreSomaxconn | Limit::BothSomaxconn => format!(
+            "the backlog is {}, by {}, unless the program asked for just that",
+            listener.granted,
+            listener.limit.name()
+        ),
+        Limit::Backlog => format!("the program's backlog is {}", listener.asked),
+        other => other.name().trim_start_matches("net.oxtcp.").to_string(),
     };
     let why = match listener.bound {
         Bound::None => return decision,
-        Bound::SynQueue if listener.most_half_open > listener.granted => {
-            format!("{half_open}: {backlog}")
-        }
-        Bound::SynQueue => format!("{half_open}: max_syn_backlog"),
+        Bound::SynQueue => format!("{half_open}: {backlog}"),
         Bound::Share => {
             format!("the peer's host or network has its share of {half_open}: syn_host_share, syn_net_share")
         }
@@ -375,6 +379,7 @@ mod tests {
             asked: 500,
             granted: 127,
             syncookies: 1,
+            limit: Limit::Somaxconn,
         }
     }
 
@@ -432,6 +437,26 @@ mod tests {
             .map(|(decision, bound)| event(What::Listener(listener(*decision, *bound))))
             .collect();
         insta::assert_snapshot!(lines(&events));
+    }
+
+    #[test]
+    fn line_of_listeners_by_their_limits() {
+        let of = |bound, limit, asked, granted| {
+            let listener = Listener {
+                asked,
+                granted,
+                limit,
+                ..listener(Decision::Dropped, bound)
+            };
+            event(What::Listener(listener))
+        };
+        insta::assert_snapshot!(lines(&[
+            of(Bound::AcceptQueue, Limit::Backlog, 127, 127),
+            of(Bound::AcceptQueue, Limit::CoreSomaxconn, 4096, 4096),
+            of(Bound::AcceptQueue, Limit::Somaxconn, 4096, 127),
+            of(Bound::SynQueue, Limit::BothSomaxconn, 4096, 4096),
+            of(Bound::SynQueue, Limit::MaxSynBacklog, 4096, 4096),
+        ]));
     }
 
     /// No reason that the module has goes without words.

@@ -2,6 +2,7 @@
 //! Numbers and reasons in words.
 
 use crate::ladder::rung::thousands;
+use crate::sockets::limit::Limit;
 use crate::trace::event::{Bound, Decision, Listener};
 
 /// A time in the unit that gives few digits.
@@ -47,17 +48,32 @@ pub fn list(parts: &[String]) -> String {
 
 /// What a listener has too little of, as a half-sentence; empty where that is nothing.
 pub fn bound(listener: &Listener) -> String {
-    let granted = match listener.asked > listener.granted {
-        true => format!(
+    let granted = match listener.limit {
+        Limit::Somaxconn => format!(
             "{} (listen() asked for {}; net.oxtcp.somaxconn allows {})",
             listener.granted, listener.asked, listener.granted
         ),
-        false => format!("{} (listen(), net.oxtcp.somaxconn)", listener.granted),
+        Limit::CoreSomaxconn | Limit::BothSomaxconn => format!(
+            "{} (listen() asked for as much or more; {} allow{} {})",
+            listener.granted,
+            listener.limit.name(),
+            if listener.limit == Limit::BothSomaxconn {
+                ""
+            } else {
+                "s"
+            },
+            listener.granted
+        ),
+        _ => format!("{} (which listen() asked for)", listener.granted),
     };
     match listener.bound {
         Bound::None => String::new(),
+        Bound::SynQueue if listener.limit == Limit::MaxSynBacklog => format!(
+            "the listener is at its bound of {} half-open connections (net.oxtcp.max_syn_backlog)",
+            listener.most_half_open
+        ),
         Bound::SynQueue => format!(
-            "the listener is at its bound of {} half-open connections (the smaller of net.oxtcp.max_syn_backlog and the backlog of {granted})",
+            "the listener is at its bound of {} half-open connections (one more than its backlog of {granted})",
             listener.most_half_open
         ),
         Bound::Share => format!(
