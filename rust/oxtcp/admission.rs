@@ -3,6 +3,8 @@
 //! Whether a SYN is let in: the rate of its network, the listener's queues and the shares in them, and what is counted and told when there is
 //! too little. Softirq context; takes no lock of the listener.
 
+use kernel::sync::rcu;
+
 use oxtcp_engine::{pressure, Instant};
 
 use crate::counters::Counter;
@@ -189,7 +191,8 @@ fn make_room(
     life: Life,
     now: Instant,
 ) -> bool {
-    let Some(recent) = listening.recent.as_ref() else {
+    let rcu = rcu::read_lock();
+    let Some(recent) = listening.recent.get(&rcu) else {
         return false;
     };
     if namespace.sysctls.syn_cache() == 0 {

@@ -16,7 +16,9 @@ use crate::output::unscoped;
 use crate::protocol::Socket;
 use crate::sys::log;
 use crate::sys::once::Once;
-use crate::sys::table::Endpoint;
+use crate::sys::table::{Endpoint, FlowKey};
+use crate::sys::trace::Overflow as Event;
+use crate::trace::{self, Bound, Decision};
 
 /// Figures of one listener. Atomic words, each for itself; any context.
 pub(crate) struct Floods {
@@ -24,11 +26,64 @@ pub(crate) struct Floods {
     second: Atomic<u64>,
     syns: Atomic<u32>,
     syns_before: Atomic<u32>,
-    /// The second from which on a queue's overflow may be told again.
-    told: [Atomic<u32>; 5],
+    /// When each queue's overflow may be told again.
+    told: [Told; 5],
+    /// By [`Fate`].
+    fates: [Atomic<u64>; Fate::COUNT],
     /// The most that there ever were of half-open connections, and of those that waited.
     most_half_open: Atomic<u32>,
     most_waiting: Atomic<u32>,
+}
+
+/// The seconds from which on an overflow may be told again: in the kernel's log, and to who traces.
+struct Told {
+    line: Atomic<u32>,
+    event: Atomic<u32>,
+}
+
+impl Told {
+    const fn new() -> Self {
+        Self {
+            line: Atomic::new(0),
+            event: Atomic::new(0),
+        }
+    }
+}
+
+/// What became of SYNs, handshakes and half-open connections that did not go their way, as sock_diag counts them: first those that were dropped, by
+/// what there was too little of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    SynQueue = 0,
+    Share = 1,
+    AcceptQueue = 2,
+    Rate = 3,
+    Route = 4,
+    Memory = 5,
+    Reset = 6,
+    Cookie = 7,
+    Evicted = 8,
+    Expired = 9,
+}
+
+impl Fate {
+    const COUNT: usize = 10;
+
+    fn of(decision: Decision, bound: Bound) -> Option<Self> {
+        Some(match (decision, bound) {
+            (Decision::Dropped, Bound::SynQueue) => Fate::SynQueue,
+            (Decision::Dropped, Bound::Share) => Fate::Share,
+            (Decision::Dropped, Bound::AcceptQueue) => Fate::AcceptQueue,
+            (Decision::Dropped, Bound::Rate) => Fate::Rate,
+            (Decision::Dropped, Bound::Route) => Fate::Route,
+            (Decision::Dropped, Bound::Memory) => Fate::Memory,
+            (Decision::Reset, _) => Fate::Reset,
+            (Decision::Cookie, _) => Fate::Cookie,
+            (Decision::Evicted, _) => Fate::Evicted,
+            (Decision::Expired, _) => Fate::Expired,
+            _ => return None,
+        })
+    }
 }
 
 /// What there is too little of.
@@ -66,7 +121,8 @@ impl Floods {
             second: Atomic::new(0),
             syns: zero(),
             syns_before: zero(),
-            told: [zero(), zero(), zero(), zero(), zero()],
+            told: [const { Told::new() }; 5],
+            fates: [const { Atomic::new(0) }; Fate::COUNT],
             most_half_open: zero(),
             most_waiting: zero(),
         }
@@ -90,8 +146,31 @@ impl Floods {
     }
 
     /// SYNs in a second: of this one, or of the one before if those were more.
-    fn rate(&self) -> u32 {
-        self.syns.load(Relaxed).max(self.syns_before.load(Relaxed))
+    fn rate(&self, now: Instant) -> u32 {
+        let second = self.second.read_once();
+        match (now.as_micros() / 1_000_000).saturating_sub(second) {
+            0 => self.syns.load(Relaxed).max(self.syns_before.load(Relaxed)),
+            1 => self.syns.load(Relaxed),
+            _ => 0,
+        }
+    }
+
+    /// The socket begins to listen, perhaps again. Process context.
+    pub(crate) fn begin(&self) {
+        for word in [&self.most_half_open, &self.most_waiting] {
+            word.store(0, Relaxed);
+        }
+        for word in &self.fates {
+            word.store(0, Relaxed);
+        }
+    }
+
+    /// A listener has decided.
+    pub(crate) fn count(&self, decision: Decision, bound: Bound) {
+        let fate = Fate::of(decision, bound);
+        if let Some(word) = fate.and_then(|fate| self.fates.get(fate as usize)) {
+            word.fetch_add(1, Relaxed);
+        }
     }
 
     pub(crate) fn note_half_open(&self, count: u32) {
@@ -103,7 +182,7 @@ impl Floods {
     }
 
     /// When that queue's overflow may be told again.
-    fn told(&self, queue: Queue) -> &Atomic<u32> {
+    fn told(&self, queue: Queue) -> &Told {
         let [syn, host, net, accept, rate] = &self.told;
         match queue {
             Queue::Syn => syn,
@@ -161,7 +240,13 @@ struct Overflow {
 }
 
 impl Overflow {
-    fn new(namespace: &Namespace, listening: &Listening, queue: Queue, remedy: Remedy) -> Self {
+    fn new(
+        namespace: &Namespace,
+        listening: &Listening,
+        queue: Queue,
+        remedy: Remedy,
+        now: Instant,
+    ) -> Self {
         let half_open = (
             listening.half_open.count(),
             listening.most_half_open(namespace),
@@ -184,13 +269,59 @@ impl Overflow {
             most,
             setting,
             value: setting.value(namespace, listening),
-            rate: listening.floods.rate(),
+            rate: listening.floods.rate(now),
         }
     }
 }
 
+/// How many words there are of [`figures`].
+pub(crate) const FIGURES: usize = 10 + Fate::COUNT;
+
+/// What a listener's queues hold and held, what bounds them, and what became of what did not fit, since it began to listen. sock_diag tells it in this order
+/// (Documentation/user-guide.md). Any context.
+pub(crate) fn figures(
+    namespace: &Namespace,
+    listening: &Listening,
+    now: Instant,
+) -> [u64; FIGURES] {
+    let backlog = listening.backlog();
+    let floods = &listening.floods;
+    let heads = [
+        listening.half_open.count(),
+        listening.most_half_open(namespace),
+        floods.most_half_open.load(Relaxed),
+        listening.half_open_setting(namespace) as u32,
+        listening.waiting(),
+        backlog.granted().saturating_add(1),
+        floods.most_waiting.load(Relaxed),
+        backlog.setting() as u32,
+        backlog.asked,
+        floods.rate(now),
+    ];
+    let mut words = [0; FIGURES];
+    let (first, rest) = words.split_at_mut(heads.len());
+    first.copy_from_slice(&heads.map(u64::from));
+    for (word, fate) in rest.iter_mut().zip(&floods.fates) {
+        *word = fate.load(Relaxed);
+    }
+    words
+}
+
+/// A listener has decided about the flow `key`: counts it, and tells those who trace. Any context.
+pub(crate) fn decided(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    key: &FlowKey,
+    decision: Decision,
+    bound: Bound,
+) {
+    listening.floods.count(decision, bound);
+    trace::decided(namespace, listener, listening, key, decision, bound);
+}
+
 /// Says that a queue is full, which setting bounds it, and what to do: in the kernel's log once in a minute for each queue of a listener, and no more
-/// often than the kernel's network code may. Softirq context.
+/// often than the kernel's network code may; to those who trace once in a second. Softirq context.
 pub(crate) fn tell(
     namespace: &Namespace,
     listener: &Socket,
@@ -202,14 +333,37 @@ pub(crate) fn tell(
     /// Seconds between two lines, and after one that the kernel did not let through.
     const PAUSE: u32 = 60;
     const RETRY: u32 = 1;
+    /// The same between two events.
+    const EVENT: u32 = 1;
     let second = (now.as_micros() / 1_000_000) as u32;
     let told = listening.floods.told(queue);
-    if !is_due(told, second, RETRY) || !log::may_write() {
+    let event = trace::watches_overflows() && is_due(&told.event, second, EVENT);
+    let line = is_due(&told.line, second, RETRY) && log::may_write();
+    if !event && !line {
         return;
     }
-    told.write_once(second.saturating_add(PAUSE));
-    let overflow = Overflow::new(namespace, listening, queue, remedy);
-    write(listener, &overflow);
+    let overflow = Overflow::new(namespace, listening, queue, remedy, now);
+    if line {
+        told.line.write_once(second.saturating_add(PAUSE));
+        write(listener, &overflow);
+    }
+    if event {
+        trace::overflows(listener, &overflow.event());
+    }
+}
+
+impl Overflow {
+    fn event(&self) -> Event {
+        Event {
+            length: self.length,
+            most: self.most,
+            value: self.value,
+            rate: self.rate,
+            queue: self.queue as u8,
+            setting: self.setting as u8,
+            remedy: self.remedy as u8,
+        }
+    }
 }
 
 /// The line in the kernel's log.

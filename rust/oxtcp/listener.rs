@@ -21,7 +21,7 @@ use crate::admission::{self, Admission};
 use crate::ao::{Handshake, Ids, Isns};
 use crate::backlog::Backlog;
 use crate::counters::Counter;
-use crate::crowd::Recent;
+use crate::flood;
 use crate::half_open::{self, Mini};
 use crate::input::Arrival;
 use crate::keys::Peer;
@@ -69,6 +69,7 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
         (SkState::LISTEN, Role::Listener(_)) => {
             if let Some(listening) = listening::of(sock) {
                 listening.set_backlog(backlog);
+                listening.remember(namespace, backlog.granted());
             }
             return Ok(());
         }
@@ -91,15 +92,10 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     let shared = &sock.shared().listening;
     if shared.as_ref().is_none() {
         // Nobody else does, as the socket is owned.
-        let _ = shared.populate(Listening::new(backlog.granted())?);
+        let _ = shared.populate(Listening::new()?);
     }
     let listening = listening::of(sock).ok_or(ENOMEM)?;
-    if namespace.sysctls.syncookies() == 0 && listening.recent.as_ref().is_none() {
-        // Without it the newest are dropped, as in Linux.
-        if let Ok(recent) = Recent::new(listening::most(namespace, backlog.granted())) {
-            let _ = listening.recent.populate(recent);
-        }
-    }
+    listening.remember(namespace, backlog.granted());
     let state = sk.state();
     let options = state.options();
     let calls = state.calls();
@@ -252,7 +248,7 @@ pub(crate) fn segment(
         return Err(DropReason::Flags);
     }
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let drops = |bound, why| {
         namespace.counters.count(Counter::ListenDrops);
@@ -329,7 +325,7 @@ pub(crate) fn segment(
     }
     tell(Decision::HalfOpen, Bound::None);
     trace::mini_state(net, &key, SkState::LISTEN, SkState::SYN_RECV);
-    if let Some(recent) = listening.recent.as_ref() {
+    if let Some(recent) = listening.recent.get(&rcu) {
         recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
@@ -417,7 +413,7 @@ pub(crate) fn complete(
         return drops(skb, DropReason::NoSocket);
     };
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
@@ -519,7 +515,7 @@ pub(crate) fn complete_cookie(
         return drops(skb, DropReason::NoSocket);
     };
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let rcu = rcu::read_lock();
     let cx = context(namespace.sysctls.config_under(&rcu));

@@ -76,6 +76,20 @@ struct oxtcp_trace_listener {
 	u8 setting;
 };
 
+/* A queue of a listener is full. */
+struct oxtcp_trace_overflow {
+	/* How many are in it, and the most that may be. */
+	u32 length;
+	u32 most;
+	/* What the setting has. */
+	u32 value;
+	/* SYNs to the listener in a second. */
+	u32 rate;
+	u8 queue;
+	u8 setting;
+	u8 remedy;
+};
+
 struct sock;
 
 /* What oxtcp_trace_ends has of a socket. */

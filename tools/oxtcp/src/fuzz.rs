@@ -16,7 +16,7 @@ use crate::ss::services::Services;
 use crate::trace::connection::Connections;
 use crate::trace::decode;
 use crate::trace::event::{
-    Clock, Congestion, Direction, Drop, Event, Header, Listener, Segment, What,
+    Clock, Congestion, Direction, Drop, Event, Header, Listener, Overflow, Segment, What,
 };
 use crate::trace::explain::Narrator;
 use crate::trace::pcapng::Writer;
@@ -94,6 +94,7 @@ fn socket(local: SocketAddr, remote: SocketAddr) -> Socket {
         figures: None,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: None,
     }
@@ -212,6 +213,15 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             reason: ["NO_SOCKET", "TCP_OLD_DATA", "SOMETHING_NEW"][usize::from(byte(6)) % 3].into(),
             header: (byte(7) != 0).then_some(header),
             payload: half(18).into(),
+        }),
+        4 if byte(30) & 128 != 0 => What::Overflow(Overflow {
+            queue: decode::queue(byte(6) % 6),
+            length: word(8),
+            most: word(12),
+            rate: word(16),
+            remedy: decode::remedy(byte(7) % 5),
+            limit: Limit::from_number(byte(29) % 10),
+            value: word(20),
         }),
         4 => What::Listener(Listener {
             decision: decode::decision(byte(6) % 12),

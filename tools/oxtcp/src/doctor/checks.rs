@@ -117,8 +117,8 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
             continue;
         }
         let full = number >= bound;
-        let limit = match backlog {
-            Some(backlog) if backlog < most => facts.limit_of(backlog),
+        let limit = match listener.zip(backlog) {
+            Some((listener, backlog)) if backlog < most => facts.limit_of(listener, backlog),
             _ => Limit::MaxSynBacklog,
         };
         let unanswered = half_open
@@ -224,7 +224,7 @@ fn accept_queue(facts: &Facts) -> Vec<Finding> {
         if waiting == 0 || waiting.saturating_mul(4) < backlog.saturating_mul(3) {
             continue;
         }
-        let limit = facts.limit_of(backlog);
+        let limit = facts.limit_of(listener, backlog);
         let capped = limit != Limit::Backlog;
         findings.push(Finding {
             severity: if full { Severity::Problem } else { Severity::Warning },

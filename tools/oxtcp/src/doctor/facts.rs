@@ -88,8 +88,11 @@ impl Facts {
         listener.info.as_ref().map(|info| info.sacked.into())
     }
 
-    /// What bounds a backlog.
-    pub fn limit_of(&self, backlog: u64) -> Limit {
+    /// What bounds a listener's backlog: as the module says, or as the settings have it now.
+    pub fn limit_of(&self, listener: &Socket, backlog: u64) -> Limit {
+        if let Some(queues) = &listener.queues {
+            return queues.accept.limit;
+        }
         let none = u64::MAX;
         Limit::of_granted(
             backlog,

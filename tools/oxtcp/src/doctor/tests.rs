@@ -38,6 +38,7 @@ fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
         figures: None,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: None,
     }

@@ -6,15 +6,15 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::event::{
-    Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Mode, Segment,
-    Timer, What,
+    Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Mode, Overflow,
+    Queue, Remedy, Segment, Timer, What,
 };
 use super::format::Format;
 use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// The module's events, as `trace.h` names them.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "oxtcp_state",
     "oxtcp_segment_in",
     "oxtcp_segment_out",
@@ -22,6 +22,7 @@ pub const NAMES: [&str; 7] = [
     "oxtcp_congestion",
     "oxtcp_drop",
     "oxtcp_listener",
+    "oxtcp_overflow",
 ];
 
 /// What the numbers of records mean.
@@ -56,6 +57,7 @@ impl Decoder {
             "oxtcp_timer" => What::Timer(timer(record.byte("timer")?)),
             "oxtcp_congestion" => What::Congestion(record.congestion()?),
             "oxtcp_drop" => What::Drop(record.drop()?),
+            "oxtcp_overflow" => What::Overflow(record.overflow()?),
             _ => What::Listener(record.listener()?),
         };
         Some(Event {
@@ -171,6 +173,18 @@ impl Record<'_> {
         })
     }
 
+    fn overflow(&self) -> Option<Overflow> {
+        Some(Overflow {
+            queue: queue(self.byte("queue")?),
+            length: self.word("length")?,
+            most: self.word("most")?,
+            rate: self.word("rate")?,
+            remedy: remedy(self.byte("remedy")?),
+            limit: Limit::from_number(self.byte("setting")?),
+            value: self.word("value")?,
+        })
+    }
+
     fn listener(&self) -> Option<Listener> {
         let mut listener = Listener {
             decision: decision(self.byte("decision")?),
@@ -193,6 +207,27 @@ impl Record<'_> {
         };
         listener.limit = self.byte("setting").map_or(guessed, Limit::from_number);
         Some(listener)
+    }
+}
+
+pub(crate) fn queue(number: u8) -> Queue {
+    match number {
+        0 => Queue::Syn,
+        1 => Queue::HostShare,
+        2 => Queue::NetShare,
+        3 => Queue::Accept,
+        4 => Queue::NetRate,
+        other => Queue::Other(other),
+    }
+}
+
+pub(crate) fn remedy(number: u8) -> Remedy {
+    match number {
+        0 => Remedy::Cookie,
+        1 => Remedy::Evict,
+        2 => Remedy::Drop,
+        3 => Remedy::Reset,
+        other => Remedy::Other(other),
     }
 }
 
@@ -340,6 +375,12 @@ pub mod tests {
         same("OXTCP_TRACE_TIMERS", &|n| format!("{:?}", timer(n)));
         same("OXTCP_TRACE_DECISIONS", &|n| format!("{:?}", decision(n)));
         same("OXTCP_TRACE_BOUNDS", &|n| format!("{:?}", bound(n)));
+        same("OXTCP_TRACE_QUEUES", &|n| format!("{:?}", queue(n)));
+        same("OXTCP_TRACE_REMEDIES", &|n| format!("{:?}", remedy(n)));
+        for (number, advice) in (0..).zip(names("OXTCP_TRACE_ADVICE")) {
+            let ours = crate::trace::explain::words::advice(queue(number));
+            assert_eq!(ours, advice, "{number}");
+        }
         let theirs = names("OXTCP_TRACE_SETTINGS");
         for (number, name) in (0..).zip(&theirs) {
             assert_eq!(Limit::from_number(number).name(), *name, "{number}");

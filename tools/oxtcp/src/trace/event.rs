@@ -49,6 +49,8 @@ pub enum What {
     Drop(Drop),
     /// A listener has decided about a SYN or the last ACK of a handshake.
     Listener(Listener),
+    /// A queue of a listener is full: once in a second at most for each.
+    Overflow(Overflow),
 }
 
 /// A TCP segment, or a burst of them that devices cut (out) or have put together (in).
@@ -274,6 +276,52 @@ pub struct Listener {
     pub syncookies: u8,
     /// What bounds the accept queue, if that is the bound, or else the half-open connections.
     pub limit: Limit,
+}
+
+/// A queue of a listener that is full. [`Event::remote`] is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overflow {
+    pub queue: Queue,
+    /// How many are in it, and the most that may be; of a share, or a rate, of all half-open connections.
+    pub length: u32,
+    pub most: u32,
+    /// SYNs to the listener in a second.
+    pub rate: u32,
+    pub remedy: Remedy,
+    /// What bounds it, and the value of that.
+    pub limit: Limit,
+    pub value: u32,
+}
+
+/// What there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Half-open connections.
+    Syn,
+    /// Those of one host, of one network.
+    HostShare,
+    NetShare,
+    /// Connections that wait for accept(2).
+    Accept,
+    /// SYNs of one network in a second.
+    NetRate,
+    /// Of a later version of the module.
+    Other(u8),
+}
+
+/// What the listener does about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// SYNs are answered with cookies.
+    Cookie,
+    /// The oldest half-open connection gives way.
+    Evict,
+    /// SYNs are dropped; of a full accept queue also the last ACKs of handshakes.
+    Drop,
+    /// SYNs are dropped, and last ACKs are answered with resets.
+    Reset,
+    /// Of a later version of the module.
+    Other(u8),
 }
 
 /// From the trace's clock to dates.

@@ -9,6 +9,7 @@ use super::event::{
     Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Segment, Timer,
     What,
 };
+use super::explain::words::overflow as overflow_words;
 use super::flows::{options, Flows, Sender};
 use crate::output::{Ink, Painter};
 use crate::sockets::limit::Limit;
@@ -95,6 +96,10 @@ fn words(event: &Event, flows: &Flows) -> (Option<Ink>, String) {
         What::Timer(timer) => (Some(Ink::Yellow), format!("timer: {}", timer_words(*timer))),
         What::Congestion(congestion) => (Some(Ink::Dim), congestion_words(congestion)),
         What::Drop(drop) => (Some(Ink::Red), drop_words(event, drop, flows)),
+        What::Overflow(overflow) => (
+            Some(Ink::Red),
+            format!("listener: {}", overflow_words(overflow)),
+        ),
         What::Listener(listener) => {
             let ink = match listener.decision {
                 Decision::HalfOpen | Decision::Accepted | Decision::CookieAccepted => {
@@ -352,6 +357,7 @@ fn listener_words(listener: &Listener) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::{Overflow, Queue, Remedy};
     use super::super::flows::tests::{event, segment};
     use super::*;
     use crate::output::Color;
@@ -456,6 +462,33 @@ mod tests {
             of(Bound::AcceptQueue, Limit::Somaxconn, 4096, 127),
             of(Bound::SynQueue, Limit::BothSomaxconn, 4096, 4096),
             of(Bound::SynQueue, Limit::MaxSynBacklog, 4096, 4096),
+        ]));
+    }
+
+    #[test]
+    fn line_of_overflows() {
+        let of = |queue, remedy, limit, value| {
+            let mut event = event(What::Overflow(Overflow {
+                queue,
+                length: 129,
+                most: 129,
+                rate: 20_411,
+                remedy,
+                limit,
+                value,
+            }));
+            event.remote = "0.0.0.0:0".parse().unwrap();
+            event
+        };
+        insta::assert_snapshot!(lines(&[
+            of(Queue::Syn, Remedy::Cookie, Limit::Backlog, 128),
+            of(Queue::Syn, Remedy::Evict, Limit::MaxSynBacklog, 129),
+            of(Queue::HostShare, Remedy::Cookie, Limit::SynHostShare, 25),
+            of(Queue::NetShare, Remedy::Drop, Limit::SynNetShare, 50),
+            of(Queue::Accept, Remedy::Drop, Limit::CoreSomaxconn, 128),
+            of(Queue::Accept, Remedy::Reset, Limit::BothSomaxconn, 128),
+            of(Queue::NetRate, Remedy::Drop, Limit::SynNetRate, 1000),
+            of(Queue::Other(9), Remedy::Other(9), Limit::Other(9), 1),
         ]));
     }
 

@@ -3,7 +3,7 @@
 
 use crate::ladder::rung::thousands;
 use crate::sockets::limit::Limit;
-use crate::trace::event::{Bound, Decision, Listener};
+use crate::trace::event::{Bound, Decision, Listener, Overflow, Queue, Remedy};
 
 /// A time in the unit that gives few digits.
 pub fn duration(nanoseconds: u64) -> String {
@@ -132,6 +132,42 @@ pub fn decision(listener: &Listener) -> String {
         Decision::CookieRefused => "found no good cookie in it: it is too old, forged, or of a connection that is no more".into(),
         Decision::Expired => "gave the half-open connection up: no answer to its SYN-ACKs came (net.oxtcp.synack_retries)".into(),
         Decision::Other(number) => format!("did what this version does not know (number {number})"),
+    }
+}
+
+/// What is full, what is done, and what is to be done about it.
+pub fn overflow(overflow: &Overflow) -> String {
+    let Overflow { length, most, .. } = overflow;
+    let full = match overflow.queue {
+        Queue::Syn => format!("the SYN queue is full, {length} half-open connections of {most}"),
+        Queue::HostShare => format!("one host has its share of the SYN queue, {length} half-open connections of {most}"),
+        Queue::NetShare => format!("one network has its share of the SYN queue, {length} half-open connections of {most}"),
+        Queue::Accept => format!("the accept queue is full, {length} connections of {most} wait"),
+        Queue::NetRate => "one network sends more SYNs than it may in a second".into(),
+        Queue::Other(_) => "a queue is full that this version does not know".into(),
+    };
+    let done = match (overflow.remedy, overflow.queue) {
+        (Remedy::Cookie, _) => "SYNs are answered with cookies",
+        (Remedy::Evict, _) => "the oldest give way",
+        (Remedy::Drop, Queue::Accept) => "SYNs and the last ACKs of handshakes are dropped",
+        (Remedy::Drop, _) => "SYNs are dropped",
+        (Remedy::Reset, _) => "SYNs are dropped, and handshakes are reset (abort_on_overflow)",
+        (Remedy::Other(_), _) => "what is done this version does not know",
+    };
+    format!(
+        "{full} ({} SYNs per second); {done}. {} is {}: {}",
+        overflow.rate,
+        overflow.limit.words(),
+        overflow.value,
+        advice(overflow.queue)
+    )
+}
+
+/// What to do, as `trace.h` has it.
+pub fn advice(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Accept => "accept() faster; for bursts, raise the setting",
+        _ => "if these are real clients, raise the setting",
     }
 }
 
