@@ -3,6 +3,8 @@
 //! Whether a SYN is let in: the rate of its network, the listener's queues and the shares in them, and what is counted and told when there is
 //! too little. Softirq context; takes no lock of the listener.
 
+use kernel::sync::rcu;
+
 use oxtcp_engine::{pressure, Instant};
 
 use crate::counters::Counter;
@@ -91,7 +93,7 @@ pub(crate) fn note_syn(
 /// What a SYN is answered with a cookie for, as the tracepoints tell it.
 fn bound_of(shortage: Option<Queue>) -> Bound {
     match shortage {
-        Some(Queue::Share) => Bound::Share,
+        Some(Queue::HostShare | Queue::NetShare) => Bound::Share,
         Some(_) => Bound::SynQueue,
         None => Bound::Always,
     }
@@ -107,8 +109,7 @@ fn shortage(
     let count = listening.half_open.count();
     match count >= most {
         true => Some(Queue::Syn),
-        false if has_its_share(namespace, listening, key, count, most) => Some(Queue::Share),
-        false => None,
+        false => share_that_is_used_up(namespace, listening, key, count, most),
     }
 }
 
@@ -152,28 +153,34 @@ pub(crate) fn note_cookie(
 }
 
 fn note_share(namespace: &Namespace, queue: Queue) {
-    if queue == Queue::Share {
+    if matches!(queue, Queue::HostShare | Queue::NetShare) {
         namespace.counters.count(Counter::SynShareExceeded);
     }
 }
 
-/// Whether the peer's host or network has its share of the SYN queue.
-fn has_its_share(
+/// The share of the SYN queue that the peer's host or network has already.
+fn share_that_is_used_up(
     namespace: &Namespace,
     listening: &Listening,
     key: &FlowKey,
     count: u32,
     most: u32,
-) -> bool {
+) -> Option<Queue> {
     let sysctls = &namespace.sysctls;
     // What nobody could exceed needs no look at the counters.
     if !pressure::is_too_many(u32::MAX, count, most, 0) {
-        return false;
+        return None;
     }
     let (host, network) = listening.crowds.count(namespace, key);
     let share = |percent: i32| u8::try_from(percent).unwrap_or(100);
-    pressure::is_too_many(host, count, most, share(sysctls.syn_host_share()))
-        || pressure::is_too_many(network, count, most, share(sysctls.syn_net_share()))
+    let shares = [
+        (Queue::HostShare, host, sysctls.syn_host_share()),
+        (Queue::NetShare, network, sysctls.syn_net_share()),
+    ];
+    let used_up = shares.into_iter().find(|&(_, of_prefix, percent)| {
+        pressure::is_too_many(of_prefix, count, most, share(percent))
+    });
+    used_up.map(|(queue, ..)| queue)
 }
 
 /// Lets the oldest half-open connection of a full SYN queue give way, if it is to be so.
@@ -184,7 +191,8 @@ fn make_room(
     life: Life,
     now: Instant,
 ) -> bool {
-    let Some(recent) = listening.recent.as_ref() else {
+    let rcu = rcu::read_lock();
+    let Some(recent) = listening.recent.get(&rcu) else {
         return false;
     };
     if namespace.sysctls.syn_cache() == 0 {
@@ -213,12 +221,9 @@ pub(crate) fn overflows(
     now: Instant,
 ) {
     namespace.counters.count(Counter::ListenOverflows);
-    flood::tell(
-        namespace,
-        listener,
-        listening,
-        Queue::Accept,
-        Remedy::Drop,
-        now,
-    );
+    let remedy = match namespace.sysctls.abort_on_overflow() {
+        0 => Remedy::Drop,
+        _ => Remedy::Reset,
+    };
+    flood::tell(namespace, listener, listening, Queue::Accept, remedy, now);
 }

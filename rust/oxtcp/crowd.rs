@@ -2,7 +2,7 @@
 
 //! Who has a listener's half-open connections: how many a prefix has, and which came first.
 //!
-//! Atomic words, each for itself; any context, no lock. The memory is bounded: a sketch of 256 counters in each of four rows at most, and
+//! Atomic words, each for itself; any context, no lock. The memory is bounded: a sketch of 256 counters in each of four rows, and
 //! (without cookies) a ring of as many keys as there may be half-open connections.
 
 use kernel::prelude::*;
@@ -20,30 +20,25 @@ pub(crate) struct Crowds {
     /// In the upper 8 bits the life that is counted in ([`Life::tag`]), below them the count: who comes late with an object of another life changes
     /// nothing.
     counters: KVec<Atomic<u32>>,
-    /// Of each of the four rows: a power of two.
-    width: usize,
 }
 
 impl Crowds {
-    const MOST: usize = 256;
-    const LEAST: usize = 16;
+    /// Of each row: for the longest queue, as a later listen(2) may ask for that, and counters cannot be split.
+    const WIDTH: usize = 256;
     /// Two for hosts, two for networks.
     const ROWS: usize = 4;
     const TAG_SHIFT: u32 = 24;
     /// The most that a counter can count, and that a listener may have half open.
     pub(crate) const COUNT_MOST: u32 = (1 << Self::TAG_SHIFT) - 1;
 
-    /// For a queue of `most`. Process context.
-    pub(crate) fn new(most: u32) -> Result<Self> {
-        let width = (most as usize)
-            .clamp(Self::LEAST, Self::MOST)
-            .next_power_of_two();
-        let count = width.saturating_mul(Self::ROWS);
+    /// Process context.
+    pub(crate) fn new() -> Result<Self> {
+        let count = Self::WIDTH.saturating_mul(Self::ROWS);
         let mut counters = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             counters.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        Ok(Self { counters, width })
+        Ok(Self { counters })
     }
 
     /// A life begins, in which nobody has any. Process context.
@@ -64,8 +59,8 @@ impl Crowds {
         let words = [host, host >> 32, network, network >> 32];
         let mut row = 0;
         words.map(|word| {
-            let column = word as usize & self.width.wrapping_sub(1);
-            let index = self.width.wrapping_mul(row).wrapping_add(column);
+            let column = word as usize % Self::WIDTH;
+            let index = Self::WIDTH.wrapping_mul(row).wrapping_add(column);
             row = row.wrapping_add(1);
             self.counters.get(index)
         })
@@ -122,10 +117,14 @@ impl Recent {
     /// 40 bytes each.
     const MOST: u32 = 4096;
 
-    /// For a queue of `most`. Process context.
-    pub(crate) fn new(most: u32) -> Result<Self> {
-        let most = most.clamp(1, Self::MOST);
-        let mut keys = KVec::with_capacity(most as usize, GFP_KERNEL | __GFP_NOWARN)?;
+    /// How many it keeps of a queue of `most`.
+    pub(crate) fn bounded(most: u32) -> usize {
+        most.clamp(1, Self::MOST) as usize
+    }
+
+    /// For so many, as [`bounded`](Self::bounded) has it. Process context.
+    pub(crate) fn new(most: usize) -> Result<Self> {
+        let mut keys = KVec::with_capacity(most, GFP_KERNEL | __GFP_NOWARN)?;
         for _ in 0..most {
             keys.push(KeyCell::new(NOBODY), GFP_KERNEL)?;
         }
@@ -133,6 +132,25 @@ impl Recent {
             keys,
             next: Atomic::new(0),
         })
+    }
+
+    /// How many it keeps.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Lets another one know what this one does, the oldest first. What comes meanwhile may be missing there.
+    pub(crate) fn copy_to(&self, other: &Self) {
+        let next = (self.next.load(Relaxed) as usize)
+            .checked_rem(self.len())
+            .unwrap_or(0);
+        let (new, old) = self.keys.split_at_checked(next).unwrap_or((&[], &[]));
+        for slot in [old, new].into_iter().flatten() {
+            let key = slot.load();
+            if key != NOBODY {
+                other.note(key);
+            }
+        }
     }
 
     fn slot(&self) -> Option<&KeyCell> {

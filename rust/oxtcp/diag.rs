@@ -6,19 +6,24 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
+use oxtcp_engine::Instant;
+
 use crate::closing;
+use crate::flood;
 use crate::half_open;
 use crate::info;
 use crate::listener;
+use crate::listening;
 use crate::namespace::Namespace;
 use crate::output::scoped;
 use crate::procfs;
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::sys::bindings;
-use crate::sys::diag::{diag_handler, Diag, Message, Pick, Reader, Request, Versions};
+use crate::sys::diag::{self, diag_handler, Diag, Message, Pick, Reader, Request, Versions};
 use crate::sys::errno::{ebusy, eopnotsupp};
 use crate::sys::sock::{SkState, MEMINFO};
 use crate::sys::table::{FlowKey, FlowTable, Found};
+use crate::sys::time;
 use crate::sys::user::TcpInfo;
 
 /// Milliseconds that who asks waits for a process that owns the socket. It is told without what the lock protects then.
@@ -51,6 +56,8 @@ struct OfSocket {
     memory: [u32; MEMINFO],
     /// Of a listener.
     backlog: u32,
+    /// Of a listener, if somebody asks for what TCP knows.
+    queues: Option<[u64; flood::FIGURES]>,
     /// If somebody asks for it.
     locked: Option<Locked>,
 }
@@ -101,6 +108,13 @@ impl Diag for SockDiag {
             true => sock.lock_bh_within(PATIENCE, Locked::of),
             false => None,
         };
+        let queues = match sock.state() {
+            SkState::LISTEN if request.wants(bindings::INET_DIAG_INFO) => {
+                let now = Instant::from_micros(time::now_micros());
+                listening::of(sock).map(|of| flood::figures(sock.per_net(), of, now))
+            }
+            _ => None,
+        };
         Row {
             base: procfs::Row::of_socket(sock),
             socket: Some(OfSocket {
@@ -112,6 +126,7 @@ impl Diag for SockDiag {
                 v6only: sock.v6only(),
                 memory: sock.meminfo(),
                 backlog: listener::queue(sock).1,
+                queues,
                 locked,
             }),
         }
@@ -167,6 +182,9 @@ impl Diag for SockDiag {
                 bindings::INET_DIAG_SKMEMINFO,
                 socket.memory.map(u32::to_ne_bytes).as_flattened(),
             );
+        }
+        if let Some(queues) = &socket.queues {
+            message.attribute(diag::OXTCP_DIAG_QUEUES, queues.map(u64::to_ne_bytes).as_flattened());
         }
         if let Some(locked) = &socket.locked {
             if request.wants(bindings::INET_DIAG_INFO) {

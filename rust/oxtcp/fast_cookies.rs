@@ -40,7 +40,7 @@ use crate::sys::net::Net;
 use crate::sys::route::Route;
 use crate::sys::skb::SkBuff;
 use crate::sys::table::Endpoint;
-use crate::trace;
+use crate::trace::{self, Bound, Decision};
 
 /// A SYN came that is on its way to be routed. Softirq context.
 pub(crate) fn syn<'r>(
@@ -123,10 +123,12 @@ fn answer<'r>(
     let cx = context(namespace.sysctls.config_under(rcu));
     if !admission::note_syn(namespace, sock, listening, &head.key, cx.now) {
         namespace.counters.count(Counter::ListenDrops);
+        listening.floods.count(Decision::Dropped, Bound::Rate);
         skb.drop_for(DropReason::ListenOverflow);
         return Ok(());
     }
     admission::note_cookie(namespace, sock, listening, shortage, cx.now);
+    listening.floods.count(Decision::Cookie, Bound::SynQueue);
     listener::send_cookie(
         namespace,
         (sock, listening),

@@ -16,6 +16,7 @@ use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
 
 use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
+use crate::flood;
 use crate::group::Group;
 use crate::input::{find_listener, Arrival};
 use crate::keys::{self, Secret};
@@ -132,7 +133,7 @@ impl MiniBody<Tcp> for Mini {
                     RequestTimer::Expire => {
                         let decision = Decision::Expired;
                         remove(this, namespace);
-                        trace::decided(
+                        flood::decided(
                             namespace,
                             &listener,
                             listening,
@@ -364,7 +365,7 @@ pub(crate) fn evict(namespace: &Namespace, listener: &Socket, life: Life, key: &
         remove(guard, namespace);
         if let Some(listening) = listening::of(listener) {
             let bound = Bound::SynQueue;
-            trace::decided(
+            flood::decided(
                 namespace,
                 listener,
                 listening,
@@ -453,7 +454,7 @@ pub(crate) fn segment(
                     namespace.counters.count(Counter::TCPDeferAcceptDrop);
                     if let Some(listening) = listening::of(&listener) {
                         let decision = Decision::Deferred;
-                        trace::decided(
+                        flood::decided(
                             namespace,
                             &listener,
                             listening,

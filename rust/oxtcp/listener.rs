@@ -19,12 +19,13 @@ use oxtcp_engine::{isn, reply, Connection, Context, Segment, SeqNum, SocketOptio
 
 use crate::admission::{self, Admission};
 use crate::ao::{Handshake, Ids, Isns};
+use crate::backlog::Backlog;
 use crate::counters::Counter;
-use crate::crowd::Recent;
+use crate::flood;
 use crate::half_open::{self, Mini};
 use crate::input::Arrival;
 use crate::keys::Peer;
-use crate::listening::{self, Backlog, Life, Listening, Room};
+use crate::listening::{self, Life, Listening, Room};
 use crate::namespace::Namespace;
 use crate::output;
 use crate::ports::PortRef;
@@ -43,7 +44,7 @@ use crate::{closing, connect, connection, cookies, keys};
 
 /// How many connections wait for accept(), and how many may. Any context.
 pub(crate) fn queue(sock: &Socket) -> (u32, u32) {
-    listening::of(sock).map_or((0, 0), |l| (l.waiting(), l.backlog().granted))
+    listening::of(sock).map_or((0, 0), |l| (l.waiting(), l.backlog().granted()))
 }
 
 /// How many connections wait for accept(). Any context.
@@ -60,13 +61,7 @@ pub(crate) fn defers(sock: &Socket) -> u8 {
 pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Result {
     let sock = sk.sock();
     let namespace = output::namespace(sock);
-    let limit = u32::try_from(namespace.sysctls.somaxconn()).unwrap_or(0);
-    // As the kernel's TCP does, a negative backlog counts as the largest there is.
-    let asked = u32::try_from(backlog).unwrap_or(u32::MAX);
-    let backlog = Backlog {
-        asked,
-        granted: asked.min(limit),
-    };
+    let backlog = Backlog::new(backlog, sock.net(), namespace);
     if connecting {
         return Err(EINVAL);
     }
@@ -74,6 +69,7 @@ pub(crate) fn listen(sk: &mut Owner<'_>, connecting: bool, backlog: i32) -> Resu
         (SkState::LISTEN, Role::Listener(_)) => {
             if let Some(listening) = listening::of(sock) {
                 listening.set_backlog(backlog);
+                listening.remember(namespace, backlog.granted());
             }
             return Ok(());
         }
@@ -96,15 +92,10 @@ fn begin(sk: &mut Owner<'_>, namespace: &Namespace, backlog: Backlog) -> Result 
     let shared = &sock.shared().listening;
     if shared.as_ref().is_none() {
         // Nobody else does, as the socket is owned.
-        let _ = shared.populate(Listening::new(backlog.granted)?);
+        let _ = shared.populate(Listening::new()?);
     }
     let listening = listening::of(sock).ok_or(ENOMEM)?;
-    if namespace.sysctls.syncookies() == 0 && listening.recent.as_ref().is_none() {
-        // Without it the newest are dropped, as in Linux.
-        if let Ok(recent) = Recent::new(listening::most(namespace, backlog.granted)) {
-            let _ = listening.recent.populate(recent);
-        }
-    }
+    listening.remember(namespace, backlog.granted());
     let state = sk.state();
     let options = state.options();
     let calls = state.calls();
@@ -257,7 +248,7 @@ pub(crate) fn segment(
         return Err(DropReason::Flags);
     }
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let drops = |bound, why| {
         namespace.counters.count(Counter::ListenDrops);
@@ -334,7 +325,7 @@ pub(crate) fn segment(
     }
     tell(Decision::HalfOpen, Bound::None);
     trace::mini_state(net, &key, SkState::LISTEN, SkState::SYN_RECV);
-    if let Some(recent) = listening.recent.as_ref() {
+    if let Some(recent) = listening.recent.get(&rcu) {
         recent.note(key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
@@ -422,7 +413,7 @@ pub(crate) fn complete(
         return drops(skb, DropReason::NoSocket);
     };
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let (port, options, calls) = match found {
         Room::For(port, options, calls) => (port, options, calls),
@@ -527,7 +518,7 @@ pub(crate) fn complete_cookie(
         return drops(skb, DropReason::NoSocket);
     };
     let tell = |decision, bound| {
-        trace::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, &key, decision, bound);
     };
     let rcu = rcu::read_lock();
     let cx = namespace.context(namespace.sysctls.config_under(&rcu));

@@ -7,10 +7,11 @@
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
-use kernel::sync::{Arc, SetOnce};
+use kernel::sync::{rcu, Arc};
 
 use oxtcp_engine::SocketOptions;
 
+use crate::backlog::{Backlog, Setting};
 use crate::cookies::LastSent;
 use crate::crowd::{Crowds, Recent};
 use crate::flood::Floods;
@@ -20,6 +21,7 @@ use crate::ports::PortRef;
 use crate::protocol::{CallOptions, Socket, Tcp};
 use crate::sys::lock::{new_spinlock_bh, SpinLockBh};
 use crate::sys::once::Once;
+use crate::sys::rcu_cell::RcuCell;
 use crate::sys::sock::{Child, SockQueue};
 use crate::sys::table::{Endpoint, FlowKey};
 
@@ -34,14 +36,16 @@ pub(crate) struct Listening {
     waiting: Atomic<u32>,
     backlog: Atomic<u32>,
     asked: Atomic<u32>,
+    core_limit: Atomic<u32>,
+    our_limit: Atomic<u32>,
     max_seg: Atomic<u32>,
     defer_accept: Atomic<u32>,
     /// Half-open connections.
     pub(crate) half_open: HalfOpens,
     /// How many of these a prefix has.
     pub(crate) crowds: Crowds,
-    /// Which came first; none where cookies are sent when the queue is full.
-    pub(crate) recent: SetOnce<Recent>,
+    /// Which came first; none where cookies were sent when the socket last called listen(2). Replaced under the socket lock, read under RCU.
+    pub(crate) recent: RcuCell<Recent>,
     pub(crate) cookie_sent: LastSent,
     /// What overflowed, how often, and what was said of it.
     pub(crate) floods: Floods,
@@ -73,15 +77,6 @@ struct AcceptQueue {
     calls: CallOptions,
 }
 
-/// What listen(2) was asked for, and what came of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Backlog {
-    /// The argument.
-    pub(crate) asked: u32,
-    /// The most that may wait: that, or `somaxconn`.
-    pub(crate) granted: u32,
-}
-
 /// Whether an accept queue takes one more.
 pub(crate) enum Room {
     For(PortRef, SocketOptions, CallOptions),
@@ -91,20 +86,22 @@ pub(crate) enum Room {
 }
 
 impl Listening {
-    /// Of a socket that does not listen yet, for about `most` half-open connections. Process context.
-    pub(crate) fn new(most: u32) -> Result<Pin<KBox<Self>>> {
-        let crowds = Crowds::new(most)?;
+    /// Of a socket that does not listen yet. Process context.
+    pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
+        let crowds = Crowds::new()?;
         let zero = || Atomic::new(0u32);
         let new = pin_init!(Self {
             accept <- new_spinlock_bh!(Accept { queue: None, heirs: None }, "oxtcp_accept_queue"),
             waiting: zero(),
             backlog: zero(),
             asked: zero(),
+            core_limit: zero(),
+            our_limit: zero(),
             max_seg: zero(),
             defer_accept: zero(),
             half_open: HalfOpens::new(),
             crowds,
-            recent: SetOnce::new(),
+            recent: RcuCell::empty(),
             cookie_sent: LastSent::new(),
             floods: Floods::new(),
         });
@@ -128,7 +125,7 @@ impl Listening {
             local,
             member,
             port,
-            backlog: backlog.granted,
+            backlog: backlog.granted(),
             options,
             calls,
         });
@@ -136,6 +133,7 @@ impl Listening {
         self.copy_options(&options, &calls);
         drop(accept);
         self.cookie_sent.forget();
+        self.floods.begin();
         self.crowds.clear(life);
         self.half_open.begin(life);
     }
@@ -169,9 +167,30 @@ impl Listening {
     /// listen(2) again. Process context.
     pub(crate) fn set_backlog(&self, backlog: Backlog) {
         if let Some(queue) = &mut self.accept.lock().queue {
-            queue.backlog = backlog.granted;
+            queue.backlog = backlog.granted();
             self.copy_backlog(backlog);
         }
+    }
+
+    /// Has the oldest half-open connections known, so many as there may be with that backlog, if there are no cookies: the settings of a listen(2), the
+    /// first or another. What is known stays known. Process context; the socket is owned.
+    pub(crate) fn remember(&self, namespace: &Namespace, backlog: u32) {
+        if namespace.sysctls.syncookies() != 0 {
+            return;
+        }
+        let most = Recent::bounded(most(namespace, backlog));
+        let is_there = |recent: &Recent| recent.len() == most;
+        if self.recent.get(&rcu::read_lock()).is_some_and(is_there) {
+            return;
+        }
+        // Without it the newest are dropped, as in Linux.
+        let Ok(new) = Recent::new(most) else {
+            return;
+        };
+        if let Some(old) = self.recent.get(&rcu::read_lock()) {
+            old.copy_to(&new);
+        }
+        let _ = self.recent.replace(Some(new), GFP_KERNEL);
     }
 
     /// Connections made from now on begin with these. Process context.
@@ -184,8 +203,10 @@ impl Listening {
     }
 
     fn copy_backlog(&self, backlog: Backlog) {
-        self.backlog.store(backlog.granted, Relaxed);
+        self.backlog.store(backlog.granted(), Relaxed);
         self.asked.store(backlog.asked, Relaxed);
+        self.core_limit.store(backlog.core, Relaxed);
+        self.our_limit.store(backlog.ours, Relaxed);
     }
 
     fn copy_options(&self, options: &SocketOptions, calls: &CallOptions) {
@@ -268,7 +289,17 @@ impl Listening {
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog {
             asked: self.asked.load(Relaxed),
-            granted: self.backlog.load(Relaxed),
+            core: self.core_limit.load(Relaxed),
+            ours: self.our_limit.load(Relaxed),
+        }
+    }
+
+    /// What [`most_half_open`](Self::most_half_open) is by.
+    pub(crate) fn half_open_setting(&self, namespace: &Namespace) -> Setting {
+        let backlog = self.backlog();
+        match self.most_half_open(namespace) <= backlog.granted() {
+            true => Setting::MaxSynBacklog,
+            false => backlog.setting(),
         }
     }
 
@@ -299,7 +330,7 @@ impl AcceptQueue {
 }
 
 /// See [`Listening::most_half_open`]. As many as [`Crowds`] can count, 2 GB of them.
-pub(crate) fn most(namespace: &Namespace, backlog: u32) -> u32 {
+fn most(namespace: &Namespace, backlog: u32) -> u32 {
     u32::try_from(namespace.sysctls.max_syn_backlog())
         .unwrap_or(0)
         .min(backlog.saturating_add(1))

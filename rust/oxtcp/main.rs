@@ -33,6 +33,7 @@ use kernel::prelude::*;
 
 mod admission;
 mod ao;
+mod backlog;
 mod closing;
 mod connect;
 mod connection;

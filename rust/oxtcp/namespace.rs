@@ -13,7 +13,7 @@ use crate::counters::{Counter, Counters, Stat};
 use crate::ports::Ports;
 use crate::procfs;
 use crate::protocol::Tcp;
-use crate::rates::{PerSecond, Rates};
+use crate::rates::{Budget, Rates};
 use crate::sys::early::{EarlyDoor, EarlyHooks};
 use crate::sys::log;
 use crate::sys::net::{per_net_slot, Doorway, Home, Net, PerNet};
@@ -55,8 +55,8 @@ pub(crate) struct Namespace {
     /// SYNs by network.
     syn_rates: Rates,
     /// What was answered to segments that may be forged: resets and challenge ACKs of all, and both by network.
-    resets: PerSecond,
-    challenges: PerSecond,
+    resets: Budget,
+    challenges: Budget,
     reset_rates: Rates,
     /// Whether a socket has been given a key to sign with (TCP-MD5, TCP-AO), ever.
     keyed: Atomic<bool>,
@@ -90,8 +90,8 @@ impl PerNet for Namespace {
             early <- EarlyHooks::new(),
             secret: SipKey::random(),
             syn_rates: Rates::new()?,
-            resets: PerSecond::new(),
-            challenges: PerSecond::new(),
+            resets: Budget::new(),
+            challenges: Budget::new(),
             reset_rates: Rates::new()?,
             keyed: Atomic::new(false),
         }? Error)
@@ -140,7 +140,7 @@ impl Namespace {
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would
-    /// tell a neighbour of the connections of others (CVE-2016-5696). Any context.
+    /// tell a neighbour of the connections of others (CVE-2016-5696), and that of the namespace is therefore another number in each second. Any context.
     pub(crate) fn may_challenge(&self) -> bool {
         let may = !is_reached(&self.challenges, self.sysctls.challenge_ack_limit());
         if !may {
@@ -239,10 +239,10 @@ impl Namespace {
     }
 }
 
-/// Counts one more, and says whether a limit of so many in a second is used up. Without a limit nothing is counted, and no word shared by all CPUs
-/// written.
-fn is_reached(sent: &PerSecond, most: i32) -> bool {
-    most != i32::MAX && u64::from(sent.count()) >= most.max(0) as u64
+/// Counts one more, and says whether a limit of about so many in a second is used up. Without a limit nothing is counted, and no word shared by all
+/// CPUs written.
+fn is_reached(sent: &Budget, most: i32) -> bool {
+    most != i32::MAX && !sent.take(most.max(0) as u32)
 }
 
 /// The engine's view of now, where nothing is counted.

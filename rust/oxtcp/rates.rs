@@ -7,22 +7,18 @@ use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
 use oxtcp_engine::pressure;
 
+use crate::sys::random;
 use crate::sys::time;
 
 /// A count that begins anew with each second.
-pub(crate) struct PerSecond(Atomic<u64>);
+struct PerSecond(Atomic<u64>);
 
 impl PerSecond {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self(Atomic::new(0))
     }
 
-    /// Counts one more; how many there were in this second before it.
-    pub(crate) fn count(&self) -> u32 {
-        self.count_in(second())
-    }
-
-    /// The second stands above the count.
+    /// Counts one more of that second, which stands above the count; how many there were before it.
     fn count_in(&self, second: u32) -> u32 {
         let start = u64::from(second) << 32;
         let mut old = self.0.load(Relaxed);
@@ -42,6 +38,33 @@ impl PerSecond {
 
 fn second() -> u32 {
     (time::now_micros() / 1_000_000) as u32
+}
+
+/// What a limit allows in a second, which is another number in each ([`pressure::budget`]).
+pub(crate) struct Budget(Atomic<u64>);
+
+impl Budget {
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Takes one of what this second has left of a limit of `limit`; `false` if there is none. A limit that is changed counts from the next second on.
+    pub(crate) fn take(&self, limit: u32) -> bool {
+        let start = u64::from(second()) << 32;
+        let mut old = self.0.load(Relaxed);
+        loop {
+            // The second stands above what is left of it.
+            let left = match old & !u64::from(u32::MAX) == start {
+                true => old as u32,
+                false => pressure::budget(limit, random::bits32()),
+            };
+            let new = start | u64::from(left.saturating_sub(1));
+            match self.0.cmpxchg(old, new, Full) {
+                Ok(_) => return left != 0,
+                Err(now) => old = now,
+            }
+        }
+    }
 }
 
 /// Counts for networks, which share counters by a keyed hash. Each has two. What others do to a counter is estimated by all that was counted

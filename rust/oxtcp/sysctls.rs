@@ -207,7 +207,8 @@ settings! {
         shrink_window = 0, 0, 1;
         /// Shrink the congestion window after idle time (0 or 1; RFC 2861).
         slow_start_after_idle = 1, 0, 1;
-        /// The most connections that wait in a listener for accept(2). Linux has it as `net.core.somaxconn`.
+        /// The most connections that wait in a listener for accept(2), read by listen(2). Linux has it as `net.core.somaxconn`, to which the kernel cuts
+        /// what programs ask for before oxtcp sees it: for more, raise both.
         somaxconn = 4096, 0, i32::MAX;
         /// Retransmissions of a SYN, behind four that come a second apart: 6 makes 11 SYNs.
         syn_retries = 6, 1, 127;

@@ -22,7 +22,8 @@ use crate::sys::skb::{Charged, Claimed, Outgoing, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{Endpoint, FlowKey};
 use crate::sys::trace::{
-    self, Decisions, Drops, Ends, SegmentsIn, SegmentsOut, Standing, Standings, States, Timers,
+    self, Decisions, Drops, Ends, Overflows, SegmentsIn, SegmentsOut, Standing, Standings, States,
+    Timers,
 };
 
 /// Why a segment is sent, as numbered in `trace.h`.
@@ -144,17 +145,19 @@ pub(crate) fn state(sk: &Sk<'_>, from: SkState, to: Shown) {
 #[inline(always)]
 pub(crate) fn listener_state(sk: &Sk<'_>, local: Endpoint, from: SkState, to: SkState) {
     if States::is_on() {
-        let ends = || {
-            // The other end is none: its address family is that of this end.
-            let none = match local.v4() {
-                Some(_) => Endpoint::mapped([0; 4]),
-                None => [0; 16],
-            };
-            let none = Endpoint { ip: none, port: 0 };
-            Ends::of(sk.sock(), &bare(&FlowKey::new(local, none)))
-        };
+        let ends = || ends_of_listener(sk.sock(), local);
         tell_state(&ends, from.into(), to.into());
     }
+}
+
+fn ends_of_listener(sock: &Socket, local: Endpoint) -> Ends {
+    // The other end is none: its address family is that of this end.
+    let none = match local.v4() {
+        Some(_) => Endpoint::mapped([0; 4]),
+        None => [0; 16],
+    };
+    let none = Endpoint { ip: none, port: 0 };
+    Ends::of(sock, &bare(&FlowKey::new(local, none)))
 }
 
 /// Tells of the state of what has no socket.
@@ -522,17 +525,35 @@ fn tell_decision(
     bound: Bound,
 ) {
     let backlog = listening.backlog();
+    // Of the queue that is told of as the bound.
+    let setting = match bound {
+        Bound::AcceptQueue => backlog.setting(),
+        _ => listening.half_open_setting(namespace),
+    };
     let told = trace::Listener {
         half_open: listening.half_open.count(),
         most_half_open: listening.most_half_open(namespace),
         waiting: listening.waiting(),
         asked: backlog.asked,
-        granted: backlog.granted,
+        granted: backlog.granted(),
         decision: decision as u8,
         bound: bound as u8,
         syncookies: u8::try_from(namespace.sysctls.syncookies()).unwrap_or(0),
+        setting: setting as u8,
     };
     Decisions::tell(&Ends::of(listener, &bare(key)), &told);
+}
+
+/// Whether somebody watches queues that are full.
+#[inline(always)]
+pub(crate) fn watches_overflows() -> bool {
+    Overflows::is_on()
+}
+
+/// A queue of a listener is full.
+pub(crate) fn overflows(listener: &Socket, overflow: &trace::Overflow) {
+    let ends = ends_of_listener(listener, procfs::shown_flow(listener).local());
+    Overflows::tell(&ends, overflow);
 }
 
 /// The ends of a socket.

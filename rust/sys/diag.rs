@@ -63,6 +63,9 @@ pub(crate) trait Diag: HasHandler {
 
 type PerNetOf<D> = <<D as Diag>::Protocol as Protocol>::PerNet;
 
+/// An attribute of ours, beyond all that the kernel has (`INET_DIAG_MAX`): 64-bit words in the host's order, of a listener when INET_DIAG_INFO is asked for.
+pub(crate) const OXTCP_DIAG_QUEUES: u32 = 4097;
+
 /// What is told of an object.
 pub(crate) enum Pick<D: Diag> {
     /// Nothing.

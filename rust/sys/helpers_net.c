@@ -62,6 +62,11 @@ bool oxtcp_helper_local_port_reserved(const struct net *net, u16 port)
 	return inet_is_local_reserved_port(net, port);
 }
 
+u32 oxtcp_helper_somaxconn(const struct net *net)
+{
+	return READ_ONCE(net->core.sysctl_somaxconn);
+}
+
 /* netfilter.rs */
 
 /* ipv6.disable=1 leaves the module there and the protocol away; hooks for it would do no harm. */

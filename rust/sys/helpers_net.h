@@ -21,6 +21,7 @@ void *oxtcp_helper_net_generic(const struct net *net, unsigned int id);
 void oxtcp_helper_for_each_net(void (*fn)(struct net *net));
 void oxtcp_helper_local_port_range(const struct net *net, u16 *low, u16 *high);
 bool oxtcp_helper_local_port_reserved(const struct net *net, u16 port);
+u32 oxtcp_helper_somaxconn(const struct net *net);
 
 bool oxtcp_helper_ipv6_present(void);
 unsigned int oxtcp_helper_ct_confirm(struct sk_buff *skb);

@@ -72,6 +72,22 @@ struct oxtcp_trace_listener {
 	u8 decision;
 	u8 bound;
 	u8 syncookies;
+	/* What bounds the queue: the accept queue if that is the bound, else the SYN queue. */
+	u8 setting;
+};
+
+/* A queue of a listener is full. */
+struct oxtcp_trace_overflow {
+	/* How many are in it, and the most that may be. */
+	u32 length;
+	u32 most;
+	/* What the setting has. */
+	u32 value;
+	/* SYNs to the listener in a second. */
+	u32 rate;
+	u8 queue;
+	u8 setting;
+	u8 remedy;
 };
 
 struct sock;

@@ -72,6 +72,12 @@ impl Net {
         unsafe { bindings::oxtcp_helper_net_number(self.as_ptr()) }
     }
 
+    /// `net.core.somaxconn`: what listen(2) cuts a program's backlog to, before a protocol sees it. Any context.
+    pub(crate) fn somaxconn(&self) -> u32 {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_somaxconn(self.as_ptr()) }
+    }
+
     /// `ip_local_port_range`: the first and the last of the ports that connect() chooses from. Any context.
     pub(crate) fn local_port_range(&self) -> (u16, u16) {
         let (mut low, mut high) = (0, 0);

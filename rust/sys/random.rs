@@ -51,6 +51,12 @@ impl SipKey {
     }
 }
 
+/// 32 random bits. Any context.
+pub(crate) fn bits32() -> u32 {
+    // SAFETY: No conditions.
+    unsafe { bindings::get_random_u32() }
+}
+
 /// 16 random bits. Any context.
 pub(crate) fn bits16() -> u16 {
     // SAFETY: No conditions.

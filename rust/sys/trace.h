@@ -60,6 +60,25 @@
 	{ 0, "none" }, { 1, "syn-queue" }, { 2, "share" },		\
 	{ 3, "accept-queue" }, { 4, "rate" }, { 5, "always" },		\
 	{ 6, "route" }, { 7, "memory" }
+#define OXTCP_TRACE_SETTINGS						\
+	{ 0, "listen-backlog" }, { 1, "net.core.somaxconn" },		\
+	{ 2, "net.oxtcp.somaxconn" },					\
+	{ 3, "net.core.somaxconn and net.oxtcp.somaxconn" },		\
+	{ 4, "net.oxtcp.max_syn_backlog" },				\
+	{ 5, "net.oxtcp.syn_host_share" },				\
+	{ 6, "net.oxtcp.syn_net_share" },				\
+	{ 7, "net.oxtcp.syn_net_rate" }
+#define OXTCP_TRACE_QUEUES						\
+	{ 0, "syn" }, { 1, "host-share" }, { 2, "net-share" },		\
+	{ 3, "accept" }, { 4, "net-rate" }
+#define OXTCP_TRACE_REMEDIES						\
+	{ 0, "cookie" }, { 1, "evict" }, { 2, "drop" }, { 3, "reset" }
+#define OXTCP_TRACE_ADVICE						\
+	{ 0, "if these are real clients, raise the setting" },		\
+	{ 1, "if these are real clients, raise the setting" },		\
+	{ 2, "if these are real clients, raise the setting" },		\
+	{ 3, "accept() faster; for bursts, raise the setting" },	\
+	{ 4, "if these are real clients, raise the setting" }
 #define OXTCP_TRACE_FLAGS						\
 	{ 0x01, "FIN" }, { 0x02, "SYN" }, { 0x04, "RST" },		\
 	{ 0x08, "PSH" }, { 0x10, "ACK" }, { 0x20, "URG" },		\
@@ -287,6 +306,7 @@ TRACE_EVENT(oxtcp_listener,
 		__field(u8, decision)
 		__field(u8, bound)
 		__field(u8, syncookies)
+		__field(u8, setting)
 	),
 	TP_fast_assign(
 		OXTCP_ENDS_ASSIGN;
@@ -298,13 +318,47 @@ TRACE_EVENT(oxtcp_listener,
 		__entry->decision = listener->decision;
 		__entry->bound = listener->bound;
 		__entry->syncookies = listener->syncookies;
+		__entry->setting = listener->setting;
 	),
-	TP_printk(OXTCP_ENDS_FORMAT "decision=%s bound=%s half_open=%u most_half_open=%u waiting=%u asked=%u granted=%u syncookies=%u",
+	TP_printk(OXTCP_ENDS_FORMAT "decision=%s bound=%s half_open=%u most_half_open=%u waiting=%u asked=%u granted=%u syncookies=%u setting=%s",
 		  OXTCP_ENDS_ARGS,
 		  __print_symbolic(__entry->decision, OXTCP_TRACE_DECISIONS),
 		  __print_symbolic(__entry->bound, OXTCP_TRACE_BOUNDS),
 		  __entry->half_open, __entry->most_half_open, __entry->waiting,
-		  __entry->asked, __entry->granted, __entry->syncookies)
+		  __entry->asked, __entry->granted, __entry->syncookies,
+		  __print_symbolic(__entry->setting, OXTCP_TRACE_SETTINGS))
+);
+
+TRACE_EVENT(oxtcp_overflow,
+	TP_PROTO(const struct oxtcp_trace_ends *ends, const struct oxtcp_trace_overflow *overflow),
+	TP_ARGS(ends, overflow),
+	TP_STRUCT__entry(
+		OXTCP_ENDS_FIELDS
+		__field(u32, length)
+		__field(u32, most)
+		__field(u32, value)
+		__field(u32, rate)
+		__field(u8, queue)
+		__field(u8, setting)
+		__field(u8, remedy)
+	),
+	TP_fast_assign(
+		OXTCP_ENDS_ASSIGN;
+		__entry->length = overflow->length;
+		__entry->most = overflow->most;
+		__entry->value = overflow->value;
+		__entry->rate = overflow->rate;
+		__entry->queue = overflow->queue;
+		__entry->setting = overflow->setting;
+		__entry->remedy = overflow->remedy;
+	),
+	TP_printk(OXTCP_ENDS_FORMAT "queue=%s length=%u most=%u rate=%u remedy=%s setting=%s value=%u advice=%s",
+		  OXTCP_ENDS_ARGS,
+		  __print_symbolic(__entry->queue, OXTCP_TRACE_QUEUES),
+		  __entry->length, __entry->most, __entry->rate,
+		  __print_symbolic(__entry->remedy, OXTCP_TRACE_REMEDIES),
+		  __print_symbolic(__entry->setting, OXTCP_TRACE_SETTINGS), __entry->value,
+		  __print_symbolic(__entry->queue, OXTCP_TRACE_ADVICE))
 );
 
 #endif

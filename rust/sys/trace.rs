@@ -92,6 +92,9 @@ points! {
     /// A listener decides.
     Decisions = __tracepoint_oxtcp_listener,
         rust_do_trace_oxtcp_listener(listener: *const bindings::oxtcp_trace_listener);
+    /// A queue of a listener is full.
+    Overflows = __tracepoint_oxtcp_overflow,
+        rust_do_trace_oxtcp_overflow(overflow: *const bindings::oxtcp_trace_overflow);
 }
 
 /// Whose an event is.
@@ -157,6 +160,9 @@ pub(crate) use super::bindings::oxtcp_trace_standing as Standing;
 /// What a [`Decisions`] event tells.
 pub(crate) use super::bindings::oxtcp_trace_listener as Listener;
 
+/// What an [`Overflows`] event tells.
+pub(crate) use super::bindings::oxtcp_trace_overflow as Overflow;
+
 impl States {
     /// States as programs number them, of sockets and of small objects.
     pub(crate) fn tell(ends: &Ends, from: u8, to: u8) {
@@ -217,5 +223,12 @@ impl Decisions {
     pub(crate) fn tell(ends: &Ends, listener: &Listener) {
         // SAFETY: Values only.
         unsafe { Self::call(ends, listener) };
+    }
+}
+
+impl Overflows {
+    pub(crate) fn tell(ends: &Ends, overflow: &Overflow) {
+        // SAFETY: Values only.
+        unsafe { Self::call(ends, overflow) };
     }
 }

@@ -74,6 +74,16 @@ pub const fn own_part(count: u32, total: u32, width: u32) -> u32 {
     }
 }
 
+/// How many answers a limit of `limit` in a second allows in one second, by a `random` number of that second: from half of it to one and a half, so
+/// that who counts them does not learn how many others have used up (CVE-2016-5696; Linux's `tcp_send_challenge_ack()`). The average is the limit; 0
+/// allows none.
+pub const fn budget(limit: u32, random: u32) -> u32 {
+    let half = limit.div_ceil(2);
+    // So many different ones are allowed, and each as often, but for a part in 2^32.
+    let above = ((random as u64).saturating_mul(limit as u64)) >> 32;
+    half.saturating_add(above as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +142,29 @@ mod tests {
         assert_eq!(cut, [v6("2001:db8:1:2::"), v6("2001:db8:1::")]);
         assert_eq!(rate_prefix(ip), v4(192, 0, 2, 0));
         assert_eq!(rate_prefix(v6("2001:db8:1:2:3:4:5:6")), cut[0]);
+    }
+
+    /// The range is that of Linux.
+    #[test]
+    fn budget__is_random_around_the_limit() {
+        for (limit, least, most) in [
+            (0, 0, 0),
+            (1, 1, 1),
+            (2, 1, 2),
+            (1000, 500, 1499),
+            (i32::MAX as u32 - 1, (1 << 30) - 1, 3_221_225_468),
+        ] {
+            let got = (budget(limit, 0), budget(limit, u32::MAX));
+            assert_eq!(got, (least, most), "{limit}");
+        }
+        // 1000 even steps.
+        let steps = (0..1000u64).map(|step| budget(100, (step << 32).div_euclid(1000) as u32));
+        let budgets: std::vec::Vec<u32> = steps.collect();
+        assert!(budgets.is_sorted());
+        let mut different = budgets.clone();
+        different.dedup();
+        assert_eq!(different, (50..150).collect::<std::vec::Vec<u32>>());
+        assert_eq!(budgets.iter().sum::<u32>() / 1000, 99);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use oxtcp_selftests::connection::Connected;
-use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::kernel::Log;
+use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
         half_open__of_a_closed_listener_is_refused, half_open__late_ack_is_reset,
     );
     cases!(suite.stacks:
-        backlog__somaxconn_bounds_it, syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
+        backlog__somaxconn_bounds_it, overflow__line_says_what_bounds_it, overflow__line_that_was_refused_comes_later,
+        syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
     );
     suite.run()
 }
@@ -257,6 +259,135 @@ fn backlog__somaxconn_bounds_it(stack: Stack) {
     for _ in 0..5 {
         listener.accept().expect("accept");
     }
+}
+
+/// Opens `count` connections, and waits for the line in the kernel's log about the listener's queue.
+fn line_of(stack: Stack, address: SocketAddr, count: usize, log: &mut Log) -> (Vec<Sock>, String) {
+    use std::os::unix::fs::MetadataExt;
+    let namespace = std::fs::metadata("/proc/thread-self/ns/net").expect("a namespace");
+    let place = format!("net:[{}] {address}: ", namespace.ino());
+    let clients = (0..count)
+        .map(|_| {
+            let client = Sock::open_nonblocking(Stack::builtin(stack.ip));
+            let _ = client.connect(&address);
+            client
+        })
+        .collect();
+    let line = wait::until_some("the line", || {
+        log.read().into_iter().find(|line| line.contains(&place))
+    });
+    (clients, line)
+}
+
+/// For each setting that may bound a queue.
+fn overflow__line_says_what_bounds_it(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("the built-in TCP does not say it");
+    }
+    const ACCEPT: &str = "the accept queue is full (3 waiting)";
+    const SYN: &str = "the SYN queue is full (2 half-open of 2)";
+    let (core, ours) = ("net/core/somaxconn", "net/oxtcp/somaxconn");
+    let variants: [(&[&str], i32, &str, &str); 7] = [
+        (&[], 2, ACCEPT, "raise the backlog of listen() (2), which"),
+        (&[core], 1000, ACCEPT, "raise net.core.somaxconn (2), which"),
+        (
+            &[ours],
+            1000,
+            ACCEPT,
+            "raise net.oxtcp.somaxconn (2), which",
+        ),
+        (
+            &[core, ours],
+            1000,
+            ACCEPT,
+            "raise net.core.somaxconn and net.oxtcp.somaxconn (2), which",
+        ),
+        (
+            &["net/oxtcp/max_syn_backlog"],
+            1000,
+            SYN,
+            "raise net.oxtcp.max_syn_backlog (2), which",
+        ),
+        (&[], 1, SYN, "raise the backlog of listen() (1), which"),
+        (
+            &["net/oxtcp/abort_on_overflow"],
+            2,
+            ACCEPT,
+            "resetting who completes a handshake",
+        ),
+    ];
+    for (settings, backlog, queue, bound) in variants {
+        ns::isolate();
+        for setting in settings {
+            let value = match setting.ends_with("abort_on_overflow") {
+                true => "1",
+                false => "2",
+            };
+            ns::set_sysctl(setting, value);
+        }
+        if queue == SYN {
+            // The SYN-ACKs never get there.
+            ns::nft_input(&[&format!("{SYN_ACKS} drop")]);
+        }
+        let (_listener, address) =
+            oxtcp_selftests::connection::listening_at(stack, &stack.local(5001), backlog);
+        let mut log = Log::from_here().expect("/dev/kmsg");
+        let (_clients, line) = line_of(stack, address, 5, &mut log);
+        for part in [queue, bound, "SYNs per second"] {
+            assert!(line.contains(part), "no {part:?} in {line:?}");
+        }
+        // Once in a minute.
+        assert!(log
+            .read()
+            .iter()
+            .all(|line| !line.contains("queue is full")));
+    }
+}
+
+/// A line that the kernel's limit for such lines does not let through is not lost for the minute.
+fn overflow__line_that_was_refused_comes_later(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("the built-in TCP has another line");
+    }
+    let initial = Namespace::current();
+    let Some(burst) = initial.run(|| ns::sysctl("net/core/message_burst").ok()) else {
+        ktap::skip("not in the initial namespace");
+    };
+    ns::isolate();
+    let (_listener, address) = listening(stack, 0);
+    let mut log = Log::from_here().expect("/dev/kmsg");
+    initial.run(|| ns::set_sysctl("net/core/message_burst", "0"));
+    let clients: Vec<Sock> = (0..3)
+        .map(|_| {
+            let client = Sock::open_nonblocking(Stack::builtin(stack.ip));
+            let _ = client.connect(&address);
+            client
+        })
+        .collect();
+    wait::until("the queue is full", || queued(stack, address) == 1);
+    let overflows = || {
+        let text = std::fs::read_to_string("/proc/net/oxtcp_stat").expect("the counters");
+        let mut lines = text.lines().map(str::split_whitespace);
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let found = names
+            .zip(values)
+            .find(|(name, _)| *name == "ListenOverflows");
+        found.is_some_and(|(_, count)| count != "0")
+    };
+    wait::until("it overflows", overflows);
+    let said = log.read();
+    initial.run(|| ns::set_sysctl("net/core/message_burst", burst.trim()));
+    assert!(
+        said.iter().all(|line| !line.contains("queue is full")),
+        "{said:?}"
+    );
+    // The SYNs come again.
+    let (_more, line) = line_of(stack, address, 1, &mut log);
+    assert!(
+        line.contains("the accept queue is full (1 waiting)"),
+        "{line}"
+    );
+    drop(clients);
 }
 
 /// Connects while a rule drops segments of the handshake; lifts the rule once it has dropped some.

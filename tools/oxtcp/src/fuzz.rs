@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::ladder::flow::{Flows, Side};
 use crate::ladder::rung::Ladder;
 use crate::ladder::{capture as captures, segment, Part, Span};
+use crate::sockets::limit::Limit;
 use crate::sockets::process::Owners;
 use crate::sockets::{netlink as sock_diag, Socket, State, Timer as SocketTimer};
 use crate::ss::filter::Filter;
@@ -15,7 +16,7 @@ use crate::ss::services::Services;
 use crate::trace::connection::Connections;
 use crate::trace::decode;
 use crate::trace::event::{
-    Clock, Congestion, Direction, Drop, Event, Header, Listener, Segment, What,
+    Clock, Congestion, Direction, Drop, Event, Header, Listener, Overflow, Segment, What,
 };
 use crate::trace::explain::Narrator;
 use crate::trace::pcapng::Writer;
@@ -93,6 +94,7 @@ fn socket(local: SocketAddr, remote: SocketAddr) -> Socket {
         figures: None,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: None,
     }
@@ -212,6 +214,15 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             header: (byte(7) != 0).then_some(header),
             payload: half(18).into(),
         }),
+        4 if byte(30) & 128 != 0 => What::Overflow(Overflow {
+            queue: decode::queue(byte(6) % 6),
+            length: word(8),
+            most: word(12),
+            rate: word(16),
+            remedy: decode::remedy(byte(7) % 5),
+            limit: Limit::from_number(byte(29) % 10),
+            value: word(20),
+        }),
         4 => What::Listener(Listener {
             decision: decode::decision(byte(6) % 12),
             bound: decode::bound(byte(7) % 10),
@@ -221,6 +232,7 @@ fn event(record: &[u8], time: &mut u64) -> Event {
             asked: word(20),
             granted: word(24),
             syncookies: byte(28),
+            limit: Limit::from_number(byte(29) % 10),
         }),
         _ => What::Segment(Segment {
             direction: if byte(1) & 2 != 0 {

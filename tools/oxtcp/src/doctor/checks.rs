@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::facts::Facts;
 use super::{Finding, Severity};
 use crate::sockets::info::Info;
+use crate::sockets::limit::Limit;
 use crate::sockets::{Socket, State, Timer};
 
 /// All of them, the gravest things first.
@@ -92,6 +93,8 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
 
 /// Fewer are no flood, however small the bound.
 const FEW_HALF_OPEN: u64 = 16;
+/// What the profile `under-attack` has for the lengths of queues.
+const UNDER_ATTACK: u32 = 65_536;
 /// So many are one, however large it is.
 const MANY_HALF_OPEN: u64 = 1000;
 
@@ -114,10 +117,9 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
             continue;
         }
         let full = number >= bound;
-        let bounded_by = if backlog.is_some_and(|backlog| backlog < most) {
-            "the listener's backlog"
-        } else {
-            "max_syn_backlog"
+        let limit = match listener.zip(backlog) {
+            Some((listener, backlog)) if backlog < most => facts.limit_of(listener, backlog),
+            _ => Limit::MaxSynBacklog,
         };
         let unanswered = half_open
             .iter()
@@ -131,7 +133,10 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
         let mut prefixes: Vec<(String, usize)> = prefixes.into_iter().collect();
         prefixes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let mut evidence = vec![
-            format!("{number} half-open connections of at most {bound}, by {bounded_by}"),
+            format!(
+                "{number} half-open connections of at most {bound}, by {}",
+                limit.words()
+            ),
             format!(
                 "from {} addresses; {unanswered} did not answer the first SYN-ACK",
                 sources.len()
@@ -156,9 +161,9 @@ fn half_open(facts: &Facts) -> Vec<Finding> {
                 "Each began a handshake and did not finish it. With forged senders that is an attack; {meaning}"
             ),
             mend: format!(
-                "oxtcp profile apply under-attack; and a backlog in the program of as many (it counts too). Senders that can be told \
-                 apart are the firewall's (nft add rule inet filter input ip saddr PREFIX tcp dport {port} drop, where that chain is). To watch: \
-                 oxtcp ss -n state syn-recv sport = :{port}"
+                "oxtcp profile apply under-attack; sysctl net.core.somaxconn={UNDER_ATTACK}, and a backlog in the program of as many, which then \
+                 listens anew (all of them count). Senders that can be told apart are the firewall's (nft add rule inet filter input ip saddr \
+                 PREFIX tcp dport {port} drop, where that chain is). To watch: oxtcp ss -n state syn-recv sport = :{port}"
             ),
         });
     }
@@ -208,7 +213,6 @@ fn prefix(ip: IpAddr) -> String {
 }
 
 fn accept_queue(facts: &Facts) -> Vec<Finding> {
-    let somaxconn = facts.number("somaxconn");
     let mut findings = Vec::new();
     for listener in facts.in_state(State::Listen) {
         let waiting = u64::from(listener.recv_queue);
@@ -220,7 +224,8 @@ fn accept_queue(facts: &Facts) -> Vec<Finding> {
         if waiting == 0 || waiting.saturating_mul(4) < backlog.saturating_mul(3) {
             continue;
         }
-        let capped = Some(backlog) == somaxconn;
+        let limit = facts.limit_of(listener, backlog);
+        let capped = limit != Limit::Backlog;
         findings.push(Finding {
             severity: if full { Severity::Problem } else { Severity::Warning },
             name: "accept-queue",
@@ -233,7 +238,7 @@ fn accept_queue(facts: &Facts) -> Vec<Finding> {
             evidence: vec![
                 format!("{waiting} connections wait for accept(), the backlog is {backlog}"),
                 if capped {
-                    format!("the backlog is as large as somaxconn ({backlog}): the program may have asked for more")
+                    format!("the backlog is as large as {} ({backlog}): the program may have asked for more", limit.words())
                 } else {
                     "the backlog is what the program asked for in listen()".into()
                 },
@@ -242,13 +247,29 @@ fn accept_queue(facts: &Facts) -> Vec<Finding> {
                       RST, if abort_on_overflow is 1)."
                 .into(),
             mend: if capped {
-                format!("oxtcp set somaxconn={}, then restart the program (listen() reads it); and find out why it is slow", backlog.saturating_mul(4))
+                format!(
+                    "{}, then restart the program (listen() reads it); and find out why it is slow",
+                    raising(limit, backlog.saturating_mul(4))
+                )
             } else {
-                "Find out why the program is slow (more workers?). For bursts, a larger backlog in its listen(), up to somaxconn.".into()
+                "Find out why the program is slow (more workers?). For bursts, a larger backlog in its listen(), up to net.core.somaxconn and \
+                 net.oxtcp.somaxconn."
+                    .into()
             },
         });
     }
     findings
+}
+
+/// The commands that raise what bounds a backlog.
+fn raising(limit: Limit, to: u64) -> String {
+    let core = format!("sysctl net.core.somaxconn={to}");
+    let ours = format!("oxtcp set somaxconn={to}");
+    match limit {
+        Limit::CoreSomaxconn => core,
+        Limit::BothSomaxconn => format!("{core} and {ours}"),
+        _ => ours,
+    }
 }
 
 fn time_wait(facts: &Facts) -> Vec<Finding> {
@@ -600,6 +621,17 @@ fn settings(facts: &Facts) -> Vec<Finding> {
                 &format!("{name} is off"),
                 meaning,
                 &format!("oxtcp set {name}=1, unless a broken middlebox needs it so"),
+            );
+        }
+    }
+    if let Some((core, ours)) = facts.core_somaxconn.zip(facts.number("somaxconn")) {
+        if ours > core {
+            say(
+                Severity::Note,
+                "somaxconn",
+                &format!("somaxconn is larger than net.core.somaxconn, which is {core}"),
+                "The kernel cuts the backlog of a program's listen() to net.core.somaxconn first: what is above that counts for nothing.",
+                &format!("sysctl net.core.somaxconn={ours}, then restart the programs that listen"),
             );
         }
     }

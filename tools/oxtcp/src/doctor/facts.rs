@@ -7,6 +7,7 @@ use std::fs;
 use crate::failure::Result;
 use crate::host::Host;
 use crate::settings::table::{normal, SETTINGS};
+use crate::sockets::limit::Limit;
 use crate::sockets::process::Owners;
 use crate::sockets::{source, Socket, State, Wanted};
 
@@ -22,6 +23,8 @@ pub struct Facts {
     pub owners: Owners,
     /// `net.ipv4.ip_local_port_range`.
     pub port_range: Option<(u16, u16)>,
+    /// `net.core.somaxconn`.
+    pub core_somaxconn: Option<u64>,
     /// Entries of conntrack, and the most that it takes.
     pub conntrack: Option<(u64, u64)>,
     /// So many milliseconds in CLOSE-WAIT are too many.
@@ -49,6 +52,7 @@ impl Facts {
                 let (first, last) = range.split_once(char::is_whitespace)?;
                 Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
             }),
+            core_somaxconn: host.number("proc/sys/net/core/somaxconn"),
             conntrack: host
                 .number("proc/sys/net/netfilter/nf_conntrack_count")
                 .zip(host.number("proc/sys/net/netfilter/nf_conntrack_max")),
@@ -82,6 +86,19 @@ impl Facts {
     /// The listener's backlog, where it is told.
     pub fn backlog(&self, listener: &Socket) -> Option<u64> {
         listener.info.as_ref().map(|info| info.sacked.into())
+    }
+
+    /// What bounds a listener's backlog: as the module says, or as the settings have it now.
+    pub fn limit_of(&self, listener: &Socket, backlog: u64) -> Limit {
+        if let Some(queues) = &listener.queues {
+            return queues.accept.limit;
+        }
+        let none = u64::MAX;
+        Limit::of_granted(
+            backlog,
+            self.core_somaxconn.unwrap_or(none),
+            self.number("somaxconn").unwrap_or(none),
+        )
     }
 
     /// `name (pid)` of a socket's processes, or what can be said instead.

@@ -16,6 +16,7 @@ fn well() -> Facts {
         sockets: Vec::new(),
         owners: Owners::default(),
         port_range: Some((32768, 60999)),
+        core_somaxconn: Some(4096),
         conntrack: Some((10, 65536)),
         close_wait_ms: 60_000,
         library: Ok("/usr/lib/oxtcp/liboxtcp_preload.so".into()),
@@ -37,6 +38,7 @@ fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
         figures: None,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: None,
     }
@@ -193,13 +195,39 @@ fn accept_queues_by_their_backlog() {
             expected,
             "{backlog} {waiting}"
         );
-        if backlog == 4096 {
-            assert!(
-                findings[0].mend.contains("somaxconn=16384"),
-                "{}",
-                findings[0].mend
-            );
-        }
+    }
+}
+
+/// Which setting bounds the backlog, and what raises it.
+#[test]
+fn accept_queues_by_their_limits() {
+    for (backlog, ours, evidence, mend) in [
+        (
+            4096,
+            "4096",
+            "net.core.somaxconn and net.oxtcp.somaxconn (4096)",
+            "sysctl net.core.somaxconn=16384 and oxtcp set somaxconn=16384, then",
+        ),
+        (
+            4096,
+            "65536",
+            "net.core.somaxconn (4096)",
+            "sysctl net.core.somaxconn=16384, then",
+        ),
+        (
+            512,
+            "512",
+            "net.oxtcp.somaxconn (512)",
+            "oxtcp set somaxconn=2048, then",
+        ),
+        (100, "4096", "what the program asked for", "Find out why"),
+    ] {
+        let mut facts = well();
+        facts.settings.insert("somaxconn".into(), ours.into());
+        facts.sockets.push(listener(backlog, backlog));
+        let finding = accept_queue(&facts).remove(0);
+        assert!(finding.evidence[1].contains(evidence), "{finding:?}");
+        assert!(finding.mend.starts_with(mend), "{finding:?}");
     }
 }
 
@@ -324,6 +352,7 @@ fn settings_that_do_harm() {
         ("sack", "0", Severity::Note),
         ("timestamps", "0", Severity::Note),
         ("abort_on_overflow", "1", Severity::Note),
+        ("somaxconn", "65536", Severity::Note),
         ("challenge_ack_limit", "1000", Severity::Note),
         ("retries2", "7", Severity::Note),
     ] {

@@ -203,7 +203,7 @@ fn pair(connection: &Connection) -> Vec<Flight> {
             What::Listener(listener) => {
                 notes.extend(decision_note(listener.decision).map(|note| (here, note)));
             }
-            What::State { .. } | What::Congestion(_) => {}
+            What::State { .. } | What::Congestion(_) | What::Overflow(_) => {}
         }
     }
     flights

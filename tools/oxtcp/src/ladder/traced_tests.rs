@@ -133,6 +133,7 @@ fn notes() {
             asked: 128,
             granted: 128,
             syncookies: 1,
+            limit: crate::sockets::limit::Limit::Backlog,
         })
     };
     use crate::sockets::State::{Close, Established, Listen, SynRecv, SynSent};

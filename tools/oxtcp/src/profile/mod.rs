@@ -137,7 +137,7 @@ pub fn profile(arguments: &Arguments) -> Result<()> {
                 )?;
             }
             let painter = Painter::new(apply.look.color);
-            settings::report(&changes, apply.dry_run, apply.look.json, painter)?;
+            settings::report(&host, &changes, apply.dry_run, apply.look.json, painter)?;
             if !apply.look.json && !apply.dry_run && changes.iter().any(Change::is_one) {
                 print("Taken back with: oxtcp profile undo")?;
                 print(
@@ -324,7 +324,7 @@ fn undo(host: &Host, namespace: &str, arguments: &Undo) -> Result<()> {
     if !arguments.look.json {
         print(&format!("Profile {}, taken back:\n", record.profile))?;
     }
-    settings::report(&back, arguments.dry_run, arguments.look.json, painter)?;
+    settings::report(host, &back, arguments.dry_run, arguments.look.json, painter)?;
     for other in others {
         say!("oxtcp: {other}");
     }

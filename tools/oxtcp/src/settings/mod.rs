@@ -183,6 +183,7 @@ pub fn set(arguments: &Set) -> Result<()> {
         make(&host, &changes, arguments.persist)?;
     }
     report(
+        &host,
         &changes,
         arguments.dry_run,
         arguments.common.json,
@@ -207,8 +208,30 @@ pub fn make(
     Ok(Some(texts))
 }
 
+/// What else would have to be changed for the changes to count, in a line.
+fn note(host: &Host, changes: &[Change]) -> Option<String> {
+    let somaxconn = changes
+        .iter()
+        .find(|change| change.setting.name == "somaxconn")?;
+    let core: u64 = store::read_builtin(host, somaxconn.setting)?.parse().ok()?;
+    let ours: u64 = somaxconn.to.parse().ok()?;
+    (ours > core).then(|| {
+        format!(
+            "net.core.somaxconn is {core}, and bounds the backlog of programs first: somaxconn = {ours} counts when that is raised too \
+             (sysctl net.core.somaxconn={ours}), for who listens after that."
+        )
+    })
+}
+
 /// Prints what was changed, or would be.
-pub fn report(changes: &[Change], dry_run: bool, json: bool, painter: Painter) -> Result<()> {
+pub fn report(
+    host: &Host,
+    changes: &[Change],
+    dry_run: bool,
+    json: bool,
+    painter: Painter,
+) -> Result<()> {
+    let note = note(host, changes);
     if json {
         let rows: Vec<_> = changes
             .iter()
@@ -220,9 +243,13 @@ pub fn report(changes: &[Change], dry_run: bool, json: bool, painter: Painter) -
                 })
             })
             .collect();
-        return print_json(&json!({ "dry_run": dry_run, "changes": rows }));
+        return print_json(&json!({ "dry_run": dry_run, "changes": rows, "note": note }));
     }
-    print(&diff(changes, painter))
+    print(&diff(changes, painter))?;
+    match note {
+        Some(note) => print(&fold(&note, "", width())),
+        None => Ok(()),
+    }
 }
 
 /// The changes as a diff; what stays is said in a line of its own.

@@ -2,9 +2,11 @@
 //! oxtcp's sockets in a network namespace, where they come from, and whose they are.
 
 pub mod info;
+pub mod limit;
 pub mod netlink;
 pub mod process;
 pub mod procnet;
+pub mod queues;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use crate::host::Host;
 use info::Info;
 pub use netlink::SockDiag;
 use procnet::ProcNet;
+use queues::Queues;
 
 /// A state of a connection, as the kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +149,8 @@ pub struct Socket {
     pub info: Option<Box<Info>>,
     /// The congestion controller's name, as `info`.
     pub algorithm: Option<String>,
+    /// As `info`, of a listener.
+    pub queues: Option<Box<Queues>>,
     /// As `info`.
     pub memory: Option<Box<Memory>>,
     /// What the kernel knows it by; `None` where that is not told.

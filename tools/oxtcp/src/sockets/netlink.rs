@@ -13,6 +13,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::Socket as Netlink;
 
 use super::info::Info;
+use super::queues::Queues;
 use super::{Figures, Identity, Memory, Seen, Socket, Source, State, Timer, Wanted};
 use crate::failure::{words, Problem, Result};
 
@@ -23,6 +24,8 @@ const SOCK_DESTROY: u16 = 21;
 const MEMORY: u16 = 7;
 const INFO: u16 = 2;
 const CONGESTION: u16 = 4;
+/// One of the module's own, which comes with `INFO`.
+const QUEUES: u16 = 4097;
 
 /// What a kernel sends at once, at most.
 const PACKET: usize = 1 << 16;
@@ -256,6 +259,7 @@ fn parse(bytes: &[u8]) -> Option<Socket> {
         figures: None,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: Some(Identity { version, id }),
     };
@@ -272,6 +276,7 @@ fn parse(bytes: &[u8]) -> Option<Socket> {
                 let name = value.split(|&byte| byte == 0).next().unwrap_or(&[]);
                 socket.algorithm = Some(String::from_utf8_lossy(name).into_owned());
             }
+            QUEUES => socket.queues = Queues::parse(value).map(Box::new),
             MEMORY => socket.memory = Memory::parse(value).map(Box::new),
             // Of another version, or not shown.
             _ => {}

@@ -127,6 +127,7 @@ fn parse(line: &str) -> Option<Socket> {
         figures,
         info: None,
         algorithm: None,
+        queues: None,
         memory: None,
         identity: None,
     })

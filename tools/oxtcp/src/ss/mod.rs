@@ -62,7 +62,8 @@ pub struct Arguments {
     #[arg(long, short)]
     extended: bool,
 
-    /// What TCP knows: congestion control, round trip, windows, retransmissions, options in use
+    /// What TCP knows: congestion control, round trip, windows, retransmissions, options in use; of a listener how full its queues are and were, what
+    /// bounds them, and what was dropped and why
     #[arg(long, short)]
     info: bool,
 
@@ -257,8 +258,12 @@ impl Listing<'_> {
         if let Some(memory) = socket.memory.as_ref().filter(|_| self.arguments.memory) {
             parts.push(skmem(memory));
         }
-        if self.arguments.info && socket.state != State::Listen {
-            parts.push(details(socket));
+        if self.arguments.info {
+            parts.push(match &socket.queues {
+                _ if socket.state != State::Listen => details(socket),
+                Some(queues) => queues.words(),
+                None => String::new(),
+            });
         }
         parts.retain(|part| !part.is_empty());
         parts.join(" ")
@@ -330,7 +335,11 @@ impl Listing<'_> {
 
 fn info_json(socket: &Socket, info: &Info) -> serde_json::Value {
     if socket.state == State::Listen {
-        return json!({ "waiting": info.unacked, "backlog": info.sacked });
+        let mut value = json!({ "waiting": info.unacked, "backlog": info.sacked });
+        if let Some(queues) = &socket.queues {
+            value["queues"] = queues.json();
+        }
+        return value;
     }
     json!({
         "congestion": socket.algorithm,

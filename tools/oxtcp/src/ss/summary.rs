@@ -147,7 +147,14 @@ impl Listener {
             "half_open": self.half_open,
             "connections": self.connections,
             "processes": self.processes,
+            "dropped": self.dropped(),
         })
+    }
+
+    /// SYNs and handshakes that it has dropped; `None` where that is not told.
+    fn dropped(&self) -> Option<u64> {
+        let queues = self.socket.queues.as_ref()?;
+        Some(queues.drops().map(|(_, count)| count).sum())
     }
 
     /// Whether a connection came, or is coming, by this listener, as far as addresses tell.
@@ -216,9 +223,10 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
             "BACKLOG",
             "HALF-OPEN",
             "CONNECTIONS",
+            "DROPPED",
             "PROCESS",
         ],
-        &[1, 2, 3, 4],
+        &[1, 2, 3, 4, 5],
     );
     for listener in listeners {
         table.row(vec![
@@ -229,6 +237,9 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
                 .map_or("-".into(), |backlog| backlog.to_string()),
             listener.half_open.to_string(),
             listener.connections.to_string(),
+            listener
+                .dropped()
+                .map_or("-".into(), |dropped| dropped.to_string()),
             listener.processes.clone(),
         ]);
     }

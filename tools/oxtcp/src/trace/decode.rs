@@ -6,14 +6,15 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::event::{
-    Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Mode, Segment,
-    Timer, What,
+    Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Mode, Overflow,
+    Queue, Remedy, Segment, Timer, What,
 };
 use super::format::Format;
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// The module's events, as `trace.h` names them.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "oxtcp_state",
     "oxtcp_segment_in",
     "oxtcp_segment_out",
@@ -21,6 +22,7 @@ pub const NAMES: [&str; 7] = [
     "oxtcp_congestion",
     "oxtcp_drop",
     "oxtcp_listener",
+    "oxtcp_overflow",
 ];
 
 /// What the numbers of records mean.
@@ -61,6 +63,7 @@ impl Decoder {
             "oxtcp_timer" => What::Timer(timer(record.byte("timer")?)),
             "oxtcp_congestion" => What::Congestion(record.congestion()?),
             "oxtcp_drop" => What::Drop(record.drop()?),
+            "oxtcp_overflow" => What::Overflow(record.overflow()?),
             _ => What::Listener(record.listener()?),
         };
         Some(Event {
@@ -176,8 +179,20 @@ impl Record<'_> {
         })
     }
 
+    fn overflow(&self) -> Option<Overflow> {
+        Some(Overflow {
+            queue: queue(self.byte("queue")?),
+            length: self.word("length")?,
+            most: self.word("most")?,
+            rate: self.word("rate")?,
+            remedy: remedy(self.byte("remedy")?),
+            limit: Limit::from_number(self.byte("setting")?),
+            value: self.word("value")?,
+        })
+    }
+
     fn listener(&self) -> Option<Listener> {
-        Some(Listener {
+        let mut listener = Listener {
             decision: decision(self.byte("decision")?),
             bound: bound(self.byte("bound")?),
             half_open: self.word("half_open")?,
@@ -186,7 +201,39 @@ impl Record<'_> {
             asked: self.word("asked")?,
             granted: self.word("granted")?,
             syncookies: self.byte("syncookies")?,
-        })
+            limit: Limit::Backlog,
+        };
+        // Of a module that is older than this command.
+        let guessed = match listener.bound {
+            Bound::AcceptQueue if listener.asked <= listener.granted => Limit::Backlog,
+            Bound::AcceptQueue => Limit::Somaxconn,
+            _ if listener.most_half_open <= listener.granted => Limit::MaxSynBacklog,
+            _ if listener.asked <= listener.granted => Limit::Backlog,
+            _ => Limit::Somaxconn,
+        };
+        listener.limit = self.byte("setting").map_or(guessed, Limit::from_number);
+        Some(listener)
+    }
+}
+
+pub(crate) fn queue(number: u8) -> Queue {
+    match number {
+        0 => Queue::Syn,
+        1 => Queue::HostShare,
+        2 => Queue::NetShare,
+        3 => Queue::Accept,
+        4 => Queue::NetRate,
+        other => Queue::Other(other),
+    }
+}
+
+pub(crate) fn remedy(number: u8) -> Remedy {
+    match number {
+        0 => Remedy::Cookie,
+        1 => Remedy::Evict,
+        2 => Remedy::Drop,
+        3 => Remedy::Reset,
+        other => Remedy::Other(other),
     }
 }
 
@@ -347,6 +394,18 @@ pub mod tests {
         same("OXTCP_TRACE_TIMERS", &|n| format!("{:?}", timer(n)));
         same("OXTCP_TRACE_DECISIONS", &|n| format!("{:?}", decision(n)));
         same("OXTCP_TRACE_BOUNDS", &|n| format!("{:?}", bound(n)));
+        same("OXTCP_TRACE_QUEUES", &|n| format!("{:?}", queue(n)));
+        same("OXTCP_TRACE_REMEDIES", &|n| format!("{:?}", remedy(n)));
+        for (number, advice) in (0..).zip(names("OXTCP_TRACE_ADVICE")) {
+            let ours = crate::trace::explain::words::advice(queue(number));
+            assert_eq!(ours, advice, "{number}");
+        }
+        let theirs = names("OXTCP_TRACE_SETTINGS");
+        for (number, name) in (0..).zip(&theirs) {
+            assert_eq!(Limit::from_number(number).name(), *name, "{number}");
+        }
+        let next = theirs.len() as u8;
+        assert_eq!(Limit::from_number(next), Limit::Other(next));
         let modes: Vec<String> = (0..5)
             .map(|n| format!("{:?}", mode(n)).to_lowercase())
             .collect();

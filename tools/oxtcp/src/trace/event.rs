@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// One event.
@@ -48,6 +49,8 @@ pub enum What {
     Drop(Drop),
     /// A listener has decided about a SYN or the last ACK of a handshake.
     Listener(Listener),
+    /// A queue of a listener is full: once in a second at most for each.
+    Overflow(Overflow),
 }
 
 /// A TCP segment, or a burst of them that devices cut (out) or have put together (in).
@@ -238,11 +241,11 @@ pub enum Decision {
 pub enum Bound {
     /// Nothing.
     None,
-    /// `count` half-open connections: the smaller of `max_syn_backlog` and the accept queue's bound.
+    /// Half-open connections: the smaller of `max_syn_backlog` and the accept queue's bound.
     SynQueue,
     /// The peer's host or network has its share of these (`syn_host_share`, `syn_net_share`).
     Share,
-    /// `count` connections that wait for accept(2): the smaller of listen(2)'s backlog and `somaxconn`.
+    /// Connections that wait for accept(2): the smallest of listen(2)'s backlog, `net.core.somaxconn` and `net.oxtcp.somaxconn`.
     AcceptQueue,
     /// SYNs of the peer's network in a second (`syn_net_rate`).
     Rate,
@@ -264,13 +267,61 @@ pub struct Listener {
     /// Half-open connections at that time, and the most there may be.
     pub half_open: u32,
     pub most_half_open: u32,
-    /// Connections that wait for accept(2), and listen(2)'s backlog as it was asked for, and as `somaxconn` granted it. One more than that
-    /// may wait.
+    /// Connections that wait for accept(2), and listen(2)'s backlog as it was asked for (no more than `net.core.somaxconn`), and as
+    /// `net.oxtcp.somaxconn` granted it. One more than that may wait.
     pub waiting: u32,
     pub asked: u32,
     pub granted: u32,
     /// `net.oxtcp.syncookies` of the namespace.
     pub syncookies: u8,
+    /// What bounds the accept queue, if that is the bound, or else the half-open connections.
+    pub limit: Limit,
+}
+
+/// A queue of a listener that is full. [`Event::remote`] is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overflow {
+    pub queue: Queue,
+    /// How many are in it, and the most that may be; of a share, or a rate, of all half-open connections.
+    pub length: u32,
+    pub most: u32,
+    /// SYNs to the listener in a second.
+    pub rate: u32,
+    pub remedy: Remedy,
+    /// What bounds it, and the value of that.
+    pub limit: Limit,
+    pub value: u32,
+}
+
+/// What there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Half-open connections.
+    Syn,
+    /// Those of one host, of one network.
+    HostShare,
+    NetShare,
+    /// Connections that wait for accept(2).
+    Accept,
+    /// SYNs of one network in a second.
+    NetRate,
+    /// Of a later version of the module.
+    Other(u8),
+}
+
+/// What the listener does about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// SYNs are answered with cookies.
+    Cookie,
+    /// The oldest half-open connection gives way.
+    Evict,
+    /// SYNs are dropped; of a full accept queue also the last ACKs of handshakes.
+    Drop,
+    /// SYNs are dropped, and last ACKs are answered with resets.
+    Reset,
+    /// Of a later version of the module.
+    Other(u8),
 }
 
 /// From the trace's clock to dates.

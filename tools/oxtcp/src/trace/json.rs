@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use serde_json::{json, Map, Value};
 
 use super::event::{
-    Bound, Cause, Clock, Congestion, Decision, Direction, Event, Header, Mode, Segment, Timer, What,
+    Bound, Cause, Clock, Congestion, Decision, Direction, Event, Header, Mode, Queue,
+    Remedy, Segment, Timer, What,
 };
+use super::explain::words::advice;
 use super::log::flag_names;
 
 /// The event, as an object.
@@ -40,6 +42,19 @@ pub fn object(event: &Event, clock: Clock) -> Value {
             }
             ("drop", value)
         }
+        What::Overflow(overflow) => (
+            "overflow",
+            json!({
+                "queue": queue_name(overflow.queue),
+                "length": overflow.length,
+                "most": overflow.most,
+                "syns_per_second": overflow.rate,
+                "remedy": remedy_name(overflow.remedy),
+                "setting": overflow.limit.name(),
+                "value": overflow.value,
+                "advice": advice(overflow.queue),
+            }),
+        ),
         What::Listener(listener) => (
             "listener",
             json!({
@@ -51,6 +66,7 @@ pub fn object(event: &Event, clock: Clock) -> Value {
                 "backlog_asked": listener.asked,
                 "backlog": listener.granted,
                 "syncookies": listener.syncookies,
+                "setting": listener.limit.name(),
             }),
         ),
     };
@@ -190,6 +206,27 @@ fn decision_name(decision: Decision) -> &'static str {
         Decision::CookieRefused => "cookie-refused",
         Decision::Expired => "expired",
         Decision::Other(_) => "other",
+    }
+}
+
+fn queue_name(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Syn => "syn",
+        Queue::HostShare => "host-share",
+        Queue::NetShare => "net-share",
+        Queue::Accept => "accept",
+        Queue::NetRate => "net-rate",
+        Queue::Other(_) => "other",
+    }
+}
+
+fn remedy_name(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::Cookie => "cookie",
+        Remedy::Evict => "evict",
+        Remedy::Drop => "drop",
+        Remedy::Reset => "reset",
+        Remedy::Other(_) => "other",
     }
 }
 

@@ -9,8 +9,10 @@ use super::event::{
     Bound, Cause, Congestion, Decision, Direction, Drop, Event, Header, Listener, Segment, Timer,
     What,
 };
+use super::explain::words::overflow as overflow_words;
 use super::flows::{options, Flows, Sender};
 use crate::output::{Ink, Painter};
+use crate::sockets::limit::Limit;
 use crate::sockets::State;
 
 /// Makes the lines.
@@ -94,6 +96,10 @@ fn words(event: &Event, flows: &Flows) -> (Option<Ink>, String) {
         What::Timer(timer) => (Some(Ink::Yellow), format!("timer: {}", timer_words(*timer))),
         What::Congestion(congestion) => (Some(Ink::Dim), congestion_words(congestion)),
         What::Drop(drop) => (Some(Ink::Red), drop_words(event, drop, flows)),
+        What::Overflow(overflow) => (
+            Some(Ink::Red),
+            format!("listener: {}", overflow_words(overflow)),
+        ),
         What::Listener(listener) => {
             let ink = match listener.decision {
                 Decision::HalfOpen | Decision::Accepted | Decision::CookieAccepted => {
@@ -310,19 +316,22 @@ fn listener_words(listener: &Listener) -> String {
         Decision::Expired => format!("listener: gives up, no answer came ({half_open})"),
         Decision::Other(_) => "listener: decides what this version does not know".into(),
     };
-    let backlog = match listener.granted < listener.asked {
-        true => format!(
-            "somaxconn is {}, less than the backlog {} that the program asked for",
+    let backlog = match listener.limit {
+        Limit::Somaxconn => format!(
+            "net.oxtcp.somaxconn is {}, less than the backlog {} that the program asked for",
             listener.granted, listener.asked
         ),
-        false => format!("the program's backlog is {}", listener.asked),
+        Limit::CoreSomaxconn | Limit::BothSomaxconn => format!(
+            "the backlog is {}, by {}, unless the program asked for just that",
+            listener.granted,
+            listener.limit.name()
+        ),
+        Limit::Backlog => format!("the program's backlog is {}", listener.asked),
+        other => other.name().trim_start_matches("net.oxtcp.").to_string(),
     };
     let why = match listener.bound {
         Bound::None => return decision,
-        Bound::SynQueue if listener.most_half_open > listener.granted => {
-            format!("{half_open}: {backlog}")
-        }
-        Bound::SynQueue => format!("{half_open}: max_syn_backlog"),
+        Bound::SynQueue => format!("{half_open}: {backlog}"),
         Bound::Share => {
             format!("the peer's host or network has its share of {half_open}: syn_host_share, syn_net_share")
         }
@@ -348,6 +357,7 @@ fn listener_words(listener: &Listener) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::{Overflow, Queue, Remedy};
     use super::super::flows::tests::{event, segment};
     use super::*;
     use crate::output::Color;
@@ -375,6 +385,7 @@ mod tests {
             asked: 500,
             granted: 127,
             syncookies: 1,
+            limit: Limit::Somaxconn,
         }
     }
 
@@ -432,6 +443,53 @@ mod tests {
             .map(|(decision, bound)| event(What::Listener(listener(*decision, *bound))))
             .collect();
         insta::assert_snapshot!(lines(&events));
+    }
+
+    #[test]
+    fn line_of_listeners_by_their_limits() {
+        let of = |bound, limit, asked, granted| {
+            let listener = Listener {
+                asked,
+                granted,
+                limit,
+                ..listener(Decision::Dropped, bound)
+            };
+            event(What::Listener(listener))
+        };
+        insta::assert_snapshot!(lines(&[
+            of(Bound::AcceptQueue, Limit::Backlog, 127, 127),
+            of(Bound::AcceptQueue, Limit::CoreSomaxconn, 4096, 4096),
+            of(Bound::AcceptQueue, Limit::Somaxconn, 4096, 127),
+            of(Bound::SynQueue, Limit::BothSomaxconn, 4096, 4096),
+            of(Bound::SynQueue, Limit::MaxSynBacklog, 4096, 4096),
+        ]));
+    }
+
+    #[test]
+    fn line_of_overflows() {
+        let of = |queue, remedy, limit, value| {
+            let mut event = event(What::Overflow(Overflow {
+                queue,
+                length: 129,
+                most: 129,
+                rate: 20_411,
+                remedy,
+                limit,
+                value,
+            }));
+            event.remote = "0.0.0.0:0".parse().unwrap();
+            event
+        };
+        insta::assert_snapshot!(lines(&[
+            of(Queue::Syn, Remedy::Cookie, Limit::Backlog, 128),
+            of(Queue::Syn, Remedy::Evict, Limit::MaxSynBacklog, 129),
+            of(Queue::HostShare, Remedy::Cookie, Limit::SynHostShare, 25),
+            of(Queue::NetShare, Remedy::Drop, Limit::SynNetShare, 50),
+            of(Queue::Accept, Remedy::Drop, Limit::CoreSomaxconn, 128),
+            of(Queue::Accept, Remedy::Reset, Limit::BothSomaxconn, 128),
+            of(Queue::NetRate, Remedy::Drop, Limit::SynNetRate, 1000),
+            of(Queue::Other(9), Remedy::Other(9), Limit::Other(9), 1),
+        ]));
     }
 
     /// No reason that the module has goes without words.

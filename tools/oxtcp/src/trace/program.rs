@@ -113,6 +113,7 @@ fn unwanted(logged: Option<&Logged>, summaries: bool) -> &'static [&'static str]
             "oxtcp_timer",
             "oxtcp_drop",
             "oxtcp_listener",
+            "oxtcp_overflow",
         ],
     }
 }

@@ -290,6 +290,7 @@ mod tests {
             asked: 1,
             granted: 1,
             syncookies: 1,
+            limit: crate::sockets::limit::Limit::Backlog,
         }));
         let mut all = Summaries::default();
         all.event(&decides);

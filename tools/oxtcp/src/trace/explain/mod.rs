@@ -175,12 +175,10 @@ impl Narrator {
 
 fn listener_state(event: &Event) -> Option<Sentence> {
     use crate::sockets::State;
-    let What::State { to, .. } = &event.what else {
-        return None;
-    };
-    let text = match to {
-        State::Listen => "A program listens here.",
-        State::Close => "The program has stopped listening here.",
+    let text = match &event.what {
+        What::State { to: State::Listen, .. } => "A program listens here.".into(),
+        What::State { to: State::Close, .. } => "The program has stopped listening here.".into(),
+        What::Overflow(overflow) => format!("Of the listener, {}.", words::overflow(overflow)),
         _ => return None,
     };
     Some(Sentence {
@@ -188,7 +186,7 @@ fn listener_state(event: &Event) -> Option<Sentence> {
         netns: event.netns,
         local: event.local,
         remote: event.remote,
-        text: text.into(),
+        text,
     })
 }
 

@@ -100,6 +100,7 @@ impl Talk {
             What::Congestion(standing) => self.standing(*standing, now, say),
             What::Drop(drop) => self.dropped(drop, now),
             What::Listener(listener) => self.listener(event, listener, say),
+            What::Overflow(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::ladder::flow::Side::{Client as C, Server as S};
+use crate::sockets::limit::Limit;
 use crate::sockets::State::*;
 use crate::trace::event::{Cause, Direction, Drop, Mode, Timer};
 use crate::trace::made::{Story, WAY};
@@ -36,6 +37,11 @@ fn listener(decision: Decision, bound: Bound, asked: u32, granted: u32) -> What 
         asked,
         granted,
         syncookies: if bound == Bound::Always { 2 } else { 1 },
+        limit: match asked {
+            _ if asked > granted => Limit::Somaxconn,
+            4096.. => Limit::CoreSomaxconn,
+            _ => Limit::Backlog,
+        },
     })
 }
 
@@ -66,6 +72,13 @@ fn listeners() {
             Decision::Dropped,
             Bound::AcceptQueue,
             65_535,
+            4096,
+        ),
+        (
+            "core_somaxconn",
+            Decision::Dropped,
+            Bound::AcceptQueue,
+            4096,
             4096,
         ),
         ("rate", Decision::Dropped, Bound::Rate, 128, 128),

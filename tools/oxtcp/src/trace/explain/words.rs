@@ -2,7 +2,8 @@
 //! Numbers and reasons in words.
 
 use crate::ladder::rung::thousands;
-use crate::trace::event::{Bound, Decision, Listener};
+use crate::sockets::limit::Limit;
+use crate::trace::event::{Bound, Decision, Listener, Overflow, Queue, Remedy};
 
 /// A time in the unit that gives few digits.
 pub fn duration(nanoseconds: u64) -> String {
@@ -47,17 +48,32 @@ pub fn list(parts: &[String]) -> String {
 
 /// What a listener has too little of, as a half-sentence; empty where that is nothing.
 pub fn bound(listener: &Listener) -> String {
-    let granted = match listener.asked > listener.granted {
-        true => format!(
+    let granted = match listener.limit {
+        Limit::Somaxconn => format!(
             "{} (listen() asked for {}; net.oxtcp.somaxconn allows {})",
             listener.granted, listener.asked, listener.granted
         ),
-        false => format!("{} (listen(), net.oxtcp.somaxconn)", listener.granted),
+        Limit::CoreSomaxconn | Limit::BothSomaxconn => format!(
+            "{} (listen() asked for as much or more; {} allow{} {})",
+            listener.granted,
+            listener.limit.name(),
+            if listener.limit == Limit::BothSomaxconn {
+                ""
+            } else {
+                "s"
+            },
+            listener.granted
+        ),
+        _ => format!("{} (which listen() asked for)", listener.granted),
     };
     match listener.bound {
         Bound::None => String::new(),
+        Bound::SynQueue if listener.limit == Limit::MaxSynBacklog => format!(
+            "the listener is at its bound of {} half-open connections (net.oxtcp.max_syn_backlog)",
+            listener.most_half_open
+        ),
         Bound::SynQueue => format!(
-            "the listener is at its bound of {} half-open connections (the smaller of net.oxtcp.max_syn_backlog and the backlog of {granted})",
+            "the listener is at its bound of {} half-open connections (one more than its backlog of {granted})",
             listener.most_half_open
         ),
         Bound::Share => format!(
@@ -116,6 +132,42 @@ pub fn decision(listener: &Listener) -> String {
         Decision::CookieRefused => "found no good cookie in it: it is too old, forged, or of a connection that is no more".into(),
         Decision::Expired => "gave the half-open connection up: no answer to its SYN-ACKs came (net.oxtcp.synack_retries)".into(),
         Decision::Other(number) => format!("did what this version does not know (number {number})"),
+    }
+}
+
+/// What is full, what is done, and what is to be done about it.
+pub fn overflow(overflow: &Overflow) -> String {
+    let Overflow { length, most, .. } = overflow;
+    let full = match overflow.queue {
+        Queue::Syn => format!("the SYN queue is full, {length} half-open connections of {most}"),
+        Queue::HostShare => format!("one host has its share of the SYN queue, {length} half-open connections of {most}"),
+        Queue::NetShare => format!("one network has its share of the SYN queue, {length} half-open connections of {most}"),
+        Queue::Accept => format!("the accept queue is full, {length} connections of {most} wait"),
+        Queue::NetRate => "one network sends more SYNs than it may in a second".into(),
+        Queue::Other(_) => "a queue is full that this version does not know".into(),
+    };
+    let done = match (overflow.remedy, overflow.queue) {
+        (Remedy::Cookie, _) => "SYNs are answered with cookies",
+        (Remedy::Evict, _) => "the oldest give way",
+        (Remedy::Drop, Queue::Accept) => "SYNs and the last ACKs of handshakes are dropped",
+        (Remedy::Drop, _) => "SYNs are dropped",
+        (Remedy::Reset, _) => "SYNs are dropped, and handshakes are reset (abort_on_overflow)",
+        (Remedy::Other(_), _) => "what is done this version does not know",
+    };
+    format!(
+        "{full} ({} SYNs per second); {done}. {} is {}: {}",
+        overflow.rate,
+        overflow.limit.words(),
+        overflow.value,
+        advice(overflow.queue)
+    )
+}
+
+/// What to do, as `trace.h` has it.
+pub fn advice(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Accept => "accept() faster; for bursts, raise the setting",
+        _ => "if these are real clients, raise the setting",
     }
 }
 
