@@ -144,10 +144,6 @@ fn opens__that_nobody_answers(stack: Stack) {
     let expected = [
         ("ActiveOpens", Is(1)),
         ("AttemptFails", Is(1)),
-        // The linear ones, one more, and the last.
-        ("TCPTimeouts", Is(6)),
-        ("TCPSynRetrans", Is(5)),
-        ("RetransSegs", Is(5)),
         ("TCPAbortOnTimeout", Is(1)),
     ];
     both(stack, &expected, |stack| {
@@ -159,6 +155,12 @@ fn opens__that_nobody_answers(stack: Stack) {
         client
             .connect(&stack.local(4711))
             .expect_err("a connection");
+        let counted = counted(stack);
+        let again = counted["TCPSynRetrans"];
+        assert!(again > 0, "{}: {counted:?}", stack.name());
+        assert_eq!(counted["RetransSegs"], again, "{}", stack.name());
+        // And the last, which gives up.
+        assert_eq!(counted["TCPTimeouts"], again + 1, "{}", stack.name());
     });
 }
 
@@ -430,10 +432,10 @@ fn acknowledgments__held_back(stack: Stack) {
     both(stack, &[("DelayedACKs", Any)], |stack| {
         let ends = joined(stack);
         // The first of a connection are not.
-        wait::until("one that is held back", || {
+        wait::until(&format!("{}: one is held back", stack.name()), || {
             // Who reads it at once has it acknowledged.
             ends.client.send_all(b"x");
-            std::thread::sleep(Duration::from_millis(60));
+            wait::until("it is acknowledged", || ends.client.unacked() == 0);
             counted(stack)["DelayedACKs"] > 0
         });
     });
@@ -451,8 +453,10 @@ fn buffer__full_of_crumbs(stack: Stack) {
                 .expect("TCP_NODELAY");
         });
         ends.client.set_nonblocking(true);
-        for _ in 0..20_000 {
-            let _ = ends.client.send(b"x", 0);
+        for _ in 0..100 {
+            for _ in 0..200 {
+                let _ = ends.client.send(b"x", 0);
+            }
             if counted(stack)["TCPRcvCollapsed"] > 0 {
                 break;
             }
@@ -506,8 +510,8 @@ fn loss__is_what_tcp_info_says(stack: Stack) {
         let client = Sock::open(stack);
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
-        ns::sh_or_skip("tc qdisc add dev va root netem delay 5ms loss 3% limit 10000");
-        let total = (8 << 20) / transfer::divisor();
+        ns::sh_or_skip("tc qdisc add dev va root netem delay 2ms loss 4% limit 10000");
+        let total = 2 << 20;
         let sending = client.try_clone();
         let sender = thread::spawn(move || transfer::send(&sending, 41, total));
         transfer::receive(&server, 41, total);
@@ -551,11 +555,7 @@ fn keep(port: u16) {
 }
 
 fn output__that_a_firewall_keeps(stack: Stack) {
-    let expected = [
-        ("TCPRetransFail", Any),
-        ("TCPAbortFailed", Is(1)),
-        ("OutRsts", Is(1)),
-    ];
+    let expected = [("TCPRetransFail", Any), ("TCPAbortFailed", Is(1))];
     both(stack, &expected, |stack| {
         let ends = joined(stack);
         let port = ends.server.port();
@@ -633,7 +633,7 @@ fn icmp__of_what_is_not_in_flight(stack: Stack) {
         icmp.extend(&quoted[..28]);
         let words = icmp
             .chunks(2)
-            .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+            .map(|w| (u32::from(w[0]) << 8) | u32::from(w[1]));
         let sum: u32 = words.sum();
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = !((sum & 0xffff) + (sum >> 16)) as u16;

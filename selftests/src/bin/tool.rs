@@ -822,10 +822,9 @@ fn counters__are_the_kernels() {
         refused("counters", 1, "has no /proc/net/oxtcp_stat");
         return;
     };
-    let names = stat
-        .lines()
-        .next()
-        .map_or(0, |line| line.split_whitespace().count() - 1);
+    // Of each group, a line of names and one of values.
+    let lines = stat.lines().step_by(2);
+    let names: usize = lines.map(|line| line.split_whitespace().count() - 1).sum();
     assert_eq!(oxtcp("counters --all --brief").lines().count(), 1 + names);
     assert_eq!(oxtcp("counters"), "All are 0.\n");
 }
