@@ -184,7 +184,10 @@ impl Diag for SockDiag {
             );
         }
         if let Some(queues) = &socket.queues {
-            message.attribute(diag::OXTCP_DIAG_QUEUES, queues.map(u64::to_ne_bytes).as_flattened());
+            message.attribute(
+                diag::OXTCP_DIAG_QUEUES,
+                queues.map(u64::to_ne_bytes).as_flattened(),
+            );
         }
         if let Some(locked) = &socket.locked {
             if request.wants(bindings::INET_DIAG_INFO) {

@@ -535,7 +535,7 @@ mod tests {
             figures: None,
             info: None,
             algorithm: None,
-        queues: None,
+            queues: None,
             memory: None,
             identity: None,
         }

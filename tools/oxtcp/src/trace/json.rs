@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use serde_json::{json, Map, Value};
 
 use super::event::{
-    Bound, Cause, Clock, Congestion, Decision, Direction, Event, Header, Mode, Queue,
-    Remedy, Segment, Timer, What,
+    Bound, Cause, Clock, Congestion, Decision, Direction, Event, Header, Mode, Queue, Remedy,
+    Segment, Timer, What,
 };
 use super::explain::words::advice;
 use super::log::flag_names;

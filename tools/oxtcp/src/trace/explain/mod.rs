@@ -176,8 +176,12 @@ impl Narrator {
 fn listener_state(event: &Event) -> Option<Sentence> {
     use crate::sockets::State;
     let text = match &event.what {
-        What::State { to: State::Listen, .. } => "A program listens here.".into(),
-        What::State { to: State::Close, .. } => "The program has stopped listening here.".into(),
+        What::State {
+            to: State::Listen, ..
+        } => "A program listens here.".into(),
+        What::State {
+            to: State::Close, ..
+        } => "The program has stopped listening here.".into(),
         What::Overflow(overflow) => format!("Of the listener, {}.", words::overflow(overflow)),
         _ => return None,
     };

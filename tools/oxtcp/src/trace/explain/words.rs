@@ -140,8 +140,12 @@ pub fn overflow(overflow: &Overflow) -> String {
     let Overflow { length, most, .. } = overflow;
     let full = match overflow.queue {
         Queue::Syn => format!("the SYN queue is full, {length} half-open connections of {most}"),
-        Queue::HostShare => format!("one host has its share of the SYN queue, {length} half-open connections of {most}"),
-        Queue::NetShare => format!("one network has its share of the SYN queue, {length} half-open connections of {most}"),
+        Queue::HostShare => format!(
+            "one host has its share of the SYN queue, {length} half-open connections of {most}"
+        ),
+        Queue::NetShare => format!(
+            "one network has its share of the SYN queue, {length} half-open connections of {most}"
+        ),
         Queue::Accept => format!("the accept queue is full, {length} connections of {most} wait"),
         Queue::NetRate => "one network sends more SYNs than it may in a second".into(),
         Queue::Other(_) => "a queue is full that this version does not know".into(),
