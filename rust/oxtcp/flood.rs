@@ -278,7 +278,7 @@ impl Overflow {
 pub(crate) const FIGURES: usize = 10 + Fate::COUNT;
 
 /// What a listener's queues hold and held, what bounds them, and what became of what did not fit, since it began to listen. sock_diag tells it in this order
-/// (Documentation/user-guide.md). Any context.
+/// (Documentation/syn-floods.md). Any context.
 pub(crate) fn figures(
     namespace: &Namespace,
     listening: &Listening,

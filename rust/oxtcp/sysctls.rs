@@ -132,7 +132,7 @@ settings! {
         abort_on_overflow = 0, 0, 1;
         /// What the search for the path's MTU begins with: bytes of payload in a segment.
         base_mss = 1024, 1, 65_535;
-        /// Challenge ACKs of the namespace in a second (RFC 5961 section 7). Linux's default since 6.2: no
+        /// Challenge ACKs of the namespace in a second (RFC 5961 section 7), on average: half as many to one and a half times. Linux's default since 6.2: no
         /// limit, as a shared one can be observed from outside (CVE-2016-5696).
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
         /// Report duplicates by D-SACK (0 or 1).
@@ -215,7 +215,7 @@ settings! {
         /// Retransmissions of a SYN-ACK.
         synack_retries = 5, 0, 255;
         /// When the SYN queue is full and `syncookies` is 0, its oldest half-open connection gives way (0 or 1), if `syncookies` was 0 when the
-        /// listener began to listen. Linux drops the SYN.
+        /// listener last called listen(2). Linux drops the SYN.
         syn_cache = 1, 0, 1;
         /// Percent of a SYN queue that one host (/32 of IPv4, /64 of IPv6) may have when the queue is half full; 16 it may always have. What is
         /// beyond is answered with a cookie, or dropped without cookies. 100: no limit.

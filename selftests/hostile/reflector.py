@@ -190,9 +190,36 @@ def rate__of_resets(version):
     assert len(answers) == 1 and answers[0].is_reset, answers
 
 
+def limit__of_challenges_is_random(version):
+    """RFC 5961 section 7, CVE-2016-5696: who uses the limit up does not learn how much others have used."""
+    host = Host(version, 1)
+    setting("invalid_ratelimit", 0)
+    setting("challenge_ack_limit", 100)
+    peer = host.ask()
+    peer.send(ACK)
+    host.listener.accept()
+    packet = bytes(peer.segment(RST, seq=5))
+
+    def answers(count):
+        for _ in range(count):
+            host.link.write(packet)
+        return len([s for s in host.link.replies() if peer.mine(s)])
+
+    counts = []
+    for _ in range(5):
+        answers(400)
+        # A second begins, and with it another allowance.
+        until("there are answers again", lambda: answers(1))
+        counts.append(1 + answers(400))
+    print(f"# ipv{version}: challenge ACKs in a second with a limit of 100: {counts}", flush=True)
+    # On a slow host the second may end meanwhile.
+    assert all(50 <= count <= 2 * 149 for count in counts), counts
+    assert len(set(counts)) > 1, counts
+
+
 TESTS = (
     syn__is_answered_a_few_times, syn__with_cookies_is_answered_once, syn__data_is_not_echoed, half_open__answers_little,
-    rate__of_syns, rate__of_resets)
+    rate__of_syns, rate__of_resets, limit__of_challenges_is_random)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ pub const CONGESTION: u16 = 4;
 pub const SKMEMINFO: u16 = 7;
 /// As above.
 pub const SHUTDOWN: u16 = 8;
+/// One of oxtcp's own, which comes with INFO.
+pub const QUEUES: u16 = 4097;
 
 /// What a request says.
 #[derive(Clone)]

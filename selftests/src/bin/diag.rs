@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         dump__same_as_proc, dump__listener, dump__states_and_ports, dump__many, dump__under_change,
         dump__left_half_way, find__exact, destroy__needs_privilege, destroy__time_wait, destroy__half_open,
     );
+    cases!(suite.stacks: dump__queues_of_a_listener);
     cases!(suite.pairs: dump__connection, destroy__connection);
     suite.once("request__nonsense", request__nonsense);
     suite.once("request__of_both_versions", request__of_both_versions);
@@ -123,6 +124,57 @@ fn dump__same_as_proc(stack: Stack) {
         }
     }
     drop(ends);
+}
+
+/// What a listener has dropped, and how full its queues were, in an attribute of ours.
+fn dump__queues_of_a_listener(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("the built-in TCP does not tell it");
+    }
+    ns::isolate();
+    let (listener, address) = listening(stack, 2);
+    let words = || {
+        let request = Request::all(stack).with(diag::INFO);
+        let told = Diag::open().dump(&request).expect("a dump");
+        let told = one(&told, &listener, State::Listen);
+        let words: Vec<u64> = told.attributes[&diag::QUEUES]
+            .chunks(8)
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
+            .collect();
+        words
+    };
+    let connect = || {
+        let client = Sock::open_nonblocking(Stack::builtin(stack.ip));
+        let _ = client.connect(&address);
+        client
+    };
+    let first: Vec<Sock> = (0..2).map(|_| connect()).collect();
+    wait::until("two wait", || words()[4] == 2);
+    // Half open now, at most, and at the most, by the backlog; the same of those that wait; asked for.
+    assert_eq!(words()[4..9], [2, 3, 2, 0, 2]);
+    assert_eq!(words()[10..], [0; 10]);
+    let more: Vec<Sock> = (0..3).map(|_| connect()).collect();
+    wait::until("SYNs are dropped", || words()[12] >= 2);
+    let full = words();
+    assert_eq!((full[0], full[1], full[3]), (0, 3, 0), "{full:?}");
+    assert_eq!(full[4..9], [3, 3, 3, 0, 2], "{full:?}");
+    // By no other cause.
+    assert_eq!(
+        (&full[10..12], &full[13..]),
+        (&[0; 2][..], &[0; 7][..]),
+        "{full:?}"
+    );
+    listener.accept().expect("accept");
+    drop((first, more));
+    // A request without INFO is not told, and a listener that begins anew begins at 0.
+    let plain = Diag::open().dump(&Request::all(stack)).expect("a dump");
+    let plain = one(&plain, &listener, State::Listen);
+    assert!(!plain.attributes.contains_key(&diag::QUEUES));
+    listener.shutdown(libc::SHUT_RD).expect("shutdown");
+    listener.listen(7).expect("listen");
+    let anew = words();
+    assert_eq!((anew[5], anew[6], anew[8]), (8, 0, 7), "{anew:?}");
+    assert_eq!(anew[10..], [0; 10]);
 }
 
 /// Recv-Q of a listener is how many wait, Send-Q the backlog.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     );
     cases!(suite.stacks:
         backlog__somaxconn_bounds_it, overflow__line_says_what_bounds_it, overflow__line_that_was_refused_comes_later,
+        half_open__cache_follows_listen,
         syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
     );
     suite.run()
@@ -388,6 +389,49 @@ fn overflow__line_that_was_refused_comes_later(stack: Stack) {
         "{line}"
     );
     drop(clients);
+}
+
+/// A later listen() has the oldest half-open connections give way, in a queue of its length.
+fn half_open__cache_follows_listen(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("the built-in TCP has no SYN cache");
+    }
+    ns::isolate();
+    ns::nft_input(&[&format!("{SYN_ACKS} drop")]);
+    let (listener, address) =
+        oxtcp_selftests::connection::listening_at(stack, &stack.local(5001), 1);
+    ns::set_sysctl("net/oxtcp/syncookies", "0");
+    let counter = |name: &str| {
+        let text = std::fs::read_to_string("/proc/net/oxtcp_stat").expect("the counters");
+        let mut lines = text.lines().map(str::split_whitespace);
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let found = names.zip(values).find(|(known, _)| *known == name);
+        found
+            .and_then(|(_, count)| count.parse::<u64>().ok())
+            .expect("a count")
+    };
+    let connect = |count: usize| -> Vec<Sock> {
+        let client = |_| {
+            let client = Sock::open_nonblocking(Stack::builtin(stack.ip));
+            let _ = client.connect(&address);
+            client
+        };
+        (0..count).map(client).collect()
+    };
+    // It began with cookies: no cache.
+    let first = connect(4);
+    wait::until("SYNs are dropped", || counter("TCPReqQFullDrop") >= 2);
+    assert_eq!(counter("SynCacheEvicted"), 0);
+    for backlog in [4, 1, 6] {
+        listener.listen(backlog).expect("listen");
+        let before = counter("SynCacheEvicted");
+        let more = connect(20);
+        wait::until("they give way", || {
+            counter("SynCacheEvicted") >= before + 10
+        });
+        drop(more);
+    }
+    drop(first);
 }
 
 /// Connects while a rule drops segments of the handshake; lifts the rule once it has dropped some.

@@ -65,7 +65,7 @@ impl Trace {
             .expect("oxtcp");
         let mut trace = Trace(child);
         // It begins with the first of the events, and ends with this.
-        let last = trace.instance().join("events/oxtcp/oxtcp_listener/enable");
+        let last = trace.instance().join("events/oxtcp/oxtcp_overflow/enable");
         wait::until("it traces", || {
             if let Some(status) = trace.0.try_wait().expect("a child") {
                 let mut text = String::new();
@@ -462,6 +462,18 @@ fn syn__without_room(stack: Stack) {
                 ("direction", "in"),
             ],
         ],
+    );
+    in_order(
+        &lines,
+        &[&[
+            ("event", "overflow"),
+            ("queue", "accept"),
+            ("length", "2"),
+            ("most", "2"),
+            ("setting", "listen-backlog"),
+            ("value", "1"),
+            ("remedy", "drop"),
+        ]],
     );
 }
 
