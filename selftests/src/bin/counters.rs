@@ -510,6 +510,8 @@ fn loss__is_what_tcp_info_says(stack: Stack) {
         let client = Sock::open(stack);
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
+        // Segment by segment, so that there are enough to lose.
+        ns::sh("ip link set va gso_max_segs 1");
         ns::sh_or_skip("tc qdisc add dev va root netem delay 2ms loss 4% limit 10000");
         let total = 2 << 20;
         let sending = client.try_clone();

@@ -481,13 +481,15 @@ impl Sender {
         } = flight;
         let flying = SeqRange::between(records.start(), records.end());
         let una = SeqNum::max(ack, link.snd_una);
-        for (index, block) in blocks.iter().enumerate() {
+        let mut is_duplicate = needless.is_some();
+        for block in blocks.iter() {
+            // The first, if any.
+            let is_duplicate = core::mem::take(&mut is_duplicate);
             // A block at the acknowledgment contradicts it; one beyond what was sent is nonsense.
             let sound = block.is_plausible()
                 && block.start.after(ack)
                 && block.end().before_eq(flying.end());
             let Some(block) = block.intersect(flying).filter(|_| sound) else {
-                let is_duplicate = index == 0 && needless.is_some();
                 // What lies below an old acknowledgment is old itself.
                 let is_old = ack != una && block.end().before_eq(una);
                 if !sound && !is_duplicate && !is_old {

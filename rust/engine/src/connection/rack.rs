@@ -4,6 +4,7 @@
 
 use crate::flight::{Marks, Records, Run};
 use crate::seq::SeqNum;
+use crate::transmit::segments;
 
 /// What was sent most recently of all that has arrived (RFC 8985 section 5.3, RACK.segment).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +56,14 @@ impl Reordering {
     /// Data `distance` octets below what had arrived before arrived for the first time (RFC 8985 section 6.2 step 3).
     pub(super) fn on_seen(&mut self, distance: u32, size: u32) {
         self.count = self.count.saturating_add(1);
-        let degree = distance.div_ceil(size.max(1)).min(Reordering::MAX_DEGREE) as u16;
+        let degree = segments(distance, size).min(Reordering::MAX_DEGREE) as u16;
         self.degree = self.degree.max(degree);
     }
 
     /// More duplicates came than there can have been holes (Linux's `tcp_check_reno_reordering`).
     pub(super) fn on_surplus(&mut self, octets: u32, size: u32) {
         self.count = self.count.saturating_add(1);
-        self.degree = octets.div_ceil(size.max(1)).min(Reordering::MAX_DEGREE) as u16;
+        self.degree = segments(octets, size).min(Reordering::MAX_DEGREE) as u16;
     }
 
     /// RACK.reordering_seen.
