@@ -155,7 +155,7 @@ fn syn_received() {
                 (SYN, -1, Old, 0, SynReceived, "SYN,ACK"),
                 // RFC 5961 section 4.2: another SYN.
                 (SYN, 10, Old, 0, SynReceived, "challenge"),
-                (SYN, OUTSIDE, Old, 0, SynReceived, "ACK"),
+                (SYN, OUTSIDE, Old, 0, SynReceived, "challenge"),
                 (ACK, OUTSIDE, All, 100, SynReceived, "ACK"),
                 (ACK, -100, All, 0, SynReceived, "ACK"),
                 (NONE, 0, Old, 0, SynReceived, ""),
@@ -193,8 +193,8 @@ fn synchronized() {
                 (RST_ACK, -100_000, Ancient, 0, same, ""),
                 // RFC 5961 section 4.2: "irrespective of the sequence number".
                 (SYN, 10, Old, 0, same, "challenge"),
-                (SYN, OUTSIDE, Old, 0, same, "ACK"),
-                (SYN, -10_000, Old, 0, same, "ACK"),
+                (SYN, OUTSIDE, Old, 0, same, "challenge"),
+                (SYN, -10_000, Old, 0, same, "challenge"),
                 (SYN_ACK, 10, All, 0, same, "challenge"),
                 // "If the ACK bit is off, drop the segment and return."
                 (NONE, 0, Old, 0, same, ""),
