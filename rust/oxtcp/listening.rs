@@ -178,7 +178,9 @@ impl Listening {
         if namespace.sysctls.syncookies() != 0 {
             return;
         }
-        let most = Recent::bounded(most(namespace, backlog));
+        // Of a backlog that was larger there may be more: who is not known would not give way.
+        let most = most(namespace, backlog).max(self.half_open.count());
+        let most = Recent::bounded(most);
         let is_there = |recent: &Recent| recent.len() == most;
         if self.recent.get(&rcu::read_lock()).is_some_and(is_there) {
             return;

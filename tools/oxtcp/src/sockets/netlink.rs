@@ -330,6 +330,22 @@ pub mod tests {
         insta::assert_snapshot!(lines.join("\n"));
     }
 
+    /// One listener, with what its queues hold and have dropped.
+    pub fn recorded_listener() -> Socket {
+        let bytes = include_bytes!("../../tests/recorded/sock_diag_listener");
+        let mut sockets = Vec::new();
+        messages(bytes, &mut |socket| sockets.push(socket)).unwrap();
+        assert_eq!(sockets.len(), 1);
+        sockets.remove(0)
+    }
+
+    #[test]
+    fn recorded_queues() {
+        let queues = recorded_listener().queues.unwrap();
+        insta::assert_snapshot!(format!("{}\n{:#}", queues.words(), queues.json()));
+        assert_eq!(recorded()[0].queues, None, "a module of an older version");
+    }
+
     #[test]
     fn none_comes_twice() {
         let mut seen = Seen::default();

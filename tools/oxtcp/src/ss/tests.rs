@@ -72,6 +72,25 @@ fn json_of_a_socket() {
     assert_eq!(json["info"], serde_json::Value::Null);
 }
 
+/// A listener, where the module tells of its queues.
+#[test]
+fn queues_of_a_listener() {
+    let arguments = arguments("-lni");
+    let listing = Listing {
+        arguments: &arguments,
+        services: Services::default(),
+        owners: Owners::default(),
+        painter: Painter::new(Color::Never),
+    };
+    let listener = crate::sockets::netlink::tests::recorded_listener();
+    let below = listing.row(&listener).below.unwrap();
+    assert!(below.contains("dropped:(accept_queue:4)"), "{below}");
+    let info = &listing.json(&listener)["info"];
+    assert_eq!((&info["waiting"], &info["backlog"]), (&json!(2), &json!(1)));
+    assert_eq!(info["queues"]["dropped"]["accept_queue"], 4);
+    assert_eq!(info["queues"]["accept_queue"]["setting"], "listen-backlog");
+}
+
 /// Rows behind the first thousand are printed as they come, in the columns of those.
 #[test]
 fn many_rows_are_not_kept() {

@@ -321,7 +321,8 @@ pub(crate) fn bound(number: u8) -> Bound {
 pub mod tests {
     use super::*;
 
-    /// The layouts as the stock kernel told them.
+    /// The layouts as the stock kernel told them: that of `oxtcp_overflow` in a later boot, in which numbers were others; its own was taken by another one
+    /// here, and is changed.
     pub fn recorded() -> Decoder {
         let texts = [
             include_str!("recorded/oxtcp_state.format"),
@@ -331,6 +332,7 @@ pub mod tests {
             include_str!("recorded/oxtcp_congestion.format"),
             include_str!("recorded/oxtcp_drop.format"),
             include_str!("recorded/oxtcp_listener.format"),
+            include_str!("recorded/oxtcp_overflow.format"),
         ];
         Decoder::new(texts.map(|text| Format::parse(text).unwrap()))
     }
@@ -452,6 +454,49 @@ pub mod tests {
             let ours = state.name().to_uppercase().replace("LISTENING", "LISTEN");
             assert_eq!(ours, theirs);
         }
+    }
+
+    /// A record in the recorded layout.
+    #[test]
+    fn decode_an_overflow() {
+        let decoder = recorded();
+        let last = NAMES.len() - 1;
+        let (id, (_, format)) = decoder
+            .formats
+            .iter()
+            .find(|(_, (which, _))| *which == last)
+            .unwrap();
+        let mut bytes = vec![0; 200];
+        bytes[..2].copy_from_slice(&id.to_ne_bytes());
+        for (name, value) in [
+            ("netns", 7u32),
+            ("length", 3),
+            ("most", 2),
+            ("rate", 99),
+            ("queue", 3),
+            ("setting", 1),
+            ("value", 128),
+            ("remedy", 3),
+        ] {
+            let field = format.field(name).unwrap();
+            let value = value.to_ne_bytes();
+            bytes[field.offset..][..field.size].copy_from_slice(&value[..field.size]);
+        }
+        let event = decoder.decode(5, &bytes).unwrap();
+        assert_eq!(event.netns, 7);
+        let What::Overflow(overflow) = event.what else {
+            panic!("{event:?}");
+        };
+        let expected = Overflow {
+            queue: Queue::Accept,
+            length: 3,
+            most: 2,
+            rate: 99,
+            remedy: Remedy::Reset,
+            limit: Limit::CoreSomaxconn,
+            value: 128,
+        };
+        assert_eq!(overflow, expected);
     }
 
     /// What the stock kernel wrote while a program talked to itself over loopback: `trace_pipe_raw` of one processor.
