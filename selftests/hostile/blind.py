@@ -6,7 +6,6 @@ from host import established
 from wire import ACK, FIN, PSH, RST, SYN, URG
 
 
-
 def reset__blind(host, enter):
     """RFC 5961 3.2: a reset that does not hit the next number exactly ends nothing; one in the window
     draws a challenge, one outside it nothing."""

@@ -5,7 +5,6 @@ from host import closing, last_ack, time_wait
 from wire import ACK, FIN, MODULUS, SYN
 
 
-
 def time_wait__answers(host):
     """Old segments draw the last ACK again; the state stays."""
     peer, _, _ = time_wait(host)

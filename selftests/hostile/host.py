@@ -11,7 +11,6 @@ from wire import ACK, FIN, MODULUS, SYN, Link, Peer, new_socket, state, until
 PORT = 5001
 
 
-
 def reset(sock):
     """Closes a socket without a FIN."""
     if sock.fileno() >= 0:

@@ -8,7 +8,6 @@ from host import cut, ip_header, listen, reset, resum, syn_sent
 from wire import ACK, FIN, MODULUS, PSH, RST, SYN
 
 
-
 def base(peer, host, enter):
     """A segment that this state would take: what spoils it is what keeps it out."""
     if enter.enter is listen:

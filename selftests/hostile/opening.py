@@ -7,7 +7,6 @@ from host import cut, ip_header, listen, syn_received, syn_sent
 from wire import ACK, FIN, MODULUS, PSH, RST, SYN, URG, Peer
 
 
-
 def listen__answers(host):
     """RFC 9293 3.10.7.2: an ACK is reset at its own number; a reset and what has no ACK is dropped."""
     for flags, due in ((ACK, True), (ACK | PSH, True), (FIN | ACK, True), (SYN | ACK, True), (RST, False),

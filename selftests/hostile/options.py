@@ -9,7 +9,6 @@ from host import collect, listen, option_syn
 from wire import ACK, MODULUS, PSH, RST, SYN, until
 
 
-
 def established__tiny_mss(host):
     """An MSS of 0, 1 or 8 does not make segments of a byte."""
     for mss in (0, 1, 8, 40):

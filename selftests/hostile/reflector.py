@@ -10,8 +10,8 @@ import sys
 
 import ktap
 import wire
-from syncookies import ALL_OPTIONS, PORT, Host, Log, counter, setting
-from wire import ACK, FIN, PSH, RST, SYN, Peer, shell, until
+from syncookies import ALL_OPTIONS, PORT, Host
+from wire import ACK, FIN, PSH, RST, SYN, Log, Peer, counter, setting, shell, until
 
 # Bytes out for a byte in, of one answer: the largest is a SYN-ACK with the MSS (44 bytes) to a SYN without options (40). An ACK with
 # timestamps in answer to a segment that has none would be more; nobody sends one.

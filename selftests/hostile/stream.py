@@ -9,7 +9,6 @@ from host import collect, established
 from wire import ACK, FIN, MODULUS, PSH, URG, until
 
 
-
 def established__overlap(host):
     """Retransmissions with other bytes do not change what was taken."""
     peer, sock, _ = established(host)
