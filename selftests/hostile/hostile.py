@@ -11,15 +11,19 @@ import sys
 
 import blind
 import ending
+import icmp
 import ktap
 import malformed
 import opening
 import options
+import reassembly
+import sack
 import stream
+import sweep
 import wire
 from host import STATES, SYNCHRONIZED, Host, quiet
 
-OF_ONE_STATE = (opening, stream, blind, options, ending)
+OF_ONE_STATE = (opening, stream, blind, sweep, options, sack, reassembly, icmp, ending)
 
 
 def on_host(version, test, *arguments):

@@ -3,6 +3,7 @@
 
 import random
 import socket
+import struct
 
 import ktap
 from host import collect, listen, option_syn
@@ -95,5 +96,96 @@ def established__sack_lies(host):
     host.check_good()
 
 
+
+def bombs(peer, now, echo):
+    """Options that are odd: what no header should have."""
+    stamps = struct.pack("!BBII", 8, 10, now, echo)
+    block = struct.pack("!II", (peer.ack + 10) % MODULUS, (peer.ack + 20) % MODULUS)
+    yield b"\1" * 40
+    yield b"\0" * 40
+    yield b"\0" + b"\xff" * 39
+    # Each kind that is known, and some that are not, with lengths of 0, 1, too few, too many, and beyond the header.
+    for kind in (2, 3, 4, 5, 6, 7, 8, 14, 15, 27, 28, 30, 34, 69, 99, 172, 174, 253, 254, 255):
+        for length in (0, 1, 2, 3, 5, 9, 11, 39, 40, 41, 128, 255):
+            yield bytes([kind, length]) + b"\x5a" * 10
+            yield b"\1" * 38 + bytes([kind, length])
+        yield b"\1" * 39 + bytes([kind])
+        # All the room with options of two bytes.
+        yield bytes([kind, 2]) * 20
+    # The same again and again.
+    yield stamps * 4
+    yield b"\2\4\0\1" * 10
+    yield b"\3\3\16" * 13
+    yield b"\4\2" * 20
+    yield b"\5\12" + block + b"\5\12" + block + b"\5\12" + block + b"\5\12" + block
+    # SACK of no block, of parts of one, of more than there is room for; four beside timestamps.
+    for length in (2, 3, 9, 11, 17, 33, 34, 35, 42, 250):
+        yield (bytes([5, length]) + block * 5)[:40]
+        yield (b"\1\1" + stamps + bytes([5, length]) + block * 5)[:40]
+    # Timestamps within a SACK, and a SACK within them.
+    yield b"\5\22" + stamps + b"\1" * 6
+    yield b"\x08\12\5\12" + block
+
+
+def established__option_bombs(host):
+    """RFC 9293 MUST-6, MUST-7: whatever stands where options may, the segment's data counts, and the connection goes on."""
+    for agreed in ([], [("SAckOK", b""), ("Timestamp", (1000, 0))]):
+        peer, _, _ = listen(host)
+        syn_ack = peer.handshake(options=agreed)
+        echo = syn_ack.options.get("Timestamp", (0, 0))[0]
+        sock = host.accept()
+        sock.settimeout(20)
+        # What the peer has not acknowledged, for blocks to be about.
+        theirs = random.randbytes(4000)
+        sock.sendall(theirs)
+        peer.wait_for("data", lambda s: s.payload)
+        ours, missed = b"", 0
+        for number, bomb in enumerate(bombs(peer, 1001, echo)):
+            data = struct.pack("!H", number)
+            peer.send_raw(ACK | PSH, data, options=bomb)
+            taken = [s for s in peer.replies() if s.ack == (peer.seq + 2) % MODULUS]
+            assert host.state(peer) == "ESTABLISHED", bomb.hex()
+            if not taken:
+                # A signature that nobody asked for, or a timestamp that is none of the peer's, may be a reason to drop.
+                missed += 1
+                assert bomb.lstrip(b"\1")[0] in (19, 29) or agreed, f"{bomb.hex()} is not taken"
+                peer.send_raw(ACK | PSH, data, options=b"\1\1" + struct.pack("!BBII", 8, 10, 1001, echo) if agreed else b"")
+                assert [s for s in peer.replies() if s.ack == (peer.seq + 2) % MODULUS], f"after {bomb.hex()}: nothing is taken any more"
+            peer.seq = (peer.seq + 2) % MODULUS
+            ours += data
+        assert sock.recv(len(ours), socket.MSG_WAITALL) == ours
+        got, _ = collect(peer, len(theirs))
+        assert got == theirs
+    host.check_good()
+    return f"{number + 1} bombs, {missed} of them not taken where timestamps are agreed"
+
+
+def established__sack_bombs(host):
+    """Blocks that are inverted, empty, overlapping, around all or none of what is on its way, with and without timestamps: what was not
+    reported by its right number comes again, and all arrives."""
+    for agreed in ([("MSS", 500), ("SAckOK", b"")], [("MSS", 500), ("SAckOK", b""), ("Timestamp", (1000, 0))]):
+        peer, _, _ = listen(host)
+        syn_ack = peer.handshake(options=agreed)
+        echo = syn_ack.options.get("Timestamp", (0, 0))[0]
+        sock = host.accept()
+        data = random.randbytes(6000)
+        sock.sendall(data)
+        peer.wait_for("data", lambda s: s.payload)
+        edges = (0, 1, 499, 500, 501, 1000, 3000, 6000, 6001, 70000, 1 << 31, (1 << 31) - 1, MODULUS - 1, MODULUS - 500, MODULUS - 70000)
+        pairs = [struct.pack("!II", (peer.ack + left) % MODULUS, (peer.ack + right) % MODULUS) for left in edges for right in edges]
+        generator = random.Random(2018)
+        generator.shuffle(pairs)
+        stamps = b"\1\1" + struct.pack("!BBII", 8, 10, 1001, echo) if len(agreed) == 3 else b""
+        most = 3 if stamps else 4
+        for at in range(0, len(pairs), most):
+            blocks = b"".join(pairs[at:at + most])
+            peer.send_raw(ACK, options=stamps + b"\1\1\5" + bytes([2 + len(blocks)]) + blocks)
+        assert not [s for s in peer.replies() if s.is_reset]
+        got, _ = collect(peer, len(data))
+        assert got == data
+    host.check_good()
+    return f"{len(pairs)} blocks"
+
+
 OF_ONE_STATE = (established__tiny_mss, established__huge_mss, established__window_scale_255, established__old_timestamp,
-                established__sack_lies)
+                established__sack_lies, established__option_bombs, established__sack_bombs)
