@@ -72,11 +72,11 @@ def until(what, condition):
 
 
 def setting(name, value=None):
-    """A setting of the TCP under test, by its name in Linux; sets it, or tells it."""
+    """A setting of the TCP under test, by its name in Linux; sets it, or tells it (of several numbers the last)."""
     path = f"/proc/sys/net/ipv4/tcp_{name}" if BUILTIN else f"/proc/sys/net/oxtcp/{name}"
     with open(path, "r+" if value is not None else "r", encoding="ascii") as file:
         if value is None:
-            return int(file.read())
+            return int(file.read().split()[-1])
         file.write(str(value))
         return value
 
