@@ -97,9 +97,9 @@ def established__blind_data_over_the_window(host):
     The RFC lets through acknowledgments of a window before SND.UNA; those of bytes that were never sent are refused as in Linux: on a
     connection that has not said much, it would be all of the window.
     """
+    setting("invalid_ratelimit", AN_HOUR)
     for said in (0, 500):
         peer, sock, _ = established(host)
-        setting("invalid_ratelimit", AN_HOUR)
         if said:
             sock.sendall(b"x" * said)
             peer.take(peer.wait_for("data", lambda s, n=said: len(s.payload) == n))
