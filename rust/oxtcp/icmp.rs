@@ -184,8 +184,8 @@ fn error_of(family: Family, kind: u8, code: u8) -> Option<kernel::error::Error> 
         (Family::V4, 3, 8) => enonet(),
         (Family::V4, 3, 1 | 10 | 12..=15) | (Family::V6, 1, 2 | 3) => ehostunreach(),
         (Family::V6, 1, 1 | 5 | 6) => EACCES,
-        // Time exceeded.
-        (Family::V4, 11, _) | (Family::V6, 3, _) => ehostunreach(),
+        // Time exceeded; over IPv4 not that of reassembly.
+        (Family::V4, 11, 0) | (Family::V6, 3, _) => ehostunreach(),
         // Parameter problem.
         (Family::V4, 12, _) | (Family::V6, 4, _) => eproto(),
         _ => return None,
