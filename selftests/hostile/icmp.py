@@ -156,8 +156,8 @@ def established__icmp_that_is_malformed(host):
     quotes = [whole[:length] for length in range(header + 8)]
     quotes += [quoted(peer, sport=peer.host_port + 1), quoted(peer, dport=peer.port + 7), quoted(peer, sport=peer.port, dport=peer.host_port),
                quoted(peer, src=other), quoted(peer, dst=other), quoted(peer, src=peer.link.peer, dst=peer.link.host)]
-    # Not of ICMP itself: the kernel believes what quotes a ping, and the path's MTU is that of all that goes there.
-    quotes += [quoted(peer, protocol=protocol) for protocol in (0, 17, 44, 132, 255)]
+    # Not of ICMP and UDP: the kernel believes what quotes these, whoever sent them, and the path's MTU is that of all that goes there.
+    quotes += [quoted(peer, protocol=protocol) for protocol in (0, 44, 132, 255)]
     if host.version == 4:
         # Lengths of the quoted header that are none, or reach beyond the packet.
         quotes += [quoted(peer, first=first) for first in (0x40, 0x41, 0x44, 0x46, 0x4F)]
