@@ -25,10 +25,10 @@ use crate::half_open::{self, Mini};
 use crate::namespace::Namespace;
 use crate::output::Extent;
 use crate::poll::Unsent;
-use crate::protocol::{Role, Sk, Socket, Unreachable};
+use crate::protocol::{Role, Sk, Socket};
 use crate::sys::bindings;
 use crate::sys::drop_reason::DropReason;
-use crate::sys::errno::{econnrefused, econnreset, ehostunreach, enetunreach};
+use crate::sys::errno::{econnrefused, econnreset};
 use crate::sys::once::Once;
 use crate::sys::skb::{self, Charged, SkBuff, Unread};
 use crate::sys::sock::SkState;
@@ -567,11 +567,7 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
         EngineError::Reset => econnreset(),
         EngineError::ResetAfterFin => EPIPE,
         EngineError::TimedOut => ETIMEDOUT,
-        EngineError::Unreachable => match sk.state().unreachable {
-            Unreachable::Host => ehostunreach(),
-            Unreachable::Net => enetunreach(),
-            Unreachable::Refused => econnrefused(),
-        },
+        EngineError::Unreachable => sk.state().unreachable,
     };
     sk.report_error(error);
 }

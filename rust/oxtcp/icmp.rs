@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ICMP errors about our segments: "too big" and "unreachable".
+//! ICMP errors about our segments: "too big", and that they do not get there.
 //!
 //! They go on to the kernel's ICMP as they are; this file only looks. Softirq context, under RCU.
 
+use kernel::error::code::EACCES;
 use kernel::sync::rcu;
 
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -16,7 +17,10 @@ use crate::half_open;
 use crate::keys;
 use crate::namespace::Namespace;
 use crate::output;
-use crate::protocol::{Role, Sk, Unreachable};
+use crate::protocol::{Role, Sk};
+use crate::sys::errno::{
+    econnrefused, ehostdown, ehostunreach, enetunreach, enonet, enoprotoopt, eopnotsupp, eproto,
+};
 use crate::sys::netfilter::Family;
 use crate::sys::route;
 use crate::sys::skb::{AtHook, SkBuff};
@@ -27,9 +31,9 @@ use crate::sys::table::{Endpoint, FlowKey, Found};
 enum Error {
     /// No more than so many bytes get through (RFC 1191 section 4, RFC 8201 section 4).
     TooBig(u32),
-    /// The peer cannot be reached, or does not want to be. As in Linux, every such error ends an open that is
+    /// The peer cannot be reached, or does not want to be; what connect() tells then. As in Linux, every such error ends an open that is
     /// under way, and none ends a connection (RFC 1122 section 4.2.3.9, RFC 5461).
-    Unreachable(Unreachable),
+    Unreachable(kernel::error::Error),
 }
 
 /// Takes notice of the ICMP message that begins `offset` bytes into `skb`.
@@ -163,8 +167,12 @@ pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if !is_genuine(sk, seq) {
         return;
     }
+    // Routing is told by a route that is good, and has another one then.
+    if output::path_mtu(sk).is_none() {
+        return;
+    }
     route::lower_mtu(sk, mtu);
-    let Some(mtu) = route::current_mtu(sk) else {
+    let Some(mtu) = output::path_mtu(sk) else {
         return;
     };
     let mss = output::mss_of(mtu, sk.wire_family());
@@ -172,6 +180,26 @@ pub(crate) fn heed_too_big(sk: &mut Sk<'_>, cx: &Context<'_>) {
     if let Role::Connection(connection) = &mut state.role {
         connection.on_too_big(cx, seq, mss, &mut state.flight);
     }
+}
+
+/// What an error that ends an open is to a program: Linux's `icmp_err_convert` and `icmpv6_err_convert()`. None for messages that are
+/// no such errors, or have a code that none has.
+fn error_of(family: Family, kind: u8, code: u8) -> Option<kernel::error::Error> {
+    Some(match (family, kind, code) {
+        (Family::V4, 3, 0 | 6 | 9 | 11) | (Family::V6, 1, 0) => enetunreach(),
+        (Family::V4, 3, 2) => enoprotoopt(),
+        (Family::V4, 3, 3) | (Family::V6, 1, 4) => econnrefused(),
+        (Family::V4, 3, 5) => eopnotsupp(),
+        (Family::V4, 3, 7) => ehostdown(),
+        (Family::V4, 3, 8) => enonet(),
+        (Family::V4, 3, 1 | 10 | 12..=15) | (Family::V6, 1, 2 | 3) => ehostunreach(),
+        (Family::V6, 1, 1 | 5 | 6) => EACCES,
+        // Time exceeded; over IPv4 not that of reassembly.
+        (Family::V4, 11, 0) | (Family::V6, 3, _) => ehostunreach(),
+        // Parameter problem.
+        (Family::V4, 12, _) | (Family::V6, 4, _) => eproto(),
+        _ => return None,
+    })
 }
 
 /// Reads the error and the segment that it quotes: whether it is of those that connections with TCP-AO do not believe (RFC 5925
@@ -193,14 +221,8 @@ fn parse(
     };
     let error = match (family, kind, code) {
         (Family::V4, 3, 4) => Error::TooBig(word(icmp, 4)? & 0xffff),
-        (Family::V4, 3, 2 | 3) => Error::Unreachable(Unreachable::Refused),
-        (Family::V4, 3, 0 | 6 | 11) => Error::Unreachable(Unreachable::Net),
-        (Family::V4, 3, _) => Error::Unreachable(Unreachable::Host),
         (Family::V6, 2, _) => Error::TooBig(word(icmp, 4)?),
-        (Family::V6, 1, 0) => Error::Unreachable(Unreachable::Net),
-        (Family::V6, 1, 4) => Error::Unreachable(Unreachable::Refused),
-        (Family::V6, 1, _) => Error::Unreachable(Unreachable::Host),
-        _ => return None,
+        _ => Error::Unreachable(error_of(family, kind, code)?),
     };
     let is_hard = match family {
         Family::V4 => kind == 3 && (2..=4).contains(&code),
@@ -215,6 +237,9 @@ fn parse(
             let local: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
             let remote: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
             let len = u32::from(*ip.first()? & 0xf) << 2;
+            if len < 20 {
+                return None;
+            }
             (
                 Endpoint::mapped(local),
                 Endpoint::mapped(remote),

@@ -182,15 +182,20 @@ fn output_limit(sk: &Sk<'_>) -> u32 {
     u32::try_from(namespace(sk.sock()).sysctls.limit_output_bytes()).unwrap_or(0)
 }
 
+/// The path's MTU, by another route where the one that the socket has is no longer good: one that has just become narrower is not. `None`
+/// when there is none.
+pub(crate) fn path_mtu(sk: &mut Sk<'_>) -> Option<u32> {
+    match route::current_mtu(sk) {
+        Some(mtu) => Some(mtu),
+        None => route::route_socket(sk).ok().map(|(info, _)| info.mtu),
+    }
+}
+
 /// Brings a change of the path's MTU (another route, an ICMP error) to the engine, before data is cut.
 fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let mtu = match route::current_mtu(sk) {
-        Some(mtu) => mtu,
-        // No route at this time: what is sent is lost, and the timers try again.
-        None => match route::route_socket(sk) {
-            Ok((info, _)) => info.mtu,
-            Err(_) => return,
-        },
+    // No route at this time: what is sent is lost, and the timers try again.
+    let Some(mtu) = path_mtu(sk) else {
+        return;
     };
     let mss = mss_of(mtu, sk.wire_family());
     if let Some(connection) = sk.state().connection() {

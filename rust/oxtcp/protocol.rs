@@ -20,7 +20,7 @@ use crate::namespace::Namespace;
 use crate::poll::SendQueue;
 use crate::ports::PortRef;
 use crate::send_buffer::SendBuffer;
-use crate::sys::errno::eprotonosupport;
+use crate::sys::errno::{ehostunreach, eprotonosupport};
 use crate::sys::net::Net;
 use crate::sys::proto::{statics, PeerAddress, Protocol, Statics};
 use crate::sys::skb::SkBuff;
@@ -77,7 +77,7 @@ pub(crate) struct State {
     /// The hold on the local port.
     pub(crate) port: Option<PortRef>,
     /// What the last ICMP error about the connection said.
-    pub(crate) unreachable: Unreachable,
+    pub(crate) unreachable: Error,
     /// Counted among the namespace's orphans.
     pub(crate) orphan: bool,
     /// The [`CallOptions`], one by one: so they take no room of their own.
@@ -95,15 +95,6 @@ pub(crate) struct CallOptions {
     pub(crate) defer_accept: u8,
     /// TCP_INQ: each recvmsg() tells how much is left.
     pub(crate) tells_inq: bool,
-}
-
-/// Why a peer cannot be reached, for the error that connect() tells.
-#[derive(Clone, Copy)]
-pub(crate) enum Unreachable {
-    Host,
-    Net,
-    /// The port or the protocol is not served there.
-    Refused,
 }
 
 /// What a socket is at a time.
@@ -269,7 +260,7 @@ impl Protocol for Tcp {
             reorder: None,
             flight: FlightBox(None),
             port: None,
-            unreachable: Unreachable::Host,
+            unreachable: ehostunreach(),
             orphan: false,
             notsent_lowat: 0,
             defer_accept: 0,

@@ -27,15 +27,18 @@ declare! {
     econnaborted = ECONNABORTED;
     econnrefused = ECONNREFUSED;
     econnreset = ECONNRESET;
+    ehostdown = EHOSTDOWN;
     ehostunreach = EHOSTUNREACH;
     eisconn = EISCONN;
     ekeyrejected = EKEYREJECTED;
     enetunreach = ENETUNREACH;
     enobufs = ENOBUFS;
     enoprotoopt = ENOPROTOOPT;
+    enonet = ENONET;
     enotconn = ENOTCONN;
     enxio = ENXIO;
     eopnotsupp = EOPNOTSUPP;
+    eproto = EPROTO;
     eprotonosupport = EPROTONOSUPPORT;
     esocktnosupport = ESOCKTNOSUPPORT;
 }

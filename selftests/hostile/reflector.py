@@ -10,8 +10,8 @@ import sys
 
 import ktap
 import wire
-from syncookies import ALL_OPTIONS, PORT, Host, Log, counter, setting
-from wire import ACK, FIN, PSH, RST, SYN, Peer, shell, until
+from syncookies import ALL_OPTIONS, PORT, Host
+from wire import ACK, FIN, PSH, RST, SYN, Log, Peer, counter, setting, shell, until
 
 # Bytes out for a byte in, of one answer: the largest is a SYN-ACK with the MSS (44 bytes) to a SYN without options (40). An ACK with
 # timestamps in answer to a segment that has none would be more; nobody sends one.
@@ -83,36 +83,114 @@ def syn__data_is_not_echoed(version):
     assert scale.factor <= 0.2, scale.factor
 
 
-def half_open__answers_little(version):
-    """Whatever comes for a half-open connection is answered by one small segment at most."""
-    host = Host(version, 0)
-    setting("synack_retries", 0)
-    kinds = {
-        "a wrong acknowledgment": (ACK, b"", {"ack": 4711}),
-        "the SYN again": (SYN, b"", {"seq": -1}),
-        "another SYN": (SYN, b"", {"seq": 5}),
-        "a SYN-ACK": (SYN | ACK, b"", {"seq": 5}),
-        "a RST within the window": (RST, b"", {"seq": 5}),
-        "an old segment": (ACK, b"", {"seq": -1000}),
-        "old data": (ACK | PSH, b"x", {"seq": -1000}),
-        "data beyond the window": (ACK | PSH, b"x", {"seq": 1 << 30}),
-        "FIN without ACK": (FIN, b"", {}),
-    }
+# What can come for a connection that is known, (flags, payload, fields): all is of somebody who guesses.
+KINDS = {
+    "a wrong acknowledgment": (ACK, b"", {"ack": 4711}),
+    "the SYN again": (SYN, b"", {"seq": -1}),
+    "another SYN": (SYN, b"", {"seq": 5}),
+    "a SYN-ACK": (SYN | ACK, b"", {"seq": 5}),
+    "a RST within the window": (RST, b"", {"seq": 5}),
+    "an old segment": (ACK, b"", {"seq": -1000}),
+    "old data": (ACK | PSH, b"x", {"seq": -1000}),
+    "data beyond the window": (ACK | PSH, b"x", {"seq": 1 << 30}),
+    "FIN without ACK": (FIN, b"", {}),
+}
+
+
+def answers_little(host, state, kinds, enter, most=MOST_OF_ONE):
+    """Sends 20 of each kind to what `enter` brings about, and weighs the answers."""
     for what, (flags, payload, fields) in kinds.items():
         # Two kinds of peers: with options, whose answers have timestamps, and without.
         for options in ([], ALL_OPTIONS):
-            peer = host.ask(options=options)
+            peer = enter(options)
+            host.link.replies()
             scale = Scale(host)
             stamps = host.echo(peer) if options else {}
             for _ in range(20):
                 scale.send(peer.segment(flags, payload, **fields, **stamps))
             answers = [s for s in scale.take() if peer.mine(s)]
-            report(version, f"half-open, {what}, {len(options)} options", scale)
+            report(host.version, f"{state}, {what}, {len(options)} options", scale)
             assert len(answers) <= 20, f"{what}: {answers}"
-            assert scale.factor <= MOST_OF_ONE, f"{what}: {scale.factor}"
+            assert scale.factor <= most, f"{what}: {scale.factor}"
             # The next one's are not this one's.
             peer.send(RST)
             host.link.replies()
+
+
+def half_open__answers_little(version):
+    """Whatever comes for a half-open connection is answered by one small segment at most."""
+    host = Host(version, 0)
+    setting("synack_retries", 0)
+    answers_little(host, "half-open", KINDS, lambda options: host.ask(options=options))
+
+
+def established__answers_little(version):
+    """The same for a connection: the address has shown that it is there, and does not want more of these than it has."""
+    host = Host(version, 0)
+    ends = []
+
+    def enter(options):
+        peer = host.ask(options=options)
+        peer.send(ACK, **host.echo(peer))
+        ends.append(host.listener.accept()[0])
+        return peer
+
+    kinds = dict(KINDS)
+    kinds["an acknowledgment of long ago"] = (ACK, b"", {"ack": -(1 << 30)})
+    kinds["data with a wrong acknowledgment"] = (ACK | PSH, b"x", {"ack": 4711})
+    kinds["data out of order"] = (ACK | PSH, b"x", {"seq": 100})
+    kinds["a FIN out of order"] = (FIN | ACK, b"", {"seq": 100})
+    # Data that has a hole before it is answered with SACK, and once more with what came twice (RFC 2883): 72 bytes for 53.
+    answers_little(host, "established", kinds, enter, 1.4)
+
+
+def time_wait__answers_little(version):
+    """The same for a TIME-WAIT."""
+    host = Host(version, 0)
+
+    def enter(options):
+        peer = host.ask(options=options)
+        stamps = host.echo(peer)
+        peer.send(ACK, **stamps)
+        sock, _ = host.listener.accept()
+        sock.close()
+        peer.wait_for("a FIN", lambda s: s.flags & FIN)
+        peer.ack += 1
+        peer.send(FIN | ACK, **stamps)
+        peer.seq += 1
+        until("TIME-WAIT", lambda: host.state(peer) == "TIME-WAIT")
+        return peer
+
+    kinds = {what: kind for what, kind in KINDS.items() if what != "another SYN"}
+    kinds["the FIN again"] = (FIN | ACK, b"", {"seq": -1})
+    kinds["an old SYN"] = (SYN, b"", {"seq": -1000})
+    # The SYN of a new connection is answered as such; one with old timestamps is not.
+    answers_little(host, "TIME-WAIT", kinds, enter)
+
+
+def listen__answers_strays_once(version):
+    """What comes to a listener and belongs to no connection is reset, once for each, without its data; a RST is not answered at all."""
+    host = Host(version, 0)
+    due = {
+        "stray ACKs": (ACK, b""), "stray SYN-ACKs": (SYN | ACK, b""), "stray FINs": (FIN | ACK, b""), "stray data of one byte": (ACK | PSH, b"x"),
+        "stray data of 1000 bytes": (ACK | PSH, b"x" * 1000),
+    }
+    not_due = {"stray RSTs": (RST, b""), "stray RSTs with ACK": (RST | ACK, b""), "FINs without ACK": (FIN, b""), "data without ACK": (PSH, b"x")}
+    for kinds, answered in ((due, 1), (not_due, 0)):
+        for what, (flags, payload) in kinds.items():
+            scale = Scale(host)
+            for _ in range(20):
+                peer = Peer(host.link, PORT)
+                peer.ack = 4711
+                scale.send(peer.segment(flags, payload))
+            answers = scale.take()
+            report(version, what, scale)
+            assert len(answers) == 20 * answered and all(s.is_reset and not s.payload for s in answers), f"{what}: {answers}"
+            assert scale.factor <= 1, f"{what}: {scale.factor}"
+    # The listener is none the worse for it.
+    peer = host.ask()
+    peer.send(ACK)
+    host.listener.accept()
 
 
 def rate__of_syns(version):
@@ -219,7 +297,8 @@ def limit__of_challenges_is_random(version):
 
 TESTS = (
     syn__is_answered_a_few_times, syn__with_cookies_is_answered_once, syn__data_is_not_echoed, half_open__answers_little,
-    rate__of_syns, rate__of_resets, limit__of_challenges_is_random)
+    established__answers_little, time_wait__answers_little, listen__answers_strays_once, rate__of_syns, rate__of_resets,
+    limit__of_challenges_is_random)
 
 
 if __name__ == "__main__":

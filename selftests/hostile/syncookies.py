@@ -14,48 +14,12 @@ import sys
 
 import ktap
 import wire
-from wire import ACK, FIN, MODULUS, PSH, RST, SYN, Link, Peer, new_socket, state, until
+from wire import ACK, FIN, MODULUS, PSH, RST, SYN, Link, Log, Peer, counter, new_socket, setting, state, until
 
 PORT = 5001
 TCP_INFO = 11
 OPT_TIMESTAMPS, OPT_SACK, OPT_WSCALE, OPT_ECN = 1, 2, 4, 8
 ALL_OPTIONS = [("MSS", 1400), ("SAckOK", b""), ("Timestamp", (1000, 0)), ("NOP", None), ("WScale", 10)]
-
-
-def setting(name, value=None):
-    """A setting of the TCP under test, by its name in Linux; sets it, or tells it."""
-    path = f"/proc/sys/net/ipv4/tcp_{name}" if wire.BUILTIN else f"/proc/sys/net/oxtcp/{name}"
-    with open(path, "r+" if value is not None else "r", encoding="ascii") as file:
-        if value is None:
-            return int(file.read())
-        file.write(str(value))
-        return value
-
-
-def counter(name):
-    """A counter of the TCP under test (TcpExt)."""
-    path = "/proc/thread-self/net/" + ("netstat" if wire.BUILTIN else "oxtcp_stat")
-    with open(path, encoding="ascii") as file:
-        lines = [line.split() for line in file if line.startswith("TcpExt:")]
-    return int(dict(zip(*lines))[name])
-
-
-class Log:
-    """The kernel's log from now on."""
-
-    def __init__(self):
-        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self.fd, 0, os.SEEK_END)
-
-    def lines(self):
-        found = []
-        while True:
-            try:
-                found.append(os.read(self.fd, 8192).decode(errors="replace").split(";", 1)[-1].splitlines()[0])
-            except BlockingIOError:
-                return found
-            except BrokenPipeError:
-                continue
 
 
 class Host:

@@ -17,7 +17,7 @@ import time
 
 from scapy.config import conf
 from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
 import ktap
@@ -71,19 +71,66 @@ def until(what, condition):
         time.sleep(0.002)
 
 
+def setting(name, value=None):
+    """A setting of the TCP under test, by its name in Linux; sets it, or tells it (of several numbers the last)."""
+    path = f"/proc/sys/net/ipv4/tcp_{name}" if BUILTIN else f"/proc/sys/net/oxtcp/{name}"
+    with open(path, "r+" if value is not None else "r", encoding="ascii") as file:
+        if value is None:
+            return int(file.read().split()[-1])
+        file.write(str(value))
+        return value
+
+
+def counter(name):
+    """A counter of the TCP under test (TcpExt)."""
+    path = "/proc/thread-self/net/" + ("netstat" if BUILTIN else "oxtcp_stat")
+    with open(path, encoding="ascii") as file:
+        lines = [line.split() for line in file if line.startswith("TcpExt:")]
+    return int(dict(zip(*lines))[name])
+
+
+class Log:
+    """The kernel's log from now on."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def lines(self):
+        found = []
+        while True:
+            try:
+                found.append(os.read(self.fd, 8192).decode(errors="replace").split(";", 1)[-1].splitlines()[0])
+            except BlockingIOError:
+                return found
+            except BrokenPipeError:
+                continue
+
+
+def checksum(data):
+    """The Internet checksum, as two bytes."""
+    if len(data) % 2:
+        data += b"\0"
+    # The sum of 16-bit words with the carries added in: modulo 65535, but for the two kinds of zero, and no packet is all zeros.
+    return (0xFFFF - (int.from_bytes(data, "big") % 0xFFFF)).to_bytes(2, "big")
+
+
 class Segment:
     """A TCP segment that the host has sent."""
 
-    def __init__(self, packet):
-        tcp = packet[TCP]
-        self.sport, self.dport = tcp.sport, tcp.dport
-        self.seq, self.ack, self.window = tcp.seq, tcp.ack, tcp.window
-        self.flags = int(tcp.flags) & 0x3F
-        self.options = dict(option[:2] if len(option) > 1 else (option[0], None) for option in tcp.options)
+    def __init__(self, packet, at):
+        """`packet` has its TCP header at `at`. Read by hand, as there are thousands."""
+        self.sport, self.dport, self.seq, self.ack, offset, flags, self.window = struct.unpack_from("!HHIIBBH", packet, at)
+        self.flags = flags & 0x3F
         # Padding below the IP packet's end is none here: tun has no frames.
-        self.payload = bytes(tcp.payload)
+        self.payload = packet[at + (offset >> 4) * 4:]
         # Of the whole packet, in bytes.
         self.length = len(packet)
+        self._tcp = packet[at:]
+
+    @property
+    def options(self):
+        return dict(option[:2] if len(option) > 1 else (option[0], None) for option in TCP(self._tcp).options)
 
     def __repr__(self):
         names = [name for bit, name in zip((1, 2, 4, 8, 16, 32), "FSRPAU") if self.flags & bit]
@@ -108,6 +155,9 @@ class Link:
     def __init__(self, version):
         self.version = version
         self.host, self.peer = self.ADDRESSES[version]
+        # The peer's and the host's, as a packet from the peer has them.
+        self.addresses = b"".join(
+            socket.inet_pton(socket.AF_INET if version == 4 else socket.AF_INET6, address) for address in (self.peer, self.host))
         # One processor: what is sent in turn is worked off in turn.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         if _libc.unshare(0x40000000) != 0:  # CLONE_NEWNET
@@ -140,7 +190,7 @@ class Link:
         """Sends a packet, or bytes that are to be one."""
         self.sent += 1
         try:
-            os.write(self.fd, bytes(packet))
+            os.write(self.fd, packet if isinstance(packet, bytes) else bytes(packet))
         except OSError:
             # What is no IP packet at all the device itself refuses.
             pass
@@ -151,7 +201,7 @@ class Link:
             data = os.read(self.fd, 70000)
         except BlockingIOError:
             return None
-        return IP(data) if data[0] >> 4 == 4 else IPv6(data)
+        return data
 
     def replies(self):
         """All TCP segments that the host has sent so far, in answer to what it was sent too."""
@@ -167,11 +217,10 @@ class Link:
                 if not select.select([self.fd], [], [], 0.2)[0]:
                     os.write(self.fd, ping)
                 continue
-            if TCP in packet:
-                self.waiting.append(Segment(packet))
-            elif ICMP in packet and packet[ICMP].type == 0 and packet[ICMP].seq == number:
-                break
-            elif ICMPv6EchoReply in packet and packet[ICMPv6EchoReply].seq == number:
+            protocol, at = (packet[9], (packet[0] & 15) * 4) if packet[0] >> 4 == 4 else (packet[6], 40)
+            if protocol == 6:
+                self.waiting.append(Segment(packet, at))
+            elif (protocol, packet[at]) in ((1, 0), (58, 129)) and packet[at + 6:at + 8] == number.to_bytes(2, "big"):
                 break
         found, self.waiting = self.waiting, []
         return found
@@ -205,6 +254,23 @@ class Peer:
 
     def send(self, flags, payload=b"", **fields):
         self.link.write(self.segment(flags, payload, **fields))
+
+    def raw(self, flags, payload=b"", seq=0, ack=0, options=b""):
+        """As `segment`, with the options as bytes, as a packet's bytes: made by hand, for attacks of thousands."""
+        options += b"\0" * (-len(options) % 4)
+        ack = (self.ack + ack) % MODULUS if flags & ACK else ack % MODULUS
+        tcp = struct.pack("!HHIIBBHHH", self.port, self.host_port, (self.seq + seq) % MODULUS, ack,
+                          (5 + len(options) // 4) << 4, flags, self.window, 0, 0) + options + payload
+        link = self.link
+        addresses = link.addresses
+        tcp = tcp[:16] + checksum(addresses + struct.pack("!II", len(tcp), 6) + tcp) + tcp[18:]
+        if link.version == 6:
+            return struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + addresses + tcp
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0) + addresses
+        return ip[:10] + checksum(ip) + ip[12:] + tcp
+
+    def send_raw(self, flags, payload=b"", **fields):
+        self.link.write(self.raw(flags, payload, **fields))
 
     def mine(self, segment):
         return segment.sport == self.host_port and segment.dport == self.port

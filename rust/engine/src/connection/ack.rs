@@ -120,7 +120,7 @@ impl Sender {
         }
         let old = ack.before(link.snd_una);
         // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
-        if old && ack.distance_to(link.snd_una) > self.max_wnd {
+        if ack.before(link.oldest_ack(self.max_wnd)) {
             link.challenge_peer(cx);
             return AckVerdict::Invalid;
         }

@@ -245,15 +245,6 @@ impl Connection {
                 link.challenge_peer(cx);
                 AckVerdict::Invalid
             }
-            // All of ours is acknowledged; RFC 5961 section 5.2 with the largest window that there can have been.
-            None if segment
-                .header
-                .ack
-                .before(link.snd_una.sub(link.snd_scale().widen(u16::MAX))) =>
-            {
-                link.challenge_peer(cx);
-                AckVerdict::Invalid
-            }
             None => {
                 link.probes = 0;
                 AckVerdict::Old
@@ -504,7 +495,8 @@ impl Connection {
 /// Where all that we have sent is acknowledged: whether the acknowledgment is of something never sent, or older than any
 /// window (RFC 5961 section 5.2).
 fn is_impossible(link: &Link, ack: SeqNum) -> bool {
-    let oldest = link.snd_una.sub(link.snd_scale().widen(u16::MAX));
+    // The largest window that there can have been.
+    let oldest = link.oldest_ack(link.snd_scale().widen(u16::MAX));
     ack.after(link.snd_nxt) || ack.before(oldest)
 }
 

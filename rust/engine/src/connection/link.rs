@@ -149,6 +149,15 @@ const STAMP_LIFE: u16 = 24 * 24;
 pub(super) const STAMP_LEN: u16 = 12;
 
 impl Link {
+    /// The oldest acknowledgment that a peer may send again whose window was `window` at most (RFC 5961 section 5.2).
+    ///
+    /// Deviation: RFC 5961 section 5.2 takes those of a whole window. As in Linux none of what was never ours: while little was sent,
+    /// most of the window's numbers would let through text of somebody who only guesses.
+    pub(super) fn oldest_ack(&self, window: u32) -> SeqNum {
+        let acked = u32::try_from(self.tally.numbers_acked()).unwrap_or(u32::MAX);
+        self.snd_una.sub(window.min(acked))
+    }
+
     /// SND.NXT - SND.UNA.
     pub(super) fn in_flight(&self) -> u32 {
         self.snd_una.distance_to(self.snd_nxt)

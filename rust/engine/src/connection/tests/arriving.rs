@@ -223,6 +223,35 @@ fn ack__never_sent_or_too_old() {
     }
 }
 
+/// RFC 5961 section 5.2 takes acknowledgments from a window before SND.UNA. Where less than a window was sent, those of numbers that were
+/// never ours can only be guessed: as in Linux, the text with them is dropped.
+#[test]
+fn ack__before_the_first_number() {
+    for state in SYNCHRONIZED {
+        for offset in [1, 100, 10_000] {
+            let mut peer = in_state(state);
+            peer.advance(1000);
+            let seq = peer.conn.rcv_nxt();
+            let taken = peer.give(seg(Flags::ACK, seq, ISS.sub(offset), 10));
+            assert_eq!(taken, Payload::None, "{state:?} {offset}");
+            assert_eq!(peer.conn.state(), state);
+            assert_eq!(
+                kinds(&mut peer),
+                [TransmitKind::ChallengeAck],
+                "{state:?} {offset}"
+            );
+        }
+    }
+    // All that was sent may be acknowledged again.
+    let mut peer = established();
+    peer.write(3000);
+    let _ = peer.sent();
+    peer.ack_window(3000, 40_000);
+    let seq = peer.conn.rcv_nxt();
+    let taken = peer.give(seg(Flags::ACK, seq, ISS.add(1), 10));
+    assert_eq!(taken, Payload::InOrder { skip: 0, len: 10 });
+}
+
 /// An old ACK, not too old: its text counts, its acknowledgment and its window do not.
 #[test]
 fn ack__old_duplicate() {
