@@ -422,7 +422,8 @@ fn half_open__cache_follows_listen(stack: Stack) {
     let first = connect(4);
     wait::until("SYNs are dropped", || counter("TCPReqQFullDrop") >= 2);
     assert_eq!(counter("SynCacheEvicted"), 0);
-    for backlog in [4, 1, 6] {
+    // Never as short as the two that are half open already, which came before there was a cache and give way to nobody.
+    for backlog in [4, 6, 3] {
         listener.listen(backlog).expect("listen");
         let before = counter("SynCacheEvicted");
         let more = connect(20);
