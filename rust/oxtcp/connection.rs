@@ -567,7 +567,9 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
         EngineError::Reset => econnreset(),
         EngineError::ResetAfterFin => EPIPE,
         EngineError::TimedOut => ETIMEDOUT,
-        EngineError::Unreachable => sk.state().unreachable,
+        EngineError::Unreachable => {
+            kernel::error::Error::from_errno(-i32::from(sk.state().unreachable))
+        }
     };
     sk.report_error(error);
 }

@@ -17,7 +17,7 @@ use crate::half_open;
 use crate::keys;
 use crate::namespace::Namespace;
 use crate::output;
-use crate::protocol::{Role, Sk};
+use crate::protocol::{errno_of, Role, Sk};
 use crate::sys::errno::{
     econnrefused, ehostdown, ehostunreach, enetunreach, enonet, enoprotoopt, eopnotsupp, eproto,
 };
@@ -92,7 +92,7 @@ pub(crate) fn look(
         if !is_genuine(sk, seq) {
             return;
         }
-        sk.state().unreachable = why;
+        sk.state().unreachable = errno_of(why);
         if let Some(connection) = sk.state().connection() {
             connection.on_unreachable(&cx, seq, true);
         }

@@ -76,8 +76,8 @@ pub(crate) struct State {
     pub(crate) flight: FlightBox,
     /// The hold on the local port.
     pub(crate) port: Option<PortRef>,
-    /// What the last ICMP error about the connection said.
-    pub(crate) unreachable: Error,
+    /// What the last ICMP error about the connection said, as an errno: the socket is a few bytes smaller than with an [`Error`].
+    pub(crate) unreachable: u8,
     /// Counted among the namespace's orphans.
     pub(crate) orphan: bool,
     /// The [`CallOptions`], one by one: so they take no room of their own.
@@ -95,6 +95,11 @@ pub(crate) struct CallOptions {
     pub(crate) defer_accept: u8,
     /// TCP_INQ: each recvmsg() tells how much is left.
     pub(crate) tells_inq: bool,
+}
+
+/// An error that a program may be told, of which there are fewer than 256.
+pub(crate) fn errno_of(error: Error) -> u8 {
+    u8::try_from(error.to_errno().unsigned_abs()).unwrap_or(u8::MAX)
 }
 
 /// What a socket is at a time.
@@ -260,7 +265,7 @@ impl Protocol for Tcp {
             reorder: None,
             flight: FlightBox(None),
             port: None,
-            unreachable: ehostunreach(),
+            unreachable: errno_of(ehostunreach()),
             orphan: false,
             notsent_lowat: 0,
             defer_accept: 0,
