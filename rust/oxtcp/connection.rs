@@ -568,7 +568,7 @@ fn report(sk: &mut Sk<'_>, error: EngineError) {
         EngineError::ResetAfterFin => EPIPE,
         EngineError::TimedOut => ETIMEDOUT,
         EngineError::Unreachable => {
-            kernel::error::Error::from_errno(-i32::from(sk.state().unreachable))
+            kernel::error::Error::from_errno(i32::from(sk.state().unreachable).wrapping_neg())
         }
     };
     sk.report_error(error);
