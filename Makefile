@@ -213,7 +213,7 @@ DEBUG_ENV = --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=$$((900 + 3 * $(DEBUG_LOAD
 
 PHONY += kselftest
 kselftest: job ## the kselftests on the stock kernel; TESTS='a b' takes some of them
-	@scripts/vm run --module --timeout 2400 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)"
+	@scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)"
 
 PHONY += debug-check
 debug-check: job-debug ## kselftests on the debug kernel (DEBUG_TESTS), the search for leaks, and (without TESTS) the planted bugs
