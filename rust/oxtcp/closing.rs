@@ -3,8 +3,9 @@
 //! How sockets end: shutdown(), close(), disconnect, and what is left to do when a connection is done.
 
 use oxtcp_engine::connection::{Info, Urgent};
-use oxtcp_engine::{FlightMemory, Instant};
+use oxtcp_engine::{FlightMemory, Happening, Instant};
 
+use crate::connection::{self, count};
 use crate::counters::Counter;
 use crate::namespace::Namespace;
 use crate::protocol::{Idle, Owner, Role, Sk, Tcp};
@@ -13,7 +14,7 @@ use crate::sys::errno::{econnaborted, econnreset};
 use crate::sys::route;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::Found;
-use crate::{connect, connection, half_open, keys, listener, output, trace};
+use crate::{connect, half_open, keys, listener, output, trace};
 
 /// shutdown(2). The mask is set already. Process context.
 pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
@@ -35,13 +36,10 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     let linger = sk.sock().flag(Flag::Linger);
     let abort = linger && sk.sock().lingertime() == 0;
     if sk.sock().state() != SkState::CLOSE && (unread || abort) {
-        count(
-            sk,
-            match unread {
-                true => Counter::TCPAbortOnClose,
-                false => Counter::TCPAbortOnData,
-            },
-        );
+        match unread {
+            true => count(sk, Counter::TCPAbortOnClose),
+            false => count(sk, Happening::TCPAbortOnData),
+        }
     }
     connection::with(sk, |connection, cx| {
         if abort && !unread {
@@ -89,10 +87,6 @@ pub(crate) fn closed(sk: &mut Sk<'_>) {
         count(sk, Counter::TCPAbortOnMemory);
         connection::with(sk, |connection, cx| connection.abort(cx));
     }
-}
-
-fn count(sk: &Sk<'_>, counter: Counter) {
-    output::namespace(sk.sock()).counters.count(counter);
 }
 
 /// Whether an orphan is one too many, in number or in memory (Linux's `tcp_check_oom`).

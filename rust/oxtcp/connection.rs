@@ -17,10 +17,11 @@ use oxtcp_engine::connection::{
 use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
-    Connection, Context, Duration, Error as EngineError, Instant, Segment, SeqNum, SeqRange, State,
+    Connection, Context, Duration, Error as EngineError, Happening, Instant, Segment, SeqNum,
+    SeqRange, State,
 };
 
-use crate::counters::Counter;
+use crate::counters::{Counter, Index};
 use crate::half_open::{self, Mini};
 use crate::namespace::Namespace;
 use crate::output::Extent;
@@ -219,7 +220,7 @@ fn make_room<'a>(
             let why = match why {
                 Useless::Old => DropReason::OldData,
                 Useless::Beyond => {
-                    counters.count(Counter::BeyondWindow);
+                    counters.count(Happening::BeyondWindow);
                     DropReason::BeyondWindow
                 }
                 Useless::Closed => {
@@ -270,7 +271,8 @@ fn make_room<'a>(
     charged.map_err(|skb| (skb, Some(DropReason::Memory)))
 }
 
-fn count(sk: &Sk<'_>, counter: Counter) {
+/// Counts one more in the socket's namespace. Any context.
+pub(crate) fn count(sk: &Sk<'_>, counter: impl Into<Index>) {
     output::namespace(sk.sock()).counters.count(counter);
 }
 

@@ -3,8 +3,6 @@
 //! What a namespace counts, and `/proc/net/oxtcp_stat`, which tells it in the layout and under the names of
 //! `/proc/net/netstat` and `/proc/net/snmp`.
 
-use core::ops::Range;
-
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
@@ -17,7 +15,7 @@ use crate::sys::proc::SeqText;
 
 macro_rules! counters {
     ( $( $(#[$doc:meta])* $name:ident, )* ) => {
-        /// What is counted. The names are those of Linux (`include/uapi/linux/snmp.h`), where it has one.
+        /// What is counted here; more the engine tells of ([`Happening`]). The names are those of Linux (`include/uapi/linux/snmp.h`), where it has one.
         #[derive(Clone, Copy)]
         pub(crate) enum Counter {
             $( $(#[$doc])* $name, )*
@@ -64,8 +62,6 @@ counters! {
     TCPMigrateReqSuccess,
     /// The same, that nobody was there for.
     TCPMigrateReqFailure,
-    /// Segments whose payload begins beyond the window, or goes beyond it while data waits for the program.
-    BeyondWindow,
     /// Segments with payload while the window was closed.
     TCPZeroWindowDrop,
     /// Segments in order that there was no memory for.
@@ -106,86 +102,12 @@ counters! {
     TWRecycled,
     /// Small FIN-WAIT-2s that are to last 4 s at most.
     TWKilled,
-    /// Segments with an older timestamp than was seen already (RFC 7323), which are dropped.
-    PAWSEstab,
-    /// The same, acknowledgments that newer ones have overtaken.
-    PAWSOldAck,
-    /// The same, of segments for a TIME-WAIT.
-    PAWSTimewait,
-    /// Acknowledgments that were sent as their timer expired.
-    DelayedACKs,
-    /// Segments with data that had been acknowledged.
-    DelayedACKLost,
-    /// Losses found by duplicate acknowledgments of a peer without SACK.
-    TCPRenoRecovery,
-    /// Losses found by SACK.
-    TCPSackRecovery,
-    /// Timeouts after which the peer turned out to have thrown away what it had reported.
-    TCPSACKReneging,
-    /// Reordering that was found by SACK.
-    TCPSACKReorder,
-    /// Reordering that was found by duplicate acknowledgments.
-    TCPRenoReorder,
-    /// Reordering that was found by timestamps in a repair.
-    TCPTSReorder,
-    /// Repairs that were needless, as was found at their end.
-    TCPFullUndo,
-    /// Repairs that were needless, as was found within them.
-    TCPPartialUndo,
-    /// Repairs that were needless, as D-SACKs of all copies have told.
-    TCPDSACKUndo,
-    /// Timeouts that were needless.
-    TCPLossUndo,
-    /// Segments that were sent again and lost again.
-    TCPLostRetransmit,
-    /// Timeouts while a peer without SACK had sent duplicate acknowledgments.
-    TCPRenoFailures,
-    /// Timeouts while the peer had reported something by SACK.
-    TCPSackFailures,
-    /// Timeouts while an earlier one was repaired.
-    TCPLossFailures,
-    /// Segments sent again in a repair.
-    TCPFastRetrans,
-    /// Segments sent again after a timeout, but for the first.
-    TCPSlowStartRetrans,
-    /// Retransmission timers that expired.
-    TCPTimeouts,
-    /// Probes of the tail (RFC 8985).
-    TCPLossProbes,
-    /// Losses that a probe has repaired.
-    TCPLossProbeRecovery,
-    /// Timeouts in the repair of a loss, without SACK.
-    TCPRenoRecoveryFail,
-    /// Timeouts in the repair of a loss, with SACK.
-    TCPSackRecoveryFail,
-    /// Duplicates of what was in order that were reported to the peer.
-    TCPDSACKOldSent,
-    /// Duplicates of what was out of order that were reported to the peer.
-    TCPDSACKOfoSent,
-    /// Reports of duplicates by the peer.
-    TCPDSACKRecv,
-    /// The same, of what the peer had out of order.
-    TCPDSACKOfoRecv,
-    /// Segments in those reports.
-    TCPDSACKRecvSegs,
-    /// Such reports where nothing had been sent again.
-    TCPDSACKIgnoredDubious,
-    /// Blocks of SACK that are nonsense.
-    TCPSACKDiscard,
-    /// Connections that were reset as data came for a closed program, or the program closed with SO_LINGER of 0.
-    TCPAbortOnData,
     /// Connections that were reset, as the program closed with data unread.
     TCPAbortOnClose,
     /// Connections without a program that were reset, as there are too many or memory is short.
     TCPAbortOnMemory,
-    /// Connections that were given up, as the peer did not answer.
-    TCPAbortOnTimeout,
-    /// Connections that were reset in FIN-WAIT-2, as TCP_LINGER2 is negative.
-    TCPAbortOnLinger,
     /// Resets of connections that could not be sent.
     TCPAbortFailed,
-    /// Timeouts that F-RTO found needless (RFC 5682).
-    TCPSpuriousRTOs,
     /// Segments that were dropped, as enough waited for a program to let go of the connection.
     TCPBacklogDrop,
     /// Connections that ended without a TIME-WAIT, as there are too many.
@@ -194,54 +116,10 @@ counters! {
     TCPDeferAcceptDrop,
     /// Segments to be sent again that did not leave the host.
     TCPRetransFail,
-    /// Segments that came out of order and were kept, or had come before.
-    TCPOFOQueue,
     /// Segments out of order that there was no memory for.
     TCPOFODrop,
-    /// Segments out of order that had come before.
-    TCPOFOMerge,
     /// Challenge ACKs (RFC 5961).
     TCPChallengeACK,
-    /// SYNs in the midst of a connection.
-    TCPSYNChallenge,
-    /// Closed windows that opened again.
-    TCPFromZeroWindowAdv,
-    /// Windows that were closed.
-    TCPToZeroWindowAdv,
-    /// Windows that would have been closed, if what is offered could be taken back.
-    TCPWantZeroWindowAdv,
-    /// SYNs and SYN-ACKs that were sent again.
-    TCPSynRetrans,
-    /// Slow starts that HyStart ended, by the train of acknowledgments.
-    TCPHystartTrainDetect,
-    /// The windows at that time, in segments, in sum.
-    TCPHystartTrainCwnd,
-    /// Slow starts that HyStart ended, by the round trip.
-    TCPHystartDelayDetect,
-    /// The windows at that time, in segments, in sum.
-    TCPHystartDelayCwnd,
-    /// Segments of half-open connections that were not answered, as another was just before.
-    TCPACKSkippedSynRecv,
-    /// The same, of connections: segments with an old timestamp.
-    TCPACKSkippedPAWS,
-    /// The same: segments outside of the window.
-    TCPACKSkippedSeq,
-    /// The same, of connections in FIN-WAIT-2 that no program has.
-    TCPACKSkippedFinWait2,
-    /// The same, in TIME-WAIT.
-    TCPACKSkippedTimeWait,
-    /// Challenge ACKs that were due, and not sent for the same reason.
-    TCPACKSkippedChallenge,
-    /// Probes of a window that the peer has closed.
-    TCPWinProbe,
-    /// Keepalive probes.
-    TCPKeepAlive,
-    /// Probes of the path's MTU that were lost.
-    TCPMTUPFail,
-    /// Probes of the path's MTU that arrived.
-    TCPMTUPSuccess,
-    /// Segments that arrived with a congestion mark, as peers say.
-    TCPDeliveredCE,
     // From here on those of `Tcp` in `/proc/net/snmp`: `FIRST_OF_TCP`.
     /// Connections that this host has opened.
     ActiveOpens,
@@ -251,10 +129,6 @@ counters! {
     AttemptFails,
     /// Established connections that ended without being closed.
     EstabResets,
-    /// Segments that were sent again.
-    RetransSegs,
-    /// Segments that are damaged, or in error.
-    InErrs,
     /// Resets that were sent.
     OutRsts,
     /// Segments with a wrong checksum.
@@ -264,86 +138,27 @@ counters! {
 /// Those from this one on are a group of their own.
 const FIRST_OF_TCP: usize = Counter::ActiveOpens as usize;
 
-macro_rules! same_names {
-    ( $( $name:ident, )* ) => {
-        impl From<Happening> for Counter {
-            fn from(what: Happening) -> Self {
-                match what {
-                    $( Happening::$name => Counter::$name, )*
-                }
-            }
-        }
-    };
+/// A word of [`Counters`]: first those of [`Counter`], then what the engine tells of.
+pub(crate) struct Index(usize);
+
+impl Index {
+    const COUNT: usize = Counter::NAMES.len() + Happening::NAMES.len();
 }
 
-// What the engine tells of.
-same_names! {
-    RetransSegs,
-    InErrs,
-    PAWSEstab,
-    PAWSOldAck,
-    PAWSTimewait,
-    BeyondWindow,
-    DelayedACKs,
-    DelayedACKLost,
-    TCPRenoRecovery,
-    TCPSackRecovery,
-    TCPSACKReneging,
-    TCPSACKReorder,
-    TCPRenoReorder,
-    TCPTSReorder,
-    TCPFullUndo,
-    TCPPartialUndo,
-    TCPDSACKUndo,
-    TCPLossUndo,
-    TCPLostRetransmit,
-    TCPRenoFailures,
-    TCPSackFailures,
-    TCPLossFailures,
-    TCPRenoRecoveryFail,
-    TCPSackRecoveryFail,
-    TCPFastRetrans,
-    TCPSlowStartRetrans,
-    TCPTimeouts,
-    TCPLossProbes,
-    TCPLossProbeRecovery,
-    TCPDSACKOldSent,
-    TCPDSACKOfoSent,
-    TCPDSACKRecv,
-    TCPDSACKOfoRecv,
-    TCPDSACKRecvSegs,
-    TCPDSACKIgnoredDubious,
-    TCPSACKDiscard,
-    TCPAbortOnData,
-    TCPAbortOnLinger,
-    TCPAbortOnTimeout,
-    TCPSpuriousRTOs,
-    TCPOFOQueue,
-    TCPOFOMerge,
-    TCPSYNChallenge,
-    TCPFromZeroWindowAdv,
-    TCPToZeroWindowAdv,
-    TCPWantZeroWindowAdv,
-    TCPSynRetrans,
-    TCPHystartTrainDetect,
-    TCPHystartTrainCwnd,
-    TCPHystartDelayDetect,
-    TCPHystartDelayCwnd,
-    TCPACKSkippedSynRecv,
-    TCPACKSkippedPAWS,
-    TCPACKSkippedSeq,
-    TCPACKSkippedFinWait2,
-    TCPACKSkippedTimeWait,
-    TCPACKSkippedChallenge,
-    TCPWinProbe,
-    TCPKeepAlive,
-    TCPMTUPFail,
-    TCPMTUPSuccess,
-    TCPDeliveredCE,
+impl From<Counter> for Index {
+    fn from(counter: Counter) -> Self {
+        Index(counter as usize)
+    }
+}
+
+impl From<Happening> for Index {
+    fn from(what: Happening) -> Self {
+        Index(Counter::NAMES.len().wrapping_add(what as usize))
+    }
 }
 
 /// A namespace's counters.
-pub(crate) struct Counters(counters::Counters<{ Counter::NAMES.len() }>);
+pub(crate) struct Counters(counters::Counters<{ Index::COUNT }>);
 
 impl Counters {
     /// Sleeps. Errors: ENOMEM.
@@ -352,19 +167,19 @@ impl Counters {
     }
 
     /// Counts one more. Any context.
-    pub(crate) fn count(&self, counter: Counter) {
-        self.0.inc(counter as usize);
+    pub(crate) fn count(&self, counter: impl Into<Index>) {
+        self.0.inc(counter.into().0);
     }
 
     /// Counts so many more. Any context.
-    pub(crate) fn add(&self, counter: Counter, more: u32) {
-        self.0.add(counter as usize, more);
+    pub(crate) fn add(&self, counter: impl Into<Index>, more: u32) {
+        self.0.add(counter.into().0, more);
     }
 }
 
 impl Counts for Counters {
     fn count(&self, what: Happening, times: u32) {
-        self.add(Counter::from(what), times);
+        self.add(what, times);
     }
 }
 
@@ -375,20 +190,39 @@ impl SeqText for Stat {
     type PerNet = Namespace;
 
     fn show(namespace: &Namespace, seq: &SeqFile) {
-        show(namespace, seq, "TcpExt", 0..FIRST_OF_TCP);
-        show(namespace, seq, "Tcp", FIRST_OF_TCP..Counter::NAMES.len());
+        let own = Counter::NAMES.split_at_checked(FIRST_OF_TCP);
+        let told = Happening::NAMES.split_at_checked(Happening::FIRST_OF_TCP);
+        let (Some((own_ext, own_tcp)), Some((told_ext, told_tcp))) = (own, told) else {
+            return;
+        };
+        let first_told = Counter::NAMES.len();
+        show(
+            namespace,
+            seq,
+            "TcpExt",
+            [(0, own_ext), (first_told, told_ext)],
+        );
+        let first_told = first_told.wrapping_add(told_ext.len());
+        show(
+            namespace,
+            seq,
+            "Tcp",
+            [(FIRST_OF_TCP, own_tcp), (first_told, told_tcp)],
+        );
     }
 }
 
-/// A group: a line of names, a line of values.
-fn show(namespace: &Namespace, seq: &SeqFile, group: &str, counters: Range<usize>) {
+/// A group: a line of names, a line of values. Its counters are at two places: where each begins, and the names.
+fn show(namespace: &Namespace, seq: &SeqFile, group: &str, places: [(usize, &[&str]); 2]) {
     seq_print!(seq, "{group}:");
-    for name in Counter::NAMES.get(counters.clone()).unwrap_or_default() {
+    for name in places.iter().flat_map(|(_, names)| *names) {
         seq_print!(seq, " {name}");
     }
     seq_print!(seq, "\n{group}:");
-    for index in counters {
-        seq_print!(seq, " {}", namespace.counters.0.sum(index));
+    for (first, names) in places {
+        for index in (first..).take(names.len()) {
+            seq_print!(seq, " {}", namespace.counters.0.sum(index));
+        }
     }
     seq_print!(seq, "\n");
 }

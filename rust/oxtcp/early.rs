@@ -23,7 +23,7 @@ use crate::counters::Counter;
 use crate::fast_cookies;
 use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
-use crate::output::scoped;
+use crate::output::scoped_flow;
 use crate::protocol::{Socket, Tcp};
 use crate::strays;
 use crate::sys::early::{BeforeRouting, Unrouted};
@@ -125,13 +125,7 @@ impl BeforeRouting for Tcp {
         if head.glance.is_syn() {
             return fast_cookies::syn((net, namespace), &head, skb, arrival, &rcu);
         }
-        let key = match family {
-            Family::V4 => head.key,
-            Family::V6 => FlowKey::new(
-                scoped(head.key.local(), arrival.ifindex),
-                scoped(head.key.remote(), arrival.ifindex),
-            ),
-        };
+        let key = scoped_flow(head.key, family, arrival.ifindex);
         match namespace.table.lookup(&key, &rcu) {
             Some(Found::Sock(sock)) => {
                 of_connection((net, namespace), sock, (&head, &key), skb, arrival, &rcu)

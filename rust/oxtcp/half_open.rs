@@ -12,7 +12,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::connection::TimerKind;
 use oxtcp_engine::request::{Request, RequestTimer, RequestVerdict};
 use oxtcp_engine::time_wait::{TimeWait, TimeWaitVerdict};
-use oxtcp_engine::{pressure, reply, Segment, SeqNum, Transmit, TransmitKind};
+use oxtcp_engine::{pressure, reply, Happening, Segment, SeqNum, Transmit, TransmitKind};
 
 use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
@@ -104,7 +104,7 @@ impl MiniBody<Tcp> for Mini {
                     listening.most_half_open(namespace),
                 );
                 let cx = namespace.context(&config);
-                namespace.counters.count(Counter::TCPTimeouts);
+                namespace.counters.count(Happening::TCPTimeouts);
                 match request.on_timer_deferring(&cx, defer) {
                     RequestTimer::Resend(syn_ack) => {
                         trace::mini_timer(listener.net(), &key, trace::SYN_ACK);
@@ -570,18 +570,15 @@ fn send(
     };
     // An answer that cannot be sent is one that was lost.
     let sent = output::reply(net, key, oif, mark, answer, cause, signer);
-    match cause {
-        Cause::SynAckRetransmit => count_again(namespace, sent),
-        Cause::ChallengeAck => namespace.counters.count(Counter::TCPChallengeACK),
-        Cause::Reset => namespace.counters.count(Counter::OutRsts),
-        _ => {}
+    if answer.kind == TransmitKind::SynAck {
+        count_again(namespace, sent);
     }
 }
 
 /// Counts a SYN-ACK that was to be sent again, if it was.
 fn count_again(namespace: &Namespace, sent: Result) {
     if sent.is_ok() {
-        namespace.counters.count(Counter::RetransSegs);
-        namespace.counters.count(Counter::TCPSynRetrans);
+        namespace.counters.count(Happening::RetransSegs);
+        namespace.counters.count(Happening::TCPSynRetrans);
     }
 }

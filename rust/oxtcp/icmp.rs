@@ -50,10 +50,7 @@ pub(crate) fn look(
     if skb.icmp_checksum_is_bad(offset, family) {
         return;
     }
-    let key = FlowKey::new(
-        output::scoped(key.local(), ifindex),
-        output::scoped(key.remote(), ifindex),
-    );
+    let key = output::scoped_flow(key, family, ifindex);
     let rcu = rcu::read_lock();
     let sock = match namespace.table.lookup(&key, &rcu) {
         // A packet that is quoted may have any end, a listener's place too.
@@ -110,9 +107,7 @@ fn is_genuine(sk: &mut Sk<'_>, seq: SeqNum) -> bool {
         .connection()
         .is_some_and(|connection| connection.icmp_sequence_in_flight(seq));
     if !is_genuine {
-        output::namespace(sk.sock())
-            .counters
-            .count(Counter::OutOfWindowIcmps);
+        connection::count(sk, Counter::OutOfWindowIcmps);
     }
     is_genuine
 }

@@ -51,7 +51,7 @@ pub(crate) fn tell(sk: &mut Sk<'_>, to: &mut bindings::tcp_info) {
         Role::Listener(_) => (Info::NONE, false),
     };
     if connected {
-        to.tcpi_pmtu = output::path_mtu(sk).unwrap_or(0);
+        to.tcpi_pmtu = route::current_mtu(sk).unwrap_or(0);
     }
     fill(to, &info);
     to.tcpi_pacing_rate = info.pacing_rate.min(most);

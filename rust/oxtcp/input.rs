@@ -12,7 +12,7 @@ use kernel::sync::rcu;
 
 use oxtcp_engine::cookie::Opened;
 use oxtcp_engine::wire::{Ecn, Flags, Header, Timestamps, MIN_HEADER_LEN};
-use oxtcp_engine::{Config, Instant, Segment, SeqNum};
+use oxtcp_engine::{Config, Happening, Instant, Segment, SeqNum};
 
 use crate::ao::segments::Stage;
 use crate::ao::{Handshake, Ids};
@@ -25,7 +25,7 @@ use crate::keys::{Peer, Secret};
 use crate::listener;
 use crate::listening;
 use crate::namespace::Namespace;
-use crate::output::{self, bare, scoped};
+use crate::output::{self, bare, scoped_flow};
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
@@ -129,13 +129,7 @@ impl LocalIn for Tcp {
             ifindex: skb.ifindex(family),
             family,
         };
-        let key = match family {
-            Family::V4 => key,
-            Family::V6 => FlowKey::new(
-                scoped(key.local(), arrival.ifindex),
-                scoped(key.remote(), arrival.ifindex),
-            ),
-        };
+        let key = scoped_flow(key, family, arrival.ifindex);
         let Some(owner) = find_owner(net, namespace, &skb, &key, glance, arrival, &rcu) else {
             want_strays(net, namespace, glance, arrival);
             return Err(skb);
@@ -160,7 +154,7 @@ impl LocalIn for Tcp {
         };
         let mut skb = skb.detach();
         let Some((segment, header_len)) = parse(&mut skb) else {
-            namespace.counters.count(Counter::InErrs);
+            namespace.counters.count(Happening::InErrs);
             trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
             return Ok(());
         };
@@ -282,7 +276,7 @@ fn check(
 ) -> Result<Option<Ids>, DropReason> {
     if skb.tcp_checksum_is_bad(arrival.family) {
         namespace.counters.count(Counter::InCsumErrors);
-        namespace.counters.count(Counter::InErrs);
+        namespace.counters.count(Happening::InErrs);
         return Err(DropReason::Checksum);
     }
     if confirm_conntrack(skb) == Confirm::Drop {
@@ -323,7 +317,7 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
         return;
     }
     let Some((segment, header_len)) = parse(&mut skb) else {
-        namespace.counters.count(Counter::InErrs);
+        namespace.counters.count(Happening::InErrs);
         trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
     };

@@ -435,7 +435,6 @@ pub(crate) fn complete(
                     let rcu = rcu::read_lock();
                     let handshake = half_open::handshake_of(&request, ids);
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
-                    namespace.counters.count(Counter::OutRsts);
                     let _ = output::reply(net, &key, oif, mark, reset, Cause::Reset, signer);
                 }
             }
@@ -483,7 +482,6 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     let rcu = rcu::read_lock();
     let handshake = handshake_of_ack(segment, signed);
     let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
-    listener.per_net().counters.count(Counter::OutRsts);
     // One that cannot be sent is one that was lost.
     let _ = output::reply(listener.net(), key, oif, mark, reset, Cause::Reset, signer);
 }

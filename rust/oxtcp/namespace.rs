@@ -140,12 +140,14 @@ impl Namespace {
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would
-    /// tell a neighbour of the connections of others (CVE-2016-5696), and that of the namespace is therefore another number in each second. Any context.
+    /// tell a neighbour of the connections of others (CVE-2016-5696), and that of the namespace is therefore another number in each second. Counts
+    /// it as sent. Any context.
     pub(crate) fn may_challenge(&self) -> bool {
         let may = !is_reached(&self.challenges, self.sysctls.challenge_ack_limit());
-        if !may {
-            self.counters.count(Counter::AnswerRateExceeded);
-        }
+        self.counters.count(match may {
+            true => Counter::TCPChallengeACK,
+            false => Counter::AnswerRateExceeded,
+        });
         may
     }
 
@@ -158,9 +160,10 @@ impl Namespace {
                 || !self
                     .reset_rates
                     .exceeds(self.rate_hash(key), of_network.max(0) as u32));
-        if !may {
-            self.counters.count(Counter::AnswerRateExceeded);
-        }
+        self.counters.count(match may {
+            true => Counter::OutRsts,
+            false => Counter::AnswerRateExceeded,
+        });
         may
     }
 

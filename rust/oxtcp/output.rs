@@ -97,14 +97,11 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
 #[cold]
 fn may_answer(sock: &Socket, kind: TransmitKind) -> bool {
     let namespace = namespace(sock);
-    let (may, counter) = match kind {
-        TransmitKind::Reset => (true, Counter::OutRsts),
-        _ => (namespace.may_challenge(), Counter::TCPChallengeACK),
-    };
-    if may {
-        namespace.counters.count(counter);
+    if kind == TransmitKind::ChallengeAck {
+        return namespace.may_challenge();
     }
-    may
+    namespace.counters.count(Counter::OutRsts);
+    true
 }
 
 /// A segment has not left the host.
@@ -408,6 +405,14 @@ pub(crate) fn scoped(end: Endpoint, ifindex: i32) -> Endpoint {
         }
     }
     Endpoint { ip, ..end }
+}
+
+/// The flow of a packet that has come in by that interface, as the table knows it.
+pub(crate) fn scoped_flow(key: FlowKey, family: Family, ifindex: i32) -> FlowKey {
+    match family {
+        Family::V4 => key,
+        Family::V6 => FlowKey::new(scoped(key.local(), ifindex), scoped(key.remote(), ifindex)),
+    }
 }
 
 /// Undoes [`scoped`].

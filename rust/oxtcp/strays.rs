@@ -10,7 +10,7 @@
 //! |---|---|
 //! | a connection of the built-in TCP's, in whatever state | it is that one's |
 //! | a cookie that is good | it is the listener's |
-//! | a signature; a header that is not whole | more to look at |
+//! | but for RSTs: a signature; a header that is not whole; a wrong sum | more to look at |
 //! | neither ACK nor RST | it is the listener's |
 
 use kernel::prelude::*;

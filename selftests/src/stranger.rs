@@ -19,7 +19,9 @@ pub struct Stranger {
     pub link: Veth,
     pub listener: Sock,
     pub raw: Raw,
-    pub answers: Capture,
+    answers: Capture,
+    /// What has come back and was not asked for yet, as packets and read.
+    heard: Vec<(Vec<u8>, Segment)>,
     next_port: u16,
 }
 
@@ -48,6 +50,7 @@ impl Stranger {
             listener,
             raw,
             answers,
+            heard: Vec::new(),
             next_port: 2000,
         }
     }
@@ -89,14 +92,36 @@ impl Stranger {
         assert_eq!(self.raw.send(&[packet]), 1, "the segment was not sent");
     }
 
-    /// What comes back to a source, as a packet and read.
-    pub fn answer_to(&self, from: SocketAddr) -> (Vec<u8>, Segment) {
+    /// Answers are heard at that device of the other namespace, from now on.
+    pub fn hear_at(&mut self, device: &str) {
+        let ip = self.ip;
+        self.answers = self.link.b.run(|| Capture::incoming(device, ip));
+    }
+
+    fn next_to(&mut self, from: SocketAddr) -> Option<usize> {
+        self.heard.extend(self.answers.packets());
+        let mut heard = self.heard.iter();
+        heard.position(|(_, segment)| segment.target == from)
+    }
+
+    /// The next that comes back to a source, as a packet and read.
+    pub fn answer_to(&mut self, from: SocketAddr) -> (Vec<u8>, Segment) {
         wait::until_some("the answer", || {
-            let answers = self.answers.packets();
-            answers
-                .into_iter()
-                .find(|(_, segment)| segment.target == from)
+            let next = self.next_to(from)?;
+            Some(self.heard.remove(next))
         })
+    }
+
+    /// Whether something has come back to a source that [`answer_to`](Stranger::answer_to) has not handed out.
+    pub fn has_answer(&mut self, from: SocketAddr) -> bool {
+        self.next_to(from).is_some()
+    }
+
+    /// From now on nobody but routing knows the way back: it is by another device.
+    pub fn lead_away(&self) {
+        ns::sh_or_skip("ip link add away type dummy");
+        ns::sh("ip link set away up");
+        ns::sh(&format!("ip route replace {} dev away", network(self.ip)));
     }
 
     /// A client of the built-in TCP, of the other namespace, says something and hears something.
@@ -112,6 +137,12 @@ impl Stranger {
         server.send_all(b"there");
         assert_eq!(client.recv_exact(5), b"there");
     }
+}
+
+/// How many packets `rp_filter` has dropped in this namespace.
+pub fn filtered() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("netstat");
+    procnet::stat(&text, "IPReversePathFilter")
 }
 
 /// One of oxtcp's counters, of this namespace.

@@ -4,14 +4,23 @@
 
 use core::fmt;
 
-/// Something that Linux counts, under its name there (`Tcp` of `/proc/net/snmp`, `TcpExt` of `/proc/net/netstat`), and where Linux
-/// counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
-    /// A segment was sent again: data, a SYN or a probe of the tail.
-    RetransSegs,
-    /// A segment is in error: a SYN in the midst of an established connection.
-    InErrs,
+macro_rules! happenings {
+    ( $( $(#[$doc:meta])* $name:ident, )* ) => {
+        /// Something that Linux counts, under its name there (`TcpExt` of `/proc/net/netstat`, `Tcp` of `/proc/net/snmp`), and where
+        /// Linux counts it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Happening {
+            $( $(#[$doc])* $name, )*
+        }
+
+        impl Happening {
+            /// The names, each at its number.
+            pub const NAMES: &'static [&'static str] = &[ $( stringify!($name), )* ];
+        }
+    };
+}
+
+happenings! {
     /// The peer's timestamp is older than one that was seen (PAWS).
     PAWSEstab,
     /// The same, of an acknowledgment that others have overtaken.
@@ -132,6 +141,16 @@ pub enum Happening {
     TCPMTUPSuccess,
     /// The peer says of so many segments that they came with congestion marks.
     TCPDeliveredCE,
+    // From here on those of `Tcp`: `FIRST_OF_TCP`.
+    /// A segment was sent again: data, a SYN or a probe of the tail.
+    RetransSegs,
+    /// A segment is in error: a SYN in the midst of an established connection.
+    InErrs,
+}
+
+impl Happening {
+    /// Those from this number on are of the group `Tcp`.
+    pub const FIRST_OF_TCP: usize = Happening::RetransSegs as usize;
 }
 
 /// Who counts.
@@ -159,7 +178,9 @@ impl<'a> Counting<'a> {
     #[cold]
     #[inline(never)]
     pub(crate) fn count(self, what: Happening) {
-        self.count_many(what, 1);
+        if let Some(counts) = self.0 {
+            counts.count(what, 1);
+        }
     }
 
     /// `what` has happened so many times.

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::process::ExitCode;
 
-use oxtcp_selftests::capture::{Capture, Segment, ACK, CWR, ECE, SYN};
+use oxtcp_selftests::capture::{Segment, ACK, CWR, ECE, SYN};
 use oxtcp_selftests::flood::network;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::stranger::{count, Stranger, PORT};
-use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
+use oxtcp_selftests::stranger::{count, filtered, Stranger, PORT};
+use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
 
 /// As Linux has it, but for the timestamp.
 const OPTIONS: [u8; 20] = [
@@ -223,7 +223,7 @@ fn vlan__answers(stack: Stack) {
         "ip route replace {} via {nobody} dev vlan5",
         network(scene.ip)
     ));
-    scene.answers = scene.link.b.run(|| Capture::incoming("vlan5", scene.ip));
+    scene.hear_at("vlan5");
     wait::until("the VLAN carries", || {
         scene.link.b.run(|| {
             let client = Sock::open(Stack::builtin(scene.ip));
@@ -275,9 +275,7 @@ fn falls_back__rule(stack: Stack) {
 fn falls_back__other_way_back(stack: Stack) {
     let mut scene = Scene::new(stack);
     scene.warm_up();
-    ns::sh_or_skip("ip link add away type dummy");
-    ns::sh("ip link set away up");
-    ns::sh(&format!("ip route replace {} dev away", network(scene.ip)));
+    scene.lead_away();
     let (fast, fell) = (count("SyncookiesFast"), count("SyncookiesFellBack"));
     let sent = count("SyncookiesSent");
     let from = scene.source();
@@ -285,7 +283,7 @@ fn falls_back__other_way_back(stack: Stack) {
     wait::until("it has gone away", || count("SyncookiesSent") == sent + 1);
     assert_eq!(count("SyncookiesFast"), fast);
     assert_eq!(count("SyncookiesFellBack"), fell + 1);
-    assert!(scene.answers.segments().is_empty());
+    assert!(!scene.has_answer(from));
 }
 
 /// What comes with the SYN is dropped, as with every cookie: but not by us.
@@ -325,7 +323,7 @@ fn answers__rules_behind_it(stack: Stack) {
     scene.send_syn(from, &OPTIONS);
     wait::until("the chain has it", || ns::nft_packets("left") == 1);
     assert_eq!(count("SyncookiesFast"), fast + 1);
-    assert!(scene.answers.segments().is_empty());
+    assert!(!scene.has_answer(from));
 }
 
 /// With rp_filter a source that is elsewhere is a lie.
@@ -338,13 +336,7 @@ fn martian__is_not_answered(stack: Stack) {
     ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
     // Where the way back is right it does not mind.
     assert!(scene.is_fast());
-    ns::sh_or_skip("ip link add away type dummy");
-    ns::sh("ip link set away up");
-    ns::sh("ip route replace 10.0.0.0/8 dev away");
-    let filtered = || {
-        let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("netstat");
-        procnet::stat(&text, "IPReversePathFilter")
-    };
+    scene.lead_away();
     let before = (count("SyncookiesSent"), filtered());
     let from = scene.source();
     scene.send_syn(from, &OPTIONS);

@@ -123,14 +123,22 @@ const CAUSES: [&str; 19] = [
 pub struct Counted(Vec<(String, u64)>);
 
 impl Counted {
-    /// Resets are counted for all TCPs at one place: those that the built-in TCP sends for what is nobody's, too.
+    /// Resets that the built-in TCP sends for what is nobody's stand beside ours.
     pub fn now(stack: Stack) -> Counted {
         let file = if stack.ours { "oxtcp_stat" } else { "netstat" };
         let mut counted = counters(file, "TcpExt:");
         counted.retain(|(name, _)| stack.ours || CAUSES.contains(&name.as_str()));
-        let mut all = counters("snmp", "Tcp:");
-        all.retain(|(name, _)| name == "OutRsts");
-        counted.extend(all);
+        let resets = |file, what: &str| {
+            let mut all = counters(file, "Tcp:").into_iter();
+            let found = all.find(|(name, _)| name == "OutRsts");
+            (what.to_string(), found.expect("OutRsts").1)
+        };
+        if stack.ours {
+            counted.push(resets(file, "OutRsts"));
+            counted.push(resets("snmp", "OutRsts of the built-in TCP"));
+        } else {
+            counted.push(resets("snmp", "OutRsts"));
+        }
         Counted(counted)
     }
 

@@ -601,24 +601,31 @@ const EXPLAINED: &[Explained] = &[
 mod tests {
     use super::*;
 
-    /// The module's own list, where it has one.
+    /// The module's own lists, where it has them.
     #[test]
     fn every_counter_of_the_module_is_explained() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rust/oxtcp/counters.rs");
-        let Ok(source) = std::fs::read_to_string(path) else {
-            return;
-        };
-        let list = source
-            .split_once("\ncounters! {\n")
-            .and_then(|(_, rest)| rest.split_once("\n}\n"))
-            .expect("`counters! { ... }`")
-            .0;
-        let names = list
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with("//"));
-        for name in names.filter_map(|line| line.strip_suffix(',')) {
-            assert!(find(name).is_some(), "{name} is to be explained here");
+        for (file, list) in [
+            ("rust/oxtcp/counters.rs", "\ncounters! {\n"),
+            ("rust/engine/src/happening.rs", "\nhappenings! {\n"),
+        ] {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+            let Ok(source) = std::fs::read_to_string(format!("{path}/{file}")) else {
+                return;
+            };
+            let list = source
+                .split_once(list)
+                .and_then(|(_, rest)| rest.split_once("\n}\n"))
+                .unwrap_or_else(|| panic!("{file}: `{list}`"))
+                .0;
+            let names = list
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.starts_with("//"));
+            let names: Vec<&str> = names.filter_map(|line| line.strip_suffix(',')).collect();
+            assert!(names.len() > 30, "{file}: {names:?}");
+            for name in names {
+                assert!(find(name).is_some(), "{name} is to be explained here");
+            }
         }
     }
 
