@@ -11,8 +11,8 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 
 use oxtcp_engine::connection::{
-    Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Unacceptable, Urgent, UrgentPlace,
-    Useless,
+    mostly_read, Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Unacceptable, Urgent,
+    UrgentPlace, Useless,
 };
 use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::time_wait::TimeWait;
@@ -379,9 +379,17 @@ pub(crate) fn receive_memory(sock: &Socket) -> RecvMemory {
 
 /// Tells the engine what the receive queues take. With a hole in what has come, the buffer of a program that has the
 /// socket may grow.
-fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
-    let memory = receive_memory(sk.sock());
+pub(crate) fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
+    let mut memory = receive_memory(sk.sock());
     let grows = hole && sk.has_program();
+    let Some(connection) = sk.state().connection() else {
+        return;
+    };
+    connection.set_recv_memory(&memory);
+    if connection.wants_memory_back() && sk.thin_first(mostly_read) {
+        count(sk, Counter::TCPRcvCollapsed);
+        memory = receive_memory(sk.sock());
+    }
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
         return;

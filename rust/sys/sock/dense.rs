@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Received packets, made denser: neighbours are joined as they come (Linux's `tcp_try_coalesce()`), and small ones are
-//! copied together when memory is short (`tcp_collapse()`).
+//! copied together when memory is short (`tcp_collapse()`), and what a program has left of a large one is copied out of it.
 
 use core::ptr::NonNull;
 
@@ -144,6 +144,43 @@ impl<'a, P: Protocol> Locked<'a, P> {
             unsafe { self.requeue(last.skb, last.unread, None, share) };
         }
         gone
+    }
+
+    /// Copies what is unread of the receive queue's first packet to dense ones, if `is_mostly_read`, of payload and memory in bytes, says
+    /// that it is worth it. What there is no memory for stays as it is. Says whether it has begun to.
+    pub(crate) fn thin_first(&mut self, is_mostly_read: impl Fn(u32, u32) -> bool) -> bool {
+        let head = self.queue_head();
+        // SAFETY: The socket is valid and locked.
+        let Some(first) = (unsafe { skb::first_of(head) }) else {
+            return false;
+        };
+        // SAFETY: On the queue; its control block is an `Unread`.
+        let (mut unread, truesize) =
+            unsafe { (skb::unread_of(first.as_ptr()), (*first.as_ptr()).truesize) };
+        if !is_mostly_read(unread.len, truesize) {
+            return false;
+        }
+        // SAFETY: On the queue.
+        let next = unsafe { self.behind(first) };
+        // SAFETY: As above.
+        let from = unsafe { self.unqueue(first) };
+        let all = unread.len;
+        while unread.len > 0 {
+            let Some(mut copy) = Copy::new(self, unread.seq, unread.len.min(DENSE)) else {
+                break;
+            };
+            let taken = copy.take(&from, unread.offset, unread.len);
+            unread = unread.beyond(taken);
+            // SAFETY: `next` is on the queue, as it has been found there.
+            unsafe { self.requeue(copy.skb, copy.unread, next, 0) };
+            if taken == 0 {
+                break;
+            }
+        }
+        let begun = unread.len < all;
+        // SAFETY: As above.
+        unsafe { self.requeue(from, unread, next, 0) };
+        begun
     }
 
     fn queue_head(&mut self) -> *mut bindings::sk_buff_head {

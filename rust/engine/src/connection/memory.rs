@@ -154,6 +154,17 @@ impl Pruning {
     }
 }
 
+/// Whether a packet with `len` unread bytes takes so much memory that a copy of them would leave half of it free: others were joined to it,
+/// and have been read. A packet cannot be copied more often than its memory can be halved.
+pub fn mostly_read(len: u32, truesize: u32) -> bool {
+    // A copy takes a seventh more than its payload, and a head.
+    let copy = len.saturating_add(len / 4).saturating_add(HEAD);
+    copy <= truesize / 2
+}
+
+/// Bytes of memory that a packet takes beside its payload, rounded up.
+const HEAD: u32 = 1024;
+
 /// How much of a packet's memory is payload, of 256 bytes (Linux's scaling_ratio).
 #[derive(Clone, Copy, Debug)]
 pub struct Share(pub(super) u8);
@@ -276,6 +287,16 @@ mod tests {
         let queue = [(960, 2304), (200, 768), (960, 2304), (65_000, 67_000)];
         let copied = queue.map(|(len, truesize)| share.is_bloated(len, truesize, &found));
         assert_eq!(copied, [false, true, true, false]);
+    }
+
+    #[test]
+    fn mostly_read__where_a_copy_is_half_as_large() {
+        assert!(mostly_read(7240, 63_160));
+        assert!(mostly_read(1, 4096));
+        assert!(!mostly_read(1, 2047));
+        assert!(!mostly_read(1448, 2304));
+        assert!(!mostly_read(31_000, 65_792));
+        assert!(!mostly_read(u32::MAX, u32::MAX));
     }
 
     /// Ten packets of 4000 bytes, numbered by thousands, in a buffer of 32,000.

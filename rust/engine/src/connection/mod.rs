@@ -81,7 +81,7 @@ mod tests;
 pub use arrive::Unacceptable;
 pub use event::{Error, Event, Events};
 pub use info::Info;
-pub use memory::{Packet, Pruning, RecvMemory, Room, Share, Useless};
+pub use memory::{mostly_read, Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};
 pub use query::{Negotiated, Standing};
 pub use quick::QuickAck;
@@ -546,6 +546,22 @@ impl Connection {
     pub fn set_recv_memory(&mut self, memory: &RecvMemory) {
         if let Some(Parts { rcv: Some(rcv), .. }) = self.phase.parts() {
             rcv.set_memory(memory);
+        }
+    }
+
+    /// Whether what packets hold beside their unread bytes is to be given back, where that is much ([`mostly_read`]): the window is about
+    /// to be closed.
+    ///
+    /// Deviation: Linux does it when there is no room for what comes. Behind a closed window nothing comes, and a program that waits for
+    /// more than is unread waits forever.
+    pub fn wants_memory_back(&mut self) -> bool {
+        match self.phase.parts() {
+            Some(Parts {
+                link,
+                rcv: Some(rcv),
+                ..
+            }) => rcv.is_nearly_full(link),
+            _ => false,
         }
     }
 
