@@ -13,7 +13,7 @@ use oxtcp_selftests::capture::{ACK, FIN, RST};
 use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::flood::{network, Flood, Kind, Sources};
 use oxtcp_selftests::ns::{self, Veth};
-use oxtcp_selftests::{cases, ktap, thread, wait, Ip, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, ktap, thread, wait, Sock, Stack, Suite};
 
 /// Where the kernel's knobs are.
 const KNOBS: &str = "/sys/kernel/debug";
@@ -156,19 +156,16 @@ fn echo(sock: &Sock) {
 }
 
 fn allocations__fail_under_a_flood(stack: Stack) {
-    if stack.ip == Ip::V6 {
-        ktap::skip("one family is enough of what takes minutes");
-    }
     let link = Veth::make();
-    let nobody = Veth::address_of_nobody(Ip::V4, 0).ip();
+    let nobody = Veth::address_of_nobody(stack.ip, 0).ip();
     ns::sh(&format!(
         "ip route add {} via {nobody} dev va",
-        network(Ip::V4)
+        network(stack.ip)
     ));
     for filter in ["all", "va"] {
         ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
     }
-    let address = Veth::address_a(Ip::V4, 5001);
+    let address = Veth::address_a(stack.ip, 5001);
     let (listener, _) = listening_at(stack, &address, 64);
     listener.set_nonblocking(true);
     let end = Arc::new(AtomicBool::new(false));
