@@ -205,15 +205,18 @@ STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
 # A debug kernel is many times slower: of the socket tests those between ourselves. DEBUG_TESTS= (empty) and
 # DEBUG_LOADS=1000 take an hour and more.
 DEBUG_TESTS ?= sizes socket_api connect/ours_to_ours close/ours_to_ours ports/ipv4.connect queues/ipv4.ours_to_ours \
-	data/ipv4.ours_to_ours window/ipv4.ours_to_ours urgent/ipv4.ours_to_ours timestamps/ipv4.ours_to_ours auth/ours_to_ours ao/ours_to_ours syncookies \
+	data/ipv4.ours_to_ours window/ipv4.ours_to_ours window/read_in_part urgent/ipv4.ours_to_ours timestamps/ipv4.ours_to_ours auth/ours_to_ours ao/ours_to_ours syncookies \
 	fast_cookies/clients trace/ipv4 trace/end faults module
 DEBUG_LOADS ?= 50
 # A load takes a second and a half.
 DEBUG_ENV = --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=$$((900 + 3 * $(DEBUG_LOADS))) --env OXTCP_LOADS=$(DEBUG_LOADS)
 
 PHONY += kselftest
-kselftest: job ## the kselftests on the stock kernel; TESTS='a b' takes some of them
-	@scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)"
+kselftest: job ## the kselftests on the stock kernel, and that make install installs; TESTS='a b' takes some of them
+	@code=0; \
+	$(if $(TESTS),,scripts/test-install || code=1;) \
+	scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)" || code=1; \
+	exit $$code
 
 PHONY += debug-check
 debug-check: job-debug ## kselftests on the debug kernel (DEBUG_TESTS), the search for leaks, and (without TESTS) the planted bugs
