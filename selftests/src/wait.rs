@@ -15,14 +15,17 @@ pub fn limit() -> Duration {
 
 /// Waits until `condition` yields a value; fails the test, saying `what` was awaited, at the deadline.
 #[track_caller]
-pub fn until_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn until_some<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    try_until_some(condition).unwrap_or_else(|| panic!("waited {:?} in vain: {what}", limit()))
+}
+
+/// The same; `None` at the deadline, for tests that have more to say then.
+pub fn try_until_some<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit();
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || Instant::now() > deadline {
             return value;
-        }
-        if Instant::now() > deadline {
-            panic!("waited {:?} in vain: {what}", limit());
         }
         std::thread::sleep(Duration::from_millis(1));
     }

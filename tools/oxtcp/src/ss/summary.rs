@@ -158,7 +158,7 @@ impl Listener {
     }
 
     /// Whether a connection came, or is coming, by this listener, as far as addresses tell.
-    fn has(&self, other: &Socket) -> bool {
+    pub fn has(&self, other: &Socket) -> bool {
         let (own, other) = (self.socket.local, other.local);
         let both = own.ip() == other.ip()
             || own.ip().to_canonical() == other.ip().to_canonical()

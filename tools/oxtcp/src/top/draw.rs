@@ -48,6 +48,7 @@ arrows, Page  scroll through the connections; Home goes to the first
 ?             this
 
 OUT and IN are bytes per second that were acknowledged and that came; RETR is retransmissions since the last look, and in all.
+The second line has the bytes of all connections that are open; new connections and retransmissions are of those that have ended, too.
 A listener's bars are its queues against their bounds: connections that wait for accept() against the backlog, half-open ones against
 the backlog or max_syn_backlog. Below are the counters that rise, with what they mean; `oxtcp counters` says what to do, and
 `oxtcp doctor` what is wrong.";
@@ -56,15 +57,16 @@ the backlog or max_syn_backlog. Below are the counters that rise, with what they
 pub fn draw(frame: &mut Frame<'_>, view: &View, settings: &Settings, title: &str) {
     let listeners = (view.listeners.len() as u16).clamp(1, 6) + 3;
     let events = (view.events.len() as u16).clamp(1, 5) + 2;
+    let heading = heading(view, settings, title, frame.area().width);
     let [head, middle, connections, below, keys] = Layout::vertical([
-        Constraint::Length(2),
+        Constraint::Length(heading.len() as u16),
         Constraint::Length(listeners),
         Constraint::Min(4),
         Constraint::Length(events),
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(heading(view, settings, title)), head);
+    frame.render_widget(Paragraph::new(heading), head);
     frame.render_widget(
         Paragraph::new(Span::styled(KEYS, settings.style(Color::DarkGray))),
         keys,
@@ -89,33 +91,45 @@ pub fn draw(frame: &mut Frame<'_>, view: &View, settings: &Settings, title: &str
     draw_events(frame, below, view, settings);
 }
 
-fn heading<'a>(view: &View, settings: &Settings, title: &'a str) -> Vec<Line<'a>> {
-    let states: Vec<String> = view
-        .states
-        .iter()
-        .map(|(state, number)| format!("{} {number}", state.label()))
-        .collect();
+/// As many lines as it takes: the state of a leak is not to be cut off by those of a busy server.
+fn heading<'a>(view: &View, settings: &Settings, title: &'a str, width: u16) -> Vec<Line<'a>> {
+    let mut lines = vec![Line::from(vec![
+        Span::styled(title, settings.heading()),
+        Span::raw(format!("  {} sockets", view.sockets)),
+    ])];
+    for (state, number) in &view.states {
+        let state = Span::raw(format!("  {} {number}", state.label()));
+        match lines.last_mut() {
+            Some(last) if last.width() + state.width() <= usize::from(width) => {
+                last.push_span(state)
+            }
+            _ => lines.push(Line::from(state)),
+        }
+    }
+    let flow = format!(
+        "out {}/s  in {}/s  {} opened/s  ",
+        bytes(view.out),
+        bytes(view.came),
+        number(view.opened)
+    );
     let retransmitted = format!("{} retransmissions/s", number(view.retransmitted));
-    let flow = format!("out {}/s  in {}/s  ", bytes(view.out), bytes(view.came));
-    vec![
-        Line::from(vec![
-            Span::styled(title, settings.heading()),
-            Span::raw(format!("  {} sockets  {}", view.sockets, states.join("  "))),
-        ]),
-        Line::from(vec![
-            Span::raw(flow),
-            Span::styled(
-                retransmitted,
-                if view.retransmitted > 0.0 {
-                    settings.style(Color::Red)
-                } else {
-                    Style::new()
-                },
-            ),
-            Span::raw(format!("  every {} s", settings.seconds)),
-            Span::raw(if settings.paused { "  paused" } else { "" }),
-        ]),
-    ]
+    let pace = match settings.paused {
+        true => "  paused".to_string(),
+        false => format!("  every {} s", settings.seconds),
+    };
+    lines.push(Line::from(vec![
+        Span::raw(flow),
+        Span::styled(
+            retransmitted,
+            if view.retransmitted > 0.0 {
+                settings.style(Color::Red)
+            } else {
+                Style::new()
+            },
+        ),
+        Span::raw(pace),
+    ]));
+    lines
 }
 
 fn draw_listeners(frame: &mut Frame<'_>, area: Rect, view: &View, settings: &Settings) {

@@ -107,6 +107,8 @@ pub struct View {
     pub sockets: usize,
     pub out: f64,
     pub came: f64,
+    /// Connections per second, of both directions.
+    pub opened: f64,
     pub retransmitted: f64,
     pub connections: Vec<Connection>,
     pub listeners: Vec<Listener>,
@@ -126,6 +128,11 @@ impl View {
                 0.0
             }
         };
+        let added = before.map_or_else(Counters::new, |before| {
+            since(&before.counters, &now.counters)
+        });
+        let risen = |name: &str| added.get(name).copied().unwrap_or(0);
+        let listeners = listeners(&now.sockets, owners);
         let old: HashMap<u64, &Socket> = before
             .into_iter()
             .flat_map(|before| &before.sockets)
@@ -158,7 +165,14 @@ impl View {
                     ),
                     send_queue: socket.send_queue,
                     recv_queue: socket.recv_queue,
-                    process: owners.names(socket.inode),
+                    process: match owners.names(socket.inode) {
+                        // Not accepted, or newer than the last look for processes. Of what is being closed without one it is nobody's.
+                        unknown if unknown.is_empty() && may_be_new(socket) => {
+                            let listener = listeners.iter().find(|listener| listener.has(socket));
+                            listener.map_or(unknown, |listener| listener.processes.clone())
+                        }
+                        known => known,
+                    },
                 }
             })
             .collect();
@@ -186,13 +200,10 @@ impl View {
             sockets: now.sockets.len(),
             out: connections.iter().map(|c| c.out).sum(),
             came: connections.iter().map(|c| c.came).sum(),
-            retransmitted: rate(
-                connections
-                    .iter()
-                    .map(|c| u64::from(c.retransmitted.0))
-                    .sum(),
-            ),
-            listeners: listeners(&now.sockets, owners)
+            opened: rate(risen("ActiveOpens").saturating_add(risen("PassiveOpens"))),
+            // Those of connections that have ended, too.
+            retransmitted: rate(risen("RetransSegs")),
+            listeners: listeners
                 .into_iter()
                 .map(|listener| {
                     let backlog = listener.backlog.unwrap_or(0) as usize;
@@ -211,8 +222,8 @@ impl View {
                     }
                 })
                 .collect(),
-            events: before.map_or(Vec::new(), |before| {
-                let mut events: Vec<Event> = since(&before.counters, &now.counters)
+            events: {
+                let mut events: Vec<Event> = added
                     .into_iter()
                     .filter(|(_, added)| *added > 0)
                     .map(|(name, added)| Event {
@@ -223,10 +234,15 @@ impl View {
                     .collect();
                 events.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));
                 events
-            }),
+            },
             connections,
         }
     }
+}
+
+/// Whether a socket of no known process may have one, or will.
+fn may_be_new(socket: &Socket) -> bool {
+    socket.inode != 0 || matches!(socket.state, State::Established | State::CloseWait)
 }
 
 /// What tells a socket from others that had its addresses before.

@@ -35,7 +35,13 @@ fn two_looks() -> (Sample, Sample) {
     let before = sample(
         start,
         recorded(),
-        &[("SyncookiesSent", 5), ("ListenDrops", 3)],
+        &[
+            ("SyncookiesSent", 5),
+            ("ListenDrops", 3),
+            ("RetransSegs", 7),
+            ("PassiveOpens", 1),
+            ("ActiveOpens", 9),
+        ],
     );
     let mut sockets = recorded();
     let busy = sockets
@@ -49,7 +55,13 @@ fn two_looks() -> (Sample, Sample) {
     let now = sample(
         start + Duration::from_secs(2),
         sockets,
-        &[("SyncookiesSent", 4005), ("ListenDrops", 3)],
+        &[
+            ("SyncookiesSent", 4005),
+            ("ListenDrops", 3),
+            ("RetransSegs", 11),
+            ("PassiveOpens", 301),
+            ("ActiveOpens", 9),
+        ],
     );
     (before, now)
 }
@@ -71,8 +83,18 @@ fn rates_are_between_two_looks() {
     assert_eq!((first.out, first.came), (1_500_000.0, 250.0));
     assert_eq!(first.retransmitted, (4, 4));
     assert_eq!((view.out, view.retransmitted), (1_500_000.0, 2.0));
-    assert_eq!(view.events.len(), 1);
-    assert_eq!(view.events[0].per_second, 2000.0);
+    assert_eq!(view.opened, 150.0);
+    let events: Vec<(&str, f64)> = view
+        .events
+        .iter()
+        .map(|event| (event.name.as_str(), event.per_second))
+        .collect();
+    let expected = [
+        ("SyncookiesSent", 2000.0),
+        ("PassiveOpens", 150.0),
+        ("RetransSegs", 2.0),
+    ];
+    assert_eq!(events, expected);
     // The listener of port 8080 has the smaller bound of the two for half-open connections.
     let bounds: Vec<(u16, usize, usize)> = view
         .listeners
@@ -103,6 +125,42 @@ fn orders() {
         .map(|c| c.rtt_us)
         .collect();
     assert!(rtts.is_sorted_by(|a, b| a >= b), "{rtts:?}");
+}
+
+#[test]
+fn heading_has_all_states() {
+    let states = State::ALL.into_iter().map(|state| (state, 60_000));
+    let view = View {
+        states: states.collect(),
+        ..View::default()
+    };
+    for (width, lines) in [(80, 4), (250, 2)] {
+        let screen = screen(&view, &SETTINGS, width, 24);
+        for (state, _) in &view.states {
+            let state = format!("{} 60000", state.label());
+            assert!(screen.contains(&state), "{screen}");
+        }
+        let at = screen.lines().position(|line| line.contains("opened/s"));
+        assert_eq!(at, Some(lines - 1), "{screen}");
+    }
+}
+
+/// On the smallest screen as well.
+#[test]
+fn heading_says_that_it_is_paused() {
+    let paused = Settings {
+        paused: true,
+        ..SETTINGS
+    };
+    let view = View {
+        out: 123_000_000.0,
+        came: 123_000_000.0,
+        opened: 12_345.0,
+        retransmitted: 1234.5,
+        ..View::default()
+    };
+    let screen = screen(&view, &paused, 80, 24);
+    assert!(screen.contains("  paused"), "{screen}");
 }
 
 #[test]
