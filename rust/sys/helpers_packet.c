@@ -148,6 +148,17 @@ u32 oxtcp_helper_skb_spare_head(const struct sk_buff *skb, u32 header_len)
 	return skb_headlen(skb) == header_len ? SKB_TRUESIZE(skb_end_offset(skb)) : 0;
 }
 
+/* What holds the bytes of both tells when the last of them came. */
+static void take_stamps(struct sk_buff *to, const struct sk_buff *from)
+{
+	ktime_t hwtstamp = skb_shinfo(from)->hwtstamps.hwtstamp;
+
+	if (from->tstamp || hwtstamp) {
+		to->tstamp = from->tstamp;
+		skb_hwtstamps(to)->hwtstamp = hwtstamp;
+	}
+}
+
 /* As tcp_try_coalesce(), for two packets that are charged to sk. Frees from where it is joined. */
 bool oxtcp_helper_skb_join(struct sock *sk, struct sk_buff *to, struct sk_buff *from)
 {
@@ -158,10 +169,7 @@ bool oxtcp_helper_skb_join(struct sock *sk, struct sk_buff *to, struct sk_buff *
 		return false;
 	atomic_add(delta, &sk->sk_rmem_alloc);
 	sk_mem_charge(sk, delta);
-	if (from->tstamp || skb_hwtstamps(from)->hwtstamp) {
-		to->tstamp = from->tstamp;
-		skb_hwtstamps(to)->hwtstamp = skb_hwtstamps(from)->hwtstamp;
-	}
+	take_stamps(to, from);
 	/* Gives its own charge back. */
 	kfree_skb_partial(from, stolen);
 	return true;
@@ -173,6 +181,7 @@ bool oxtcp_helper_skb_append(struct sk_buff *to, const struct sk_buff *from, int
 	    skb_copy_bits(from, offset, skb_tail_pointer(to), len))
 		return false;
 	skb_put(to, len);
+	take_stamps(to, from);
 	return true;
 }
 

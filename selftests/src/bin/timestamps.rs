@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxtcp_selftests::connection::connected_with;
 use oxtcp_selftests::errno::{self, check_len};
+use oxtcp_selftests::tcp_info::TcpInfo;
 use oxtcp_selftests::{
     cases, connected, expect_errno, listening, ns, wait, Pair, Sock, Stack, Suite,
 };
@@ -37,7 +38,7 @@ const SO_TIMESTAMPING_NEW: i32 = 65;
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("timestamps");
-    cases!(suite.stacks: options__are_linuxs, options__need_a_connection);
+    cases!(suite.stacks: options__are_linuxs, options__need_a_connection, rx__of_what_was_left);
     cases!(suite.pairs:
         tx__each_stage_of_each_write, tx__one_key_for_writes_that_go_together, tx__keys_count_from_the_option,
         tx__keys_count_from_the_end, tx__payload_comes_back, tx__by_control_message, tx__every_acknowledgment,
@@ -515,6 +516,44 @@ fn rx__of_the_listener(pair: Pair) {
     assert_eq!(kinds, [libc::SO_TIMESTAMPNS, libc::SO_TIMESTAMPING]);
     ends.server.send_all(b"1");
     assert_eq!(stamps(&ends.server, 1)[0].stage, ACK);
+}
+
+/// What a program has left of a large packet is copied out of it when memory is short, and still tells when it came.
+fn rx__of_what_was_left(stack: Stack) {
+    let pair = Pair {
+        client: stack,
+        server: stack,
+    };
+    let other = connected(pair);
+    let ends = connected_with(pair, |listener, _| {
+        for (option, value) in [(libc::SO_TIMESTAMPNS, 1), (libc::SO_RCVBUF, 32_768)] {
+            listener
+                .set(libc::SOL_SOCKET, option, value)
+                .expect("an option of the listener");
+        }
+    });
+    other
+        .server
+        .set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+        .expect("SO_TIMESTAMPNS");
+    read_stamp(&other, 0);
+    ends.client.set_nonblocking(true);
+    ends.client
+        .send(&[7; 200_000], libc::MSG_NOSIGNAL)
+        .expect("send");
+    wait::until("the window is shut", || {
+        let info = TcpInfo::of(&ends.client);
+        info.unacked == 0 && info.notsent_bytes > 0 && ends.server.readable() > 20_000
+    });
+    // More than what comes is joined to.
+    let left = 9000;
+    ends.server.recv_exact(ends.server.readable() - left);
+    // Without the copy there would not be room for so much.
+    wait::until("more has come", || ends.server.readable() > 20_000);
+    let (bytes, _, controls) = receive(&ends.server, 1000, 0).expect("recvmsg");
+    assert_eq!(bytes.len(), 1000);
+    let kinds: Vec<i32> = controls.iter().map(|(_, kind, _)| *kind).collect();
+    assert_eq!(kinds, [libc::SO_TIMESTAMPNS]);
 }
 
 /// Values that there are, and those that make no sense.
