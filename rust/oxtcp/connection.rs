@@ -46,18 +46,25 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
 ) {
-    let (facts, packet) = if segment.payload_len > 0 {
+    let (facts, packet, most, lowat) = if segment.payload_len > 0 {
         let facts = Packet {
             truesize: skb.truesize(),
             head: skb.spare_head(header_len),
             segment_size: skb.segment_size(),
         };
-        (facts, make_room(sk, segment, skb))
+        let packet = make_room(sk, segment, skb);
+        let most = receive_memory(sk.sock()).most;
+        let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
+        (
+            facts,
+            packet,
+            most,
+            u32::try_from(lowat).unwrap_or(u32::MAX),
+        )
     } else {
-        (Packet::default(), Err((skb, None)))
+        // Of no use to what brings no bytes.
+        (Packet::default(), Err((skb, None)), 0, 0)
     };
-    let most = receive_memory(sk.sock()).most;
-    let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
     let unread = rx_bytes(sk);
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
@@ -79,7 +86,7 @@ pub(crate) fn segment(
             packet: facts,
             most,
             unread,
-            lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
+            lowat,
             urgent: Some(UrgentPlace {
                 urgent: &mut urgent,
                 inline,
