@@ -168,7 +168,10 @@ impl View {
                     process: match owners.names(socket.inode) {
                         // Not accepted, or newer than the last look for processes. Of what is being closed without one it is nobody's.
                         unknown if unknown.is_empty() && may_be_new(socket) => {
-                            let listener = listeners.iter().find(|listener| listener.has(socket));
+                            let listener = listeners
+                                .iter()
+                                .filter(|listener| listener.has(socket))
+                                .min_by_key(|l| l.socket.local.ip().is_unspecified());
                             listener.map_or(unknown, |listener| listener.processes.clone())
                         }
                         known => known,
