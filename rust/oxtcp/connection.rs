@@ -152,7 +152,8 @@ pub(crate) fn segment(
         take_reordered(sk, rcv_nxt);
     }
     match payload {
-        Payload::None => {}
+        Payload::None if is_undisturbed => {}
+        Payload::None => give_memory_back(sk, cx),
         Payload::InOrder { .. } => update_receive_memory(sk, false),
         Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
     }
@@ -386,17 +387,9 @@ pub(crate) fn receive_memory(sock: &Socket) -> RecvMemory {
 
 /// Tells the engine what the receive queues take. With a hole in what has come, the buffer of a program that has the
 /// socket may grow.
-pub(crate) fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
-    let mut memory = receive_memory(sk.sock());
+fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
+    let memory = receive_memory(sk.sock());
     let grows = hole && sk.has_program();
-    let Some(connection) = sk.state().connection() else {
-        return;
-    };
-    connection.set_recv_memory(&memory);
-    if connection.wants_memory_back() && sk.thin_first(mostly_read) {
-        count(sk, Counter::TCPRcvCollapsed);
-        memory = receive_memory(sk.sock());
-    }
     let state = sk.state();
     let Role::Connection(connection) = &mut state.role else {
         return;
@@ -407,6 +400,20 @@ pub(crate) fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
     }
     if let Some(limit) = connection.grow_for_hole(&memory, state.reorder.as_deref()) {
         sk.set_rcvbuf(limit);
+    }
+}
+
+/// A segment has brought nothing. If it asks whether a closed window is open again, it is when the memory comes back of what has been read
+/// of a packet that others were joined to.
+fn give_memory_back(sk: &mut Sk<'_>, cx: &Context<'_>) {
+    let closed = |c: &mut Connection| c.rcv_wnd() == 0;
+    if !sk.state().connection().is_some_and(closed) || !sk.thin_first(mostly_read) {
+        return;
+    }
+    count(sk, Counter::TCPRcvCollapsed);
+    let memory = receive_memory(sk.sock());
+    if let Some(connection) = sk.state().connection() {
+        connection.resize_recv_buffer(cx, &memory);
     }
 }
 

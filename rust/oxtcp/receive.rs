@@ -193,7 +193,6 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     if taken == 0 {
         return;
     }
-    connection::update_receive_memory(sk, false);
     let memory = connection::receive_memory(sk.sock());
     let namespace = output::namespace(sk.sock());
     let config = namespace.config();

@@ -155,7 +155,10 @@ impl Pruning {
 }
 
 /// Whether a packet with `len` unread bytes takes so much memory that a copy of them would leave half of it free: others were joined to it,
-/// and have been read. A packet cannot be copied more often than its memory can be halved.
+/// and have been read. To be copied when the peer asks whether a closed window is open again: no more often than its memory can be halved.
+///
+/// Deviation: Linux copies when there is no room for what comes. Behind a closed window nothing comes, and a program that waits for more
+/// than is unread waits forever.
 pub fn mostly_read(len: u32, truesize: u32) -> bool {
     // A copy takes a seventh more than its payload, and a head.
     let copy = len.saturating_add(len / 4).saturating_add(HEAD);

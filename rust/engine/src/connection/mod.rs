@@ -549,23 +549,7 @@ impl Connection {
         }
     }
 
-    /// Whether what packets hold beside their unread bytes is to be given back, where that is much ([`mostly_read`]): the window is about
-    /// to be closed.
-    ///
-    /// Deviation: Linux does it when there is no room for what comes. Behind a closed window nothing comes, and a program that waits for
-    /// more than is unread waits forever.
-    pub fn wants_memory_back(&mut self) -> bool {
-        match self.phase.parts() {
-            Some(Parts {
-                link,
-                rcv: Some(rcv),
-                ..
-            }) => rcv.is_nearly_full(link),
-            _ => false,
-        }
-    }
-
-    /// The program has set the buffer's size. An update of the window may become due.
+    /// The buffer has another size, or the caller has made room in it. An update of the window may become due.
     pub fn resize_recv_buffer(&mut self, cx: &Context<'_>, memory: &RecvMemory) {
         self.status.clear(Status::IDLE);
         if let Phase::SynSent(open) = &mut self.phase {

@@ -135,13 +135,6 @@ impl Buffer {
         self.threshold = self.threshold.min(least);
     }
 
-    /// Whether so little is free that the window is about to be closed.
-    fn is_nearly_full(&self, (share, clamp): (u8, u32), rcv_mss: u16) -> bool {
-        let (space, all) = (self.space(share), self.full(share));
-        let full = all.min(clamp);
-        space < full >> 1 && is_little(space, all, u32::from(rcv_mss).min(full))
-    }
-
     /// Linux's `__tcp_select_window`, with `last`, the window that was offered last.
     fn select(
         &self,
@@ -163,7 +156,9 @@ impl Buffer {
         if shrink || tight {
             space = round_down(space, unit);
         }
-        if tight && (is_little(space, all, mss) || (shrink && space < unit)) {
+        // "With large window, mss test triggers way too late in order to announce zero window in time before rmem limit
+        // kicks in."
+        if tight && (space < all >> 4 || space < mss || (shrink && space < unit)) {
             return none;
         }
         let bounded = space.min(self.threshold);
@@ -183,11 +178,6 @@ impl Buffer {
         };
         Selected { window, tight }
     }
-}
-
-/// "With large window, mss test triggers way too late in order to announce zero window in time before rmem limit kicks in."
-fn is_little(space: u32, all: u32, mss: u32) -> bool {
-    space < all >> 4 || space < mss
 }
 
 /// What remains of a buffer for windows of `space` bytes when a segment of it is kept back (Linux's `tcp_init_buffer_space`).
@@ -311,12 +301,6 @@ impl Receiver {
     /// The buffer or what is in it has changed.
     pub(super) fn set_memory(&mut self, memory: &RecvMemory) {
         self.buffer.set(memory);
-    }
-
-    /// Whether so little is free that the window is about to be closed.
-    pub(super) fn is_nearly_full(&self, link: &Link) -> bool {
-        self.buffer
-            .is_nearly_full((self.share, self.clamp(link)), self.rcv_mss())
     }
 
     /// The user has read `bytes` and left `unread`: the buffer that there should be, if that is larger than it is

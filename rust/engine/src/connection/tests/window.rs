@@ -282,19 +282,6 @@ fn shrink_window__takes_back_what_memory_does_not_hold() {
     }
 }
 
-/// What packets hold beside their unread bytes is wanted back before it closes the window, and not earlier.
-#[test]
-fn wants_memory_back__before_the_window_is_closed() {
-    let mut peer = peer(false);
-    let _ = peer.data(0, 10_000, 0, Flags::NONE);
-    for used in (0..=peer.memory.limit).step_by(500) {
-        peer.memory.used = used;
-        peer.conn.set_recv_memory(&peer.memory);
-        let (space, all) = (peer.conn.recv_space(), peer.memory.limit * 204 / 256);
-        assert_eq!(peer.conn.wants_memory_back(), space < all / 16, "{used}");
-    }
-}
-
 #[test]
 fn pruning__leaves_what_stands_before_the_segment() {
     let peer = peer(false);
