@@ -46,25 +46,18 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
 ) {
-    let (facts, packet, most, lowat) = if segment.payload_len > 0 {
+    let (facts, packet) = if segment.payload_len > 0 {
         let facts = Packet {
             truesize: skb.truesize(),
             head: skb.spare_head(header_len),
             segment_size: skb.segment_size(),
         };
-        let packet = make_room(sk, segment, skb);
-        let most = receive_memory(sk.sock()).most;
-        let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
-        (
-            facts,
-            packet,
-            most,
-            u32::try_from(lowat).unwrap_or(u32::MAX),
-        )
+        (facts, make_room(sk, segment, skb))
     } else {
-        // Of no use to what brings no bytes.
-        (Packet::default(), Err((skb, None)), 0, 0)
+        (Packet::default(), Err((skb, None)))
     };
+    let most = receive_memory(sk.sock()).most;
+    let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
     let unread = rx_bytes(sk);
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
@@ -86,7 +79,7 @@ pub(crate) fn segment(
             packet: facts,
             most,
             unread,
-            lowat,
+            lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
             urgent: Some(UrgentPlace {
                 urgent: &mut urgent,
                 inline,
@@ -403,11 +396,10 @@ fn update_receive_memory(sk: &mut Sk<'_>, hole: bool) {
     }
 }
 
-/// A segment has brought nothing. If it asks whether a closed window is open again, it is when the memory comes back of what has been read
-/// of a packet that others were joined to.
+/// A segment has brought nothing, and may ask for room: what has been read of a packet that others were joined to gives its memory back.
 fn give_memory_back(sk: &mut Sk<'_>, cx: &Context<'_>) {
-    let closed = |c: &mut Connection| c.rcv_wnd() == 0;
-    if !sk.state().connection().is_some_and(closed) || !sk.thin_first(mostly_read) {
+    let asked = |c: &mut Connection| c.is_asked_for_room();
+    if !sk.state().connection().is_some_and(asked) || !sk.thin_first(mostly_read) {
         return;
     }
     count(sk, Counter::TCPRcvCollapsed);

@@ -8,6 +8,7 @@ use crate::capture::SYN;
 use crate::errno::check;
 use crate::forge::packet;
 use crate::ktap;
+use crate::ns::{self, Veth};
 use crate::sock::RawAddr;
 use crate::Ip;
 
@@ -30,6 +31,15 @@ pub fn network(ip: Ip) -> &'static str {
     match ip {
         Ip::V4 => "10.0.0.0/8",
         Ip::V6 => "fd00::/8",
+    }
+}
+
+/// Lets their segments in at this end of a [`Veth`], and sends the answers to an address that nobody has.
+pub fn let_in(ip: Ip) {
+    let nobody = Veth::address_of_nobody(ip, 0).ip();
+    ns::sh(&format!("ip route add {} via {nobody} dev va", network(ip)));
+    for filter in ["all", "va"] {
+        ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::capture::{Capture, Segment};
 use crate::connection::listening_at;
-use crate::flood::{network, Raw};
+use crate::flood::{let_in, network, Raw};
 use crate::forge::packet;
 use crate::ns::{self, Veth};
 use crate::{procnet, wait, Ip, Sock, Stack};
@@ -35,11 +35,7 @@ impl Stranger {
 
     /// Of what is there. The listener has [`PORT`].
     pub fn of(ip: Ip, link: Veth, listener: Sock) -> Stranger {
-        for filter in ["all", "va"] {
-            ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
-        }
-        let nobody = Veth::address_of_nobody(ip, 0).ip();
-        ns::sh(&format!("ip route add {} via {nobody} dev va", network(ip)));
+        let_in(ip);
         let (raw, answers) = link.b.run(|| {
             let target = Veth::address_a(ip, PORT).ip();
             (Raw::new(target), Capture::incoming("vb", ip))

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oxtcp_selftests::capture::{ACK, FIN, RST};
 use oxtcp_selftests::connection::listening_at;
-use oxtcp_selftests::flood::{network, Flood, Kind, Sources};
+use oxtcp_selftests::flood::{let_in, Flood, Kind, Sources};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{cases, ktap, thread, wait, Sock, Stack, Suite};
 
@@ -157,14 +157,7 @@ fn echo(sock: &Sock) {
 
 fn allocations__fail_under_a_flood(stack: Stack) {
     let link = Veth::make();
-    let nobody = Veth::address_of_nobody(stack.ip, 0).ip();
-    ns::sh(&format!(
-        "ip route add {} via {nobody} dev va",
-        network(stack.ip)
-    ));
-    for filter in ["all", "va"] {
-        ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
-    }
+    let_in(stack.ip);
     let address = Veth::address_a(stack.ip, 5001);
     let (listener, _) = listening_at(stack, &address, 64);
     listener.set_nonblocking(true);

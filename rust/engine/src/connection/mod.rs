@@ -549,6 +549,12 @@ impl Connection {
         }
     }
 
+    /// A segment has come and brought nothing: whether it asks if a closed window is open again, so that the memory of what is mostly read
+    /// ([`mostly_read`]) is to be given back. [`resize_recv_buffer`](Connection::resize_recv_buffer) tells that it was.
+    pub fn is_asked_for_room(&self) -> bool {
+        self.rcv_wnd() == 0 && self.phase.receiver().is_some()
+    }
+
     /// The buffer has another size, or the caller has made room in it. An update of the window may become due.
     pub fn resize_recv_buffer(&mut self, cx: &Context<'_>, memory: &RecvMemory) {
         self.status.clear(Status::IDLE);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oxtcp_selftests::flood::{network, Flood, Kind, Sources};
+use oxtcp_selftests::flood::{let_in, Flood, Kind, Sources};
 use oxtcp_selftests::handshakes::Handshakes;
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::thread::{self, Worker};
@@ -29,17 +29,11 @@ const REFUSED: usize = 3;
 /// not exist goes to nobody.
 pub fn link() -> Veth {
     let link = Veth::make();
-    for (ip, forged) in [
-        (Ip::V4, network(Ip::V4)),
-        (Ip::V4, "default"),
-        (Ip::V6, network(Ip::V6)),
-    ] {
-        let nobody = Veth::address_of_nobody(ip, 0).ip();
-        ns::sh(&format!("ip route add {forged} via {nobody} dev va"));
+    for ip in Ip::BOTH {
+        let_in(ip);
     }
-    for filter in ["all", "va"] {
-        ns::set_sysctl(&format!("net/ipv4/conf/{filter}/rp_filter"), "0");
-    }
+    let nobody = Veth::address_of_nobody(Ip::V4, 0).ip();
+    ns::sh(&format!("ip route add default via {nobody} dev va"));
     for ip in Ip::BOTH {
         let elsewhere = match ip {
             Ip::V4 => "198.18.0.0/16",

@@ -5,7 +5,7 @@
 
 use super::script::*;
 use crate::connection::{Payload, Pruning, Room, Useless};
-use crate::context::{Config, SocketOptions};
+use crate::context::{Config, Context, SocketOptions};
 use crate::seq::SeqNum;
 use crate::transmit::Transmit;
 use crate::wire::Flags;
@@ -279,6 +279,41 @@ fn shrink_window__takes_back_what_memory_does_not_hold() {
             room(&mut peer, rcv, 1 + edge - rcv),
             Room::Useless(Useless::Beyond)
         );
+    }
+}
+
+/// A probe of a closed window (RFC 9293 section 3.8.6.1) asks for room, and its answer has what was made.
+#[test]
+fn asked_for_room__behind_a_closed_window() {
+    let mut peer = peer(false);
+    let _ = peer.data(0, 10_000, 0, Flags::NONE);
+    assert!(!peer.conn.is_asked_for_room());
+    while peer.conn.rcv_wnd() != 0 {
+        let (at, len) = (peer.rcv(), peer.conn.rcv_wnd().min(1000));
+        assert!(at < 100_000, "{} are left", peer.conn.rcv_wnd());
+        let _ = peer.data(at, len, 0, Flags::NONE);
+        let _ = peer.sent();
+    }
+    // What is held back of acknowledgments goes out.
+    let _ = peer.expire();
+    let _ = peer.sent();
+    let last = peer.rcv() - 1;
+    for used in [None, Some(50_000)] {
+        // Answers to what is outside of the window are limited.
+        peer.advance(1000);
+        let _ = peer.data(last, 0, 0, Flags::NONE);
+        assert!(peer.conn.is_asked_for_room());
+        if let Some(used) = used {
+            peer.memory.used = used;
+            let cx = Context::new(peer.now, &peer.config);
+            peer.conn.resize_recv_buffer(&cx, &peer.memory);
+        }
+        let answer = peer.next();
+        let offered = window(&peer, &answer);
+        match used {
+            None => assert_eq!(offered, 0),
+            Some(_) => assert!(offered > 10_000, "{offered}"),
+        }
     }
 }
 
