@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 /// Econet's retired number, oxtcp's default family.
 const DEFAULT_FAMILY: i32 = 19;
@@ -39,18 +40,23 @@ pub fn builtin_only() -> bool {
     BUILTIN_ONLY.load(Ordering::Relaxed)
 }
 
-/// The family's number: OXTCP_FAMILY, or the loaded module's parameter, or the default.
+/// The family's number: OXTCP_FAMILY, or the loaded module's parameter, or the default. Looked for once: a
+/// program of the built-in TCP does not read a file for each of its sockets, and `bench` compares with one.
 pub fn family_number() -> i32 {
-    std::env::var("OXTCP_FAMILY")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .or_else(|| parameter("family"))
-        .unwrap_or(DEFAULT_FAMILY)
+    static NUMBER: OnceLock<i32> = OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        std::env::var("OXTCP_FAMILY")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .or_else(|| parameter("family"))
+            .unwrap_or(DEFAULT_FAMILY)
+    })
 }
 
-/// Our protocol number of AF_INET and AF_INET6: the loaded module's parameter, or the default.
+/// Our protocol number of AF_INET and AF_INET6: the loaded module's parameter, or the default. Looked for once.
 pub fn door_number() -> i32 {
-    parameter("protocol").unwrap_or(DEFAULT_DOOR)
+    static NUMBER: OnceLock<i32> = OnceLock::new();
+    *NUMBER.get_or_init(|| parameter("protocol").unwrap_or(DEFAULT_DOOR))
 }
 
 /// A parameter of the loaded module.
