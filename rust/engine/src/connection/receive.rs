@@ -128,6 +128,9 @@ impl Facts {
 /// Linux's TCP_MIN_MSS.
 const LEAST_MSS: u16 = 88;
 
+/// How long the acknowledgment of a FIN is held back where no data came before it, in milliseconds. Linux sets a timer of no
+/// length then, which expires with the next tick of its clock: time for the user to close too, and for one segment less.
+const ATO_UNKNOWN: u8 = 1;
 /// Linux's TCP_ATO_MIN and TCP_DELACK_MIN: the shortest delay of an acknowledgment, in milliseconds.
 const ATO_MIN: u8 = 40;
 /// Linux's TCP_DELACK_MAX. RFC 9293 section 3.8.6.3 allows 500.
@@ -211,17 +214,14 @@ impl Receiver {
             // Linux's tcp_fin: the connection is interactive from here on, the acknowledgment is one of those that wait.
             let shut = link.rcv_wnd() == 0;
             let second = link.last_ack.distance_to(link.rcv_nxt) > u32::from(self.rcv_mss);
-            let delay = match self.ato {
-                0 => None,
-                millis => Some(Duration::from_millis(u64::from(millis))),
-            };
+            let delay = Duration::from_millis(u64::from(self.ato.max(ATO_UNKNOWN)));
             let filled = match taken {
                 Payload::InOrder { len, .. } => before.distance_to(link.rcv_nxt) != len,
                 _ => before != link.rcv_nxt,
             };
             let now = shut || second || filled || link.owed.contains(Owed::ACK);
             link.rcv_nxt = link.rcv_nxt.add(1);
-            return (taken, FinStatus::InOrder(delay.filter(|_| !now)));
+            return (taken, FinStatus::InOrder((!now).then_some(delay)));
         }
         match taken {
             // The peer is not to go on.

@@ -318,6 +318,10 @@ impl Stand {
         let mut fin = self.ack();
         fin.header.flags = Flags::FIN_ACK;
         self.put(&fin);
+        // Its acknowledgment waits a moment for the user.
+        if self.conn.timer_of(TimerKind::DelayedAck).is_some() {
+            self.expire();
+        }
     }
 
     /// A segment arrives; returns what is sent in answer.

@@ -313,6 +313,11 @@ fn fin__in_every_state() {
             "{state:?}"
         );
         assert!(!peer.conn.can_receive());
+        if state == State::Established {
+            // The user may close too.
+            peer.quiet();
+            assert_eq!(peer.expire(), 1);
+        }
         assert_eq!(kinds(&mut peer), [TransmitKind::Ack], "{state:?}");
         // Once more: acknowledged again.
         let _ = peer.data(at, 0, ack, Flags::FIN);

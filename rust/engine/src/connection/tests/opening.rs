@@ -353,6 +353,7 @@ fn syn_received__table() {
     for (flags, seq, ack, state, reply) in table {
         let mut peer = in_state(State::SynReceived);
         let _ = peer.give(seg(flags, seq, ack, 0));
+        peer.let_delayed_ack_go();
         assert_eq!(peer.conn.state(), state, "{flags:?} {seq:?} {ack:?}");
         let sent = peer.sent();
         assert_eq!(
@@ -440,6 +441,14 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     let srtt = conn.srtt().unwrap().as_micros();
     assert!(srtt.abs_diff(30_000) < 32, "{srtt}");
     assert_eq!(conn.cwnd(), 13_880);
+    // A moment for the user to close too.
+    assert!(conn
+        .poll_transmit(&cx, BurstLimit(0), &mut NoFlight)
+        .is_none());
+    now = conn.poll_timeout().unwrap();
+    assert_eq!(now.since(cx.now), Duration::from_millis(1));
+    let cx = Context::new(now, &config);
+    conn.on_timer(&cx, &mut NoFlight);
     let reply = conn
         .poll_transmit(&cx, BurstLimit(0), &mut NoFlight)
         .unwrap();
@@ -447,7 +456,7 @@ fn accept__the_completing_ack_may_carry_data_and_fin() {
     assert_eq!(
         reply.header.options.timestamps,
         Some(Timestamps {
-            val: 10_035,
+            val: 10_036,
             ecr: 107
         })
     );

@@ -246,10 +246,19 @@ fn ack__request_and_answer() {
 /// Linux's tcp_fin: the user will most likely close too.
 #[test]
 fn ack__of_a_fin_waits_for_the_answer() {
-    // Before any data there is no estimate of how long to wait, and so none.
+    // Before any data there is no estimate of how long to wait: a moment.
     let mut peer = established();
     let _ = peer.data(0, 0, 0, Flags::FIN);
+    peer.quiet();
+    assert_eq!(peer.expire(), 1);
     assert_eq!(peer.next().header.ack, IRS.add(2));
+    // In it the user closes.
+    let mut peer = established();
+    let _ = peer.data(0, 0, 0, Flags::FIN);
+    peer.shutdown();
+    let fin = peer.next();
+    assert_eq!((fin.kind, fin.header.ack), (TransmitKind::Fin, IRS.add(2)));
+    peer.quiet();
     // Afterwards it waits, as the acknowledgment of data does.
     let mut peer = established();
     let _ = peer.data(0, 100, 0, Flags::NONE);

@@ -18,6 +18,7 @@ use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
 use crate::transmit::{BurstLimit, Transmit, TransmitKind};
 use crate::wire::{Ecn, Flags, Header, Options, Timestamps, WindowScale};
+use crate::TimerKind;
 use std::cell::RefCell;
 use std::vec::Vec;
 
@@ -251,6 +252,7 @@ pub fn in_state(state: State) -> Peer {
     let mut peer = established();
     let fin_of_peer = |peer: &mut Peer, ack: u32| {
         let _ = peer.data(0, 0, ack, Flags::FIN);
+        peer.let_delayed_ack_go();
         let _ = peer.sent();
     };
     match state {
@@ -311,6 +313,13 @@ impl Peer {
     /// Lets time pass; timers do not run.
     pub fn advance(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
+    }
+
+    /// Lets time pass until an acknowledgment that waits is due, if one does.
+    pub fn let_delayed_ack_go(&mut self) {
+        if self.conn.timer_of(TimerKind::DelayedAck).is_some() {
+            self.expire();
+        }
     }
 
     /// Lets time pass up to the next deadline, and runs it. Returns the milliseconds.

@@ -199,9 +199,12 @@ fn keepalive() -> SocketOptions {
 fn keepalive__probes_and_gives_up() {
     for state in [State::Established, State::CloseWait, State::FinWait2] {
         let mut peer = with(keepalive());
+        let mut since = peer.now;
         match state {
             State::CloseWait => {
                 let _ = peer.data(0, 0, 0, Flags::FIN);
+                // The keepalive timer runs already.
+                peer.let_delayed_ack_go();
             }
             State::FinWait2 => {
                 peer.shutdown();
@@ -215,7 +218,9 @@ fn keepalive__probes_and_gives_up() {
         let una = peer.conn.snd_una();
         let mut waited = Vec::new();
         for _ in 0..3 {
-            waited.push(peer.expire());
+            peer.expire();
+            waited.push(peer.now.since(since).as_millis());
+            since = peer.now;
             let probe = peer.next();
             assert_eq!(probe.kind, TransmitKind::KeepAlive);
             // SEG.SEQ = SND.NXT - 1 (RFC 9293 section 3.8.4).
