@@ -127,16 +127,23 @@ impl Namespace {
     /// ten seconds, as in Linux, so that the counters of [`Ports`] tell nothing lasting about the host.
     pub(crate) fn port_hash(&self, key: &FlowKey) -> u64 {
         const SHUFFLE_MICROS: u64 = 10_000_000;
+        let slot = time::now_micros() / SHUFFLE_MICROS;
+        // Longer than what `flow_hash` hashes.
+        if let Some([local, remote, ports]) = key.v4_words() {
+            let addresses = u64::from(local) << 32 | u64::from(remote);
+            return self.secret.hash_3u64([addresses, u64::from(ports), slot]);
+        }
         let mut bytes = [0; 44];
-        // No flow has the local port 0, so this is nobody's `flow_hash`.
         bytes[..36].copy_from_slice(&key.to_bytes());
-        bytes[36..].copy_from_slice(&(time::now_micros() / SHUFFLE_MICROS).to_ne_bytes());
+        bytes[36..].copy_from_slice(&slot.to_ne_bytes());
         self.secret.hash(&bytes)
     }
 
     /// The keyed hash that the counters of a prefix are found by ([`Crowds`](crate::crowd::Crowds)).
     pub(crate) fn prefix_hash(&self, prefix: &[u8; 16]) -> u64 {
-        self.secret.hash(prefix)
+        let number = u128::from_ne_bytes(*prefix);
+        self.secret
+            .hash_2u64([number as u64, (number >> 64) as u64])
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would

@@ -2,10 +2,12 @@
 /* See helpers.h. */
 #include <linux/bottom_half.h>
 #include <linux/hash.h>
+#include <linux/jhash.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
 #include <linux/poll.h>
 #include <linux/sockptr.h>
+#include <linux/unaligned.h>
 #include <net/inet_ecn.h>
 #include <net/inet_sock.h>
 #include <net/ipv6.h>
@@ -464,25 +466,47 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
 		INET_ECN_dontxmit(sk);
 }
 
-/* Key layout of rust/sys/table.rs: the node, then 36 bytes. */
+/*
+ * Key layout of rust/sys/table.rs: the node, then 36 bytes: the local address,
+ * the remote address, the ports. In words:
+ */
 #define OXTCP_FLOW_KEY_LEN 36
+#define OXTCP_FLOW_LOCAL_LOW 3
+#define OXTCP_FLOW_REMOTE 4
+#define OXTCP_FLOW_PORTS 8
 
-/* By words: memcmp() is a call. */
+/*
+ * As inet_ehashfn() and inet6_ehashfn(): all that a peer can choose, and of the
+ * local address the end. A key in the table does not change.
+ */
+static u32 oxtcp_flow_hash(const void *key, u32 len, u32 seed)
+{
+	const u32 *word = key, *remote = word + OXTCP_FLOW_REMOTE;
+	u32 local = word[OXTCP_FLOW_LOCAL_LOW], ports = word[OXTCP_FLOW_PORTS];
+
+	if (!(remote[0] | remote[1] | (remote[2] ^ (__force u32)htonl(0xffff))))
+		return jhash_3words(local, remote[3], ports, seed);
+
+	return jhash2((u32[]){ remote[0], remote[1], remote[2], remote[3], local, ports }, 6, seed);
+}
+
+/* By long words: memcmp() is a call. */
 static int oxtcp_flow_differs(struct rhashtable_compare_arg *arg, const void *obj)
 {
-	const u32 *one = arg->key, *other = obj + sizeof(struct rhash_head);
-	u32 differ = 0;
+	const void *one = arg->key, *other = obj + sizeof(struct rhash_head);
+	u64 differ = READ_ONCE(*(const u32 *)(other + 32)) ^ *(const u32 *)(one + 32);
 	unsigned int i;
 
-	for (i = 0; i < OXTCP_FLOW_KEY_LEN / sizeof(u32); i++)
-		differ |= READ_ONCE(other[i]) ^ one[i];
-	return differ;
+	for (i = 0; i < 32; i += sizeof(u64))
+		differ |= READ_ONCE(*(const u64 *)(other + i)) ^ get_unaligned((const u64 *)(one + i));
+	return differ != 0;
 }
 
 static const struct rhashtable_params oxtcp_flow_params = {
 	.head_offset = 0,
 	.key_offset = sizeof(struct rhash_head),
 	.key_len = OXTCP_FLOW_KEY_LEN,
+	.hashfn = oxtcp_flow_hash,
 	.obj_cmpfn = oxtcp_flow_differs,
 	.min_size = 256,
 	.automatic_shrinking = true,

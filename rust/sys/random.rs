@@ -38,6 +38,12 @@ impl SipKey {
         unsafe { bindings::siphash_3u32(a, b, c, &self.0) }
     }
 
+    /// The keyed hash of 16 bytes, as two words. Any context.
+    pub(crate) fn hash_2u64(&self, [a, b]: [u64; 2]) -> u64 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::siphash_2u64(a, b, &self.0) }
+    }
+
     /// The keyed hash of 24 bytes, as three words. Any context.
     pub(crate) fn hash_3u64(&self, [a, b, c]: [u64; 3]) -> u64 {
         // SAFETY: The key is valid for reads.

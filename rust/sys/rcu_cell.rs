@@ -9,6 +9,7 @@ use kernel::sync::rcu;
 use kernel::types::Opaque;
 
 use super::bindings;
+use super::once::Once;
 
 /// Room for one `T`, in one word. Readers need RCU alone. Who replaces the value should have a lock against others who do: else
 /// one of two new ones is lost.
@@ -41,12 +42,17 @@ impl<T: Send + Sync + 'static> RcuCell<T> {
     /// Whether there is no value. Any context.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Acquire).is_null()
+        // Nothing is read through it.
+        self.0.read_once().is_null()
     }
 
     /// The value. Any context.
     #[inline]
     pub(crate) fn get<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a T> {
+        if self.is_empty() {
+            // Without the call of a C function that `load` is.
+            return None;
+        }
         // SAFETY: By the invariants null or a node, which stays as long as RCU is read-locked, and the cell with it.
         unsafe { self.0.load(Acquire).as_ref() }.map(|node| &node.value)
     }

@@ -137,12 +137,15 @@ impl<S> SkBuff<S> {
     ///
     /// May move bytes from fragments into the linear part; the packet's content stays the same.
     pub(crate) fn header(&mut self, len: u32) -> Option<&[u8]> {
-        // SAFETY: Valid by the invariant, which also gives us the right to reorganise it.
-        if !unsafe { bindings::oxtcp_helper_pskb_may_pull(self.as_ptr(), len) } {
+        let skb = self.as_ptr();
+        // SAFETY: Valid by the invariant.
+        let linear = unsafe { (*skb).len.saturating_sub((*skb).data_len) };
+        // SAFETY: As above; the invariant also gives us the right to reorganise it.
+        if len > linear && !unsafe { bindings::oxtcp_helper_pskb_may_pull(skb, len) } {
             return None;
         }
-        // SAFETY: `pskb_may_pull` made `len` bytes at `data` linear, and `&mut self` keeps them.
-        Some(unsafe { core::slice::from_raw_parts((*self.as_ptr()).data, len as usize) })
+        // SAFETY: `len` bytes at `data` are linear, or `pskb_may_pull` made them so, and `&mut self` keeps them.
+        Some(unsafe { core::slice::from_raw_parts((*skb).data, len as usize) })
     }
 
     /// Frees a packet that has done its work; a plain drop counts it as lost (`skb:kfree_skb`).

@@ -42,23 +42,24 @@ pub const fn is_too_many(of_prefix: u32, count: u32, most: u32, share: u8) -> bo
 
 /// The prefixes of an address that are one host's and one network's: /32 and /24 of IPv4, which is IPv4-mapped, /64 and /48 of IPv6.
 pub fn prefixes(ip: [u8; 16]) -> [[u8; 16]; 2] {
-    let mapped = ip.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-    let (host, network) = match mapped {
-        true => (16, 15),
-        false => (8, 6),
+    // As one number: a loop over the bytes is compiled to one.
+    let ip = u128::from_be_bytes(ip);
+    let (host, network) = match is_v4(ip) {
+        true => (0, 8),
+        false => (64, 80),
     };
-    let cut = |len: usize| {
-        let mut prefix = ip;
-        prefix.iter_mut().skip(len).for_each(|byte| *byte = 0);
-        prefix
-    };
-    [cut(host), cut(network)]
+    [host, network].map(|bits| (ip & (u128::MAX << bits)).to_be_bytes())
+}
+
+/// Whether the address is an IPv4-mapped one.
+fn is_v4(ip: u128) -> bool {
+    ip >> 32 == 0xffff
 }
 
 /// The prefix that rates are counted for: /24 of IPv4, which is IPv4-mapped, /64 of IPv6.
 pub fn rate_prefix(ip: [u8; 16]) -> [u8; 16] {
     let [host, network] = prefixes(ip);
-    match ip.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]) {
+    match is_v4(u128::from_be_bytes(ip)) {
         true => network,
         false => host,
     }

@@ -6,7 +6,7 @@ use super::ack::AckVerdict;
 use super::ecn;
 use super::event::{Error, Event};
 use super::link::{Link, Owed};
-use super::phase::{Duplex, Parts, Phase};
+use super::phase::{Duplex, DuplexState, Parts, Phase};
 use super::receive::FinStatus;
 use super::state::{Input, State};
 use super::tally::Limit;
@@ -112,7 +112,7 @@ impl Connection {
         stamps: Option<Timestamps>,
         cx: impl FnOnce() -> Context<'c>,
     ) -> Option<Unacceptable> {
-        let Phase::Established(Duplex { link, .. }) = &mut self.phase else {
+        let Phase::Duplex(DuplexState::Established, Duplex { link, .. }) = &mut self.phase else {
             return None;
         };
         let end = seq.add(u32::from(flags.fin()));
@@ -285,7 +285,7 @@ impl Connection {
     /// The crossing of two SYNs (RFC 9293 section 3.5, figure 7): the peer's SYN-ACK repeats the SYN that we know, and
     /// brings the ACK, which is what is returned.
     fn without_crossing_syn(&self, segment: &Segment) -> Option<Segment> {
-        let Phase::SynReceived(Duplex { link, .. }) = &self.phase else {
+        let Phase::Duplex(DuplexState::SynReceived, Duplex { link, .. }) = &self.phase else {
             return None;
         };
         let flags = segment.header.flags;
@@ -307,7 +307,8 @@ impl Connection {
 
     /// SYN-RECEIVED: the ACK of our SYN, or not. Says whether to go on.
     fn on_syn_acked(&mut self, cx: &Context<'_>, segment: &Segment) -> bool {
-        let Phase::SynReceived(Duplex { link, snd, .. }) = &mut self.phase else {
+        let Phase::Duplex(DuplexState::SynReceived, Duplex { link, snd, .. }) = &mut self.phase
+        else {
             return true;
         };
         if segment.header.ack != link.snd_nxt {
@@ -339,7 +340,7 @@ impl Connection {
     /// dropped it leaves a connection that only timeouts end.
     fn resets_after_fin(&self, segment: &Segment) -> bool {
         match &self.phase {
-            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {
+            Phase::Outbound(_, o) => {
                 segment.has(Flags::RST) && segment.seq().add(1) == o.link.rcv_nxt
             }
             _ => false,
@@ -349,7 +350,7 @@ impl Connection {
     /// A SYN that the peer sends again because it lacks our SYN-ACK.
     fn repeats_syn(&self, segment: &Segment) -> bool {
         match &self.phase {
-            Phase::SynReceived(duplex) => {
+            Phase::Duplex(DuplexState::SynReceived, duplex) => {
                 segment.has(Flags::SYN)
                     && !segment.has(Flags::ACK)
                     && segment.seq().add(1) == duplex.link.rcv_nxt
@@ -359,7 +360,7 @@ impl Connection {
     }
 
     fn owe_syn_ack(&mut self) {
-        if matches!(self.phase, Phase::SynReceived(_)) {
+        if self.phase.is_syn_received() {
             self.status.set(Status::SYN_ACK);
         }
     }

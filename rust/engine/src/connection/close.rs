@@ -7,7 +7,7 @@ use core::mem;
 use super::event::{Error, Event};
 use super::link::Owed;
 use super::pacing::Pacer;
-use super::phase::{Parts, Phase};
+use super::phase::{DuplexState, Parts, Phase};
 use super::state::{Input, State};
 use super::timers::TimerKind;
 use super::{Connection, Status};
@@ -24,7 +24,7 @@ impl Connection {
         self.status.clear(Status::IDLE);
         match &mut self.phase {
             Phase::SynSent(_) => self.die(None),
-            Phase::SynReceived(_) => self.status.set(Status::FINISHED),
+            Phase::Duplex(DuplexState::SynReceived, _) => self.status.set(Status::FINISHED),
             _ => {
                 // Nothing happens where the table has no such transition: a FIN is queued already.
                 let _ = self.phase.advance(Input::Finish);

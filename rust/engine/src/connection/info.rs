@@ -236,7 +236,7 @@ impl Connection {
             }
         }
         info.tell_tally(&link.tally, now);
-        if let Phase::SynReceived(_) = self.phase {
+        if self.phase.is_syn_received() {
             return info;
         }
         // Without our FIN: it is no data.

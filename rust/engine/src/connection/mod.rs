@@ -99,7 +99,7 @@ use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::transmit::{BurstLimit, Transmit};
 use pacing::Pacer;
-use phase::{Parts, Phase};
+use phase::{DuplexState, Parts, Phase};
 use tally::Limit;
 use timers::Timers;
 
@@ -272,7 +272,7 @@ impl Connection {
 
     /// Whether what was just returned is all that is to be sent for now, so that the next call need not look.
     fn was_last(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) -> bool {
-        if self.status.has(Status::RESET) || matches!(self.phase, Phase::SynReceived(_)) {
+        if self.status.has(Status::RESET) || self.phase.is_syn_received() {
             return false;
         }
         let short = self.status.has(Status::SHORT);
@@ -335,13 +335,13 @@ impl Connection {
                 return None;
             }
             Phase::SynSent(open) => return open.poll(cx, &mut self.timers),
-            Phase::SynReceived(duplex) if self.status.has(Status::SYN_ACK) => {
+            Phase::Duplex(DuplexState::SynReceived, duplex) if self.status.has(Status::SYN_ACK) => {
                 self.status.clear(Status::SYN_ACK);
                 return Some(open::syn_ack(cx, duplex, &mut self.timers));
             }
             _ => {}
         }
-        let syn_received = matches!(self.phase, Phase::SynReceived(_));
+        let syn_received = self.phase.is_syn_received();
         let Parts {
             link,
             mut snd,
@@ -370,11 +370,11 @@ impl Connection {
             Some(snd) => link.snd_una.add(snd.wnd()),
             None => link.snd_nxt,
         };
-        let mut segment = link.poll(cx, &mut self.timers, rcv, edge)?;
-        if let Some(snd) = snd {
-            snd.point(link, &mut segment);
+        let mut segment = link.poll(cx, &mut self.timers, rcv, edge);
+        if let (Some(snd), Some(segment)) = (snd, &mut segment) {
+            snd.point(link, segment);
         }
-        Some(segment)
+        segment
     }
 
     /// When [`on_timer`](Connection::on_timer) is to be called, if ever.
@@ -464,7 +464,7 @@ impl Connection {
             return;
         }
         self.status.clear(Status::IDLE);
-        let opening = matches!(self.phase, Phase::SynSent(_) | Phase::SynReceived(_));
+        let opening = self.phase.is_syn_received() || matches!(self.phase, Phase::SynSent(_));
         if opening && hard {
             self.die(Some(Error::Unreachable));
         } else {

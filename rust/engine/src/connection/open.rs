@@ -6,7 +6,7 @@ use super::ecn::{self, EcnState};
 use super::event::{Error, Event};
 use super::link::{Link, Owed, Scales, Stamps, STAMP_LEN};
 use super::mtu::Search;
-use super::phase::{Duplex, Phase};
+use super::phase::{Duplex, DuplexState, Phase};
 use super::quick::hold_handshake;
 use super::receive::Receiver;
 use super::send::Sender;
@@ -394,8 +394,10 @@ impl Connection {
         snd.use_algorithm(open.options.algorithm(cx.config));
         let mut rcv = Receiver::new(cx, &link, open.recv_space);
         rcv.set_interactive(open.options.traits.has(Traits::INTERACTIVE));
-        let mut connection =
-            Connection::new(Phase::SynReceived(Duplex { link, snd, rcv }), open.options);
+        let mut connection = Connection::new(
+            Phase::Duplex(DuplexState::SynReceived, Duplex { link, snd, rcv }),
+            open.options,
+        );
         connection
             .timers
             .set(TimerKind::Retransmit, cx.now + syn_ack_timeout(cx, 0));
@@ -452,7 +454,7 @@ impl Connection {
                     _ => duplex.link.stamp_rtt(cx, segment),
                 };
                 duplex.snd.start(cx, &duplex.link, rtt);
-                self.phase = Phase::Established(duplex);
+                self.phase = Phase::Duplex(DuplexState::Established, duplex);
                 self.timers.clear(TimerKind::Retransmit);
                 self.events.insert(Event::Established);
                 self.start_keepalive(cx);
@@ -462,7 +464,7 @@ impl Connection {
             Some(State::SynReceived) => {
                 // Deviation: RFC 9293 section 3.10.7.3 queues the text of a SYN that crosses ours. As in Linux the peer sends it
                 // again: there is nobody who sends any.
-                self.phase = Phase::SynReceived(duplex);
+                self.phase = Phase::Duplex(DuplexState::SynReceived, duplex);
                 self.status.set(Status::SYN_ACK);
                 Payload::None
             }
@@ -480,12 +482,14 @@ impl Connection {
         cx.count(Happening::TCPTimeouts);
         let (resent, waited) = match &self.phase {
             Phase::SynSent(open) => (open.resent, open.waited(cx)),
-            Phase::SynReceived(Duplex { snd, .. }) => (snd.retransmits(), snd.waited(cx)),
+            Phase::Duplex(DuplexState::SynReceived, Duplex { snd, .. }) => {
+                (snd.retransmits(), snd.waited(cx))
+            }
             _ => return,
         };
         let limit = match &self.phase {
             // After a simultaneous open: an active one, as in Linux.
-            Phase::SynReceived(_) => limit,
+            Phase::Duplex(DuplexState::SynReceived, _) => limit,
             // The linear ones come on top (Linux's tcp_write_timeout).
             _ => limit.saturating_add(cx.config.syn_linear_timeouts),
         };
@@ -506,7 +510,7 @@ impl Connection {
                 open.syn_owed = true;
                 syn_timeout(cx, resent)
             }
-            Phase::SynReceived(Duplex { link, snd, .. }) => {
+            Phase::Duplex(DuplexState::SynReceived, Duplex { link, snd, .. }) => {
                 snd.count_retransmit();
                 link.tally.on_timeout(cx.now);
                 link.tally.on_syn_again();

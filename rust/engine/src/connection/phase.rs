@@ -13,19 +13,32 @@ use super::send::Sender;
 use super::state::{Input, State};
 use crate::seq::SeqNum;
 
-/// The data of each state.
+/// The data of each state. States that hold the same are one variant: to go from one to the other nothing is moved, and a connection
+/// is large.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
     Closed(Closed),
     SynSent(SynSent),
-    SynReceived(Duplex),
-    Established(Duplex),
-    FinWait1(Duplex),
+    Duplex(DuplexState, Duplex),
     FinWait2(Inbound),
-    CloseWait(Outbound),
-    Closing(Outbound),
-    LastAck(Outbound),
+    Outbound(OutboundState, Outbound),
     TimeWait(Ended),
+}
+
+/// The states that hold a [`Duplex`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DuplexState {
+    SynReceived,
+    Established,
+    FinWait1,
+}
+
+/// The states that hold an [`Outbound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutboundState {
+    CloseWait,
+    Closing,
+    LastAck,
 }
 
 /// The numbers with which a connection ended: a reset that is still to be sent is made of them.
@@ -124,22 +137,27 @@ impl Phase {
         match self {
             Phase::Closed(_) => State::Closed,
             Phase::SynSent(_) => State::SynSent,
-            Phase::SynReceived(_) => State::SynReceived,
-            Phase::Established(_) => State::Established,
-            Phase::FinWait1(_) => State::FinWait1,
+            Phase::Duplex(DuplexState::SynReceived, _) => State::SynReceived,
+            Phase::Duplex(DuplexState::Established, _) => State::Established,
+            Phase::Duplex(DuplexState::FinWait1, _) => State::FinWait1,
             Phase::FinWait2(_) => State::FinWait2,
-            Phase::CloseWait(_) => State::CloseWait,
-            Phase::Closing(_) => State::Closing,
-            Phase::LastAck(_) => State::LastAck,
+            Phase::Outbound(OutboundState::CloseWait, _) => State::CloseWait,
+            Phase::Outbound(OutboundState::Closing, _) => State::Closing,
+            Phase::Outbound(OutboundState::LastAck, _) => State::LastAck,
             Phase::TimeWait(_) => State::TimeWait,
         }
+    }
+
+    pub(super) fn is_syn_received(&self) -> bool {
+        matches!(self, Phase::Duplex(DuplexState::SynReceived, _))
     }
 
     /// Whether a FIN of ours follows the last byte of data, sent or not.
     pub(super) fn fin(&self) -> bool {
         matches!(
             self,
-            Phase::FinWait1(_) | Phase::Closing(_) | Phase::LastAck(_)
+            Phase::Duplex(DuplexState::FinWait1, _)
+                | Phase::Outbound(OutboundState::Closing | OutboundState::LastAck, _)
         )
     }
 
@@ -147,13 +165,9 @@ impl Phase {
         let fin = self.fin();
         let (link, snd, rcv) = match self {
             Phase::Closed(_) | Phase::SynSent(_) => return None,
-            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => {
-                (&mut d.link, Some(&mut d.snd), Some(&mut d.rcv))
-            }
+            Phase::Duplex(_, d) => (&mut d.link, Some(&mut d.snd), Some(&mut d.rcv)),
             Phase::FinWait2(i) => (&mut i.link, None, Some(&mut i.rcv)),
-            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => {
-                (&mut o.link, Some(&mut o.snd), None)
-            }
+            Phase::Outbound(_, o) => (&mut o.link, Some(&mut o.snd), None),
             Phase::TimeWait(ended) => (&mut ended.link, None, None),
         };
         Some(Parts {
@@ -167,9 +181,9 @@ impl Phase {
     pub(super) fn link(&self) -> Option<&Link> {
         match self {
             Phase::Closed(_) | Phase::SynSent(_) => None,
-            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.link),
+            Phase::Duplex(_, d) => Some(&d.link),
             Phase::FinWait2(i) => Some(&i.link),
-            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(&o.link),
+            Phase::Outbound(_, o) => Some(&o.link),
             Phase::TimeWait(ended) => Some(&ended.link),
         }
     }
@@ -197,7 +211,7 @@ impl Phase {
         match self {
             Phase::Closed(closed) => closed.ended.map(|ended| ended.received),
             Phase::TimeWait(ended) => Some(ended.received),
-            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(o.received),
+            Phase::Outbound(_, o) => Some(o.received),
             _ => self.receiver().map(Receiver::end),
         }
     }
@@ -215,22 +229,17 @@ impl Phase {
 
     pub(super) fn sender(&self) -> Option<&Sender> {
         match self {
-            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.snd),
-            Phase::CloseWait(o) | Phase::Closing(o) | Phase::LastAck(o) => Some(&o.snd),
+            Phase::Duplex(_, d) => Some(&d.snd),
+            Phase::Outbound(_, o) => Some(&o.snd),
             Phase::Closed(_) | Phase::SynSent(_) | Phase::FinWait2(_) | Phase::TimeWait(_) => None,
         }
     }
 
     pub(super) fn receiver(&self) -> Option<&Receiver> {
         match self {
-            Phase::SynReceived(d) | Phase::Established(d) | Phase::FinWait1(d) => Some(&d.rcv),
+            Phase::Duplex(_, d) => Some(&d.rcv),
             Phase::FinWait2(i) => Some(&i.rcv),
-            Phase::Closed(_)
-            | Phase::SynSent(_)
-            | Phase::CloseWait(_)
-            | Phase::Closing(_)
-            | Phase::LastAck(_)
-            | Phase::TimeWait(_) => None,
+            Phase::Closed(_) | Phase::SynSent(_) | Phase::Outbound(..) | Phase::TimeWait(_) => None,
         }
     }
 
@@ -239,19 +248,35 @@ impl Phase {
     /// what the peer's SYN says.
     pub(super) fn advance(&mut self, input: Input) -> Option<State> {
         let next = self.state().next(input)?;
-        *self = match (next, &*self) {
-            (State::Established, Phase::SynReceived(d)) => Phase::Established(*d),
-            (State::FinWait1, Phase::Established(d)) => Phase::FinWait1(*d),
-            (State::FinWait2, Phase::FinWait1(d)) => Phase::FinWait2(d.without_sender()),
-            (State::CloseWait, Phase::Established(d)) => Phase::CloseWait(d.without_receiver()),
-            (State::Closing, Phase::FinWait1(d)) => Phase::Closing(d.without_receiver()),
-            (State::LastAck, Phase::CloseWait(o)) => Phase::LastAck(*o),
-            (State::TimeWait, Phase::FinWait2(i)) => Phase::TimeWait(i.without_receiver()),
-            (State::TimeWait, Phase::Closing(o)) => Phase::TimeWait(o.without_sender()),
-            (State::Closed, _) => Phase::Closed(self.numbers()),
+        match (next, &mut *self) {
+            (State::Established, Phase::Duplex(at @ DuplexState::SynReceived, _)) => {
+                *at = DuplexState::Established;
+            }
+            (State::FinWait1, Phase::Duplex(at @ DuplexState::Established, _)) => {
+                *at = DuplexState::FinWait1;
+            }
+            (State::LastAck, Phase::Outbound(at @ OutboundState::CloseWait, _)) => {
+                *at = OutboundState::LastAck;
+            }
+            (State::FinWait2, Phase::Duplex(DuplexState::FinWait1, d)) => {
+                *self = Phase::FinWait2(d.without_sender());
+            }
+            (State::CloseWait, Phase::Duplex(DuplexState::Established, d)) => {
+                *self = Phase::Outbound(OutboundState::CloseWait, d.without_receiver());
+            }
+            (State::Closing, Phase::Duplex(DuplexState::FinWait1, d)) => {
+                *self = Phase::Outbound(OutboundState::Closing, d.without_receiver());
+            }
+            (State::TimeWait, Phase::FinWait2(i)) => {
+                *self = Phase::TimeWait(i.without_receiver());
+            }
+            (State::TimeWait, Phase::Outbound(OutboundState::Closing, o)) => {
+                *self = Phase::TimeWait(o.without_sender());
+            }
+            (State::Closed, _) => *self = Phase::Closed(self.numbers()),
             // Not in the table (a test walks it); stay.
-            _ => return Some(next),
-        };
+            _ => {}
+        }
         Some(next)
     }
 

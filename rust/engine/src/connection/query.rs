@@ -3,7 +3,7 @@
 //! Reading a connection.
 
 use super::link::Link;
-use super::phase::Phase;
+use super::phase::{DuplexState, OutboundState, Phase};
 use super::{Connection, Error, Events, Mode, State, Status, TimerKind};
 use crate::congestion::Algorithm;
 use crate::context::{Config, Context, SocketOptions};
@@ -92,7 +92,7 @@ impl Connection {
     pub fn first_unacked_byte(&self) -> SeqNum {
         match &self.phase {
             Phase::SynSent(open) => open.iss().add(1),
-            Phase::SynReceived(duplex) => duplex.link.snd_una.add(1),
+            Phase::Duplex(DuplexState::SynReceived, duplex) => duplex.link.snd_una.add(1),
             // `min`: without our FIN.
             _ => SeqNum::min(self.snd_una(), self.write_seq()),
         }
@@ -116,8 +116,10 @@ impl Connection {
     /// Whether the user may still write: no FIN is queued and the connection is not closed.
     pub fn can_send(&self) -> bool {
         match &self.phase {
-            Phase::SynSent(_) | Phase::Established(_) | Phase::CloseWait(_) => true,
-            Phase::SynReceived(_) => !self.status.has(Status::FINISHED),
+            Phase::SynSent(_)
+            | Phase::Duplex(DuplexState::Established, _)
+            | Phase::Outbound(OutboundState::CloseWait, _) => true,
+            Phase::Duplex(DuplexState::SynReceived, _) => !self.status.has(Status::FINISHED),
             _ => false,
         }
     }
@@ -158,7 +160,7 @@ impl Connection {
     /// established, as nothing can be written.
     pub fn send_queue(&self) -> u32 {
         match &self.phase {
-            Phase::SynSent(_) | Phase::SynReceived(_) => 0,
+            Phase::SynSent(_) | Phase::Duplex(DuplexState::SynReceived, _) => 0,
             _ => self.snd_una().distance_to(self.fin_end()),
         }
     }
@@ -166,12 +168,13 @@ impl Connection {
     /// What has never been sent, as SIOCOUTQNSD counts it: written bytes, and a FIN as one.
     pub fn send_queue_not_sent(&self) -> u32 {
         match &self.phase {
-            Phase::SynSent(_) | Phase::SynReceived(_) => 0,
+            Phase::SynSent(_) | Phase::Duplex(DuplexState::SynReceived, _) => 0,
             _ => self.snd_nxt().distance_to(self.fin_end()),
         }
     }
 
     /// What a caller shows of the connection to those who do not wait for it, all at once.
+    #[inline]
     pub fn standing(&self, config: &Config) -> Standing {
         let mss = match (self.phase.sender(), self.phase.link()) {
             (Some(snd), Some(link)) => snd.segment_size(link, 0),

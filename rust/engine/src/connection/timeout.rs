@@ -42,7 +42,7 @@ impl Connection {
     }
 
     fn on_retransmit(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) {
-        if matches!(self.phase, Phase::SynSent(_) | Phase::SynReceived(_)) {
+        if self.phase.is_syn_received() || matches!(self.phase, Phase::SynSent(_)) {
             self.on_syn_timeout(cx);
             return;
         }
@@ -231,7 +231,7 @@ impl Connection {
     pub(super) fn start_keepalive(&mut self, cx: &Context<'_>) {
         let runs = self.options.keepalive
             && self.phase.link().is_some()
-            && !matches!(self.phase, Phase::SynReceived(_) | Phase::TimeWait(_))
+            && !(self.phase.is_syn_received() || matches!(self.phase, Phase::TimeWait(_)))
             && self.timers.get(TimerKind::FinWait2).is_none()
             && self.timers.get(TimerKind::Pace).is_none();
         if runs {
