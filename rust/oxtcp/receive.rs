@@ -204,10 +204,15 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
         return;
     };
     let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
-    if let Some(limit) = connection.on_consumed(&cx, bytes, unread, &memory, held) {
+    let limit = connection.on_consumed(&cx, bytes, unread, &memory, held);
+    let is_undisturbed = connection.is_undisturbed();
+    if let Some(limit) = limit {
         sk.set_rcvbuf(limit);
     }
-    connection::settle(sk, &cx);
+    // Most reads make nothing due.
+    if !is_undisturbed {
+        connection::settle(sk, &cx);
+    }
 }
 
 /// Whether splice() gets nothing now: it does not pass an urgent byte by, inline or not (`tcp_splice_read()`).

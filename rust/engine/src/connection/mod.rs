@@ -217,8 +217,8 @@ impl Connection {
         payload
     }
 
-    /// Whether a segment that was refused has left everything as it was: there is nothing to send, nobody to wake, and no timer to change. For the
-    /// caller, who then need not look.
+    /// Whether a segment that was refused, or a read, has left everything as it was: there is nothing to send, nobody to wake, and no
+    /// timer to change. For the caller, who then need not look.
     pub fn is_undisturbed(&self) -> bool {
         self.status.has(Status::IDLE)
             && self.events.is_empty()
@@ -585,6 +585,7 @@ impl Connection {
         memory: &RecvMemory,
         held: Option<&Reassembly>,
     ) -> Option<u32> {
+        let was_idle = self.status.has(Status::IDLE);
         self.status.clear(Status::IDLE);
         let Some(Parts {
             link,
@@ -600,6 +601,9 @@ impl Connection {
             ..*memory
         });
         rcv.on_more_room(cx, link, true);
+        if was_idle && self.has_nothing_to_send() {
+            self.status.set(Status::IDLE);
+        }
         grown
     }
 

@@ -297,6 +297,37 @@ fn ack__of_a_fin_waits_for_the_answer() {
     assert_eq!(peer.next().header.ack, IRS.add(2102));
 }
 
+/// Most reads make nothing due, and the caller need not look.
+#[test]
+fn read__that_makes_nothing_due() {
+    let mut peer = established();
+    drain_quick_acks(&mut peer);
+    let at = peer.rcv();
+    let _ = peer.data(at, u32::from(MSS), 0, Flags::NONE);
+    peer.quiet();
+    let _ = peer.events();
+    peer.read(50_000);
+    assert!(peer.conn.is_undisturbed());
+    assert_eq!(peer.expire(), 40);
+    assert_eq!(peer.sent().len(), 1);
+    // The acknowledgment of two segments is due.
+    let mut peer = established();
+    drain_quick_acks(&mut peer);
+    let at = peer.rcv();
+    let _ = peer.data(at, 2 * u32::from(MSS), 0, Flags::NONE);
+    let _ = peer.events();
+    peer.read(50_000);
+    assert!(!peer.conn.is_undisturbed());
+    assert_eq!(peer.sent().len(), 1);
+    // There is something to send.
+    let mut peer = established();
+    peer.quiet();
+    peer.write(100);
+    peer.read(50_000);
+    assert!(!peer.conn.is_undisturbed());
+    assert_eq!(peer.sent().len(), 1);
+}
+
 #[test]
 fn ack__of_a_small_pushed_segment_when_it_is_read() {
     let mut peer = established();

@@ -285,6 +285,12 @@ pub fn in_state(state: State) -> Peer {
     peer
 }
 
+/// What changes when something has happened to the connection.
+fn facts(conn: &Connection) -> impl PartialEq + core::fmt::Debug {
+    let numbers = (conn.snd_una(), conn.snd_nxt(), conn.rcv_nxt(), conn.cwnd());
+    (conn.state(), numbers, conn.timer())
+}
+
 /// A segment by its numbers.
 pub fn seg(flags: Flags, seq: SeqNum, ack: SeqNum, payload_len: u32) -> Segment {
     Segment {
@@ -370,21 +376,13 @@ impl Peer {
         };
         let before = self.conn.rcv_nxt();
         let receiving = self.conn.can_receive();
-        let facts = |conn: &Connection| {
-            let numbers = (conn.snd_una(), conn.snd_nxt(), conn.rcv_nxt(), conn.cwnd());
-            (conn.state(), numbers, conn.timer())
-        };
         let known = facts(&self.conn);
         self.refusal = None;
         let taken =
             self.conn
                 .on_segment_telling(&cx, &segment, rx, &mut self.flight, &mut self.refusal);
         if self.refusal.is_some() && self.conn.is_undisturbed() {
-            assert_eq!(
-                facts(&self.conn),
-                known,
-                "a refused segment has done something"
-            );
+            assert_eq!(facts(&self.conn), known, "a refused segment has done something");
         }
         match taken {
             Payload::None => {}
@@ -461,10 +459,14 @@ impl Peer {
         self.memory.limit = 2 * full;
         self.memory.used = 2 * full.saturating_sub(free);
         self.unread = full.saturating_sub(free);
+        let known = facts(&self.conn);
         let grown =
             self.conn
                 .on_consumed(&cx, 0, self.unread, &self.memory, self.reassembly.as_ref());
         assert_eq!(grown, None);
+        if self.conn.is_undisturbed() {
+            assert_eq!(facts(&self.conn), known, "a read has done something");
+        }
     }
 
     /// The user reads so many bytes; the buffer may grow.
