@@ -103,6 +103,11 @@ PHONY += bench
 bench: job ## instructions per byte, per request, per connection, beside the built-in TCP (virtual time)
 	@scripts/vm run --mode icount --smp 1 --timeout 3000 --out $(B)/bench --log $(B)/log/bench.log -- selftests/bench/run.sh
 
+PHONY += profile
+WORK ?= connect/close
+profile: job ## in which functions the instructions of a line of bench go; WORK='request/response' FUNCTIONS=60
+	@scripts/profile "$(WORK)" $(FUNCTIONS)
+
 # GOODPUT_ROUNDS=2 takes half of the time, and -j2 again.
 GOODPUT_PARTS := goodput-0 goodput-1 goodput-share
 PHONY += goodput $(GOODPUT_PARTS)

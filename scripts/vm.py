@@ -237,6 +237,7 @@ def main():
     parser.add_argument("--parameters", default="", help="the module's parameters, for --module")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for the command")
     parser.add_argument("--append", action="append", default=[], help="kernel parameter")
+    parser.add_argument("--plugin", help="a plugin of QEMU's, with its arguments")
     parser.add_argument("--no-scan", action="store_true", help="do not judge the kernel's log")
     parser.add_argument("--kmemleak", action=argparse.BooleanOptionalAction, default=None,
                         help="look for leaks after the command (default: on the debug kernel with --module)")
@@ -294,6 +295,8 @@ def main():
             f.truncate(OUT_MB << 20)
         open(f"{run}/kernel.log", "wb").close()
         cmd = qemu_command(kernel, run, args.mode, args.smp, mem, interactive, args.append, accel)
+        if args.plugin:
+            cmd += ["-plugin", args.plugin]
         start = time.monotonic()
         sys.stdout.flush()
         qemu = subprocess.Popen(cmd, stdin=None if interactive else subprocess.PIPE)

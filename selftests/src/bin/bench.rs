@@ -289,7 +289,27 @@ impl Row {
 
 fn usage() -> ExitCode {
     eprintln!("bench [--rounds N] [--json FILE] [--builtin]");
+    eprintln!("bench [--rounds N] --only oxtcp|built-in WORK");
     ExitCode::FAILURE
+}
+
+/// One kind of work by one TCP, for who counts the instructions himself: how many units were done.
+fn only(stack: &str, work: Option<String>, rounds: usize) -> ExitCode {
+    let stack = match stack {
+        "oxtcp" => Stack::ours(Ip::V4),
+        "built-in" => Stack::builtin(Ip::V4),
+        _ => return usage(),
+    };
+    let Some(work) = work.and_then(|name| Work::ALL.into_iter().find(|work| work.name() == name))
+    else {
+        return usage();
+    };
+    stay_on_one_processor();
+    for _ in 0..rounds {
+        let _ = measure(work, stack);
+    }
+    println!("{}", rounds * work.count());
+    ExitCode::SUCCESS
 }
 
 fn main() -> ExitCode {
@@ -303,6 +323,7 @@ fn main() -> ExitCode {
             }
             ("--json", Some(value)) => json = Some(value),
             ("--builtin", None) => stack::use_builtin_only(),
+            ("--only", Some(stack)) => return only(&stack, arguments.next(), rounds),
             _ => return usage(),
         }
     }
