@@ -37,9 +37,16 @@ void oxtcp_helper_skb_drop(struct sk_buff *skb, u32 reason)
 	kfree_skb_reason(skb, reason);
 }
 
+/*
+ * Frees a packet that came in, as the built-in TCP does behind the scenes (skb_attempt_defer_free()): to the processor's cache, which
+ * the next one is taken from without being cleared anew, or to that of the processor that allocated it. napi_consume_skb() wants
+ * softirqs off, and not 0 to do so. Any context with interrupts on.
+ */
 void oxtcp_helper_consume_skb(struct sk_buff *skb)
 {
-	consume_skb(skb);
+	local_bh_disable();
+	napi_consume_skb(skb, 1);
+	local_bh_enable();
 }
 
 bool oxtcp_helper_icmp_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6)

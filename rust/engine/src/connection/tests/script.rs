@@ -382,7 +382,11 @@ impl Peer {
             self.conn
                 .on_segment_telling(&cx, &segment, rx, &mut self.flight, &mut self.refusal);
         if self.refusal.is_some() && self.conn.is_undisturbed() {
-            assert_eq!(facts(&self.conn), known, "a refused segment has done something");
+            assert_eq!(
+                facts(&self.conn),
+                known,
+                "a refused segment has done something"
+            );
         }
         match taken {
             Payload::None => {}
