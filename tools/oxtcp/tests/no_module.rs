@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Every command on a machine without the module, and what is refused before the kernel is asked: message and exit code.
 //!
-//! (With the module the commands are tested in a virtual machine: `selftests/src/bin/tool.rs`.)
+//! (With the module the commands are tested in a virtual machine: `selftests/src/bin/tool/`.)
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -11,7 +11,7 @@ use std::{env, fs, io, thread};
 
 use serde_json::json;
 
-use crate::failure::{Problem, Result};
+use crate::failure::{Failure, Problem, Result};
 use crate::host::{Host, Replacement};
 use crate::netns;
 use crate::output::{fold, print, print_json, width, Color, Ink, Painter, Table};
@@ -78,7 +78,9 @@ pub fn counters(arguments: &Arguments) -> Result<()> {
         let before = read_baseline(&path)?;
         let text =
             serde_json::to_string(&now).map_err(|error| Problem::failed(error.to_string()))?;
-        Replacement::prepare(&path, &text)?.commit()?;
+        Replacement::prepare(&path, &text)
+            .and_then(Replacement::commit)
+            .map_err(unkept)?;
         read::since(&before, &now)
     } else {
         now
@@ -199,6 +201,15 @@ fn baseline() -> Result<PathBuf> {
         None => "/run/oxtcp".into(),
     };
     Ok(folder.join(format!("counters-{}.json", netns::identity()?)))
+}
+
+/// What cannot be kept: a user who is not root has no folder without a session.
+fn unkept(problem: Problem) -> Problem {
+    match problem.exit_code() {
+        Problem::DENIED => problem
+            .and("\nOr name a folder of your own for what --diff keeps: XDG_RUNTIME_DIR=FOLDER oxtcp counters --diff."),
+        _ => problem,
+    }
 }
 
 fn read_baseline(path: &PathBuf) -> Result<Counters> {

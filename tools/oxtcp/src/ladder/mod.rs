@@ -17,7 +17,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::failure::{words, Failure};
+use crate::failure::{words, Failure, Problem};
 use crate::trace::connection::Connection;
 use flow::Side;
 use rung::Ladder;
@@ -212,16 +212,35 @@ pub enum Error {
     Write(io::Error),
 }
 
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// What to do about it, where it is known.
+fn advice(error: &io::Error) -> &'static str {
+    match is_denied(error) {
+        true => ".\nRun this as root (sudo oxtcp ...), or name a file of your own.",
+        false => "",
+    }
+}
+
 impl Failure for Error {
     fn exit_code(&self) -> u8 {
-        1
+        match self {
+            Error::Unreadable(_, error) | Error::Unwritable(_, error) if is_denied(error) => {
+                Problem::DENIED
+            }
+            _ => Problem::FAILED,
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Unreadable(file, error) => write!(f, "cannot read {file}: {error}"),
+            Error::Unreadable(file, error) => {
+                write!(f, "cannot read {file}: {}{}", words(error), advice(error))
+            }
             Error::NotACapture(file, reason) => write!(
                 f,
                 "{file} is no capture in pcap or pcapng format ({reason}).\n\
@@ -236,9 +255,9 @@ impl fmt::Display for Error {
                 write!(f, "there is no connection {number}; the file has {count}:\n{}", list.trim_end())
             }
             Error::Unwritable(file, error) => {
-                write!(f, "cannot write {file}: {}", words(error))
+                write!(f, "cannot write {file}: {}{}", words(error), advice(error))
             }
-            Error::Write(error) => write!(f, "cannot write the drawing: {error}"),
+            Error::Write(error) => write!(f, "cannot write the drawing: {}", words(error)),
         }
     }
 }

@@ -393,6 +393,28 @@ impl Conversation {
     }
 }
 
+#[test]
+fn errors_of_files_say_what_to_do() {
+    let denied = || io::Error::from_raw_os_error(libc::EACCES);
+    for error in [
+        Error::Unreadable("x.pcap".into(), denied()),
+        Error::Unwritable("x.svg".into(), denied()),
+    ] {
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 4, "{text}");
+        assert!(
+            text.contains("as root") && !text.contains("os error"),
+            "{text}"
+        );
+    }
+    let missing = Error::Unreadable("x.pcap".into(), io::Error::from_raw_os_error(libc::ENOENT));
+    assert_eq!(missing.exit_code(), 1);
+    assert_eq!(
+        missing.to_string(),
+        "cannot read x.pcap: No such file or directory"
+    );
+}
+
 fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

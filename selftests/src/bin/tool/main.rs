@@ -4,17 +4,22 @@
 //! The command is the one in PATH, or the one that OXTCP_TOOL names.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{ExitCode, Stdio};
 
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::procnet::{self, State};
-use oxtcp_selftests::{cases, ktap, listening, stack, thread, wait, Ip, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, ktap, listening, stack, wait, Ip, Sock, Stack, Suite};
+
+mod command;
+mod counted;
+mod namespaces;
+mod privilege;
+
+use command::{command, json, of_line, oxtcp, refused, said, tool, OnTerminal, Running};
+use counted::{diff__of_five_connections, export__is_well_formed, watch__counts_each_once};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("tool");
@@ -35,81 +40,33 @@ fn main() -> ExitCode {
     suite.once("doctor__is_content", doctor__is_content);
     suite.once("export__counts_sockets", export__counts_sockets);
     suite.once("counters__are_the_kernels", counters__are_the_kernels);
+    cases!(suite.stacks: diff__of_five_connections, watch__counts_each_once, export__is_well_formed);
+    suite.once("diff__of_each_user", counted::diff__of_each_user);
+    suite.once("json__is_json", counted::json__is_json);
+    suite.once("nobody__may_look", privilege::nobody__may_look);
+    suite.once(
+        "nobody__changes_nothing",
+        privilege::nobody__changes_nothing,
+    );
+    suite.once("nobody__on_a_terminal", privilege::nobody__on_a_terminal);
+    suite.once(
+        "nobody__has_every_command",
+        privilege::nobody__has_every_command,
+    );
+    suite.once(
+        "netns__that_is_not_there",
+        namespaces::netns__that_is_not_there,
+    );
+    suite.once("netns__deleted_between", namespaces::netns__deleted_between);
+    suite.once(
+        "netns__deleted_meanwhile",
+        namespaces::netns__deleted_meanwhile,
+    );
+    suite.once(
+        "netns__deleted_at_any_time",
+        namespaces::netns__deleted_at_any_time,
+    );
     suite.run()
-}
-
-/// What a command printed, and its exit code.
-struct Said {
-    out: String,
-    err: String,
-    code: i32,
-}
-
-fn command(arguments: &[&str]) -> Command {
-    if stack::builtin_only() {
-        ktap::skip("the command is for oxtcp");
-    }
-    let mut command = Command::new(std::env::var("OXTCP_TOOL").unwrap_or("oxtcp".into()));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn said(command: &mut Command) -> Said {
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => panic!("{command:?}: {error}"),
-    };
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Said {
-        out: text(output.stdout),
-        err: text(output.stderr),
-        code: output.status.code().expect("an exit code"),
-    }
-}
-
-/// Runs `oxtcp` with these words; fails the test when it fails.
-#[track_caller]
-fn oxtcp(line: &str) -> String {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let said = said(&mut command(&words));
-    assert_eq!(said.code, 0, "oxtcp {line}\n{}{}", said.out, said.err);
-    assert_eq!(said.err, "", "oxtcp {line}");
-    said.out
-}
-
-/// The same for one that is to fail; what it says.
-#[track_caller]
-fn refused(line: &str, code: i32, part: &str) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let said = said(&mut command(&words));
-    assert_eq!(said.code, code, "oxtcp {line}\n{}{}", said.out, said.err);
-    assert!(said.err.contains(part), "oxtcp {line}\n{}", said.err);
-}
-
-/// What python3 makes of a command's JSON, called `d` there.
-#[track_caller]
-fn json(line: &str, expression: &str) -> String {
-    ns::need("python3");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let said = said(&mut command(&words));
-    let mut python = Command::new("python3")
-        .args([
-            "-c",
-            &format!("import json, sys\nd = json.load(sys.stdin)\nprint({expression})"),
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3");
-    let mut to = python.stdin.take().expect("a pipe");
-    to.write_all(said.out.as_bytes()).expect("python3 reads");
-    drop(to);
-    let output = python.wait_with_output().expect("python3 ends");
-    assert!(output.status.success(), "oxtcp {line}\n{}", said.out);
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim()
-        .to_string()
 }
 
 fn setting(name: &str) -> String {
@@ -257,7 +214,7 @@ fn set__needs_privilege() {
 fn set__persists() {
     ns::isolate();
     ns::need("sysctl");
-    let tool = std::env::var("OXTCP_TOOL").unwrap_or("oxtcp".into());
+    let tool = tool();
     if stack::builtin_only() {
         ktap::skip("the command is for oxtcp");
     }
@@ -461,62 +418,25 @@ fn top__on_a_terminal(stack: Stack) {
     let talk = talk(stack, &link);
     refused("top", 2, "needs a terminal");
     refused("top --delay 0", 2, "0.1 to 3600");
-    let (mut ours, mut theirs) = (0, 0);
-    let size = libc::winsize {
-        ws_row: 30,
-        ws_col: 120,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: the pointers are valid or null, which means the defaults.
-    let opened = unsafe {
-        libc::openpty(
-            &raw mut ours,
-            &raw mut theirs,
-            std::ptr::null_mut(),
-            std::ptr::null(),
-            &raw const size,
-        )
-    };
-    assert_eq!(opened, 0, "openpty");
-    // SAFETY: just opened, and nobody else's.
-    let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
-    let mut top = command(&["top", "--delay", "0.2", "--color", "never"])
-        .env("TERM", "xterm")
-        .stdin(theirs.try_clone().expect("a copy"))
-        .stdout(theirs)
-        .spawn()
-        .expect("oxtcp");
-    let screen = Arc::new(Mutex::new(String::new()));
-    let reader = {
-        let (screen, mut ours) = (Arc::clone(&screen), ours.try_clone().expect("a copy"));
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            // EIO as the other end closes.
-            while let Ok(len @ 1..) = ours.read(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
-                screen.lock().expect("the screen").push_str(&text);
-            }
-        })
-    };
-    let shows = |part: &str| screen.lock().expect("the screen").contains(part);
-    // Blanks are moves of the cursor, and what stays is not written again.
+    let mut top = OnTerminal::spawn(of_line("top --delay 0.2 --color never"));
     let address = talk.address.to_string();
     wait::until("the listener", || {
-        shows("Listeners") && shows(&address) && shows("0/7")
+        top.shows("Listeners") && top.shows(&address) && top.shows("0/7")
     });
     talk.client.send_all(&[1; 100_000]);
     talk.server.recv_exact(100_000);
-    wait::until("the rate", || shows("kB"));
-    ours.write_all(b"s").expect("a key");
-    wait::until("another order", || shows("retransmissions"));
-    ours.write_all(b"?").expect("a key");
-    wait::until("help", || shows("Help"));
-    ours.write_all(b"q").expect("a key");
-    assert!(top.wait().expect("it ends").success());
-    wait::until("the screen is given back", || shows("\x1b[?1049l"));
-    drop(ours);
-    reader.join();
+    wait::until("the rate", || top.shows("kB"));
+    top.press(b"s");
+    wait::until("another order", || top.shows("retransmissions"));
+    top.press(b"?");
+    wait::until("help", || top.shows("Help"));
+    top.press(b"q");
+    let (code, shown) = top.end();
+    assert_eq!(code, Some(0));
+    assert!(
+        shown.contains("\x1b[?1049l"),
+        "the screen is not given back"
+    );
 }
 
 /// Ends what it is asked to end, and nothing else.
@@ -672,16 +592,6 @@ fn doctor__accept_queue(stack: Stack) {
     drop(more);
 }
 
-/// A program and what it started, ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A web server that knows nothing of us, and a client of the built-in TCP.
 fn ss__of_a_program_that_is_run() {
     ns::isolate();
@@ -835,8 +745,7 @@ fn command__needs_no_library() {
     if stack::builtin_only() {
         ktap::skip("the command is for oxtcp");
     }
-    let tool = std::env::var("OXTCP_TOOL").unwrap_or("oxtcp".into());
-    let path = ns::sh(&format!("command -v {tool}"));
+    let path = ns::sh(&format!("command -v {}", tool()));
     let elf = fs::read(path.trim()).expect("the command");
     let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
     assert_eq!(elf[..5], *b"\x7fELF\x02", "ELF of 64 bits");
