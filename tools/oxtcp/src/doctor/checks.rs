@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The checks: each looks at the facts for one thing that goes wrong.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod listeners;
+mod ports;
+mod speed;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::facts::Facts;
 use super::{Finding, Severity};
 use crate::sockets::info::Info;
-use crate::sockets::limit::Limit;
 use crate::sockets::{Socket, State, Timer};
 
 /// All of them, the gravest things first.
 pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
-    half_open,
-    accept_queue,
+    listeners::half_open,
+    listeners::accept_queue,
     close_wait,
     time_wait,
     orphans,
-    ports,
+    ports::ports,
     unanswered,
     losses,
     conntrack,
-    buffers,
+    speed::send_buffer,
+    speed::receive_window,
+    speed::receive_buffer,
+    listeners::backlog,
     settings,
     keepalive,
     versions,
@@ -91,187 +97,6 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Fewer are no flood, however small the bound.
-const FEW_HALF_OPEN: u64 = 16;
-/// What the profile `under-attack` has for the lengths of queues.
-const UNDER_ATTACK: u32 = 65_536;
-/// So many are one, however large it is.
-const MANY_HALF_OPEN: u64 = 1000;
-
-fn half_open(facts: &Facts) -> Vec<Finding> {
-    let mut by_port: BTreeMap<u16, Vec<&Socket>> = BTreeMap::new();
-    for socket in facts.in_state(State::SynRecv) {
-        by_port.entry(socket.local.port()).or_default().push(socket);
-    }
-    let mut findings = Vec::new();
-    for (port, half_open) in by_port {
-        let listener = facts
-            .in_state(State::Listen)
-            .find(|listener| listener.local.port() == port);
-        let backlog = listener.and_then(|listener| facts.backlog(listener));
-        let most = facts.number("max_syn_backlog").unwrap_or(u64::MAX);
-        // As the listener has it: a backlog of n lets n + 1 be.
-        let bound = most.min(backlog.unwrap_or(u64::MAX).saturating_add(1));
-        let number = half_open.len() as u64;
-        if number < FEW_HALF_OPEN || (number < MANY_HALF_OPEN && number.saturating_mul(2) < bound) {
-            continue;
-        }
-        let full = number >= bound;
-        let limit = match listener.zip(backlog) {
-            Some((listener, backlog)) if backlog < most => facts.limit_of(listener, backlog),
-            _ => Limit::MaxSynBacklog,
-        };
-        let unanswered = half_open
-            .iter()
-            .filter(|socket| socket.retransmits > 0)
-            .count();
-        let sources: HashSet<IpAddr> = half_open.iter().map(|socket| socket.remote.ip()).collect();
-        let mut prefixes: HashMap<String, usize> = HashMap::new();
-        for socket in &half_open {
-            *prefixes.entry(prefix(socket.remote.ip())).or_default() += 1;
-        }
-        let mut prefixes: Vec<(String, usize)> = prefixes.into_iter().collect();
-        prefixes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let mut evidence = vec![
-            format!(
-                "{number} half-open connections of at most {bound}, by {}",
-                limit.words()
-            ),
-            format!(
-                "from {} addresses; {unanswered} did not answer the first SYN-ACK",
-                sources.len()
-            ),
-        ];
-        evidence.extend(
-            prefixes
-                .iter()
-                .take(3)
-                .map(|(prefix, number)| format!("{number} of them from {prefix}")),
-        );
-        let (severity, fate, meaning) = fate_of_syns(facts, full);
-        findings.push(Finding {
-            severity,
-            name: "half-open",
-            title: format!(
-                "port {port}{} is flooded with half-open connections{fate}",
-                listener.map_or(String::new(), |listener| format!(" of {}", facts.who(listener))),
-            ),
-            evidence,
-            meaning: format!(
-                "Each began a handshake and did not finish it. With forged senders that is an attack; {meaning}"
-            ),
-            mend: format!(
-                "oxtcp profile apply under-attack; sysctl net.core.somaxconn={UNDER_ATTACK}, and a backlog in the program of as many, which then \
-                 listens anew (all of them count). Senders that can be told apart are the firewall's (nft add rule inet filter input ip saddr \
-                 PREFIX tcp dport {port} drop, where that chain is). To watch: oxtcp ss -n state syn-recv sport = :{port}"
-            ),
-        });
-    }
-    findings
-}
-
-/// What becomes of new clients, in the title and in a sentence, where the queue of half-open connections is full or may become so.
-fn fate_of_syns(facts: &Facts, full: bool) -> (Severity, &'static str, &'static str) {
-    let cookies = facts.number("syncookies") != Some(0);
-    let gives_way = facts.number("syn_cache") != Some(0);
-    let (severity, fate, meaning) = match (cookies, gives_way) {
-        (true, _) => (
-            Severity::Warning,
-            ": new clients are answered with cookies",
-            "when the queue is full, new clients are answered with cookies, which lets them in, if their SYNs get here.",
-        ),
-        (false, true) => (
-            Severity::Problem,
-            ": the oldest gives way to each new client",
-            "when the queue is full, the oldest half-open connection gives way, that of a slow client perhaps. With `syncookies` 1 \
-             none would.",
-        ),
-        (false, false) => (
-            Severity::Problem,
-            ": new clients are dropped",
-            "when the queue is full, SYNs of real clients are dropped, and they try again 1, 3, 7 s later.",
-        ),
-    };
-    match full {
-        true => (severity, fate, meaning),
-        false => (Severity::Warning, "", meaning),
-    }
-}
-
-/// An address's network, as large as one holder commonly has.
-fn prefix(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(ip) => format!(
-            "{}/64",
-            std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)
-        ),
-    }
-}
-
-fn accept_queue(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for listener in facts.in_state(State::Listen) {
-        let waiting = u64::from(listener.recv_queue);
-        let Some(backlog) = facts.backlog(listener) else {
-            continue;
-        };
-        // As in Linux, n lets n + 1 wait.
-        let full = waiting > backlog;
-        if waiting == 0 || waiting.saturating_mul(4) < backlog.saturating_mul(3) {
-            continue;
-        }
-        let limit = facts.limit_of(listener, backlog);
-        let capped = limit != Limit::Backlog;
-        findings.push(Finding {
-            severity: if full { Severity::Problem } else { Severity::Warning },
-            name: "accept-queue",
-            title: format!(
-                "{} does not accept connections on {} as fast as they come{}",
-                facts.who(listener),
-                listener.local,
-                if full { ": new clients are dropped" } else { "" }
-            ),
-            evidence: vec![
-                format!("{waiting} connections wait for accept(), the backlog is {backlog}"),
-                if capped {
-                    format!("the backlog is as large as {} ({backlog}): the program may have asked for more", limit.words())
-                } else {
-                    "the backlog is what the program asked for in listen()".into()
-                },
-            ],
-            meaning: "Clients believe that they are connected and wait; when the queue is full, SYNs are dropped in silence (or answered with \
-                      RST, if abort_on_overflow is 1)."
-                .into(),
-            mend: if capped {
-                format!(
-                    "{}, then restart the program (listen() reads it); and find out why it is slow",
-                    raising(limit, backlog.saturating_mul(4))
-                )
-            } else {
-                "Find out why the program is slow (more workers?). For bursts, a larger backlog in its listen(), up to net.core.somaxconn and \
-                 net.oxtcp.somaxconn."
-                    .into()
-            },
-        });
-    }
-    findings
-}
-
-/// The commands that raise what bounds a backlog.
-fn raising(limit: Limit, to: u64) -> String {
-    let core = format!("sysctl net.core.somaxconn={to}");
-    let ours = format!("oxtcp set somaxconn={to}");
-    match limit {
-        Limit::CoreSomaxconn => core,
-        Limit::BothSomaxconn => format!("{core} and {ours}"),
-        _ => ours,
-    }
-}
-
 fn time_wait(facts: &Facts) -> Vec<Finding> {
     let (number, Some(most)) = (
         facts.in_state(State::TimeWait).count() as u64,
@@ -316,64 +141,6 @@ fn orphans(facts: &Facts) -> Vec<Finding> {
         meaning: "Programs have closed them; their last data is not acknowledged. One more than the limit is reset.".into(),
         mend: "oxtcp set orphan_retries=2 gives them up after seconds; oxtcp set max_orphans=N allows more.".into(),
     }]
-}
-
-fn ports(facts: &Facts) -> Vec<Finding> {
-    let Some((first, last)) = facts.port_range else {
-        return Vec::new();
-    };
-    let size = usize::from(last.saturating_sub(first)) + 1;
-    let listening: HashSet<u16> = facts
-        .in_state(State::Listen)
-        .map(|socket| socket.local.port())
-        .collect();
-    let mut used: HashMap<_, (HashSet<u16>, usize)> = HashMap::new();
-    for socket in &facts.sockets {
-        let port = socket.local.port();
-        if socket.state == State::Listen
-            || !(first..=last).contains(&port)
-            || listening.contains(&port)
-        {
-            continue;
-        }
-        let (ports, time_waits) = used.entry((socket.local.ip(), socket.remote)).or_default();
-        ports.insert(port);
-        *time_waits += usize::from(socket.state == State::TimeWait);
-    }
-    let mut findings: Vec<(usize, Finding)> = Vec::new();
-    for ((from, to), (ports, time_waits)) in used {
-        if ports.len() * 5 < size * 4 {
-            continue;
-        }
-        findings.push((
-            ports.len(),
-            Finding {
-                severity: if ports.len() >= size { Severity::Problem } else { Severity::Warning },
-                name: "ports",
-                title: format!("the local ports for connections from {from} to {to} are nearly used up"),
-                evidence: vec![
-                    format!("{} of {size} (net.ipv4.ip_local_port_range = {first} {last})", ports.len()),
-                    format!("{time_waits} of them are TIME-WAITs"),
-                ],
-                meaning: "connect() to this destination fails with EADDRNOTAVAIL when none is left.".into(),
-                mend: format!(
-                    "Use connections again (keep-alive, pools). sysctl -w net.ipv4.ip_local_port_range='1024 65535' gives more{}; another \
-                     address, here or there, gives as many again.",
-                    if time_waits * 2 > ports.len() {
-                        ", oxtcp set tw_reuse=1 takes those in TIME-WAIT (safe with timestamps=1)"
-                    } else {
-                        ""
-                    }
-                ),
-            },
-        ));
-    }
-    findings.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    findings
-        .into_iter()
-        .map(|(_, finding)| finding)
-        .take(5)
-        .collect()
 }
 
 /// After so many the other side is more than slow.
@@ -499,63 +266,6 @@ fn conntrack(facts: &Facts) -> Vec<Finding> {
         meaning: "When it is full, packets of new connections are dropped before oxtcp sees them (`nf_conntrack: table full` in dmesg).".into(),
         mend: format!("sysctl -w net.netfilter.nf_conntrack_max={}; or notrack rules for ports that need no state", most.saturating_mul(2)),
     }]
-}
-
-/// Less says nothing about a connection's speed.
-const BUSY_US: u64 = 1_000_000;
-
-fn buffers(facts: &Facts) -> Vec<Finding> {
-    let limited = |part: fn(&crate::sockets::info::Info) -> u64| -> Vec<(&Socket, u64, u32)> {
-        let mut found: Vec<_> = facts
-            .sockets
-            .iter()
-            .filter_map(|socket| {
-                let info = socket.info.as_ref()?;
-                let share = part(info).saturating_mul(100) / info.busy_us.max(1);
-                (socket.state != State::Listen && info.busy_us >= BUSY_US && share >= 20)
-                    .then_some((socket, share, info.rtt_us))
-            })
-            .collect();
-        found.sort_by_key(|(_, share, _)| std::cmp::Reverse(*share));
-        found
-    };
-    let list = |sockets: &[(&Socket, u64, u32)]| {
-        some(sockets.iter().map(|(socket, share, rtt)| {
-            format!(
-                "{}: {share} % of its time, round trip {} ms; {}",
-                ends(socket),
-                rtt / 1000,
-                facts.who(socket)
-            )
-        }))
-    };
-    let mut findings = Vec::new();
-    let sending = limited(|info| info.sndbuf_limited_us);
-    if !sending.is_empty() {
-        findings.push(Finding {
-            severity: Severity::Note,
-            name: "send-buffer",
-            title: format!("{} the send buffer is what bounds the speed", of_which(sending.len())),
-            evidence: list(&sending),
-            meaning: "A connection carries at most its buffer in a round trip. Buffers grow by themselves up to the last number of wmem, but \
-                      not where the program has set SO_SNDBUF."
-                .into(),
-            mend: "oxtcp profile show long-fat-network; or leave SO_SNDBUF out of the program".into(),
-        });
-    }
-    let receiving = limited(|info| info.rwnd_limited_us);
-    if !receiving.is_empty() {
-        findings.push(Finding {
-            severity: Severity::Note,
-            name: "receive-window",
-            title: format!("{} the other side's receive window is what bounds the speed", of_which(receiving.len())),
-            evidence: list(&receiving),
-            meaning: "The program there reads slower than data could come, or its receive buffer is smaller than bandwidth times round trip."
-                .into(),
-            mend: "On the other side: a larger rmem (net.ipv4.tcp_rmem there), or a faster reader.".into(),
-        });
-    }
-    findings
 }
 
 fn settings(facts: &Facts) -> Vec<Finding> {

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 
 use crate::failure::Result;
 use crate::host::Host;
 use crate::settings::table::{normal, SETTINGS};
 use crate::sockets::limit::Limit;
 use crate::sockets::process::Owners;
-use crate::sockets::{source, Socket, State, Wanted};
+use crate::sockets::procnet::ProcNet;
+use crate::sockets::{source, Socket, Source, State, Wanted};
 
 /// A look at a network namespace.
 pub struct Facts {
@@ -21,6 +23,8 @@ pub struct Facts {
     pub sockets: Vec<Socket>,
     /// Whose they are.
     pub owners: Owners,
+    /// The local ends of the built-in TCP's sockets, which share the ports with ours. Those that are bound and no more are not told.
+    pub builtin: Vec<SocketAddr>,
     /// `net.ipv4.ip_local_port_range`.
     pub port_range: Option<(u16, u16)>,
     /// `net.core.somaxconn`.
@@ -52,6 +56,7 @@ impl Facts {
                 let (first, last) = range.split_once(char::is_whitespace)?;
                 Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
             }),
+            builtin: builtin(host),
             core_somaxconn: host.number("proc/sys/net/core/somaxconn"),
             conntrack: host
                 .number("proc/sys/net/netfilter/nf_conntrack_count")
@@ -129,6 +134,15 @@ impl Facts {
                 .collect(),
         )
     }
+}
+
+/// As far as they can be read.
+fn builtin(host: &Host) -> Vec<SocketAddr> {
+    let mut ends = Vec::new();
+    let read = ProcNet::builtin(host).each(&mut |socket| ends.push(socket.local));
+    // One check has less to look at then.
+    drop(read);
+    ends
 }
 
 fn settings(host: &Host) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@ use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
 
 /// The defaults, and no socket.
-fn well() -> Facts {
+pub fn well() -> Facts {
     let settings = crate::settings::table::SETTINGS.iter();
     Facts {
         settings: settings
@@ -15,6 +15,7 @@ fn well() -> Facts {
         module: env!("CARGO_PKG_VERSION").into(),
         sockets: Vec::new(),
         owners: Owners::default(),
+        builtin: Vec::new(),
         port_range: Some((32768, 60999)),
         core_somaxconn: Some(4096),
         conntrack: Some((10, 65536)),
@@ -23,7 +24,8 @@ fn well() -> Facts {
     }
 }
 
-fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
+/// A socket of which only that is known.
+pub fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
     Socket {
         state,
         local: local.parse().unwrap(),
@@ -44,14 +46,16 @@ fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
     }
 }
 
-fn found(facts: &Facts) -> Vec<(Severity, &'static str)> {
+/// What all the checks find.
+pub fn found(facts: &Facts) -> Vec<(Severity, &'static str)> {
     let findings = CHECKS.iter().flat_map(|check| check(facts));
     findings
         .map(|finding| (finding.severity, finding.name))
         .collect()
 }
 
-fn listener(backlog: u32, waiting: u32) -> Socket {
+/// A listener, of a module that does not tell of its queues.
+pub fn listener(backlog: u32, waiting: u32) -> Socket {
     let mut listener = socket(State::Listen, "0.0.0.0:80", "0.0.0.0:0", 1);
     listener.recv_queue = waiting;
     listener.info = Some(Box::new(Info {
@@ -118,117 +122,6 @@ fn close_wait_of_a_minute() {
         socket.info = None;
     }
     assert_eq!(found(&facts), [(Severity::Note, "close-wait")]);
-}
-
-#[test]
-fn what_becomes_of_new_clients() {
-    for (cookies, cache, said) in [
-        ("1", "1", "are answered with cookies"),
-        ("0", "1", "the oldest gives way"),
-        ("0", "0", "new clients are dropped"),
-    ] {
-        let mut facts = well();
-        facts.settings.insert("syncookies".into(), cookies.into());
-        facts.settings.insert("syn_cache".into(), cache.into());
-        let (severity, fate, _) = fate_of_syns(&facts, true);
-        assert!(fate.contains(said), "{fate}");
-        assert_eq!(severity == Severity::Problem, cookies == "0");
-        assert_eq!(fate_of_syns(&facts, false).1, "");
-    }
-}
-
-#[test]
-fn half_open_connections_are_a_flood_by_their_bound() {
-    for (backlog, number, expected) in [
-        (Some(15), 16, Some(Severity::Problem)),
-        (Some(16), 16, Some(Severity::Warning)),
-        (Some(30), 16, Some(Severity::Warning)),
-        (Some(128), 16, None),
-        (Some(128), 65, Some(Severity::Warning)),
-        (Some(100_000), 999, None),
-        (Some(100_000), 1000, Some(Severity::Warning)),
-        (None, 1000, Some(Severity::Warning)),
-        (Some(5), 15, None),
-    ] {
-        let mut facts = well();
-        facts.settings.insert("syncookies".into(), "0".into());
-        let mut listener = listener(backlog.unwrap_or(0), 0);
-        if backlog.is_none() {
-            listener.info = None;
-        }
-        facts.sockets.push(listener);
-        for n in 0..number {
-            facts.sockets.push(socket(
-                State::SynRecv,
-                "192.0.2.1:80",
-                &format!("198.51.{}.{}:1000", n / 250, n % 250),
-                0,
-            ));
-        }
-        let severities: Vec<Severity> = half_open(&facts)
-            .iter()
-            .map(|finding| finding.severity)
-            .collect();
-        assert_eq!(
-            severities,
-            expected.into_iter().collect::<Vec<_>>(),
-            "{backlog:?} {number}"
-        );
-    }
-}
-
-#[test]
-fn accept_queues_by_their_backlog() {
-    for (backlog, waiting, expected) in [
-        (5, 6, Some(Severity::Problem)),
-        (5, 4, Some(Severity::Warning)),
-        (5, 3, None),
-        (0, 0, None),
-        (0, 1, Some(Severity::Problem)),
-        (4096, 4096, Some(Severity::Warning)),
-    ] {
-        let mut facts = well();
-        facts.sockets.push(listener(backlog, waiting));
-        let findings = accept_queue(&facts);
-        assert_eq!(
-            findings.first().map(|finding| finding.severity),
-            expected,
-            "{backlog} {waiting}"
-        );
-    }
-}
-
-/// Which setting bounds the backlog, and what raises it.
-#[test]
-fn accept_queues_by_their_limits() {
-    for (backlog, ours, evidence, mend) in [
-        (
-            4096,
-            "4096",
-            "net.core.somaxconn and net.oxtcp.somaxconn (4096)",
-            "sysctl net.core.somaxconn=16384 and oxtcp set somaxconn=16384, then",
-        ),
-        (
-            4096,
-            "65536",
-            "net.core.somaxconn (4096)",
-            "sysctl net.core.somaxconn=16384, then",
-        ),
-        (
-            512,
-            "512",
-            "net.oxtcp.somaxconn (512)",
-            "oxtcp set somaxconn=2048, then",
-        ),
-        (100, "4096", "what the program asked for", "Find out why"),
-    ] {
-        let mut facts = well();
-        facts.settings.insert("somaxconn".into(), ours.into());
-        facts.sockets.push(listener(backlog, backlog));
-        let finding = accept_queue(&facts).remove(0);
-        assert!(finding.evidence[1].contains(evidence), "{finding:?}");
-        assert!(finding.mend.starts_with(mend), "{finding:?}");
-    }
 }
 
 #[test]
@@ -327,20 +220,6 @@ fn connections_that_lose() {
         "{:?}",
         finding.evidence
     );
-}
-
-#[test]
-fn buffers_that_bound_the_speed() {
-    let mut facts = well();
-    let mut socket = socket(State::Established, "127.0.0.1:80", "127.0.0.1:1", 3);
-    socket.info = Some(Box::new(Info {
-        busy_us: 10_000_000,
-        sndbuf_limited_us: 5_000_000,
-        rwnd_limited_us: 1_000_000,
-        ..Info::default()
-    }));
-    facts.sockets.push(socket);
-    assert_eq!(found(&facts), [(Severity::Note, "send-buffer")]);
 }
 
 #[test]

@@ -48,6 +48,12 @@ pub struct Info {
     pub bytes_sent: u64,
     pub bytes_retrans: u64,
     pub snd_wnd: u32,
+    /// The receiver's own measurement; 0 before the first.
+    pub rcv_rtt_us: u32,
+    /// What the program read in the best round trip.
+    pub rcv_space: u32,
+    /// The window that is offered.
+    pub rcv_wnd: u32,
 }
 
 /// Bits of [`Info::options`] and what `ss` calls them.
@@ -125,6 +131,9 @@ impl Info {
             bytes_sent: u64_at(200),
             bytes_retrans: u64_at(208),
             snd_wnd: u32_at(228),
+            rcv_rtt_us: u32_at(92),
+            rcv_space: u32_at(96),
+            rcv_wnd: u32_at(232),
         }
     }
 }

@@ -13,14 +13,28 @@ use crate::host::Host;
 /// The tables of `/proc`.
 pub struct ProcNet<'h> {
     host: &'h Host,
-    v4: bool,
-    v6: bool,
+    /// The names of the tables in `proc/net`.
+    tables: Vec<&'static str>,
 }
 
 impl<'h> ProcNet<'h> {
     /// Of both IP versions, or of one.
     pub fn new(host: &'h Host, v4: bool, v6: bool) -> Self {
-        Self { host, v4, v6 }
+        let tables = [(v4, "oxtcp"), (v6, "oxtcp6")].into_iter();
+        Self {
+            host,
+            tables: tables
+                .filter_map(|(wanted, name)| wanted.then_some(name))
+                .collect(),
+        }
+    }
+
+    /// Of the built-in TCP, whose sockets have the same layout there.
+    pub fn builtin(host: &'h Host) -> Self {
+        Self {
+            host,
+            tables: vec!["tcp", "tcp6"],
+        }
     }
 }
 
@@ -28,11 +42,8 @@ impl Source for ProcNet<'_> {
     fn each(&mut self, visit: &mut dyn FnMut(Socket)) -> Result<()> {
         self.host.need_module()?;
         let mut seen = Seen::default();
-        for (wanted, name) in [(self.v4, "proc/net/oxtcp"), (self.v6, "proc/net/oxtcp6")] {
-            if !wanted {
-                continue;
-            }
-            let path = self.host.path(name);
+        for name in &self.tables {
+            let path = self.host.path("proc/net").join(name);
             let file = match File::open(&path) {
                 Ok(file) => file,
                 // No IPv6 in this kernel.
