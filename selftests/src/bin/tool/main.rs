@@ -15,6 +15,7 @@ use oxtcp_selftests::{cases, ktap, listening, stack, wait, Ip, Sock, Stack, Suit
 
 mod command;
 mod counted;
+mod doctor;
 mod namespaces;
 mod privilege;
 
@@ -33,11 +34,10 @@ fn main() -> ExitCode {
     suite.once("profile__every_one_applies", profile__every_one_applies);
     suite.once("profile__undo", profile__undo);
     suite.once("profile__corrupt_file", profile__corrupt_file);
-    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, top__on_a_terminal, doctor__leak, doctor__flood, doctor__accept_queue);
+    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, top__on_a_terminal);
     suite.once("ss__of_a_program_that_is_run", ss__of_a_program_that_is_run);
     suite.once("ss__many", ss__many);
     suite.once("ss__of_another_namespace", ss__of_another_namespace);
-    suite.once("doctor__is_content", doctor__is_content);
     suite.once("export__counts_sockets", export__counts_sockets);
     suite.once("counters__are_the_kernels", counters__are_the_kernels);
     cases!(suite.stacks: diff__of_five_connections, watch__counts_each_once, export__is_well_formed);
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         "netns__deleted_at_any_time",
         namespaces::netns__deleted_at_any_time,
     );
+    doctor::register(&mut suite);
     suite.run()
 }
 
@@ -516,82 +517,6 @@ fn ss__half_open(stack: Stack) {
     assert!(summary.contains("SYN-RECV   3\n"), "{summary}");
 }
 
-/// What the doctor finds: check, severity and title, one a line; and its exit code.
-fn findings(options: &str) -> String {
-    json(
-        &format!("doctor --json {options}"),
-        "'\\n'.join('%(check)s %(severity)s %(title)s' % f for f in d['findings'])",
-    )
-}
-
-fn doctor__leak(stack: Stack) {
-    let link = Veth::make();
-    oxtcp("set keepalive_time=120");
-    let talk = talk(stack, &link);
-    drop(talk.client);
-    wait::until("CLOSE-WAIT", || {
-        oxtcp("ss -Hn state close-wait").lines().count() == 1
-    });
-    assert_eq!(findings(""), "", "it is not a minute old");
-    let title = format!(
-        "close-wait warning tool ({}) does not close 1 connection",
-        std::process::id()
-    );
-    wait::until("a second has passed", || {
-        findings("--close-wait 1").starts_with(&title)
-    });
-    refused("doctor --close-wait 1", 3, "");
-    drop(talk.server);
-    assert_eq!(findings("--close-wait 1"), "");
-}
-
-fn doctor__flood(stack: Stack) {
-    let link = Veth::make();
-    let (_listener, _clients) = half_open(stack, &link, 40, 20);
-    wait::until("the queue is nearly full", || half_opens(stack) >= 16);
-    let found = findings("");
-    assert!(found.starts_with("half-open "), "{found}");
-    assert!(
-        found.contains(&format!(
-            "port 8080 of tool ({}) is flooded",
-            std::process::id()
-        )),
-        "{found}"
-    );
-    let text = said(&mut command(&["doctor"]));
-    assert_eq!(text.code, 3);
-    for part in [
-        if stack.ip == Ip::V4 {
-            "192.0.2.0/24"
-        } else {
-            "2001:db8::/64"
-        },
-        "oxtcp profile apply under-attack",
-    ] {
-        assert!(text.out.contains(part), "{}", text.out);
-    }
-}
-
-fn doctor__accept_queue(stack: Stack) {
-    let link = Veth::make();
-    let talk = talk(stack, &link);
-    let more: Vec<Sock> = link.b.run(|| {
-        let client = |_| {
-            let client = Sock::open_nonblocking(Stack::builtin(stack.ip));
-            let _ = client.connect(&talk.address);
-            client
-        };
-        (0..8).map(client).collect()
-    });
-    let found = format!(
-        "accept-queue problem tool ({}) does not accept connections on {}",
-        std::process::id(),
-        talk.address
-    );
-    wait::until("the queue is full", || findings("").contains(&found));
-    drop(more);
-}
-
 /// A web server that knows nothing of us, and a client of the built-in TCP.
 fn ss__of_a_program_that_is_run() {
     ns::isolate();
@@ -681,21 +606,6 @@ fn ss__of_another_namespace() {
         "{line}"
     );
     drop(listener);
-}
-
-fn doctor__is_content() {
-    ns::isolate();
-    let text = oxtcp("doctor");
-    let family = stack::family_number();
-    assert!(text.contains(&format!("socket family {family})")), "{text}");
-    assert!(text.contains("Nothing is wrong"), "{text}");
-    oxtcp("set sack=0");
-    assert!(
-        oxtcp("doctor").contains("sack is off"),
-        "a note leaves the exit code at 0"
-    );
-    oxtcp("set rto_min_us=2000000000");
-    refused("doctor", 3, "");
 }
 
 fn export__counts_sockets() {

@@ -20,6 +20,9 @@ use facts::Facts;
 /// Each finding says by what it is seen, what it means, and which command mends it. Nothing is changed. As root more is seen: the
 /// programs of others, how long connections wait for them, the backlogs of listeners.
 ///
+/// Ports are counted with those of the built-in TCP, as both have them of one range. Of buffers and windows it is said how much was in
+/// flight (rate times round trip), of backlogs what the program asked for in listen() and what it got.
+///
 /// The exit code is 3 when there is a problem or a warning. Notes alone leave it at 0.
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -20,12 +20,12 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
     };
     let held = Held::of(facts, &range);
     let mut findings: Vec<(usize, Finding)> = Vec::new();
-    let mut full = HashSet::new();
+    let mut full = HashMap::new();
     for from in held.addresses() {
         let (theirs, listening) = held.at(from);
         let number = theirs.union(&listening).count();
         if range.is_nearly(number) {
-            full.insert(from);
+            full.insert(from, range.severity(number));
             let from = match from.is_unspecified() {
                 true => "all local addresses".into(),
                 false => from.to_string(),
@@ -41,8 +41,12 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
         let (theirs, listening) = held.at(from);
         let others = theirs.union(&listening);
         let number = others.filter(|port| !used.ports.contains(port)).count() + used.ports.len();
-        // What is used up for all destinations is said once.
-        if !range.is_nearly(number) || full.contains(&from) || full.contains(&any()) {
+        // What is as bad for all destinations is said once.
+        let severity = Some(range.severity(number));
+        let is_said = [from, any()]
+            .iter()
+            .any(|at| full.get(at).copied() == severity);
+        if is_said || !range.is_nearly(number) {
             continue;
         }
         let what =
@@ -100,6 +104,13 @@ impl Range {
         number * 5 >= self.size() * 4
     }
 
+    fn severity(&self, number: usize) -> Severity {
+        match number >= self.size() {
+            true => Severity::Problem,
+            false => Severity::Warning,
+        }
+    }
+
     fn of_all(&self, number: usize) -> String {
         format!(
             "{number} of {} (net.ipv4.ip_local_port_range = {} {})",
@@ -111,7 +122,7 @@ impl Range {
 
     fn finding(&self, number: usize, title: String, evidence: Vec<String>, reuse: &str) -> Finding {
         Finding {
-            severity: if number >= self.size() { Severity::Problem } else { Severity::Warning },
+            severity: self.severity(number),
             name: "ports",
             title,
             evidence,
@@ -256,13 +267,24 @@ mod tests {
             (5, 5, "127.0.0.1", false, Some(Problem)),
             // The built-in TCP has them, whatever we have.
             (0, 8, "192.0.2.1", false, Some(Warning)),
-            (2, 8, "127.0.0.1", false, Some(Warning)),
+            (1, 8, "127.0.0.1", false, Some(Warning)),
             (2, 10, "0.0.0.0", false, Some(Problem)),
         ] {
             let facts = facts(ours, theirs, address, listens);
             let expected: Vec<_> = expected.into_iter().map(|how| (how, "ports")).collect();
             assert_eq!(found(&facts), expected, "{ours} {theirs} {address}");
         }
+    }
+
+    /// None is left for one destination, some are for others.
+    #[test]
+    fn ports_that_are_worse_for_one_destination() {
+        let facts = facts(2, 8, "127.0.0.1", false);
+        let severities = found(&facts);
+        assert_eq!(
+            severities,
+            [(Severity::Problem, "ports"), (Severity::Warning, "ports")]
+        );
     }
 
     #[test]
@@ -276,7 +298,7 @@ mod tests {
                 "3 have sockets of the built-in TCP (ss -tan), 1 listeners of oxtcp's",
             ]
         );
-        let finding = ports(&facts(2, 9, "0.0.0.0", false)).remove(0);
+        let finding = ports(&facts(0, 9, "0.0.0.0", false)).remove(0);
         assert_eq!(
             finding.title,
             "the local ports of all local addresses are nearly used up by sockets that do not share them"
