@@ -153,7 +153,7 @@ test: ## on the host: the engine's and the tools' tests
 # Any rustc does, with a C++ compiler beside it: libFuzzer is built.
 RUNS ?= 1000000
 PHONY += fuzz
-fuzz: ## feeds the engine what libFuzzer finds; TARGET=connection, conversation or options, of the tools capture, filter, netlink, profile, program or trace; RUNS=1000000
+fuzz: ## feeds the engine what libFuzzer finds; TARGET=connection, conversation or options, of the tools btf, capture, files, filter, layout, netlink, profile, program, ring, table or trace; RUNS=1000000
 	@OXTCP_FUZZ_DIR=$(B)/fuzz $(if $(shell command -v cargo),,$(RUN)) scripts/fuzz $(or $(TARGET),connection) -runs=$(RUNS)
 
 PHONY += model

@@ -5,12 +5,14 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::counters::{export, read};
 use crate::ladder::flow::{Flows, Side};
 use crate::ladder::rung::Ladder;
 use crate::ladder::{capture as captures, segment, Part, Span};
+use crate::settings::{persist, table as settings};
 use crate::sockets::limit::Limit;
 use crate::sockets::process::Owners;
-use crate::sockets::{netlink as sock_diag, Socket, State, Timer as SocketTimer};
+use crate::sockets::{netlink as sock_diag, procnet, Socket, State, Timer as SocketTimer};
 use crate::ss::filter::Filter;
 use crate::ss::services::Services;
 use crate::trace::connection::Connections;
@@ -20,7 +22,7 @@ use crate::trace::event::{
 };
 use crate::trace::explain::Narrator;
 use crate::trace::pcapng::Writer;
-use crate::{ladder, plot, profile, run};
+use crate::{ladder, plot, profile, run, trace};
 
 /// A capture file: read, sorted into connections, drawn and plotted.
 pub fn capture(bytes: &[u8]) {
@@ -98,6 +100,63 @@ fn socket(local: SocketAddr, remote: SocketAddr) -> Socket {
         memory: None,
         identity: None,
     }
+}
+
+/// Tables of `/proc`: of sockets, line by line, and of counters; what is exported of them.
+pub fn table(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let sockets: Vec<Socket> = text.lines().filter_map(procnet::parse).collect();
+    let counters = read::parse(&text);
+    let counters = counters.unwrap_or_default();
+    assert!(read::since(&counters, &counters)
+        .values()
+        .all(|added| *added == 0));
+    for line in export::text(&counters, &sockets).lines() {
+        let value = line.rsplit_once(' ').map(|(_, value)| value.parse::<u64>());
+        assert!(
+            line.starts_with("# ") || value.is_some_and(|value| value.is_ok()),
+            "{line}"
+        );
+    }
+    run::fuzz::proc(&text);
+}
+
+/// Files that people write: the names of services, and the settings that are kept for the next start, of which a line is put in anew.
+pub fn files(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let services = Services::parse(&text);
+    for port in [22, 80, u16::MAX] {
+        if let Some(name) = services.name(port) {
+            assert!(services.port(name).is_some() && !name.is_empty());
+        }
+    }
+    let wanted = ["sack", "fin_timeout"].map(|name| settings::find(name).expect("a setting"));
+    let wanted = wanted.map(|setting| (setting, "1"));
+    let once = persist::merged(&text, &wanted);
+    assert_eq!(persist::merged(&once, &wanted), once);
+    for (setting, _) in wanted {
+        let line = format!("{} = 1", setting.sysctl());
+        assert_eq!(
+            once.lines().filter(|found| *found == line).count(),
+            1,
+            "{once}"
+        );
+    }
+}
+
+/// The kernel's BTF.
+pub fn btf(bytes: &[u8]) {
+    run::fuzz::btf(bytes);
+}
+
+/// Pages of the kernel's ring buffer.
+pub fn ring(bytes: &[u8]) {
+    trace::fuzz::ring(bytes);
+}
+
+/// Layouts of pages and events, as the kernel tells them.
+pub fn layout(bytes: &[u8]) {
+    trace::fuzz::layout(bytes);
 }
 
 /// A profile's file.
@@ -276,12 +335,17 @@ mod tests {
     fn corpus() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus"));
         type Target = (&'static str, fn(&[u8]));
-        let targets: [Target; 6] = [
+        let targets: [Target; 11] = [
+            ("btf", btf),
             ("capture", capture),
+            ("files", files),
             ("filter", filter),
+            ("layout", layout),
             ("netlink", netlink),
             ("profile", profile),
             ("program", program),
+            ("ring", ring),
+            ("table", table),
             ("trace", trace),
         ];
         for (name, target) in targets {

@@ -44,7 +44,8 @@ pub fn export(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn text(counters: &Counters, sockets: &[Socket]) -> String {
+/// All of it as text.
+pub fn text(counters: &Counters, sockets: &[Socket]) -> String {
     let mut out = String::new();
     for (name, value) in counters {
         let metric = format!("oxtcp_{}_total", snake(name));

@@ -29,7 +29,8 @@ pub fn read(host: &Host) -> Result<Option<Counters>> {
     }
 }
 
-fn parse(text: &str) -> Option<Counters> {
+/// The counters of a file; `None` for what is none.
+pub fn parse(text: &str) -> Option<Counters> {
     let mut counters = Counters::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

@@ -127,7 +127,7 @@ pub fn root(mounts: &str) -> Option<PathBuf> {
 }
 
 /// Where a process's cgroup is, by its `mountinfo` and its `cgroup`.
-fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
+pub fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mount = mounts.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -138,7 +138,8 @@ fn folder(mounts: &str, own: &str) -> Option<PathBuf> {
     let mount = Path::new(mount);
     match own {
         "" => Some(mount.into()),
-        _ => (own != ".." && !own.starts_with("../")).then(|| mount.join(own)),
+        _ => (own != ".." && !own.starts_with("../") && !own.starts_with('/'))
+            .then(|| mount.join(own)),
     }
 }
 
@@ -194,6 +195,7 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/"))
         );
         assert_eq!(found("0::/../other\n"), None);
+        assert_eq!(found("0:://etc\n"), None);
         assert_eq!(found("4:memory:/x\n"), None);
         assert_eq!(folder("", "0::/\n"), None);
         let part = MOUNTS.replace("0:26 / ", "0:26 /../x ");

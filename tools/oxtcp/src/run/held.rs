@@ -65,7 +65,7 @@ fn inodes(process: u32) -> HashSet<u64> {
 }
 
 /// The inodes of a table like `/proc/net/tcp`.
-fn listed(table: impl BufRead) -> impl Iterator<Item = u64> {
+pub fn listed(table: impl BufRead) -> impl Iterator<Item = u64> {
     let lines = table.lines().skip(1).map_while(Result::ok);
     lines.filter_map(|line| {
         let inode = line.split_ascii_whitespace().nth(9)?;

@@ -9,6 +9,8 @@
 mod bpf;
 mod cgroup;
 mod check;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod held;
 mod library;
 mod module;

@@ -53,7 +53,7 @@ impl Kept {
 }
 
 /// The text with these settings: lines of the same names are replaced, all others stay.
-fn merged(text: &str, wanted: &[(&Setting, &str)]) -> String {
+pub fn merged(text: &str, wanted: &[(&Setting, &str)]) -> String {
     let mut written = vec![false; wanted.len()];
     let mut out = String::new();
     for line in text.lines() {

@@ -86,7 +86,8 @@ impl Source for ProcNet<'_> {
 /// A tick of these files: `USER_HZ` is 100.
 const TICK_MS: u64 = 10;
 
-fn parse(line: &str) -> Option<Socket> {
+/// A line of a table; `None` for what is none.
+pub fn parse(line: &str) -> Option<Socket> {
     let mut words = line.split_ascii_whitespace();
     words.next()?.strip_suffix(':')?;
     let local = address(words.next()?)?;

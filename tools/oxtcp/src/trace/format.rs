@@ -114,6 +114,9 @@ fn integer(text: &str) -> Option<u64> {
     }
 }
 
+/// A page's head is of a few words: less than this, whatever the kernel.
+const MOST_HEAD: usize = 4096;
+
 /// The layout of what `trace_pipe_raw` hands out: a part of the ring, with a head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -134,8 +137,11 @@ impl Page {
             data: fields.remove("data")?,
         };
         let whole = page.timestamp.size == 8 && matches!(page.commit.size, 4 | 8);
-        let ordered = page.data.offset >= page.commit.offset + page.commit.size
-            && page.data.offset >= page.timestamp.offset + page.timestamp.size;
+        let behind = |field: &Field| field.offset.checked_add(field.size);
+        let ordered = [&page.commit, &page.timestamp]
+            .iter()
+            .all(|field| behind(field).is_some_and(|end| page.data.offset >= end))
+            && page.data.offset < MOST_HEAD;
         (whole && ordered && (64..1 << 24).contains(&page.data.size)).then_some(page)
     }
 
@@ -186,5 +192,9 @@ pub mod tests {
         assert_eq!(Page::parse(""), None);
         let small = HEADER_PAGE.replace("4080", "10");
         assert_eq!(Page::parse(&small), None);
+        for far in ["offset:8;", "offset:0;", "offset:16;"] {
+            let text = HEADER_PAGE.replace(far, "offset:18446744073709551615;");
+            assert_eq!(Page::parse(&text), None, "{far}");
+        }
     }
 }

@@ -8,6 +8,8 @@ pub mod event;
 pub mod explain;
 mod flows;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod json;
 mod log;
 #[cfg(test)]

@@ -6,6 +6,9 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const FUNC: u32 = 12;
 
+/// So many members are looked at: the largest structure has some hundreds, and in a file that is broken one may hold itself many times.
+const MOST_MEMBERS: u32 = 100_000;
+
 /// What the kernel says of itself.
 pub struct Btf<'a> {
     bytes: &'a [u8],
@@ -62,12 +65,13 @@ impl<'a> Btf<'a> {
     /// By how many bytes a member is behind the beginning of the structure `name`. Members of what has no name are its own.
     pub fn member(&self, name: &str, member: &str) -> Option<i32> {
         let mut all = self.types.iter().filter(|&&at| self.is(at, STRUCT, name));
-        let bits = all.find_map(|&at| self.member_bits(at, member, 0))?;
+        let mut left = MOST_MEMBERS;
+        let bits = all.find_map(|&at| self.member_bits(at, member, 0, &mut left))?;
         // No bit field.
         (bits % 8 == 0).then(|| i32::try_from(bits / 8).ok())?
     }
 
-    fn member_bits(&self, at: usize, wanted: &str, depth: u32) -> Option<u32> {
+    fn member_bits(&self, at: usize, wanted: &str, depth: u32, left: &mut u32) -> Option<u32> {
         let (kind, members) = self.kind(at)?;
         // In C they end somewhere; in a file that is broken they may not.
         if !matches!(kind, STRUCT | UNION) || depth > 8 {
@@ -79,6 +83,7 @@ impl<'a> Btf<'a> {
             _ => 0xff_ffff,
         };
         (0..members).find_map(|index| {
+            *left = left.checked_sub(1)?;
             // struct btf_member: the name's offset, the type, where it is.
             let entry = at.checked_add(12)?.checked_add(index.checked_mul(12)?)?;
             let bits = self.word(entry + 8)? & mask;
@@ -86,7 +91,7 @@ impl<'a> Btf<'a> {
                 0 => {
                     let number = self.word(entry + 4)? as usize;
                     let inner = *self.types.get(number.checked_sub(1)?)?;
-                    bits.checked_add(self.member_bits(inner, wanted, depth + 1)?)
+                    bits.checked_add(self.member_bits(inner, wanted, depth + 1, left)?)
                 }
                 named => self.names(named, wanted)?.then_some(bits),
             }
@@ -171,6 +176,23 @@ mod tests {
             assert_eq!(btf.member("outer", member), at, "{member}");
         }
         assert_eq!(btf.member("inner", "socket"), None);
+    }
+
+    /// A structure of thirty members that have no names, and are it again.
+    #[test]
+    fn member_of_what_holds_itself() {
+        let strings = b"\0outer\0";
+        let mut types: Vec<u32> = vec![1, (4 << 24) | 30, 8];
+        types.extend([0, 1, 0].repeat(30));
+        let len = (types.len() * 4) as u32;
+        let mut btf = 0xeb9f_u16.to_ne_bytes().to_vec();
+        btf.extend([1, 0]);
+        for word in [24, 0, len, len, strings.len() as u32] {
+            btf.extend(word.to_ne_bytes());
+        }
+        types.iter().for_each(|word| btf.extend(word.to_ne_bytes()));
+        btf.extend(strings);
+        assert_eq!(Btf::new(&btf).unwrap().member("outer", "inner"), None);
     }
 
     #[test]

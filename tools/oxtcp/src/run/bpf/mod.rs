@@ -7,7 +7,7 @@
 //! itself, as the crates that load programs (aya) know no fmod_ret.
 
 mod assemble;
-mod btf;
+pub mod btf;
 mod calls;
 pub mod count;
 pub mod fence;
