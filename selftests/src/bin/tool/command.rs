@@ -140,8 +140,11 @@ pub fn every_command() -> Vec<String> {
 #[track_caller]
 pub fn takes(words: &str, option: &str) -> bool {
     let help = oxtcp(&format!("{words} --help"));
-    help.lines()
-        .any(|line| line.trim_start().starts_with(option))
+    // As an option's line begins; with a short form it stands behind that. Text that names one goes on behind its name.
+    help.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().take(2).collect();
+        words.contains(&option)
+    })
 }
 
 /// A program and what it started, ended with the test.
