@@ -346,6 +346,79 @@ pub mod tests {
         assert_eq!(recorded()[0].queues, None, "a module of an older version");
     }
 
+    /// One socket in each state, told apart by the ports that `selftests/src/bin/tool/states.rs` gives them.
+    #[test]
+    fn recorded_states() {
+        const STATES: [(State, u16); 11] = [
+            (State::Listen, 9001),
+            (State::Listen, 9002),
+            (State::Established, 9001),
+            (State::SynRecv, 9002),
+            (State::SynSent, 9003),
+            (State::CloseWait, 9004),
+            (State::FinWait2, 9005),
+            (State::TimeWait, 9006),
+            (State::LastAck, 9007),
+            (State::FinWait1, 9008),
+            (State::Closing, 9009),
+        ];
+        for (bytes, ip) in [
+            (
+                &include_bytes!("../../tests/recorded/sock_diag_states_ipv4")[..],
+                "192.0.2.",
+            ),
+            (
+                include_bytes!("../../tests/recorded/sock_diag_states_ipv6"),
+                "2001:db8::",
+            ),
+        ] {
+            let mut sockets = Vec::new();
+            messages(bytes, &mut |socket| sockets.push(socket)).unwrap();
+            assert_eq!(sockets.len(), STATES.len());
+            for (state, port) in STATES {
+                let is = |socket: &&Socket| {
+                    let known = match state {
+                        State::SynSent => socket.remote,
+                        _ => socket.local,
+                    };
+                    socket.state == state && known.port() == port
+                };
+                let socket = sockets
+                    .iter()
+                    .find(is)
+                    .unwrap_or_else(|| panic!("{state:?}"));
+                assert!(socket.local.ip().to_string().starts_with(ip), "{socket:?}");
+                is_as_its_state(socket);
+            }
+        }
+    }
+
+    /// What the kernel tells of a socket in its state: bytes, timer, owner, and how much TCP knows.
+    fn is_as_its_state(socket: &Socket) {
+        let queues = (socket.recv_queue, socket.send_queue);
+        match socket.state {
+            // Of a listener the second is the backlog.
+            State::Listen => assert_eq!(queues, (0, 7), "{socket:?}"),
+            State::Established => assert_eq!(queues, (5, 0), "{socket:?}"),
+            _ => {}
+        }
+        match socket.state {
+            State::SynRecv | State::SynSent | State::FinWait1 | State::LastAck | State::Closing => {
+                assert_eq!(socket.timer, Timer::On, "{socket:?}");
+            }
+            State::TimeWait => assert_eq!(socket.timer, Timer::TimeWait, "{socket:?}"),
+            _ => {}
+        }
+        let has_program = !matches!(
+            socket.state,
+            State::SynRecv | State::TimeWait | State::LastAck
+        );
+        assert_eq!(socket.inode != 0, has_program, "{socket:?}");
+        let is_small = matches!(socket.state, State::SynRecv | State::TimeWait);
+        assert_eq!(socket.info.is_none(), is_small, "{socket:?}");
+        assert_eq!(socket.memory.is_none(), is_small, "{socket:?}");
+    }
+
     #[test]
     fn none_comes_twice() {
         let mut seen = Seen::default();
