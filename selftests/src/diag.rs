@@ -240,6 +240,25 @@ impl Diag {
         }
     }
 
+    /// The messages of a dump as they come, one behind the other, without the last one (NLMSG_DONE).
+    pub fn record(&mut self, request: &Request) -> Vec<u8> {
+        self.send(BY_FAMILY, libc::NLM_F_DUMP, &request.bytes());
+        let mut recorded = Vec::new();
+        loop {
+            let (told, end) = self.receive();
+            let mut at = 0;
+            for _ in told {
+                let len = (word(&self.buffer, at) as usize).next_multiple_of(4);
+                recorded.extend(&self.buffer[at..at + len]);
+                at += len;
+            }
+            if let Some(number) = end {
+                assert_eq!(number, 0, "the dump failed");
+                return recorded;
+            }
+        }
+    }
+
     /// Begins a dump, and reads its first packet.
     pub fn begin(&mut self, request: &Request) -> Vec<Told> {
         self.send(BY_FAMILY, libc::NLM_F_DUMP, &request.bytes());

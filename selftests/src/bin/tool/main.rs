@@ -18,9 +18,11 @@ mod counted;
 mod doctor;
 mod namespaces;
 mod privilege;
+mod states;
 
 use command::{command, json, of_line, oxtcp, refused, said, tool, OnTerminal, Running};
 use counted::{diff__of_five_connections, export__is_well_formed, watch__counts_each_once};
+use states::ss__every_state;
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("tool");
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     suite.once("profile__every_one_applies", profile__every_one_applies);
     suite.once("profile__undo", profile__undo);
     suite.once("profile__corrupt_file", profile__corrupt_file);
-    cases!(suite.stacks: ss__states_and_processes, ss__half_open, kill__connections, top__on_a_terminal);
+    cases!(suite.stacks: ss__states_and_processes, ss__every_state, ss__half_open, kill__connections, top__on_a_terminal);
     suite.once("ss__of_a_program_that_is_run", ss__of_a_program_that_is_run);
     suite.once("ss__many", ss__many);
     suite.once("ss__of_another_namespace", ss__of_another_namespace);
