@@ -56,7 +56,8 @@ impl Kept {
 pub fn merged(text: &str, wanted: &[(&Setting, &str)]) -> String {
     let mut written = vec![false; wanted.len()];
     let mut out = String::new();
-    for line in text.lines() {
+    // With their ends: a file of another system's keeps its own.
+    for line in text.split_inclusive('\n') {
         let place = wanted
             .iter()
             .position(|(setting, _)| key_of(line).is_some_and(|key| key == setting.sysctl()));
@@ -68,7 +69,9 @@ pub fn merged(text: &str, wanted: &[(&Setting, &str)]) -> String {
             }
             None => {
                 out += line;
-                out.push('\n');
+                if !line.ends_with('\n') {
+                    out.push('\n');
+                }
             }
         }
     }
