@@ -135,10 +135,12 @@ fn release(sk: &mut Sk<'_>) {
     sk.purge_apart();
     let past = past(sk);
     let state = sk.state();
-    state.role = Role::Idle(Idle {
-        options: state.options(),
-        past,
-    });
+    let mut idle = Idle::new(state.options());
+    // Where nobody can ask there is none, and nothing of its size is moved.
+    if past.is_some() {
+        idle.past = past;
+    }
+    state.role = Role::Idle(idle);
     state.reorder = None;
     state.flight.release();
     let unsent = state.send.clear();
