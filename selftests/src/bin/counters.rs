@@ -13,8 +13,9 @@ use oxtcp_selftests::connection::{connected_with, listening, listening_at, Conne
 use oxtcp_selftests::flood::Raw;
 use oxtcp_selftests::forge::{packet, Forged};
 use oxtcp_selftests::ns::{self, Veth};
+use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::tcp_info::TcpInfo;
-use oxtcp_selftests::{cases, thread, transfer, wait, Ip, Pair, Sock, Stack, Suite};
+use oxtcp_selftests::{cases, thread, wait, Ip, Pair, Sock, Stack, Suite};
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("counters");
@@ -505,21 +506,21 @@ fn duplicates__of_old_data(stack: Stack) {
 fn loss__is_what_tcp_info_says(stack: Stack) {
     for stack in [stack, Stack::builtin(stack.ip)] {
         let link = Veth::make();
+        // Segment by segment, so that there are enough to lose. A connection asks when it begins.
+        ns::sh("ip link set va gso_max_segs 1");
         let address = Veth::address_b(stack.ip, 5001);
         let (listener, _) = link.b.run(|| listening_at(stack, &address, 1));
         let client = Sock::open(stack);
         client.connect(&address).expect("connect");
         let (server, _) = listener.accept().expect("accept");
-        // Segment by segment, so that there are enough to lose.
-        ns::sh("ip link set va gso_max_segs 1");
         ns::sh_or_skip("tc qdisc add dev va root netem delay 2ms loss 4% limit 10000");
-        let total = 2 << 20;
+        let payload = Stream::new(41).take(2 << 20);
         let mut rounds = 0;
         // Where nearly nothing was lost there was no recovery.
         let (here, there) = loop {
-            let sending = client.try_clone();
-            let sender = thread::spawn(move || transfer::send(&sending, 41, total));
-            transfer::receive(&server, 41, total);
+            let (sending, sent) = (client.try_clone(), payload.clone());
+            let sender = thread::spawn(move || sending.send_all(&sent));
+            assert!(server.recv_exact(payload.len()) == payload, "other bytes");
             sender.join();
             wait::until("all is acknowledged", || client.unacked() == 0);
             let here = counted(stack);
