@@ -367,6 +367,7 @@ pub fn json__is_json() {
         "counters --json --watch 1 --times 2",
         "doctor --json",
         "trace --json --duration 0.3",
+        "trace --json --explain --duration 0.3",
         "kill --json state established",
     ];
     for line in lines {

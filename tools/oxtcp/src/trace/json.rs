@@ -11,6 +11,7 @@ use super::event::{
     Segment, Timer, What,
 };
 use super::explain::words::advice;
+use super::explain::Sentence;
 use super::log::flag_names;
 
 /// The event, as an object.
@@ -75,6 +76,21 @@ pub fn object(event: &Event, clock: Clock) -> Value {
         object.extend(more);
     }
     Value::Object(object)
+}
+
+/// A sentence of `--explain`, as an object.
+pub fn sentence(sentence: &Sentence, clock: Clock) -> Value {
+    let mut object = json!({
+        "time_ns": clock.unix(sentence.time),
+        "netns": sentence.netns,
+        "local": end(sentence.local),
+        "sentence": sentence.text,
+    });
+    // A listener has none.
+    if sentence.remote.port() != 0 {
+        object["remote"] = end(sentence.remote);
+    }
+    object
 }
 
 fn end(end: SocketAddr) -> Value {
@@ -249,6 +265,28 @@ mod tests {
     use super::super::flows::tests::{event, segment};
     use super::*;
     use crate::sockets::State;
+
+    #[test]
+    fn object_of_a_sentence() {
+        let told = Sentence {
+            time: 7,
+            netns: 3,
+            local: "192.0.2.1:1000".parse().unwrap(),
+            remote: "[2001:db8::2]:80".parse().unwrap(),
+            text: "the server sent \"SYN\"".into(),
+        };
+        let object = sentence(&told, Clock { offset: 5 });
+        assert_eq!(
+            object,
+            json!({"time_ns": 12, "netns": 3, "local": "192.0.2.1:1000", "remote": "[2001:db8::2]:80", "sentence": "the server sent \"SYN\""})
+        );
+        let listeners = Sentence {
+            remote: "0.0.0.0:0".parse().unwrap(),
+            ..told
+        };
+        let object = sentence(&listeners, Clock { offset: 5 });
+        assert_eq!(object.get("remote"), None);
+    }
 
     #[test]
     fn object_of_a_segment_and_a_state() {

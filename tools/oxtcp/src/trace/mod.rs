@@ -82,7 +82,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<f64>,
 
-    /// JSON: an object on a line for each event, with everything that it tells
+    /// JSON: an object on a line for each event, with everything that it tells; with --explain for each sentence
     #[arg(long)]
     json: bool,
 
@@ -145,7 +145,7 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
         true => Style::Json(clock()),
         false => Style::Log(Log::new(Painter::new(arguments.color))),
     };
-    let mut consumers = arguments.outputs.consumers(clock())?;
+    let mut consumers = arguments.outputs.consumers(clock(), arguments.json)?;
     if arguments.outputs.leaves_log() {
         consumers.push(Box::new(Printer::new(style, Box::new(io::stdout()))));
     }

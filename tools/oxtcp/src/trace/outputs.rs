@@ -10,6 +10,7 @@ use super::consumer::Consumer;
 use super::event::{Clock, Event};
 use super::explain::{Narrator, Sentence};
 use super::flows::Flows;
+use super::json;
 use super::pcapng::Writer;
 use crate::failure::{Problem, Result};
 use crate::ladder::{self, Part, Span};
@@ -19,7 +20,7 @@ use crate::{output, plot};
 #[derive(clap::Args)]
 pub struct Outputs {
     /// Instead of events, sentences that say what happened and why, with the settings that decided
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     explain: bool,
 
     /// Instead of events, at the end each connection as a ladder diagram. A segment that was sent and has not come to an end that
@@ -58,13 +59,16 @@ impl Outputs {
         self.explain || self.plot.is_some()
     }
 
-    /// Those who make it.
+    /// Those who make it; sentences as `json` or to be read.
     ///
     /// Errors: a file that cannot be written.
-    pub fn consumers(&self, clock: Clock) -> Result<Vec<Box<dyn Consumer>>> {
+    pub fn consumers(&self, clock: Clock, json: bool) -> Result<Vec<Box<dyn Consumer>>> {
         let mut consumers: Vec<Box<dyn Consumer>> = Vec::new();
         if self.explain {
-            consumers.push(Box::new(Explainer::default()));
+            consumers.push(Box::new(Explainer {
+                json: json.then_some(clock),
+                ..Explainer::default()
+            }));
         }
         if let Some(path) = &self.pcapng {
             consumers.push(Box::new(Capture::create(path, clock)?));
@@ -86,19 +90,25 @@ impl Outputs {
 struct Explainer {
     narrator: Narrator,
     begin: Option<u64>,
+    /// An object on a line for each.
+    json: Option<Clock>,
 }
 
 impl Explainer {
     fn print(&self, sentences: &[Sentence]) -> Result<()> {
+        let lines = sentences.iter().map(|sentence| match self.json {
+            Some(clock) => format!("{}\n", json::sentence(sentence, clock)),
+            None => self.folded(sentence),
+        });
+        output::print(&lines.collect::<String>())
+    }
+
+    fn folded(&self, sentence: &Sentence) -> String {
         let begin = self.begin.unwrap_or(0);
-        let mut text = String::new();
-        for sentence in sentences {
-            let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
-            let folded = output::fold(&sentence.to_string(), INDENT, output::width());
-            // The time stands in the first line's indent.
-            text += &format!("{seconds:>10.6}{}", folded.get(10..).unwrap_or_default());
-        }
-        output::print(&text)
+        let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
+        let folded = output::fold(&sentence.to_string(), INDENT, output::width());
+        // The time stands in the first line's indent.
+        format!("{seconds:>10.6}{}", folded.get(10..).unwrap_or_default())
     }
 }
 
@@ -253,7 +263,7 @@ mod tests {
             pcapng: path("capture.pcapng"),
         };
         assert!(outputs.leaves_log() && outputs.needs_standing());
-        let mut consumers = outputs.consumers(Clock { offset: 0 }).unwrap();
+        let mut consumers = outputs.consumers(Clock { offset: 0 }, false).unwrap();
         let mut story = Story::v4();
         story.open().data(5000).lose_and_repair(1448).close();
         for event in story.events() {
@@ -273,6 +283,6 @@ mod tests {
             pcapng: path("none/x.pcapng"),
             ..outputs
         };
-        assert!(nowhere.consumers(Clock { offset: 0 }).is_err());
+        assert!(nowhere.consumers(Clock { offset: 0 }, false).is_err());
     }
 }
