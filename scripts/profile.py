@@ -5,6 +5,7 @@
 import bisect
 import collections
 import re
+import subprocess
 import sys
 
 USER_END = 1 << 47
@@ -51,21 +52,10 @@ def per_units(folder, stack, scale):
             {key: (many_calls[key] - few_calls[key]) / units for key in many})
 
 
-def short(name):
-    """The last parts of the path in a mangled name of Rust's (the v0 scheme): crates lose their hashes."""
-    if not name.startswith("_R"):
-        return name
-    rest = re.sub(r"Cs[0-9A-Za-z]+_", "C", name)
-    parts = []
-    while match := re.search(r"(?<![0-9])([1-9][0-9]*)_?", rest):
-        length = int(match[1])
-        word = rest[match.end():match.end() + length]
-        if len(word) == length and re.fullmatch(r"[A-Za-z_]\w*", word):
-            parts.append(word)
-            rest = rest[match.end() + length:]
-        else:
-            rest = rest[match.end():]
-    return "::".join(parts[-4:]) or name
+def readable(names):
+    """The names as they are in the sources, without the hashes of crates."""
+    answer = subprocess.run(["c++filt"], input="\n".join(names), stdout=subprocess.PIPE, text=True, check=True)
+    return re.sub(r"\[[0-9a-f]{8,16}\]", "", answer.stdout).splitlines()
 
 
 def main():
@@ -80,9 +70,10 @@ def main():
     print(f"{'oxtcp':>8} {'built-in':>8} {'more':>8}  {'calls':>6} {'calls':>6}  function")
     every = set(ours) | set(theirs)
     more = {key: ours.get(key, 0) - theirs.get(key, 0) for key in every}
-    for key in sorted(every, key=lambda key: -abs(more[key]))[:lines]:
+    shown = sorted(every, key=lambda key: -abs(more[key]))[:lines]
+    for key, name in zip(shown, readable(name for name, _ in shown)):
         print(f"{ours.get(key, 0):8.0f} {theirs.get(key, 0):8.0f} {more[key]:8.0f}  "
-              f"{our_calls.get(key, 0):6.1f} {their_calls.get(key, 0):6.1f}  {short(key[0])}")
+              f"{our_calls.get(key, 0):6.1f} {their_calls.get(key, 0):6.1f}  {name}")
 
 
 main()

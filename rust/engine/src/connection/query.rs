@@ -174,7 +174,6 @@ impl Connection {
     }
 
     /// What a caller shows of the connection to those who do not wait for it, all at once.
-    #[inline]
     pub fn standing(&self, config: &Config) -> Standing {
         let mss = match (self.phase.sender(), self.phase.link()) {
             (Some(snd), Some(link)) => snd.segment_size(link, 0),

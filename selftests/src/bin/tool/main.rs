@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{ExitCode, Stdio};
 
+use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{cases, ktap, listening, stack, wait, Ip, Sock, Stack, Suite};
@@ -315,10 +316,11 @@ struct Talk {
 }
 
 fn talk(stack: Stack, link: &Veth) -> Talk {
-    let listener = Sock::open(stack);
-    let address = Veth::address_a(stack.ip, 8080);
-    listener.bind(&address).expect("bind");
-    listener.listen(7).expect("listen");
+    talk_at(stack, link, 8080)
+}
+
+fn talk_at(stack: Stack, link: &Veth, port: u16) -> Talk {
+    let (listener, address) = listening_at(stack, &Veth::address_a(stack.ip, port), 7);
     let client = link.b.run(|| {
         let client = Sock::open(Stack::builtin(stack.ip));
         client.connect(&address).expect("connect");

@@ -14,6 +14,7 @@ use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::{wait, Sock, Stack};
 
 use crate::command::oxtcp;
+use crate::talk_at;
 
 /// The states, and the port by which the one in it is known.
 const STATES: [(&str, u16); 10] = [
@@ -32,16 +33,8 @@ const STATES: [(&str, u16); 10] = [
 
 /// A listener that is ours, and the port's connection with the built-in TCP, the server's end first.
 fn meet(stack: Stack, link: &Veth, port: u16) -> (Sock, Sock) {
-    let address = Veth::address_a(stack.ip, port);
-    let listener = Sock::open(stack);
-    listener.bind(&address).expect("bind");
-    listener.listen(7).expect("listen");
-    let client = link.b.run(|| {
-        let client = Sock::open(Stack::builtin(stack.ip));
-        client.connect(&address).expect("connect");
-        client
-    });
-    (listener.accept().expect("accept").0, client)
+    let talk = talk_at(stack, link, port);
+    (talk.server, talk.client)
 }
 
 fn states_now() -> BTreeMap<(String, u16), usize> {

@@ -317,24 +317,26 @@ pub(crate) fn bound(number: u8) -> Bound {
     }
 }
 
+/// The layouts as the stock kernel told them: that of `oxtcp_overflow` in a later boot, in which numbers were others; its own was taken by another one
+/// here, and is changed.
+#[cfg(any(test, fuzzing))]
+pub const RECORDED: [&str; NAMES.len()] = [
+    include_str!("recorded/oxtcp_state.format"),
+    include_str!("recorded/oxtcp_segment_in.format"),
+    include_str!("recorded/oxtcp_segment_out.format"),
+    include_str!("recorded/oxtcp_timer.format"),
+    include_str!("recorded/oxtcp_congestion.format"),
+    include_str!("recorded/oxtcp_drop.format"),
+    include_str!("recorded/oxtcp_listener.format"),
+    include_str!("recorded/oxtcp_overflow.format"),
+];
+
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    /// The layouts as the stock kernel told them: that of `oxtcp_overflow` in a later boot, in which numbers were others; its own was taken by another one
-    /// here, and is changed.
     pub fn recorded() -> Decoder {
-        let texts = [
-            include_str!("recorded/oxtcp_state.format"),
-            include_str!("recorded/oxtcp_segment_in.format"),
-            include_str!("recorded/oxtcp_segment_out.format"),
-            include_str!("recorded/oxtcp_timer.format"),
-            include_str!("recorded/oxtcp_congestion.format"),
-            include_str!("recorded/oxtcp_drop.format"),
-            include_str!("recorded/oxtcp_listener.format"),
-            include_str!("recorded/oxtcp_overflow.format"),
-        ];
-        Decoder::new(texts.map(|text| Format::parse(text).unwrap()))
+        Decoder::new(RECORDED.map(|text| Format::parse(text).unwrap()))
     }
 
     #[test]

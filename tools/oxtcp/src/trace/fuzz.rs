@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the fuzz targets of `tools/fuzz` feed to the reader of the kernel's ring buffer: pages, and the layouts by which they are read.
 
-use super::decode::{Decoder, NAMES};
+use super::decode::{Decoder, NAMES, RECORDED};
 use super::event::Clock;
 use super::flows::Flows;
 use super::format::{Format, Page};
@@ -13,18 +13,8 @@ use crate::output::{Color, Painter};
 /// Pages of the ring buffer, by the layouts of a kernel that there is.
 pub fn ring(bytes: &[u8]) {
     const PAGE: &str = include_str!("recorded/header_page");
-    const FORMATS: [&str; NAMES.len()] = [
-        include_str!("recorded/oxtcp_state.format"),
-        include_str!("recorded/oxtcp_segment_in.format"),
-        include_str!("recorded/oxtcp_segment_out.format"),
-        include_str!("recorded/oxtcp_timer.format"),
-        include_str!("recorded/oxtcp_congestion.format"),
-        include_str!("recorded/oxtcp_drop.format"),
-        include_str!("recorded/oxtcp_listener.format"),
-        include_str!("recorded/oxtcp_overflow.format"),
-    ];
     let layout = Page::parse(PAGE).expect("a kernel's layout");
-    let formats = FORMATS.map(|text| Format::parse(text).expect("a kernel's layout"));
+    let formats = RECORDED.map(|text| Format::parse(text).expect("a kernel's layout"));
     read(bytes, &layout, &Decoder::new(formats));
 }
 

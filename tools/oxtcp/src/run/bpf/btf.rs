@@ -128,6 +128,18 @@ impl<'a> Btf<'a> {
 mod tests {
     use super::Btf;
 
+    fn encoded(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        let len = (types.len() * 4) as u32;
+        let mut btf = 0xeb9f_u16.to_ne_bytes().to_vec();
+        btf.extend([1, 0]);
+        for word in [24, 0, len, len, strings.len() as u32] {
+            btf.extend(word.to_ne_bytes());
+        }
+        types.iter().for_each(|word| btf.extend(word.to_ne_bytes()));
+        btf.extend(strings);
+        btf
+    }
+
     /// An int, a struct of two members, the functions `socket` and `socket_more`, and a struct `outer` with one that has no name.
     fn btf() -> Vec<u8> {
         let strings = b"\0socket_more\0socket\0outer\0inner\0flag\0";
@@ -140,15 +152,7 @@ mod tests {
         let bit_fields = 1 << 31;
         types.extend([outer, bit_fields | (4 << 24) | 3, 24]);
         types.extend([flag, 1, (3 << 24) | 4, 0, 2, 64, 1, 1, 128]);
-        let len = (types.len() * 4) as u32;
-        let mut btf = 0xeb9f_u16.to_ne_bytes().to_vec();
-        btf.extend([1, 0]);
-        for word in [24, 0, len, len, strings.len() as u32] {
-            btf.extend(word.to_ne_bytes());
-        }
-        types.iter().for_each(|word| btf.extend(word.to_ne_bytes()));
-        btf.extend(strings);
-        btf
+        encoded(&types, strings)
     }
 
     #[test]
@@ -184,14 +188,7 @@ mod tests {
         let strings = b"\0outer\0";
         let mut types: Vec<u32> = vec![1, (4 << 24) | 30, 8];
         types.extend([0, 1, 0].repeat(30));
-        let len = (types.len() * 4) as u32;
-        let mut btf = 0xeb9f_u16.to_ne_bytes().to_vec();
-        btf.extend([1, 0]);
-        for word in [24, 0, len, len, strings.len() as u32] {
-            btf.extend(word.to_ne_bytes());
-        }
-        types.iter().for_each(|word| btf.extend(word.to_ne_bytes()));
-        btf.extend(strings);
+        let btf = encoded(&types, strings);
         assert_eq!(Btf::new(&btf).unwrap().member("outer", "inner"), None);
     }
 
