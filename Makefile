@@ -220,13 +220,13 @@ PHONY += kselftest
 kselftest: job ## the kselftests on the stock kernel, and that make install installs; TESTS='a b' takes some of them
 	@code=0; \
 	$(if $(TESTS),,scripts/test-install || code=1;) \
-	scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh $(TESTS)" || code=1; \
+	scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh --again $(TESTS)" || code=1; \
 	exit $$code
 
 PHONY += debug-check
 debug-check: job-debug ## kselftests on the debug kernel (DEBUG_TESTS), the search for leaks, and (without TESTS) the planted bugs
 	@code=0; \
-	scripts/vm run --kernel debug --module --timeout 4500 --log $(B)/log/debug-check.log $(DEBUG_ENV) -- "selftests/run_all.sh $(or $(TESTS),$(DEBUG_TESTS))" || code=1; \
+	scripts/vm run --kernel debug --module --timeout 4500 --log $(B)/log/debug-check.log $(DEBUG_ENV) -- "selftests/run_all.sh --again $(or $(TESTS),$(DEBUG_TESTS))" || code=1; \
 	$(if $(TESTS),,$(MAKE) planted || code=1;) \
 	exit $$code
 

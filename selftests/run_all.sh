@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs the selftests, in a virtual machine or on a real one, and ends with `N passed, N failed`.
 #
-#   run_all.sh [--builtin | --doors] [PROGRAM | PROGRAM/PART-OF-A-TEST-NAME ...]
+#   run_all.sh [--builtin | --doors] [--again] [PROGRAM | PROGRAM/PART-OF-A-TEST-NAME ...]
 #
 # --builtin runs them on the built-in TCP alone, which checks the tests. --doors makes our sockets by AF_INET and AF_INET6, with
 # our protocol number there, instead of by our family. Without PROGRAM all are run.
+# --again runs a test that failed once more, alone. One that passes then is not counted as failed, but named as unsteady: it or the
+# code under it depends on when things happen, and is to be mended. More than $most_unsteady of them are failures, and what the kernel reports is
+# never run again.
 # Needs root. When the module is not loaded it is loaded (OXTCP_MODULE names the file; else ../oxtcp.ko,
 # ../build/module/oxtcp.ko, or what modprobe finds), and unloaded in the end.
 # OXTCP_SELFTESTS_BIN names the folder of the programs; else bin/ beside this script, or cargo's target.
@@ -15,10 +18,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 # Cheap ones first; what unloads the module last.
 all=(socket_api doors info bind ports connect data messages timestamps urgent auth ao window congestion close poll listen reuseport procfs counters diag netns queues netfilter offload ecn hostile syncookies fast_cookies strays early_demux prediction reflector floods faults tool run terminal scenarios trace sizes stress module)
 
+most_unsteady=5
+
 options=()
 programs=()
+again=
 for argument; do
 	case $argument in
+	--again) again=1 ;;
 	--*) options+=("$argument") ;;
 	*) programs+=("$argument") ;;
 	esac
@@ -71,7 +78,32 @@ command_of() {
 	esac
 }
 
-passed=0 failed=0 skipped=0 report=()
+# reasons OUTPUT: the tests that failed, each with the lines that say why.
+reasons() {
+	awk '
+		/^#   / { if (lines < 8) said = said "        " substr($0, 5) "\n"; lines++; next }
+		/^not ok / { sub(/^not ok [0-9]+ /, ""); printf "    failed: %s\n%s", $0, said }
+		{ said = ""; lines = 0 }' "$1" | head -n 200
+}
+
+# passes_alone PROGRAM OUTPUT: whether each test that failed there passes now. The kernel's own test does not.
+passes_alone() {
+	local program=$1 name names
+	mapfile -t names < <(sed -n 's/^not ok [0-9]* //p' "$2")
+	((unsteady + ${#names[@]} <= most_unsteady)) || return
+	for name in "${names[@]}"; do
+		[ "$name" != kernel__no_warning ] || return
+	done
+	for name in "${names[@]}"; do
+		echo "$program: # once more: $name"
+		# shellcheck disable=SC2046 # the command is of words
+		$(command_of "$program") "${options[@]}" "$name" 2>&1 | sed -u "s/^/$program: # /"
+		[ "${PIPESTATUS[0]}" -eq 0 ] || return
+	done
+	unsteady=$((unsteady + ${#names[@]}))
+}
+
+passed=0 failed=0 skipped=0 unsteady=0 report=()
 for program in "${programs[@]}"; do
 	start=$SECONDS
 	output=$(mktemp)
@@ -92,10 +124,13 @@ for program in "${programs[@]}"; do
 		echo "$program: exit code $status"
 		bad=1
 	fi
+	why=$(reasons "$output")
+	if [ -n "$again" ] && [ "$status" -eq 1 ] && [ $((ok + bad + skip)) -eq "$plan" ] && passes_alone "$program" "$output"; then
+		ok=$((ok + bad)) bad=0
+		why=${why//    failed: /    unsteady: }
+	fi
 	report+=("$(printf '%-12s %4d passed %4d failed %4d skipped %5d s' "$program" "$ok" "$bad" "$skip" $((SECONDS - start)))")
-	while IFS= read -r line; do
-		report+=("    $line")
-	done < <(grep '^not ok ' "$output" | head -n 40)
+	[ -z "$why" ] || report+=("$why")
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 	rm -f "$output"
 done
@@ -107,5 +142,6 @@ fi
 echo
 printf '%s\n' "${report[@]}"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
+[ "$unsteady" -eq 0 ] || echo "$unsteady unsteady: failed, and passed when run alone"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

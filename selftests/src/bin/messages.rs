@@ -252,16 +252,29 @@ fn to_a_small_window(pair: Pair) -> Connected {
     })
 }
 
-/// Sends until the window is shut and no more is taken, after `total` bytes; returns how many it makes in all.
+/// What was sent until no more was taken.
+struct Filled {
+    /// Bytes in all.
+    total: usize,
+    /// Those that were not sent when no more was taken. An ACK can make it less at any time.
+    waiting: usize,
+}
+
+/// Sends until the window is shut and no more is taken, after `total` bytes.
 #[track_caller]
-fn fill_for_good(ends: &Connected, mut total: usize) -> usize {
+fn fill_for_good(ends: &Connected, mut total: usize) -> Filled {
+    let mut waiting = 0;
     wait::until("nothing more is taken", || {
         total += fill(&ends.client);
+        waiting = not_sent(&ends.client);
         let more = fill(&ends.client);
         total += more;
-        more == 0 && ends.client.unacked() + ends.server.readable() == total
+        more == 0
+            && not_sent(&ends.client) == waiting
+            && ends.client.unacked() == waiting
+            && ends.server.readable() + waiting == total
     });
-    total
+    Filled { total, waiting }
 }
 
 /// With 10,000 bytes that were never sent nothing is added, but for the last piece.
@@ -275,12 +288,11 @@ fn lowat__bounds_what_is_not_sent(pair: Pair) {
             .expect("get"),
         10_000
     );
-    let total = fill_for_good(&ends, 0);
-    let waiting = not_sent(&ends.client);
+    let Filled { total, waiting } = fill_for_good(&ends, 0);
     assert!((10_000..80_000).contains(&waiting), "{waiting} bytes");
     // Without it the send buffer is the limit.
     set(0).expect("TCP_NOTSENT_LOWAT");
-    let all = fill_for_good(&ends, total);
+    let all = fill_for_good(&ends, total).total;
     assert!(all > total);
     ends.client.set_nonblocking(false);
     ends.client.shutdown(libc::SHUT_WR).expect("shutdown");
@@ -319,8 +331,7 @@ fn lowat__of_the_namespace(pair: Pair) {
         None => panic!("no such setting"),
     }
     let ends = to_a_small_window(pair);
-    fill_for_good(&ends, 0);
-    let waiting = not_sent(&ends.client);
+    let Filled { waiting, .. } = fill_for_good(&ends, 0);
     assert!((5000..80_000).contains(&waiting), "{waiting} bytes");
     assert_eq!(
         ends.client
