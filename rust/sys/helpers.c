@@ -476,18 +476,19 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
 #define OXTCP_FLOW_PORTS 8
 
 /*
- * As inet_ehashfn() and inet6_ehashfn(): all that a peer can choose, and of the
- * local address the end. A key in the table does not change.
+ * As inet_ehashfn() and inet6_ehashfn(). Of IPv4-mapped addresses three words
+ * tell all: what has such a remote end has such a local one. A listener's remote
+ * end is none. A key in the table does not change.
  */
 static u32 oxtcp_flow_hash(const void *key, u32 len, u32 seed)
 {
 	const u32 *word = key, *remote = word + OXTCP_FLOW_REMOTE;
-	u32 local = word[OXTCP_FLOW_LOCAL_LOW], ports = word[OXTCP_FLOW_PORTS];
 
 	if (!(remote[0] | remote[1] | (remote[2] ^ (__force u32)htonl(0xffff))))
-		return jhash_3words(local, remote[3], ports, seed);
+		return jhash_3words(word[OXTCP_FLOW_LOCAL_LOW], remote[3],
+				    word[OXTCP_FLOW_PORTS], seed);
 
-	return jhash2((u32[]){ remote[0], remote[1], remote[2], remote[3], local, ports }, 6, seed);
+	return jhash2(word, OXTCP_FLOW_KEY_LEN / sizeof(u32), seed);
 }
 
 /* By long words: memcmp() is a call. */

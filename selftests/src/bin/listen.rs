@@ -2,6 +2,7 @@
 //! Listeners: the accept queue, its bound, and handshakes that lose segments.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use oxtcp_selftests::connection::Connected;
@@ -10,7 +11,7 @@ use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{
-    cases, expect_errno, ktap, listening, thread, wait, Pair, Sock, Stack, Suite,
+    cases, expect_errno, ktap, listening, thread, wait, Ip, Pair, Sock, Stack, Suite,
 };
 
 fn main() -> ExitCode {
@@ -25,10 +26,58 @@ fn main() -> ExitCode {
     );
     cases!(suite.stacks:
         backlog__somaxconn_bounds_it, overflow__line_says_what_bounds_it, overflow__line_that_was_refused_comes_later,
-        half_open__cache_follows_listen,
+        half_open__cache_follows_listen, flows__of_many_networks_are_told_apart,
         syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
     );
     suite.run()
+}
+
+/// How often this thread has asked for another hash table of the kernel while `work` ran: because one was full, or because a bucket of
+/// it had too many, and another hash is to part them.
+fn rehashes(work: impl FnOnce()) -> usize {
+    const TRACING: &str = "/sys/kernel/tracing";
+    if !Path::new(TRACING).join("instances").exists() {
+        ns::sh(&format!("mount -t tracefs tracefs {TRACING}"));
+    }
+    // SAFETY: it has no arguments.
+    let thread = unsafe { libc::gettid() };
+    let instance = format!("{TRACING}/instances/oxtcp-test-{thread}");
+    ns::sh(&format!(
+        "mkdir {instance}; cd {instance}; echo {thread} > set_event_pid; echo 1 > events/workqueue/workqueue_queue_work/enable"
+    ));
+    work();
+    let trace = ns::sh(&format!("cat {instance}/trace; rmdir {instance}"));
+    trace.matches("function=rht_deferred_worker").count()
+}
+
+/// Addresses that differ at the front alone: each of another network, and the same host there.
+fn flows__of_many_networks_are_told_apart(stack: Stack) {
+    let _namespace = ns::isolate();
+    let at = |network: u16, port| match stack.ip {
+        Ip::V4 => SocketAddr::from(([127, (network >> 8) as u8, network as u8, 1], port)),
+        Ip::V6 => SocketAddr::from(([0x2001, 0xdb8, 0, network, 0, 0, 0, 1], port)),
+    };
+    let networks = 1..=100;
+    if stack.ip == Ip::V6 {
+        for network in networks.clone() {
+            let ip = at(network, 0).ip();
+            ns::sh(&format!("ip addr add {ip}/128 dev lo nodad"));
+        }
+    }
+    let mut socks = Vec::new();
+    let rehashes = rehashes(|| {
+        for network in networks {
+            let listener = Sock::open(stack);
+            listener.bind(&at(network, 8000)).expect("bind");
+            listener.listen(200).expect("listen");
+            let client = Sock::open(stack);
+            client.bind(&at(network, 9000)).expect("bind");
+            client.connect(&at(1, 8000)).expect("connect");
+            socks.extend([listener, client]);
+        }
+    });
+    // The table begins with 256 places, and grows when it is nearly full.
+    assert!(rehashes < 5, "{rehashes} for 300 flows");
 }
 
 #[track_caller]
