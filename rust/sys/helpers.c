@@ -467,7 +467,7 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
 }
 
 /*
- * Key layout of rust/sys/table.rs: the node, then 36 bytes: the local address,
+ * Key layout of rust/sys/table/key.rs: the node, then 36 bytes: the local address,
  * the remote address, the ports. In words:
  */
 #define OXTCP_FLOW_KEY_LEN 36
