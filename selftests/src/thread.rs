@@ -33,11 +33,16 @@ impl<T> Worker<T> {
     /// Waits until the thread sleeps in this system call.
     #[track_caller]
     pub fn wait_blocked_in(&self, syscall: libc::c_long) {
-        let path = format!("/proc/self/task/{}/syscall", self.tid);
         wait::until(&format!("thread blocks in system call {syscall}"), || {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            text.split_whitespace().next() == Some(&syscall.to_string())
+            self.is_blocked_in(syscall)
         });
+    }
+
+    /// Whether the thread sleeps in this system call.
+    pub fn is_blocked_in(&self, syscall: libc::c_long) -> bool {
+        let path = format!("/proc/self/task/{}/syscall", self.tid);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        text.split_whitespace().next() == Some(&syscall.to_string())
     }
 
     pub fn is_finished(&self) -> bool {
