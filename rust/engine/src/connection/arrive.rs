@@ -321,9 +321,8 @@ impl Connection {
         snd.start(cx, link, rtt);
         link.tally.on_acked(cx.now, 0);
         snd.take_window(link, segment);
-        let finished = self.status.has(Status::FINISHED);
+        let finished = self.status.take(Status::FINISHED);
         self.status.clear(Status::SYN_ACK);
-        self.status.clear(Status::FINISHED);
         self.timers.clear(TimerKind::Retransmit);
         self.phase.advance(Input::AckOfSyn);
         self.events.insert(Event::Established);

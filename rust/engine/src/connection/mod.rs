@@ -154,6 +154,12 @@ impl Status {
     fn clear(&mut self, other: Status) {
         self.0 &= !other.0;
     }
+
+    fn take(&mut self, other: Status) -> bool {
+        let had = self.has(other);
+        self.clear(other);
+        had
+    }
 }
 
 impl Connection {
@@ -201,8 +207,7 @@ impl Connection {
         flight: &mut dyn FlightMemory,
         refusal: &mut Option<Unacceptable>,
     ) -> Payload {
-        let was_idle = self.status.has(Status::IDLE);
-        self.status.clear(Status::IDLE);
+        let was_idle = self.status.take(Status::IDLE);
         let payload = match self.phase {
             Phase::Closed(_) => {
                 *refusal = Some(Unacceptable::Closed);
@@ -211,9 +216,7 @@ impl Connection {
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
             _ => self.on_synchronized(cx, segment, rx, flight, refusal),
         };
-        if was_idle && refusal.is_some() && self.has_nothing_to_send() {
-            self.status.set(Status::IDLE);
-        }
+        self.keep_idle(was_idle && refusal.is_some());
         payload
     }
 
@@ -223,6 +226,13 @@ impl Connection {
         self.status.has(Status::IDLE)
             && self.events.is_empty()
             && !matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// What has happened may have made nothing due, where `was_idle`: there was nothing to send before.
+    fn keep_idle(&mut self, was_idle: bool) {
+        if was_idle && self.has_nothing_to_send() {
+            self.status.set(Status::IDLE);
+        }
     }
 
     /// Neither now nor when the time comes: what waits for the window, or for its turn, may go at any look.
@@ -585,8 +595,7 @@ impl Connection {
         memory: &RecvMemory,
         held: Option<&Reassembly>,
     ) -> Option<u32> {
-        let was_idle = self.status.has(Status::IDLE);
-        self.status.clear(Status::IDLE);
+        let was_idle = self.status.take(Status::IDLE);
         let Some(Parts {
             link,
             rcv: Some(rcv),
@@ -601,9 +610,7 @@ impl Connection {
             ..*memory
         });
         rcv.on_more_room(cx, link, true);
-        if was_idle && self.has_nothing_to_send() {
-            self.status.set(Status::IDLE);
-        }
+        self.keep_idle(was_idle);
         grown
     }
 
