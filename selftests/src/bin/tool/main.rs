@@ -538,6 +538,11 @@ fn ss__half_open(stack: Stack) {
     assert_eq!(oxtcp("ss -Hn").lines().count(), 0, "they are not connected");
     let summary = oxtcp("ss -s");
     assert!(summary.contains("SYN-RECV   3\n"), "{summary}");
+    // The clients see no SYN-ACK, and theirs are not answered.
+    wait::until("the first SYN-ACKs sent again", || {
+        let lines = oxtcp("ss -Hno state syn-recv");
+        lines.lines().filter(|line| line.contains(",1)")).count() == 3
+    });
 }
 
 /// A web server that knows nothing of us, and a client of the built-in TCP.
