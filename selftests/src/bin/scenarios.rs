@@ -113,14 +113,19 @@ fn loss__names_the_connection() {
 }
 
 fn unknown__is_refused() {
-    let output = Command::new(script())
-        .arg("storm")
-        .output()
-        .expect("the script");
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains("no scenario `storm`; there are flood, leak and loss"),
-        "{text}"
-    );
+    let run = |arguments: &[&str]| {
+        let output = Command::new(script()).args(arguments).output();
+        let output = output.expect("the script");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    for arguments in [&["storm"][..], &["--check", "storm"], &["--check"]] {
+        let (code, text) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(
+            text.contains("; there are flood, leak and loss"),
+            "{arguments:?}: {text}"
+        );
+    }
+    assert_eq!(run(&["--check", "leak"]), (Some(0), String::new()));
 }
