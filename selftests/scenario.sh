@@ -171,5 +171,5 @@ loss() {
 cat << EOF
 Three servers run here over oxtcp, at ports 8001 to 8003, with clients on another host.
 $question
-Begin with: oxtcp doctor --close-wait 5, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
+Begin with: oxtcp doctor, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
 EOF

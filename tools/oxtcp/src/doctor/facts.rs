@@ -9,7 +9,7 @@ use crate::failure::Result;
 use crate::host::Host;
 use crate::settings::table::{normal, SETTINGS};
 use crate::sockets::limit::Limit;
-use crate::sockets::process::Owners;
+use crate::sockets::process::{Owner, Owners};
 use crate::sockets::procnet::ProcNet;
 use crate::sockets::{source, Socket, Source, State, Wanted};
 
@@ -116,6 +116,15 @@ impl Facts {
                 socket.uid
             ),
         }
+    }
+
+    /// The name of the program that has all of these sockets, where it is one and a filter can have it as it is.
+    pub fn program<'a>(&self, sockets: impl Iterator<Item = &'a Socket>) -> Option<&str> {
+        let mut owners = sockets.map(|socket| self.owners.of(socket.inode));
+        let name = owners.next()?.first()?.name.as_str();
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+        let is_its = |owners: &[Owner]| owners.iter().any(|owner| owner.name == name);
+        (!name.is_empty() && name.chars().all(is_plain) && owners.all(is_its)).then_some(name)
     }
 
     /// Settings that this command knows and the module lacks, and the reverse.
