@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The checks: each looks at the facts for one thing that goes wrong.
 
+mod floods;
 mod listeners;
 mod ports;
 mod speed;
@@ -16,7 +17,7 @@ use crate::trace::explain::words::{self, bytes};
 
 /// All of them, the gravest things first.
 const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
-    listeners::half_open,
+    floods::half_open,
     listeners::accept_queue,
     close_wait,
     time_wait,

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::failure::{Problem, Result};
 use crate::host::Host;
 use crate::netns;
-use crate::output::{fold, print, print_json, width, Color, Ink, Painter};
+use crate::output::{fold, print, print_json, size, width, Color, Ink, Painter};
 use crate::sockets::State;
 use facts::Facts;
 
@@ -115,7 +115,7 @@ pub fn doctor(arguments: &Arguments) -> Result<bool> {
             &facts,
             &findings,
             Painter::new(arguments.color),
-            width(),
+            Widths::here(),
         ))?;
     }
     Ok(well)
@@ -159,6 +159,24 @@ impl Module {
     }
 }
 
+/// Where lines are folded.
+#[derive(Clone, Copy)]
+struct Widths {
+    prose: usize,
+    /// Titles and evidence: as long as they are for what is no terminal, which may be `grep`.
+    lines: usize,
+}
+
+impl Widths {
+    fn here() -> Self {
+        let prose = width();
+        Self {
+            prose,
+            lines: size().map_or(usize::MAX, |_| prose),
+        }
+    }
+}
+
 impl Finding {
     fn json(&self) -> serde_json::Value {
         json!({
@@ -171,9 +189,9 @@ impl Finding {
         })
     }
 
-    fn text(&self, painter: Painter, width: usize) -> String {
+    fn text(&self, painter: Painter, widths: Widths) -> String {
         const INDENT: &str = "         ";
-        let title = fold(&self.title, INDENT, width);
+        let title = fold(&self.title, INDENT, widths.lines);
         let mut out = format!("{:<8} ", self.severity.name());
         out = painter.paint(self.severity.ink(), out.trim_end()) + &out[out.trim_end().len()..];
         for (number, line) in title.lines().enumerate() {
@@ -184,11 +202,11 @@ impl Finding {
             };
         }
         for line in &self.evidence {
-            let folded = fold(line, "           ", width);
+            let folded = fold(line, "           ", widths.lines);
             out += &format!("{INDENT}- {}", folded.trim_start());
         }
-        out += &fold(&self.meaning, INDENT, width);
-        let mend = fold(&self.mend, "            ", width);
+        out += &fold(&self.meaning, INDENT, widths.prose);
+        let mend = fold(&self.mend, "            ", widths.prose);
         out + INDENT + &painter.paint(Ink::Green, &format!("-> {}", mend.trim_start()))
     }
 }
@@ -198,7 +216,7 @@ fn report(
     facts: &Facts,
     findings: &[Finding],
     painter: Painter,
-    width: usize,
+    widths: Widths,
 ) -> String {
     let family = module
         .family
@@ -222,7 +240,7 @@ fn report(
         state(State::Listen),
         state(State::Established)
     );
-    let mut out = fold(&head, "", width) + "\n";
+    let mut out = fold(&head, "", widths.lines) + "\n";
     let (problems, warnings, notes) = (
         count(Severity::Problem),
         count(Severity::Warning),
@@ -231,10 +249,10 @@ fn report(
     for (number, finding) in findings.iter().enumerate() {
         // The first note, where nothing worse comes before it: it is not to be taken for the answer.
         if number == 0 && finding.severity == Severity::Note {
-            out += &fold(NOTES_ALONE, "", width);
+            out += &fold(NOTES_ALONE, "", widths.prose);
             out.push('\n');
         }
-        out += &finding.text(painter, width);
+        out += &finding.text(painter, widths);
         out.push('\n');
     }
     out + &match (problems, warnings, notes) {

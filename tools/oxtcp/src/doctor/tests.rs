@@ -2,7 +2,7 @@
 //! Each check sees what it is for, and nothing on a system that is well.
 
 use super::*;
-use crate::doctor::{report, Module};
+use crate::doctor::{report, Module, Widths};
 use crate::output::Painter;
 use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
@@ -22,6 +22,9 @@ pub fn well() -> Facts {
         core_somaxconn: Some(4096),
         conntrack: Some((10, 65536)),
         close_wait_ms: 60_000,
+        under_attack: crate::doctor::facts::under_attack(&crate::host::Host::at(
+            std::path::Path::new("/nonexistent"),
+        )),
         library: Ok("/usr/lib/oxtcp/liboxtcp_preload.so".into()),
     }
 }
@@ -217,7 +220,9 @@ fn reports_of_80_columns() {
         "192.0.2.2:40000",
         3,
     ));
-    let text = |facts: &Facts| report(&module, facts, &all(facts), plain, 80);
+    let (prose, lines) = (80, 80);
+    let widths = Widths { prose, lines };
+    let text = |facts: &Facts| report(&module, facts, &all(facts), plain, widths);
     let mut reports = text(&facts);
     unclosed_of(&mut facts, "chat", 40, 5000, 5);
     reports += &format!("{0}\n{1}{0}\n", "=".repeat(80), text(&facts));
