@@ -293,7 +293,7 @@ fn top__of_another_namespace() {
     let path = link.b.path();
     let terminal = Terminal::open("other", (100, 24), &format!("oxtcp top --netns {path}"));
     let screen = terminal.shows("its listener", |screen| {
-        line(screen, &[&there.to_string(), "0/7"]).is_some()
+        line(screen, &[&there.to_string(), "0/8"]).is_some()
     });
     assert!(!screen.contains(&here.to_string()), "{screen}");
     assert!(screen.contains(&path), "{screen}");

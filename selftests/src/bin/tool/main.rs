@@ -426,7 +426,7 @@ fn top__on_a_terminal(stack: Stack) {
     let mut top = OnTerminal::spawn(of_line("top --delay 0.2 --color never"));
     let address = talk.address.to_string();
     wait::until("the listener", || {
-        top.shows("Listeners") && top.shows(&address) && top.shows("0/7")
+        top.shows("Listeners") && top.shows(&address) && top.shows("0/8")
     });
     talk.client.send_all(&[1; 100_000]);
     talk.server.recv_exact(100_000);
