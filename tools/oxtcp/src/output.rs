@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use crate::failure::{words, Problem, Result};
 
@@ -17,6 +18,25 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// What was said before the subcommand.
+static OF_ALL: OnceLock<Color> = OnceLock::new();
+
+impl Color {
+    /// For all that is printed, where the subcommand is not told otherwise.
+    pub fn of_all(self) {
+        // Nobody says it twice.
+        let _ = OF_ALL.set(self);
+    }
+
+    /// This, or what is to be for all.
+    fn or(self, of_all: Option<Color>) -> Color {
+        match self {
+            Color::Auto => of_all.unwrap_or_default(),
+            color => color,
+        }
+    }
 }
 
 /// A colour, or none.
@@ -43,7 +63,7 @@ pub struct Painter {
 impl Painter {
     /// As the user wants it and the output is.
     pub fn new(color: Color) -> Self {
-        let on = match color {
+        let on = match color.or(OF_ALL.get().copied()) {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
@@ -235,6 +255,18 @@ mod tests {
         assert_eq!(fold("one two three", "  ", 9), "  one two\n  three\n");
         assert_eq!(fold("unbreakable", "", 4), "unbreakable\n");
         assert_eq!(fold("", "  ", 9), "");
+    }
+
+    #[test]
+    fn color_of_all_gives_way() {
+        use Color::{Always, Auto, Never};
+        for (own, of_all, color) in [
+            (Auto, None, Auto),
+            (Auto, Some(Always), Always),
+            (Never, Some(Always), Never),
+        ] {
+            assert_eq!(own.or(of_all), color);
+        }
     }
 
     #[test]
