@@ -169,7 +169,8 @@ loss() {
 
 "$name"
 cat << EOF
-Three servers run here over oxtcp, at ports 8001 to 8003, with clients on another host.
-$question
+Three servers run here over oxtcp, at ports 8001 to 8003. Their clients are on
+another host.
+$(fold -s -w 80 <<< "$question")
 Begin with: oxtcp doctor, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
 EOF
