@@ -88,7 +88,9 @@ demo: job ## the module at work: unmodified programs through it, on the stock ke
 	@scripts/vm run --timeout 300 --log $(B)/log/demo.log -- selftests/demo.sh
 
 PHONY += shell
-shell: job ## a shell in a booted virtual machine, with the module loaded and the tools at hand; SCENARIO=flood, leak or loss
+shell: ## a shell in a booted virtual machine, with the module loaded and the tools at hand; SCENARIO=flood, leak or loss
+	@$(if $(SCENARIO),selftests/scenario.sh --check "$(SCENARIO)")
+	@$(MAKE) job
 	@scripts/vm shell $(if $(SCENARIO),--env VM_SCENARIO=$(SCENARIO))
 
 # Both take PREFIX=/usr and DESTDIR=/path.

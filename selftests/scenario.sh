@@ -1,12 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# scenario.sh NAME: makes something go wrong on this machine, for `make shell SCENARIO=NAME`: a riddle for who knows the README and
-# `oxtcp --help`. It goes on in the background, until the machine is switched off. Root, with the module loaded.
+# scenario.sh [--check] NAME: makes something go wrong on this machine, for `make shell SCENARIO=NAME`: a riddle for who knows the README and
+# `oxtcp --help`. It goes on in the background, until the machine is switched off. Root, with the module loaded. With --check it only says
+# whether there is one of this name.
 #
 #   flood   SYNs with forged senders come to one of three servers
 #   leak    one of three servers does not close what its clients have closed
 #   loss    one of three transfers goes over a path that loses
 set -eu -o pipefail
+
+check=
+[ "${1:-}" != --check ] || { check=1; shift; }
+name=${1:-}
+case $name in
+flood) question="Some clients say that they do not get in. Which port is it, who sends, and what helps?" ;;
+leak) question="Connections stay that nobody uses. Which program is it, and how many does it keep?" ;;
+loss) question="One of the customers says that it is slow. Which connection is it, and what happens to it?" ;;
+*)
+	echo "scenario.sh: no scenario \`$name\`; there are flood, leak and loss" >&2
+	exit 2
+	;;
+esac
+[ -z "$check" ] || exit 0
 
 folder=$(mktemp -d /tmp/oxtcp-scenario.XXXXXX)
 
@@ -152,18 +167,10 @@ loss() {
 	client lan keep 192.0.2.1 8003
 }
 
-case ${1:-} in
-flood) question="Some clients say that they do not get in. Which port is it, who sends, and what helps?" ;;
-leak) question="Connections stay that nobody uses. Which program is it, and how many does it keep?" ;;
-loss) question="One of the customers says that it is slow. Which connection is it, and what happens to it?" ;;
-*)
-	echo "scenario.sh: no scenario \`${1:-}\`; there are flood, leak and loss" >&2
-	exit 2
-	;;
-esac
-"$1"
+"$name"
 cat << EOF
-Three servers run here over oxtcp, at ports 8001 to 8003, with clients on another host.
-$question
-Begin with: oxtcp doctor --close-wait 5, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
+Three servers run here over oxtcp, at ports 8001 to 8003. Their clients are on
+another host.
+$(fold -s -w 80 <<< "$question")
+Begin with: oxtcp doctor, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
 EOF

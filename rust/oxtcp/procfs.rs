@@ -193,13 +193,18 @@ impl Row {
         let key = mini.key();
         let guard = mini.lock()?;
         let ticks = guard.timer_left().ticks();
-        let (state, kind, v6) = match &*guard {
+        let (state, kind, retransmits, v6) = match &*guard {
             stale if stale.is_stale() => return None,
-            Mini::HalfOpen { listener, .. } => (SkState::SYN_RECV.number(), 1, listener.is_v6()),
+            Mini::HalfOpen {
+                request, listener, ..
+            } => {
+                let state = SkState::SYN_RECV.number();
+                (state, 1, request.resent(), listener.is_v6())
+            }
             Mini::TimeWait { time_wait, v6, .. } | Mini::SignedTimeWait { time_wait, v6, .. } => {
                 match time_wait.awaits_fin() {
-                    true => (SkState::FIN_WAIT2.number(), 3, *v6),
-                    false => (TIME_WAIT, 3, *v6),
+                    true => (SkState::FIN_WAIT2.number(), 3, 0, *v6),
+                    false => (TIME_WAIT, 3, 0, *v6),
                 }
             }
         };
@@ -212,7 +217,7 @@ impl Row {
             timer: Timer {
                 kind,
                 ticks,
-                retransmits: 0,
+                retransmits,
             },
             socket: None,
         })

@@ -179,7 +179,7 @@ settings! {
         mtu_probe_floor = 48, 48, 65_535;
         /// The search for the path's MTU without ICMP (RFC 4821): 0 never, 1 when a black hole is suspected, 2 from the beginning.
         mtu_probing = 0, 0, 2;
-        /// As `retries2`, without a program; 0 means 8.
+        /// Retransmissions before a connection that no program has any more is given up; 0 means 8.
         orphan_retries = 0, 0, 255;
         /// Seconds after which the search for the path's MTU may begin again.
         probe_interval = 600, 0, MAX_SECONDS;
@@ -188,7 +188,8 @@ settings! {
         /// Resets in a second that half-open connections, TIME-WAITs, full accept queues and, by `fast_resets`, listeners of the namespace send. A shared limit can be observed from
         /// outside, as that of challenge ACKs: no limit.
         reset_limit = 0x7fff_ffff, 0, i32::MAX;
-        /// The same to one network (/24 of IPv4, /64 of IPv6): with a forged source they hit somebody else. 0: no limit.
+        /// Resets in a second, of those that `reset_limit` counts, to one network (/24 of IPv4, /64 of IPv6): with a forged source they hit somebody
+        /// else. 0: no limit.
         reset_net_rate = 1000, 0, 1_000_000;
         /// The least number of retransmissions before a connection is given up, whatever `retries2` says (RFC 1122's
         /// R1).
@@ -220,7 +221,8 @@ settings! {
         /// Percent of a SYN queue that one host (/32 of IPv4, /64 of IPv6) may have when the queue is half full; 16 it may always have. What is
         /// beyond is answered with a cookie, or dropped without cookies. 100: no limit.
         syn_host_share = 25, 0, 100;
-        /// The same of one network (/24 of IPv4, /48 of IPv6).
+        /// Percent of a SYN queue that one network (/24 of IPv4, /48 of IPv6) may have when the queue is half full; 16 it may always have. What
+        /// is beyond is answered with a cookie, or dropped without cookies. 100: no limit.
         syn_net_share = 50, 0, 100;
         /// SYNs to the namespace's listeners in a second of one network (/24 of IPv4, /64 of IPv6); more are dropped. 0: no limit. Below 100 a flood from
         /// everywhere may hit single networks.

@@ -39,7 +39,9 @@ use failure::Failure;
 
 /// The whole command.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let line = Cli::parse();
+    line.color.of_all();
+    match line.command {
         Command::Run(arguments) => match run::run(&arguments) {
             Ok(code) => ExitCode::from(code),
             Err(error) => fail(&error),
@@ -87,6 +89,10 @@ fn fail(error: &dyn Failure) -> ExitCode {
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true)]
 struct Cli {
+    /// When to use colours; a subcommand's own counts first
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    color: output::Color,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -141,12 +147,22 @@ const EXIT_CODES: &[((u8, Option<&str>), &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
-    use super::Cli;
+    use super::{Cli, Command};
+    use crate::output::Color;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn color_before_the_subcommand_and_after() {
+        for line in ["oxtcp --color never list", "oxtcp list --color never"] {
+            let parsed = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(matches!(parsed.command, Command::List(_)), "{line}");
+            assert_eq!(parsed.color == Color::Never, line.starts_with("oxtcp --"));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! Man pages and completions, made from the command line's definition.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -148,6 +148,11 @@ fn page(command: &clap::Command, pages: &mut Vec<(String, String)>) {
         man.render_name_section(&mut text)?;
         man.render_synopsis_section(&mut text)?;
         man.render_description_section(&mut text)?;
+        // An example, which is not to be folded: roff leaves lines alone that begin with a space.
+        if let Some(example) = command.get_after_long_help() {
+            let example = example.to_string().replace('-', r"\-");
+            writeln!(text, ".PP\n{}", example.replace("\n\n", "\n.PP\n"))?;
+        }
         man.render_options_section(&mut text)?;
         if command.has_subcommands() {
             man.render_subcommands_section(&mut text)?;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use crate::failure::{words, Problem, Result};
 
@@ -17,6 +18,25 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// What was said before the subcommand.
+static OF_ALL: OnceLock<Color> = OnceLock::new();
+
+impl Color {
+    /// For all that is printed, where the subcommand is not told otherwise.
+    pub fn of_all(self) {
+        // Nobody says it twice.
+        let _ = OF_ALL.set(self);
+    }
+
+    /// This, or what is to be for all.
+    fn or(self, of_all: Option<Color>) -> Color {
+        match self {
+            Color::Auto => of_all.unwrap_or_default(),
+            color => color,
+        }
+    }
 }
 
 /// A colour, or none.
@@ -43,7 +63,7 @@ pub struct Painter {
 impl Painter {
     /// As the user wants it and the output is.
     pub fn new(color: Color) -> Self {
-        let on = match color {
+        let on = match color.or(OF_ALL.get().copied()) {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
@@ -152,11 +172,36 @@ pub fn fold(text: &str, indent: &str, width: usize) -> String {
 
 /// The width of the terminal, for [`fold`]; 100 for what is no terminal.
 pub fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width >= 40)
-        .unwrap_or(100)
+    size().map_or(100, |size| usize::from(size.columns.max(40)))
+}
+
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+    /// Whether the terminal says so. A serial line says 0 until somebody tells it (`stty rows 24 cols 80`).
+    pub is_told: bool,
+}
+
+impl Size {
+    /// What a terminal says, with the size of old for what it does not.
+    fn of(columns: u16, rows: u16) -> Self {
+        let or = |told, usual| if told == 0 { usual } else { told };
+        Self {
+            columns: or(columns, 80),
+            rows: or(rows, 24),
+            is_told: columns != 0 && rows != 0,
+        }
+    }
+}
+
+/// That of the terminal at the standard output; `None` for what is no terminal.
+pub fn size() -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(Size::of(size.ws_col, size.ws_row))
 }
 
 /// Prints. A reader that has gone away (`| head`) is no error.
@@ -210,6 +255,30 @@ mod tests {
         assert_eq!(fold("one two three", "  ", 9), "  one two\n  three\n");
         assert_eq!(fold("unbreakable", "", 4), "unbreakable\n");
         assert_eq!(fold("", "  ", 9), "");
+    }
+
+    #[test]
+    fn color_of_all_gives_way() {
+        use Color::{Always, Auto, Never};
+        for (own, of_all, color) in [
+            (Auto, None, Auto),
+            (Auto, Some(Always), Always),
+            (Never, Some(Always), Never),
+        ] {
+            assert_eq!(own.or(of_all), color);
+        }
+    }
+
+    #[test]
+    fn size_of_a_terminal_that_does_not_know_it() {
+        let size = |columns, rows, is_told| Size {
+            columns,
+            rows,
+            is_told,
+        };
+        assert_eq!(Size::of(0, 0), size(80, 24, false));
+        assert_eq!(Size::of(132, 0), size(132, 24, false));
+        assert_eq!(Size::of(132, 50), size(132, 50, true));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Drop for Running {
     }
 }
 
-/// A command on a terminal of 120 by 30.
+/// A command on a terminal.
 pub struct OnTerminal {
     command: Child,
     keys: File,
@@ -174,12 +174,17 @@ pub struct OnTerminal {
 }
 
 impl OnTerminal {
+    /// On one of 120 by 30.
+    pub fn spawn(command: Command) -> OnTerminal {
+        OnTerminal::of_size(120, 30, command)
+    }
+
     /// Takes the command, which holds the terminal as long as it is there.
-    pub fn spawn(mut command: Command) -> OnTerminal {
+    pub fn of_size(columns: u16, rows: u16, mut command: Command) -> OnTerminal {
         let (mut ours, mut theirs) = (0, 0);
         let size = libc::winsize {
-            ws_row: 30,
-            ws_col: 120,
+            ws_row: rows,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     suite.once("profile__every_one_applies", profile__every_one_applies);
     suite.once("profile__undo", profile__undo);
     suite.once("profile__corrupt_file", profile__corrupt_file);
-    cases!(suite.stacks: ss__states_and_processes, ss__every_state, ss__half_open, kill__connections, top__on_a_terminal);
+    cases!(suite.stacks: ss__states_and_processes, ss__every_state, ss__half_open, kill__connections, top__on_a_terminal, top__on_a_serial_line);
     suite.once("ss__of_a_program_that_is_run", ss__of_a_program_that_is_run);
     suite.once("ss__many", ss__many);
     suite.once("ss__of_another_namespace", ss__of_another_namespace);
@@ -426,7 +426,7 @@ fn top__on_a_terminal(stack: Stack) {
     let mut top = OnTerminal::spawn(of_line("top --delay 0.2 --color never"));
     let address = talk.address.to_string();
     wait::until("the listener", || {
-        top.shows("Listeners") && top.shows(&address) && top.shows("0/7")
+        top.shows("Listeners") && top.shows(&address) && top.shows("0/8")
     });
     talk.client.send_all(&[1; 100_000]);
     talk.server.recv_exact(100_000);
@@ -442,6 +442,25 @@ fn top__on_a_terminal(stack: Stack) {
         shown.contains("\x1b[?1049l"),
         "the screen is not given back"
     );
+}
+
+/// A serial line says that it has no columns and no rows: it is taken for one of 80 by 24.
+fn top__on_a_serial_line(stack: Stack) {
+    let link = Veth::make();
+    let talk = talk(stack, &link);
+    let top = of_line("top --delay 0.2 --color never");
+    let mut top = OnTerminal::of_size(0, 0, top);
+    let address = talk.address.to_string();
+    wait::until("the listener", || {
+        top.shows("Listeners") && top.shows(&address)
+    });
+    // The last line, the 24th.
+    assert!(top.shows("\x1b[24;1H"), "the keys stand elsewhere");
+    top.press(b"q");
+    let (code, shown) = top.end();
+    assert_eq!(code, Some(0));
+    let (taken, back) = (shown.find("\x1b[?1049h"), shown.find("\x1b[?1049l"));
+    assert!(taken.is_some() && taken < back, "{shown:?}");
 }
 
 /// Ends what it is asked to end, and nothing else.
@@ -519,6 +538,11 @@ fn ss__half_open(stack: Stack) {
     assert_eq!(oxtcp("ss -Hn").lines().count(), 0, "they are not connected");
     let summary = oxtcp("ss -s");
     assert!(summary.contains("SYN-RECV   3\n"), "{summary}");
+    // The clients see no SYN-ACK, and theirs are not answered.
+    wait::until("the first SYN-ACKs sent again", || {
+        let lines = oxtcp("ss -Hno state syn-recv");
+        lines.lines().filter(|line| line.contains(",1)")).count() == 3
+    });
 }
 
 /// A web server that knows nothing of us, and a client of the built-in TCP.

@@ -16,6 +16,12 @@ pub fn find(name: &str) -> Option<&'static Explained> {
     EXPLAINED.iter().find(|explained| explained.name == name)
 }
 
+/// All of them.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = &'static Explained> {
+    EXPLAINED.iter()
+}
+
 const fn of(name: &'static str, meaning: &'static str, advice: &'static str) -> Explained {
     Explained {
         name,
@@ -73,7 +79,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPReqQFullDoCookies",
         "SYNs that were answered with a cookie, as the SYN queue was full or syncookies is 2.",
-        "As SyncookiesSent.",
+        "Rising means a flood, or a backlog that is too small for the clients: oxtcp ss --summary, oxtcp doctor.",
     ),
     of(
         "TCPReqQFullDrop",
@@ -178,12 +184,12 @@ const EXPLAINED: &[Explained] = &[
     of(
         "RcvPruned",
         "Segments that were dropped, as no room was found for them in the receive buffer.",
-        "As PruneCalled. The peers send them again: it costs time, not data.",
+        "A program reads too slowly, or rmem is too small for the path: oxtcp ss shows whose receive queue is long. The peers send them again: it costs time, not data.",
     ),
     of(
         "OfoPruned",
         "Times that data which had come out of order was given up to make room for what is to be read first.",
-        "As PruneCalled, on a path that loses or reorders: a larger rmem, or net.ipv4.tcp_mem if the host's memory for TCP is short.",
+        "The path loses or reorders, and a program reads too slowly: a larger rmem, or net.ipv4.tcp_mem if the host's memory for TCP is short.",
     ),
     of(
         "TCPRcvCollapsed",
@@ -263,12 +269,12 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPRenoReorder",
         "Times that the path was found to reorder segments, by duplicate acknowledgments of a peer without SACK.",
-        "As TCPSACKReorder.",
+        "Several links share a connection's packets, or a device has several queues. Harmless as long as TCPFastRetrans does not rise with it.",
     ),
     of(
         "TCPTSReorder",
         "Times that in the midst of a repair the missing segment was found to have been late only, by timestamps.",
-        "As TCPSACKReorder.",
+        "Several links share a connection's packets, or a device has several queues. Harmless as long as TCPFastRetrans does not rise with it.",
     ),
     of(
         "TCPFullUndo",
@@ -278,12 +284,12 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPPartialUndo",
         "Repairs that were found needless in their midst, by timestamps: the window was restored.",
-        "As TCPFullUndo.",
+        "The path reorders, or delays for long. Harmless if it is rare.",
     ),
     of(
         "TCPDSACKUndo",
         "Repairs that were found needless as the peer had everything twice (D-SACK): the window was restored.",
-        "As TCPFullUndo.",
+        "The path reorders, or delays for long. Harmless if it is rare.",
     ),
     of(
         "TCPLossUndo",
@@ -298,17 +304,17 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPRenoFailures",
         "Timeouts before duplicate acknowledgments, of a peer without SACK, could tell of the loss.",
-        "As TCPTimeouts.",
+        "The path loses much, or peers are away: TCPTimeouts counts all of these, and each costs 200 ms or more.",
     ),
     of(
         "TCPSackFailures",
         "Timeouts before reports by SACK could tell of the loss.",
-        "As TCPTimeouts.",
+        "The path loses much, or peers are away: TCPTimeouts counts all of these, and each costs 200 ms or more.",
     ),
     of(
         "TCPLossFailures",
         "Timeouts while the losses of an earlier timeout were repaired.",
-        "As TCPTimeouts: the path loses much, or was away for a time.",
+        "The path loses much, or was away for a time. Each costs 200 ms or more.",
     ),
     of(
         "TCPFastRetrans",
@@ -318,7 +324,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPSlowStartRetrans",
         "Segments that were sent again after a timeout, beside the one that the timeout itself sends.",
-        "As TCPTimeouts.",
+        "The path loses much, or peers are away: TCPTimeouts counts all of these, and each costs 200 ms or more.",
     ),
     of(
         "TCPTimeouts",
@@ -332,18 +338,18 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "TCPLossProbeRecovery",
-        "Losses that such a probe has repaired.",
+        "Losses that a probe of the tail (TLP) has repaired.",
         "The path loses segments; each of these would have been a timeout.",
     ),
     of(
         "TCPRenoRecoveryFail",
         "Timeouts in the midst of a repair, with a peer that cannot SACK.",
-        "As TCPTimeouts.",
+        "The path loses much, or peers are away: TCPTimeouts counts all of these, and each costs 200 ms or more.",
     ),
     of(
         "TCPSackRecoveryFail",
         "Timeouts in the midst of a repair: what was sent again did not arrive either.",
-        "As TCPLostRetransmit.",
+        "The path loses much, or a policer drops bursts. Each such loss costs a round trip or a timeout.",
     ),
     of(
         "TCPDSACKOldSent",
@@ -353,7 +359,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPDSACKOfoSent",
         "Duplicates that the peer was told of (D-SACK), of data that was out of order.",
-        "As TCPDSACKOldSent, or the network doubles packets.",
+        "The peer has sent it for nothing, as acknowledgments are lost or its timeouts are too short; or the network doubles packets.",
     ),
     of(
         "TCPDSACKRecv",
@@ -362,13 +368,13 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "TCPDSACKOfoRecv",
-        "The same, of data that the peer had out of order.",
-        "As TCPDSACKRecv.",
+        "Duplicates that the peer has told of (D-SACK), of data that it had out of order: what was sent again had arrived already.",
+        "Needless retransmissions: the path reorders or delays, or acknowledgments are lost. Compare with RetransSegs.",
     ),
     of(
         "TCPDSACKRecvSegs",
         "Segments in the reports that TCPDSACKRecv and TCPDSACKOfoRecv count.",
-        "As TCPDSACKRecv.",
+        "Needless retransmissions: the path reorders or delays, or acknowledgments are lost. Compare with RetransSegs.",
     ),
     of(
         "TCPDSACKIgnoredDubious",
@@ -413,7 +419,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPSpuriousRTOs",
         "Timeouts that were found needless as the originals arrived (F-RTO); TCPLossUndo counts them too.",
-        "As TCPLossUndo.",
+        "The path stands still at times for longer than the timeout (radio, a virtual machine without CPU): rto_min can be larger.",
     ),
     of(
         "TCPBacklogDrop",
@@ -443,12 +449,12 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPOFODrop",
         "Segments with data out of order that there was no memory for.",
-        "As PruneCalled.",
+        "The peers send them again. A program reads too slowly, rmem is too small for the path, or the host's memory for TCP (net.ipv4.tcp_mem) is short.",
     ),
     of(
         "TCPOFOMerge",
         "Segments out of order that had come before.",
-        "As TCPDSACKOfoSent.",
+        "The peer has sent them for nothing, as acknowledgments are lost or its timeouts are too short; or the network doubles packets.",
     ),
     of(
         "TCPChallengeACK",
@@ -458,12 +464,12 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPSYNChallenge",
         "SYNs in the midst of a connection.",
-        "The peer has started anew and uses the port again, or as TCPChallengeACK.",
+        "The peer has started anew and uses the port again. Many: somebody guesses numbers of connections.",
     ),
     of(
         "TCPFromZeroWindowAdv",
         "Windows that were closed, and opened again.",
-        "As TCPToZeroWindowAdv.",
+        "Programs were slower than the network, and have caught up. Many: oxtcp ss shows whose receive queue is full.",
     ),
     of(
         "TCPToZeroWindowAdv",
@@ -473,7 +479,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "TCPWantZeroWindowAdv",
         "Times that no room was left, while the peer may still send what it was offered.",
-        "As TCPToZeroWindowAdv.",
+        "The program is slower than the network: oxtcp ss shows whose receive queue is full.",
     ),
     of(
         "TCPSynRetrans",
@@ -487,7 +493,7 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "TCPHystartTrainCwnd",
-        "The sum of the windows, in segments, at which that was.",
+        "The sum of the windows, in segments, at which slow starts ended as acknowledgments came back to back (HyStart).",
         "Divided by TCPHystartTrainDetect it is what paths hold. Far below bandwidth times round trip: HyStart was too early.",
     ),
     of(
@@ -497,8 +503,8 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "TCPHystartDelayCwnd",
-        "The sum of the windows, in segments, at which that was.",
-        "As TCPHystartTrainCwnd.",
+        "The sum of the windows, in segments, at which slow starts ended as the round trip grew (HyStart).",
+        "Divided by TCPHystartDelayDetect it is what paths hold. Far below bandwidth times round trip: HyStart was too early.",
     ),
     of(
         "TCPACKSkippedSynRecv",
@@ -507,28 +513,28 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "TCPACKSkippedPAWS",
-        "Segments with an old timestamp that were not answered, for the same reason.",
-        "As PAWSEstab.",
+        "Segments with an old timestamp that were not answered, as another was less than invalid_ratelimit before.",
+        "A few are late packets. Many, with connections that stand still: several hosts behind one address, or a middlebox that rewrites timestamps.",
     ),
     of(
         "TCPACKSkippedSeq",
-        "Segments outside of the window that were not answered, for the same reason.",
+        "Segments outside of the window that were not answered, as another was less than invalid_ratelimit before.",
         "Many are a flood of forged segments, or two hosts that disagree about a connection.",
     ),
     of(
         "TCPACKSkippedFinWait2",
-        "Segments of connections in FIN-WAIT-2 without a program that were not answered, for the same reason.",
-        "As TCPACKSkippedSeq.",
+        "Segments of connections in FIN-WAIT-2 without a program that were not answered, as another was less than invalid_ratelimit before.",
+        "Many are a flood of forged segments, or two hosts that disagree about a connection.",
     ),
     of(
         "TCPACKSkippedTimeWait",
-        "Segments for a TIME-WAIT that were not answered, for the same reason.",
-        "As TCPACKSkippedSeq.",
+        "Segments for a TIME-WAIT that were not answered, as another was less than invalid_ratelimit before.",
+        "Many are a flood of forged segments, or two hosts that disagree about a connection.",
     ),
     of(
         "TCPACKSkippedChallenge",
-        "Challenge ACKs that were not sent, for the same reason.",
-        "As TCPChallengeACK.",
+        "Challenge ACKs that were not sent, as another was less than invalid_ratelimit before.",
+        "A few come of hosts that have started anew. Many: somebody guesses numbers of connections.",
     ),
     of(
         "TCPWinProbe",
@@ -583,7 +589,7 @@ const EXPLAINED: &[Explained] = &[
     of(
         "InErrs",
         "Segments with a wrong checksum (InCsumErrors), a header that is none, or a SYN in the midst of a connection.",
-        "As InCsumErrors and TCPSYNChallenge.",
+        "InCsumErrors and TCPSYNChallenge tell which: bad hardware for the first, a peer that has started anew for the second.",
     ),
     of(
         "OutRsts",
@@ -625,6 +631,24 @@ mod tests {
             assert!(names.len() > 30, "{file}: {names:?}");
             for name in names {
                 assert!(find(name).is_some(), "{name} is to be explained here");
+            }
+        }
+    }
+
+    /// They are shown by name, without each other: none leans on another one's words.
+    #[test]
+    fn each_stands_alone() {
+        for one in EXPLAINED {
+            for text in [one.meaning, one.advice] {
+                let names = EXPLAINED.iter().map(|other| other.name);
+                let mut as_others = names.map(|name| format!("s {name}"));
+                let leans = ["The same", "such a ", "that was.", "same reason"]
+                    .iter()
+                    .any(|part| text.contains(part));
+                let is_as = as_others.any(|other| {
+                    text.starts_with(&format!("A{other}")) || text.contains(&format!("or a{other}"))
+                });
+                assert!(!leans && !is_as, "{}: {text}", one.name);
             }
         }
     }

@@ -134,25 +134,52 @@ fn heading(out: &mut String, metric: &str, kind: &str, meaning: &str) {
     let _ = write!(out, "# HELP {metric} {meaning}\n# TYPE {metric} {kind}\n");
 }
 
-/// `TCPReqQFullDrop` as `tcp_req_q_full_drop`.
+/// What is written in capitals, by which names cannot be split: `TCPDSACKRecv`, `DelayedACKs`.
+const CAPITALS: [&str; 13] = [
+    "ACKs", "ACK", "AO", "CE", "DSACK", "MD5", "MTUP", "OFO", "PAWS", "RTOs", "SACK", "SYN", "TS",
+];
+
+/// `TCPReqQFullDrop` as `tcp_req_q_full_drop`, as people would split it.
 fn snake(name: &str) -> String {
-    let chars: Vec<char> = name.chars().collect();
-    let mut out = String::new();
-    for (at, char) in chars.iter().enumerate() {
-        let after_small = at > 0 && !chars[at - 1].is_uppercase();
-        let before_small = at > 0 && chars.get(at + 1).is_some_and(|next| next.is_lowercase());
-        if char.is_uppercase() && (after_small || before_small) && !out.ends_with('_') {
-            out.push('_');
-        }
-        out.extend(char.to_lowercase().map(|char| {
-            if char.is_ascii_alphanumeric() {
-                char
-            } else {
-                '_'
-            }
-        }));
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let known = std::iter::once("TCP").chain(CAPITALS);
+        let word = known.into_iter().find(|word| {
+            let after = rest.strip_prefix(word).map(|after| after.chars().next());
+            after.is_some_and(|next| !next.is_some_and(char::is_lowercase))
+        });
+        let len = match word {
+            Some(word) => word.len(),
+            None => first.len_utf8() + plain(&rest[first.len_utf8()..], first),
+        };
+        let (word, more) = rest.split_at(len);
+        words.push(word.to_lowercase());
+        rest = more;
     }
-    out
+    let word = |word: &String| word.replace(|char: char| !char.is_ascii_alphanumeric(), "");
+    let words: Vec<String> = words
+        .iter()
+        .map(word)
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join("_")
+}
+
+/// How much belongs to a word that begins so: the capitals behind a capital, but for the one that begins the next word; or what is no capital.
+fn plain(rest: &str, first: char) -> usize {
+    let is_end = |char: char| char.is_uppercase() || !char.is_alphanumeric();
+    let capitals = rest.find(|char: char| !char.is_uppercase());
+    match capitals {
+        None if first.is_uppercase() => rest.len(),
+        Some(number @ 1..) if first.is_uppercase() => {
+            match rest[number..].starts_with(char::is_alphabetic) {
+                true => number - 1,
+                false => number,
+            }
+        }
+        _ => rest.find(is_end).unwrap_or(rest.len()),
+    }
 }
 
 #[cfg(test)]
@@ -168,10 +195,33 @@ mod tests {
             ("TCPReqQFullDrop", "tcp_req_q_full_drop"),
             ("TCPTimeouts", "tcp_timeouts"),
             ("TW", "tw"),
+            ("TWKilled", "tw_killed"),
+            ("DelayedACKs", "delayed_acks"),
+            ("DelayedACKLost", "delayed_ack_lost"),
+            ("TCPSpuriousRTOs", "tcp_spurious_rtos"),
+            ("TCPDSACKIgnoredDubious", "tcp_dsack_ignored_dubious"),
+            ("TCPSackRecovery", "tcp_sack_recovery"),
+            ("TCPMD5NotFound", "tcp_md5_not_found"),
+            ("TCPAODroppedIcmps", "tcp_ao_dropped_icmps"),
+            ("TCPAbortOnData", "tcp_abort_on_data"),
+            ("TCPTSReorder", "tcp_ts_reorder"),
+            ("TCPACKSkippedFinWait2", "tcp_ack_skipped_fin_wait2"),
+            ("PAWSOldAck", "paws_old_ack"),
+            ("TCPRcvQDrop", "tcp_rcv_q_drop"),
+            ("", ""),
             ("OutOfWindow-Icmps", "out_of_window_icmps"),
         ] {
             assert_eq!(snake(name), snake_name);
         }
+    }
+
+    /// All that there are, to be read through.
+    #[test]
+    fn names_of_all_counters() {
+        let names = explained::all().map(|explained| snake(explained.name));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        insta::assert_snapshot!(names.join("\n"));
     }
 
     #[test]

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The checks: each looks at the facts for one thing that goes wrong.
 
+mod floods;
 mod listeners;
 mod ports;
 mod speed;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::facts::Facts;
 use super::{Finding, Severity};
 use crate::sockets::info::Info;
 use crate::sockets::{Socket, State, Timer};
+use crate::trace::explain::words::{self, bytes};
 
 /// All of them, the gravest things first.
-pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
-    listeners::half_open,
+const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
+    floods::half_open,
     listeners::accept_queue,
     close_wait,
     time_wait,
@@ -34,49 +36,43 @@ pub const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     library,
 ];
 
+/// What they find: problems, then warnings, then notes.
+pub fn all(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(facts)).collect();
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// So many of one program that are not closed yet are worth a word before they are a leak.
+const MANY_UNCLOSED: usize = 10;
+
 /// The peer has closed, the program does not. How long is told by the last segment with an ACK: the FIN was one, and
 /// came no later.
 fn close_wait(facts: &Facts) -> Vec<Finding> {
-    let mut leaking: BTreeMap<String, Vec<(&Socket, u32)>> = BTreeMap::new();
+    let mut of_programs: BTreeMap<String, Vec<(&Socket, u32)>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for socket in facts
         .in_state(State::CloseWait)
         .filter(|socket| socket.inode != 0)
     {
         match socket.info.as_ref().map(|info| info.last_ack_recv_ms) {
-            Some(age) if age >= facts.close_wait_ms => leaking
+            Some(age) => of_programs
                 .entry(facts.who(socket))
                 .or_default()
                 .push((socket, age)),
-            Some(_) => {}
             None => unknown.push(socket),
         }
     }
-    let mut findings: Vec<Finding> = leaking
-        .into_iter()
-        .map(|(who, mut sockets)| {
-            sockets.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
-            Finding {
-                severity: Severity::Warning,
-                name: "close-wait",
-                title: format!(
-                    "{who} does not close {} that the other side closed {} s ago and more",
-                    count(sockets.len(), "connection"),
-                    facts.close_wait_ms / 1000
-                ),
-                evidence: some(sockets.iter().map(|(socket, age)| {
-                    format!("{}, CLOSE-WAIT for at least {} s, {} bytes unread", ends(socket), age / 1000, socket.recv_queue)
-                })),
-                meaning: "The other side said that it sends nothing more; now the program is to close its side. Nothing else ends this \
-                          state, and there is no time-out: each holds memory and a descriptor until the program ends, which comes \
-                          to its limit of open files one day."
-                    .into(),
-                mend: "Mend the program: when read() returns 0, close the descriptor. Until then restart it. To watch: \
-                       oxtcp ss -p state close-wait"
-                    .into(),
-            }
-        })
-        .collect();
+    let of_program = |(who, mut sockets): (String, Vec<(&Socket, u32)>)| {
+        sockets.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
+        let leaks = sockets.partition_point(|(_, age)| *age >= facts.close_wait_ms);
+        match leaks {
+            0 if sockets.len() >= MANY_UNCLOSED => Some(unclosed(facts, &who, &sockets)),
+            0 => None,
+            _ => Some(leak(facts, &who, &sockets[..leaks])),
+        }
+    };
+    let mut findings: Vec<Finding> = of_programs.into_iter().filter_map(of_program).collect();
     if !unknown.is_empty() {
         findings.push(Finding {
             severity: Severity::Note,
@@ -95,6 +91,72 @@ fn close_wait(facts: &Facts) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Lines of evidence, those that wait longest first.
+fn not_closed(sockets: &[(&Socket, u32)]) -> Vec<String> {
+    some(sockets.iter().map(|(socket, age)| {
+        format!(
+            "{}, for at least {} s, {} unread",
+            ends(socket),
+            age / 1000,
+            bytes(socket.recv_queue.into())
+        )
+    }))
+}
+
+/// What is to be said of a program's connections that wait too long, the longest first.
+fn leak(facts: &Facts, who: &str, sockets: &[(&Socket, u32)]) -> Finding {
+    let reads = sockets.iter().all(|(socket, _)| socket.recv_queue == 0);
+    let cause = match reads {
+        true => "when read() returns 0, close the descriptor.",
+        false => {
+            "it does not read what has come, and so does not see the end that comes after it. Read until read() returns 0, then close the \
+             descriptor."
+        }
+    };
+    let which = match facts.program(sockets.iter().map(|(socket, _)| *socket)) {
+        Some(program) => format!("process {program}"),
+        None => format!("sport = :{}", sockets[0].0.local.port()),
+    };
+    Finding {
+        severity: Severity::Warning,
+        name: "close-wait",
+        title: format!(
+            "{who} does not close {} that the other side closed {} s ago and more",
+            count(sockets.len(), "connection"),
+            facts.close_wait_ms / 1000
+        ),
+        evidence: not_closed(sockets),
+        meaning: "The other side said that it sends nothing more; now the program is to close its side. Nothing else ends this \
+                  state, and there is no time-out: each holds memory and a descriptor until the program ends, which comes \
+                  to its limit of open files one day."
+            .into(),
+        mend: format!(
+            "Mend the program: {cause} At once: oxtcp kill state close-wait {which}, which ends all that it has in this state; their \
+             descriptors stay open until the program ends or is restarted. To watch: oxtcp ss -p state close-wait"
+        ),
+    }
+}
+
+/// What is to be said of many that do not wait long enough yet.
+fn unclosed(facts: &Facts, who: &str, sockets: &[(&Socket, u32)]) -> Finding {
+    let limit = facts.close_wait_ms / 1000;
+    let oldest = sockets.first().map_or(0, |(_, age)| age / 1000);
+    Finding {
+        severity: Severity::Note,
+        name: "close-wait",
+        title: format!(
+            "{who} has {} that the other side closed, for {oldest} s at most so far: looked at again in {limit} s they are a leak",
+            count(sockets.len(), "connection"),
+        ),
+        evidence: not_closed(sockets),
+        meaning: format!(
+            "The other side said that it sends nothing more; now the program is to close its side, which commonly takes no time. A busy one \
+             may be about to. What waits for {limit} s counts as a leak (--close-wait)."
+        ),
+        mend: format!("In {limit} s: oxtcp doctor. To watch: oxtcp ss -p state close-wait"),
+    }
 }
 
 fn time_wait(facts: &Facts) -> Vec<Finding> {
@@ -160,12 +222,12 @@ fn unanswered(facts: &Facts) -> Vec<Finding> {
     let list = |sockets: &[&Socket]| {
         some(sockets.iter().map(|socket| {
             format!(
-                "{}, {}: {}, {} times, {} bytes wait",
+                "{}, {}: {}, {} times, {} wait",
                 ends(socket),
                 socket.state.label(),
                 facts.who(socket),
                 socket.retransmits,
-                socket.send_queue
+                bytes(socket.send_queue.into())
             )
         }))
     };
@@ -180,9 +242,11 @@ fn unanswered(facts: &Facts) -> Vec<Finding> {
             meaning: "The same segment was sent again and again, each time twice as late. The host is gone, or something on the way (a \
                       firewall, a NAT that has forgotten the connection) drops the segments."
                 .into(),
-            mend: "See whether they get out, and whether answers come: tcpdump -ni any host ADDRESS. `oxtcp set retries2=8` gives up after \
-                   about 100 s, TCP_USER_TIMEOUT for one socket."
-                .into(),
+            mend: format!(
+                "See whether they get out, and whether answers come: tcpdump -ni any host {}. `oxtcp set retries2=8` gives up after \
+                 about 100 s, TCP_USER_TIMEOUT for one socket.",
+                silent[0].remote.ip().to_canonical()
+            ),
         });
     }
     let shut = stuck(Timer::Persist);
@@ -226,15 +290,15 @@ fn losses(facts: &Facts) -> Vec<Finding> {
     let title = format!("{} much is sent again", of_which(lossy.len()));
     let lines = lossy.iter().map(|(share, socket, info)| {
         format!(
-            "{}: {}, {}.{} % of {} bytes, in {} segments; round trip {} ms, window {} segments",
+            "{}: {}, {}.{} % of {}, in {}; round trip {} ms, window {}",
             ends(socket),
             facts.who(socket),
             share / 10,
             share % 10,
-            info.bytes_sent,
-            info.total_retrans,
+            bytes(info.bytes_sent),
+            words::count(info.total_retrans.into(), "segment"),
             info.rtt_us / 1000,
-            info.snd_cwnd
+            words::count(info.snd_cwnd.into(), "segment")
         )
     });
     vec![Finding {
@@ -245,9 +309,19 @@ fn losses(facts: &Facts) -> Vec<Finding> {
         meaning: "The path loses segments, or delays some so long that they are taken for lost. Each loss makes the sender slower: at a \
                   round trip of 100 ms a loss of 1 % leaves some hundred kilobytes a second."
             .into(),
-        mend: "Where the connections have a network in common, it is there: look at its counters (ip -s link) and the queue in front of its \
-               slowest link. One of them in detail: oxtcp ss -i dst ADDRESS"
-            .into(),
+        mend: format!(
+            "What happens to {}, in sentences: oxtcp trace --explain --duration 10 dst {}. {}Look at the counters of the network's links \
+             (ip -s link), and at the queue in front of the slowest one.",
+            match lossy.len() {
+                1 => "it",
+                _ => "the worst",
+            },
+            as_argument(lossy[0].1.remote),
+            match lossy.len() {
+                1 => "",
+                _ => "Where the connections have a network in common, it is there. ",
+            }
+        ),
     }]
 }
 
@@ -476,6 +550,14 @@ fn some(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
         lines.push(format!("and {more} more"));
     }
     lines
+}
+
+/// An address and a port as a filter has them, for a shell: the brackets of IPv6 mean something to it.
+fn as_argument(end: SocketAddr) -> String {
+    match end {
+        SocketAddr::V4(end) => end.to_string(),
+        SocketAddr::V6(end) => format!("'{end}'"),
+    }
 }
 
 fn ends(socket: &Socket) -> String {

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 
 use crate::failure::Result;
 use crate::host::Host;
-use crate::settings::table::{normal, SETTINGS};
+use crate::profile::file;
+use crate::settings::table::{find, normal, SETTINGS};
 use crate::sockets::limit::Limit;
-use crate::sockets::process::Owners;
+use crate::sockets::process::{Owner, Owners};
 use crate::sockets::procnet::ProcNet;
 use crate::sockets::{source, Socket, Source, State, Wanted};
 
@@ -33,6 +34,8 @@ pub struct Facts {
     pub conntrack: Option<(u64, u64)>,
     /// So many milliseconds in CLOSE-WAIT are too many.
     pub close_wait_ms: u32,
+    /// What the profile `under-attack` sets.
+    pub under_attack: Vec<(String, String)>,
     /// The library of `oxtcp run`, or why it is not to be found.
     pub library: std::result::Result<String, String>,
 }
@@ -62,10 +65,17 @@ impl Facts {
                 .number("proc/sys/net/netfilter/nf_conntrack_count")
                 .zip(host.number("proc/sys/net/netfilter/nf_conntrack_max")),
             close_wait_ms: close_wait_seconds.saturating_mul(1000),
+            under_attack: under_attack(host),
             library: crate::run::find_library(),
             sockets,
             owners,
         })
+    }
+
+    /// Whether all that the profile `under-attack` sets is so.
+    pub fn is_under_attack(&self) -> bool {
+        let is_so = |(name, value): &(String, String)| self.settings.get(name) == Some(value);
+        !self.under_attack.is_empty() && self.under_attack.iter().all(is_so)
     }
 
     /// A setting's numbers; empty where the module has none of this name.
@@ -118,6 +128,15 @@ impl Facts {
         }
     }
 
+    /// The name of the program that has all of these sockets, where it is one and a filter can have it as it is.
+    pub fn program<'a>(&self, sockets: impl Iterator<Item = &'a Socket>) -> Option<&str> {
+        let mut owners = sockets.map(|socket| self.owners.of(socket.inode));
+        let name = owners.next()?.first()?.name.as_str();
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+        let is_its = |owners: &[Owner]| owners.iter().any(|owner| owner.name == name);
+        (!name.is_empty() && name.chars().all(is_plain) && owners.all(is_its)).then_some(name)
+    }
+
     /// Settings that this command knows and the module lacks, and the reverse.
     pub fn strange_settings(&self) -> (Vec<&str>, Vec<&str>) {
         let known = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
@@ -134,6 +153,17 @@ impl Facts {
                 .collect(),
         )
     }
+}
+
+/// The profile's settings, as they would be applied.
+pub fn under_attack(host: &Host) -> Vec<(String, String)> {
+    let profile = file::find(&file::folders(host), "under-attack");
+    let settings = profile.map_or(Vec::new(), |profile| profile.settings);
+    let setting = |item: file::Item| {
+        let setting = find(&item.name).ok()?;
+        Some((setting.name.to_string(), setting.parse(&item.value).ok()?))
+    };
+    settings.into_iter().filter_map(setting).collect()
 }
 
 /// As far as they can be read.

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::failure::{Problem, Result};
 use crate::host::Host;
 use crate::netns;
-use crate::output::{fold, print, print_json, width, Color, Ink, Painter};
+use crate::output::{fold, print, print_json, size, width, Color, Ink, Painter};
 use crate::sockets::State;
 use facts::Facts;
 
@@ -59,8 +59,8 @@ pub struct Finding {
     pub mend: String,
 }
 
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How bad something is, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Clients suffer now.
     Problem,
@@ -97,10 +97,7 @@ pub fn doctor(arguments: &Arguments) -> Result<bool> {
         return Err(module.missing(&host));
     }
     let facts = Facts::gather(&host, arguments.close_wait)?;
-    let findings: Vec<Finding> = checks::CHECKS
-        .iter()
-        .flat_map(|check| check(&facts))
-        .collect();
+    let findings = checks::all(&facts);
     let well = findings
         .iter()
         .all(|finding| finding.severity == Severity::Note);
@@ -118,6 +115,7 @@ pub fn doctor(arguments: &Arguments) -> Result<bool> {
             &facts,
             &findings,
             Painter::new(arguments.color),
+            Widths::here(),
         ))?;
     }
     Ok(well)
@@ -161,6 +159,24 @@ impl Module {
     }
 }
 
+/// Where lines are folded.
+#[derive(Clone, Copy)]
+struct Widths {
+    prose: usize,
+    /// Titles and evidence: as long as they are for what is no terminal, which may be `grep`.
+    lines: usize,
+}
+
+impl Widths {
+    fn here() -> Self {
+        let prose = width();
+        Self {
+            prose,
+            lines: size().map_or(usize::MAX, |_| prose),
+        }
+    }
+}
+
 impl Finding {
     fn json(&self) -> serde_json::Value {
         json!({
@@ -173,22 +189,35 @@ impl Finding {
         })
     }
 
-    fn text(&self, painter: Painter) -> String {
-        let mut out = format!(
-            "{} {}\n",
-            painter.paint(self.severity.ink(), &format!("{:<8}", self.severity.name())),
-            painter.paint(Ink::Bold, &self.title)
-        );
-        for line in &self.evidence {
-            out += &format!("         - {line}\n");
+    fn text(&self, painter: Painter, widths: Widths) -> String {
+        const INDENT: &str = "         ";
+        let title = fold(&self.title, INDENT, widths.lines);
+        let mut out = format!("{:<8} ", self.severity.name());
+        out = painter.paint(self.severity.ink(), out.trim_end()) + &out[out.trim_end().len()..];
+        for (number, line) in title.lines().enumerate() {
+            let line = painter.paint(Ink::Bold, line.trim_start());
+            out += &match number {
+                0 => format!("{line}\n"),
+                _ => format!("{INDENT}{line}\n"),
+            };
         }
-        out += &fold(&self.meaning, "         ", width());
-        let mend = fold(&self.mend, "            ", width());
-        out + "         " + &painter.paint(Ink::Green, &format!("-> {}", mend.trim_start()))
+        for line in &self.evidence {
+            let folded = fold(line, "           ", widths.lines);
+            out += &format!("{INDENT}- {}", folded.trim_start());
+        }
+        out += &fold(&self.meaning, INDENT, widths.prose);
+        let mend = fold(&self.mend, "            ", widths.prose);
+        out + INDENT + &painter.paint(Ink::Green, &format!("-> {}", mend.trim_start()))
     }
 }
 
-fn report(module: &Module, facts: &Facts, findings: &[Finding], painter: Painter) -> String {
+fn report(
+    module: &Module,
+    facts: &Facts,
+    findings: &[Finding],
+    painter: Painter,
+    widths: Widths,
+) -> String {
     let family = module
         .family
         .map_or("unknown".into(), |family| family.to_string());
@@ -199,8 +228,8 @@ fn report(module: &Module, facts: &Facts, findings: &[Finding], painter: Painter
             .count()
     };
     let state = |state| facts.in_state(state).count();
-    let mut out = format!(
-        "oxtcp {}: the module is loaded (version {}, socket family {family}) in Linux {}; {} sockets, {} listening, {} established.\n\n",
+    let head = format!(
+        "oxtcp {}: the module is loaded (version {}, socket family {family}) in Linux {}; {} sockets, {} listening, {} established.",
         env!("CARGO_PKG_VERSION"),
         match facts.module.as_str() {
             "" => "unknown",
@@ -211,18 +240,26 @@ fn report(module: &Module, facts: &Facts, findings: &[Finding], painter: Painter
         state(State::Listen),
         state(State::Established)
     );
-    for finding in findings {
-        out += &finding.text(painter);
-        out.push('\n');
-    }
-    out + &match (
+    let mut out = fold(&head, "", widths.lines) + "\n";
+    let (problems, warnings, notes) = (
         count(Severity::Problem),
         count(Severity::Warning),
         count(Severity::Note),
-    ) {
-        (0, 0, 0) => painter.paint(Ink::Green, "Nothing is wrong, as far as can be seen.") + "\n",
-        (problems, warnings, notes) => {
-            format!("problems: {problems}, warnings: {warnings}, notes: {notes}\n")
+    );
+    for (number, finding) in findings.iter().enumerate() {
+        // The first note, where nothing worse comes before it: it is not to be taken for the answer.
+        if number == 0 && finding.severity == Severity::Note {
+            out += &fold(NOTES_ALONE, "", widths.prose);
+            out.push('\n');
         }
+        out += &finding.text(painter, widths);
+        out.push('\n');
+    }
+    out + &match (problems, warnings, notes) {
+        (0, 0, 0) => painter.paint(Ink::Green, "Nothing is wrong, as far as can be seen.") + "\n",
+        _ => format!("problems: {problems}, warnings: {warnings}, notes: {notes}\n"),
     }
 }
+
+/// What stands before notes that no problem and no warning stands before.
+const NOTES_ALONE: &str = "No problem and no warning, as far as can be seen now. What follows is good to know, and need not be what you look for.";

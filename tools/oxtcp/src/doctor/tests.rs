@@ -2,6 +2,8 @@
 //! Each check sees what it is for, and nothing on a system that is well.
 
 use super::*;
+use crate::doctor::{report, Module, Widths};
+use crate::output::Painter;
 use crate::sockets::info::Info;
 use crate::sockets::process::Owners;
 
@@ -20,6 +22,9 @@ pub fn well() -> Facts {
         core_somaxconn: Some(4096),
         conntrack: Some((10, 65536)),
         close_wait_ms: 60_000,
+        under_attack: crate::doctor::facts::under_attack(&crate::host::Host::at(
+            std::path::Path::new("/nonexistent"),
+        )),
         library: Ok("/usr/lib/oxtcp/liboxtcp_preload.so".into()),
     }
 }
@@ -48,8 +53,8 @@ pub fn socket(state: State, local: &str, remote: &str, inode: u64) -> Socket {
 
 /// What all the checks find.
 pub fn found(facts: &Facts) -> Vec<(Severity, &'static str)> {
-    let findings = CHECKS.iter().flat_map(|check| check(facts));
-    findings
+    all(facts)
+        .iter()
         .map(|finding| (finding.severity, finding.name))
         .collect()
 }
@@ -124,6 +129,113 @@ fn close_wait_of_a_minute() {
     assert_eq!(found(&facts), [(Severity::Note, "close-wait")]);
 }
 
+/// So many connections of a program that their other sides closed so long ago, in milliseconds, with so many bytes unread.
+fn unclosed_of(facts: &mut Facts, program: &str, number: u64, age: u32, unread: u32) {
+    for _ in 0..number {
+        let inode = 100 + facts.sockets.len() as u64;
+        let remote = format!("192.0.2.2:{}", 40000 + inode);
+        let mut socket = socket(State::CloseWait, "192.0.2.1:8003", &remote, inode);
+        socket.recv_queue = unread;
+        socket.info = Some(Box::new(Info {
+            last_ack_recv_ms: age,
+            ..Info::default()
+        }));
+        facts.sockets.push(socket);
+        facts.owners.add(inode, 144, program);
+    }
+}
+
+#[test]
+fn many_in_close_wait_are_noted_before_they_are_a_leak() {
+    let mut facts = well();
+    unclosed_of(&mut facts, "chat", 9, 5999, 5);
+    assert_eq!(found(&facts), []);
+    unclosed_of(&mut facts, "shop", 1, 5999, 5);
+    assert_eq!(found(&facts), [], "of two programs");
+    unclosed_of(&mut facts, "chat", 1, 2000, 5);
+    assert_eq!(found(&facts), [(Severity::Note, "close-wait")]);
+    let note = close_wait(&facts).remove(0);
+    assert_eq!(
+        note.title,
+        "chat (144) has 10 connections that the other side closed, for 5 s at most so far: looked at again in 60 s they are a leak"
+    );
+    assert!(
+        note.evidence[0].ends_with("at least 5 s, 5 bytes unread"),
+        "{note:?}"
+    );
+    // What leaks already is said, and not the rest of that program.
+    facts.close_wait_ms = 3000;
+    assert_eq!(
+        found(&facts),
+        [
+            (Severity::Warning, "close-wait"),
+            (Severity::Warning, "close-wait")
+        ]
+    );
+    let leaks = close_wait(&facts);
+    assert!(
+        leaks[0].title.starts_with("chat (144) does not close 9 "),
+        "{leaks:?}"
+    );
+}
+
+#[test]
+fn leaks_are_mended_by_what_is_seen_of_them() {
+    for (program, unread, cause, kill) in [
+        (
+            "chat",
+            5,
+            "Mend the program: it does not read what has come",
+            "At once: oxtcp kill state close-wait process chat, which",
+        ),
+        (
+            "chat",
+            0,
+            "Mend the program: when read() returns 0",
+            "close-wait process chat, which",
+        ),
+        // A name that a shell would take apart.
+        ("a b;c", 0, "when read()", "close-wait sport = :8003, which"),
+    ] {
+        let mut facts = well();
+        unclosed_of(&mut facts, program, 2, 70_000, unread);
+        let mend = close_wait(&facts).remove(0).mend;
+        assert!(mend.contains(cause) && mend.contains(kill), "{mend}");
+    }
+}
+
+/// What a person reads, on a terminal of 80 columns: nothing is wider, and notes alone are not taken for the answer.
+#[test]
+fn reports_of_80_columns() {
+    let plain = Painter::new(crate::output::Color::Never);
+    let module = Module {
+        family: Some(19),
+        kernel: "7.2.12+deb13-cloud-amd64".into(),
+    };
+    let mut facts = well();
+    facts.module = "0.1.0".into();
+    facts.sockets.push(socket(
+        State::Established,
+        "192.0.2.1:8001",
+        "192.0.2.2:40000",
+        3,
+    ));
+    let (prose, lines) = (80, 80);
+    let widths = Widths { prose, lines };
+    let text = |facts: &Facts| report(&module, facts, &all(facts), plain, widths);
+    let mut reports = text(&facts);
+    unclosed_of(&mut facts, "chat", 40, 5000, 5);
+    reports += &format!("{0}\n{1}{0}\n", "=".repeat(80), text(&facts));
+    facts.close_wait_ms = 5000;
+    reports += &text(&facts);
+    let wide: Vec<&str> = reports
+        .lines()
+        .filter(|line| line.chars().count() > 80)
+        .collect();
+    assert_eq!(wide, [""; 0]);
+    insta::assert_snapshot!(reports.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
 #[test]
 fn lists_that_are_full() {
     let mut facts = well();
@@ -146,8 +258,8 @@ fn lists_that_are_full() {
     assert_eq!(
         found(&facts),
         [
-            (Severity::Note, "time-wait"),
-            (Severity::Warning, "orphans")
+            (Severity::Warning, "orphans"),
+            (Severity::Note, "time-wait")
         ]
     );
     facts.conntrack = Some((65000, 65536));
@@ -163,10 +275,10 @@ fn lists_that_are_full() {
     assert_eq!(
         found(&facts),
         [
-            (Severity::Note, "time-wait"),
             (Severity::Warning, "orphans"),
             (Severity::Warning, "ports"),
-            (Severity::Warning, "conntrack")
+            (Severity::Warning, "conntrack"),
+            (Severity::Note, "time-wait")
         ]
     );
 }
@@ -216,9 +328,25 @@ fn connections_that_lose() {
         finding.title
     );
     assert!(
-        finding.evidence[0].contains("4.5 % of 1000000 bytes, in 99 segments; round trip 20 ms"),
+        finding.evidence[0]
+            .contains("4.5 % of 1.0 MB, in 99 segments; round trip 20 ms, window 10 segments"),
         "{:?}",
         finding.evidence
+    );
+    assert!(
+        finding
+            .mend
+            .starts_with("What happens to the worst, in sentences: oxtcp trace --explain --duration 10 dst 127.0.0.1:1. Where"),
+        "{}",
+        finding.mend
+    );
+    // The brackets are not the shell's.
+    facts.sockets.truncate(3);
+    facts.sockets[2].remote = "[2001:db8::2]:5000".parse().unwrap();
+    let mend = losses(&facts).remove(0).mend;
+    assert!(
+        mend.contains("to it, in") && mend.contains(" dst '[2001:db8::2]:5000'. Look"),
+        "{mend}"
     );
 }
 

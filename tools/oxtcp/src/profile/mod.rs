@@ -22,18 +22,22 @@ use undo::{Record, Records};
 /// Named sets of settings: look at them, apply them, take them back
 ///
 /// Those that come with the command are web-server, behind-nat, under-attack, long-fat-network and low-memory. Your own are files
-/// NAME.toml in ~/.config/oxtcp/profiles or /etc/oxtcp/profiles, which win over one of the same name; a path does as well:
-///
-///     summary = "what it is for"
-///     [settings]
-///     fin_timeout = 30
-///     rmem = { value = [4096, 131072, 33554432], why = "what it is for" }
+/// NAME.toml in ~/.config/oxtcp/profiles or /etc/oxtcp/profiles, which win over one of the same name; a path does as well.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLE)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Short lines: they are not to be folded.
+const EXAMPLE: &str = "\
+Such a file:
+
+    summary = \"what it is for\"
+    [settings]
+    fin_timeout = 30
+    rmem = { value = [4096, 131072, 33554432], why = \"what it is for\" }";
 
 #[derive(clap::Subcommand)]
 enum Command {

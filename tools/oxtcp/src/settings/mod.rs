@@ -346,9 +346,10 @@ impl State {
         line("unit", setting.unit());
         line(
             "built-in",
-            &match &self.builtin {
-                Some(value) => format!("{} = {value}", setting.builtin()),
-                None => format!("{} is not to be seen here", setting.builtin()),
+            &match (setting.builtin(), &self.builtin) {
+                (Some(name), Some(value)) => format!("{name} = {value}"),
+                (Some(name), None) => format!("{name} is not to be seen here"),
+                (None, _) => "has no such setting".into(),
             },
         );
         out += &fold(setting.meaning, "    ", width());
@@ -398,6 +399,14 @@ mod tests {
             "SETTING      VALUE     DEFAULT  RANGE         UNIT     BUILT-IN\n\
              fin_timeout  30     *  60       0 to 2147483  seconds  45\n"
         );
+        fs::write(host.sysctl("net.oxtcp.syn_cache"), "1\n").unwrap();
+        let state = State::of(&host, table::find("syn_cache").unwrap()).unwrap();
+        let long = state.long(plain);
+        assert!(
+            long.contains("\n    built-in  has no such setting\n"),
+            "{long}"
+        );
+        assert_eq!(state.json()["builtin"]["name"], serde_json::Value::Null);
         let state = State::of(&host, table::find("available_congestion_control").unwrap()).unwrap();
         assert!(!state.is_changed());
         assert_eq!(state.json()["read_only"], true);

@@ -40,7 +40,7 @@ pub fn read(host: &Host, setting: &Setting) -> Result<String> {
 
 /// The value of the built-in TCP's setting of the same meaning, where this namespace shows one.
 pub fn read_builtin(host: &Host, setting: &Setting) -> Option<String> {
-    Some(normal(&host.sysctl_value(&setting.builtin()).ok()??))
+    Some(normal(&host.sysctl_value(&setting.builtin()?).ok()??))
 }
 
 /// The changes that these values, which users wrote, would be. A setting that is named twice is an error.

@@ -105,6 +105,18 @@ const UNITS: &[(&str, &str)] = &[
     ("available_congestion_control", "names"),
 ];
 
+/// What the built-in TCP has no setting for.
+const OURS_ALONE: &[&str] = &[
+    "fast_resets",
+    "fast_syncookies",
+    "reset_limit",
+    "reset_net_rate",
+    "syn_cache",
+    "syn_host_share",
+    "syn_net_rate",
+    "syn_net_share",
+];
+
 /// The setting that a user means by `name`: `NAME`, `net.oxtcp.NAME` or `net/oxtcp/NAME`.
 pub fn find(name: &str) -> Result<&'static Setting> {
     let plain = name
@@ -136,11 +148,12 @@ impl Setting {
         format!("net.oxtcp.{}", self.name)
     }
 
-    /// The name of the built-in TCP's setting of the same meaning.
-    pub fn builtin(&self) -> String {
+    /// The name of the built-in TCP's setting of the same meaning; `None` where Linux has none.
+    pub fn builtin(&self) -> Option<String> {
         match self.name {
-            "somaxconn" => "net.core.somaxconn".into(),
-            name => format!("net.ipv4.tcp_{name}"),
+            "somaxconn" => Some("net.core.somaxconn".into()),
+            name if OURS_ALONE.contains(&name) => None,
+            name => Some(format!("net.ipv4.tcp_{name}")),
         }
     }
 
@@ -298,6 +311,26 @@ mod tests {
         }
         for name in named {
             assert!(find(name).is_ok(), "UNITS has {name}, which is no setting");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_ours_alone_is_one() {
+        for name in OURS_ALONE {
+            assert_eq!(find(name).unwrap().builtin(), None);
+        }
+        let builtin = find("fin_timeout").unwrap().builtin();
+        assert_eq!(builtin.as_deref(), Some("net.ipv4.tcp_fin_timeout"));
+    }
+
+    /// Each is shown alone: none begins with what another one says.
+    #[test]
+    fn every_meaning_stands_alone() {
+        for Setting { name, meaning, .. } in SETTINGS {
+            let leans = ["The same", "As `", "As ", "This ", "These "]
+                .iter()
+                .any(|word| meaning.starts_with(word));
+            assert!(!leans, "{name}: {meaning}");
         }
     }
 

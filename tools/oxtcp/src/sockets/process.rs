@@ -88,6 +88,14 @@ impl Owners {
         owners
     }
 
+    /// One more.
+    #[cfg(test)]
+    pub fn add(&mut self, inode: u64, pid: u32, name: &str) {
+        let name = name.to_string();
+        let owner = Owner { pid, name, fd: 3 };
+        self.by_inode.entry(inode).or_default().push(owner);
+    }
+
     /// The owners of a socket.
     pub fn of(&self, inode: u64) -> &[Owner] {
         if inode == 0 {

@@ -130,7 +130,7 @@ pub struct Listener {
     pub socket: Socket,
     /// Whose it is.
     pub processes: String,
-    /// The most that may wait for accept(); `None` where that is not told.
+    /// The backlog that it has; `None` where that is not told.
     pub backlog: Option<u32>,
     /// Half-open connections.
     pub half_open: usize,
@@ -139,10 +139,19 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The most that may wait for accept(); `None` where that is not told. As in Linux, a backlog of n lets n + 1 wait.
+    pub fn most_waiting(&self) -> Option<u64> {
+        match &self.socket.queues {
+            Some(queues) => Some(queues.accept.most),
+            None => Some(u64::from(self.backlog?).saturating_add(1)),
+        }
+    }
+
     fn json(&self) -> serde_json::Value {
         json!({
             "local": { "address": self.socket.local.ip(), "port": self.socket.local.port() },
             "waiting": self.socket.recv_queue,
+            "most_waiting": self.most_waiting(),
             "backlog": self.backlog,
             "half_open": self.half_open,
             "connections": self.connections,
@@ -220,7 +229,7 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
         &[
             "LISTENER",
             "WAITING",
-            "BACKLOG",
+            "OF",
             "HALF-OPEN",
             "CONNECTIONS",
             "DROPPED",
@@ -233,8 +242,8 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
             listing.end(listener.socket.local),
             listener.socket.recv_queue.to_string(),
             listener
-                .backlog
-                .map_or("-".into(), |backlog| backlog.to_string()),
+                .most_waiting()
+                .map_or("-".into(), |most| most.to_string()),
             listener.half_open.to_string(),
             listener.connections.to_string(),
             listener
@@ -247,7 +256,7 @@ fn text(listeners: &[Listener], listing: &Listing<'_>) -> String {
         + &if listeners.iter().any(|listener| listener.backlog.is_none()) {
             listing.painter.paint(
                 Ink::Dim,
-                "-: the loaded module, of an older version, does not tell the backlog.\n",
+                "-: the loaded module, of an older version, does not tell how many may wait.\n",
             )
         } else {
             String::new()

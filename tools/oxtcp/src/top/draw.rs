@@ -47,11 +47,12 @@ p, space      stops and goes on
 arrows, Page  scroll through the connections; Home goes to the first
 ?             this
 
-OUT and IN are bytes per second that were acknowledged and that came; RETR is retransmissions since the last look, and in all.
+OUT and IN are bytes per second that were acknowledged and that came; RETR is retransmissions since the last look, and in all. \
+Where there is no room for all columns, CWND, IN, RTT and CONNS go first.
 The second line has the bytes of all connections that are open; new connections and retransmissions are of those that have ended, too.
-A listener's bars are its queues against their bounds: connections that wait for accept() against the backlog, half-open ones against
-the backlog or max_syn_backlog. Below are the counters that rise, with what they mean; `oxtcp counters` says what to do, and
-`oxtcp doctor` what is wrong.";
+A listener's bars are its queues against their bounds: connections that wait for accept() against the backlog, which lets one more in, \
+half-open ones against the same or max_syn_backlog.
+Below are the counters that rise, with what they mean; `oxtcp counters` says all of it and what to do, and `oxtcp doctor` what is wrong.";
 
 /// Draws all of it.
 pub fn draw(frame: &mut Frame<'_>, view: &View, settings: &Settings, title: &str) {
@@ -145,23 +146,32 @@ fn draw_listeners(frame: &mut Frame<'_>, area: Rect, view: &View, settings: &Set
         let fullest = |l: &super::model::Listener| part(l.accept).max(part(l.half_open));
         fullest(b).total_cmp(&fullest(a))
     });
+    // Where it is narrow, whose queue is full is more than how many connections there are.
+    let wide = area.width >= WIDE;
+    let length = if wide { BAR } else { BAR / 2 };
     let rows = listeners.iter().map(|listener| {
-        Row::new([
+        let mut cells = vec![
             Cell::from(listener.local.to_string()),
-            Cell::from(bar(listener.accept, settings)),
-            Cell::from(bar(listener.half_open, settings)),
-            Cell::from(format!("{:>6}", listener.connections)),
-            Cell::from(listener.process.clone()),
-        ])
+            Cell::from(bar(listener.accept, length, settings)),
+            Cell::from(bar(listener.half_open, length, settings)),
+        ];
+        if wide {
+            cells.push(Cell::from(format!("{:>6}", listener.connections)));
+        }
+        cells.push(Cell::from(listener.process.clone()));
+        Row::new(cells)
     });
-    let widths = [
-        Constraint::Max(28),
-        Constraint::Length(BAR as u16 + 12),
-        Constraint::Length(BAR as u16 + 12),
-        Constraint::Length(6),
-        Constraint::Fill(1),
-    ];
-    let head = ["ADDRESS", "ACCEPT QUEUE", "HALF-OPEN", " CONNS", "PROCESS"];
+    let queue = Constraint::Length(length as u16 + 12);
+    let addresses = view.listeners.iter().map(|l| l.local.to_string().len());
+    let address = addresses.max().unwrap_or(0).clamp(ADDRESS, 28);
+    let mut widths = vec![Constraint::Length(address as u16), queue, queue];
+    let mut head = vec!["ADDRESS", "ACCEPT QUEUE", "HALF-OPEN"];
+    if wide {
+        widths.push(Constraint::Length(6));
+        head.push(" CONNS");
+    }
+    widths.push(Constraint::Fill(1));
+    head.push("PROCESS");
     let table = Table::new(rows, widths)
         .header(Row::new(head).style(settings.heading()))
         .block(block);
@@ -179,74 +189,119 @@ fn draw_connections(frame: &mut Frame<'_>, area: Rect, view: &View, settings: &S
             String::new()
         }
     ));
-    // Where it is narrow, what tells connections apart and what is wrong with them.
-    let wide = area.width >= 110;
-    let columns: Vec<_> = COLUMNS
-        .iter()
-        .filter(|column| wide || column.always)
-        .collect();
+    let columns = columns(&view.connections, area.width);
     let rows = view.connections.iter().skip(from).map(|c| {
-        let row = Row::new(columns.iter().map(|column| (column.text)(c)));
+        let row = Row::new(columns.iter().map(|(column, _)| (column.text)(c)));
         if c.retransmitted.0 > 0 {
             row.style(settings.style(Color::Red))
         } else {
             row
         }
     });
-    let widths = columns.iter().map(|column| column.width);
-    let head = columns.iter().map(|column| column.heading);
+    let widths = columns.iter().map(|(_, width)| *width);
+    let head = columns.iter().map(|(column, _)| column.heading);
     let table = Table::new(rows, widths)
         .header(Row::new(head).style(settings.heading()))
         .block(block);
     frame.render_widget(table, area);
 }
 
+/// A screen that has room for everything, but for the addresses of IPv6.
+const WIDE: u16 = 110;
+
 /// A column of the connections.
 struct Column {
     heading: &'static str,
-    width: Constraint,
-    /// Whether it is there on a narrow screen.
-    always: bool,
+    width: Width,
+    /// Those that go where there is no room for all, the largest first; 0 stays.
+    goes: u8,
     text: fn(&Connection) -> String,
 }
 
+#[derive(Clone, Copy)]
+enum Width {
+    Fixed(u16),
+    /// As much as the addresses take.
+    Address,
+    /// What is left.
+    Rest,
+}
+
 const COLUMNS: [Column; 9] = [
-    column("LOCAL", Constraint::Fill(2), true, |c| c.local.to_string()),
-    column("PEER", Constraint::Fill(2), true, |c| c.remote.to_string()),
-    column("STATE", Constraint::Length(10), true, |c| {
-        c.state.label().into()
-    }),
-    column("   OUT/s", Constraint::Length(8), true, |c| {
+    column("LOCAL", Width::Address, 0, |c| c.local.to_string()),
+    column("PEER", Width::Address, 0, |c| c.remote.to_string()),
+    column("STATE", Width::Fixed(10), 1, |c| c.state.label().into()),
+    column("   OUT/s", Width::Fixed(8), 0, |c| {
         format!("{:>8}", bytes(c.out))
     }),
-    column("    IN/s", Constraint::Length(8), false, |c| {
+    column("    IN/s", Width::Fixed(8), 4, |c| {
         format!("{:>8}", bytes(c.came))
     }),
-    column(" RTT ms", Constraint::Length(7), true, |c| {
+    column(" RTT ms", Width::Fixed(7), 3, |c| {
         format!("{:>7}", millis(c.rtt_us))
     }),
-    column(" CWND", Constraint::Length(5), false, |c| {
-        format!("{:>5}", c.cwnd)
-    }),
-    column("   RETR", Constraint::Length(7), true, |c| {
+    column(" CWND", Width::Fixed(5), 5, |c| format!("{:>5}", c.cwnd)),
+    column("   RETR", Width::Fixed(7), 2, |c| {
         let (new, all) = c.retransmitted;
         format!("{:>7}", format!("{new}/{all}"))
     }),
-    column("PROCESS", Constraint::Fill(1), false, |c| c.process.clone()),
+    column("PROCESS", Width::Rest, 0, |c| c.process.clone()),
 ];
 
 const fn column(
     heading: &'static str,
-    width: Constraint,
-    always: bool,
+    width: Width,
+    goes: u8,
     text: fn(&Connection) -> String,
 ) -> Column {
     Column {
         heading,
         width,
-        always,
+        goes,
         text,
     }
+}
+
+/// The most that a column of processes is to have at least: a name and a number.
+const PROCESS: usize = 14;
+/// As much as the addresses of IPv4 take, at least.
+const ADDRESS: usize = 14;
+
+/// The columns that there is room for, and their widths.
+fn columns(connections: &[Connection], width: u16) -> Vec<(&'static Column, Constraint)> {
+    let needs = |column: &Column| {
+        let texts = connections.iter().map(|c| (column.text)(c).chars().count());
+        let longest = texts.max().unwrap_or(0);
+        match column.width {
+            Width::Fixed(width) => usize::from(width),
+            Width::Address => longest.max(ADDRESS),
+            Width::Rest => longest.clamp(column.heading.len(), PROCESS),
+        }
+    };
+    let mut columns: Vec<(&Column, usize)> = COLUMNS
+        .iter()
+        .map(|column| (column, needs(column)))
+        .collect();
+    let all = |columns: &[(&Column, usize)]| {
+        let widths: usize = columns.iter().map(|(_, width)| width).sum();
+        widths + columns.len().saturating_sub(1)
+    };
+    let mut goes = COLUMNS.iter().map(|column| column.goes).max().unwrap_or(0);
+    while goes > 0 && all(&columns) > usize::from(width) {
+        columns.retain(|(column, _)| column.goes != goes);
+        goes -= 1;
+    }
+    // Where even that is too much, both addresses have as much of what there is.
+    let fits = all(&columns) <= usize::from(width);
+    let constraint = |column: &Column, width: usize| match column.width {
+        Width::Address if !fits => Constraint::Fill(1),
+        Width::Rest if fits => Constraint::Fill(1),
+        _ => Constraint::Length(width as u16),
+    };
+    columns
+        .into_iter()
+        .map(|(column, width)| (column, constraint(column, width)))
+        .collect()
 }
 
 fn draw_events(frame: &mut Frame<'_>, area: Rect, view: &View, settings: &Settings) {
@@ -257,33 +312,56 @@ fn draw_events(frame: &mut Frame<'_>, area: Rect, view: &View, settings: &Settin
         frame.render_widget(Paragraph::new("none").block(block), area);
         return;
     }
+    const NAME: u16 = 22;
+    const RATE: u16 = 10;
+    let meaning = usize::from(area.width.saturating_sub(NAME + RATE + 2));
     let rows = view.events.iter().map(|event| {
         Row::new([
             event.name.clone(),
             format!("{:>8}/s", number(event.per_second)),
-            event.meaning.to_string(),
+            shortened(event.meaning, meaning),
         ])
         .style(settings.style(Color::Yellow))
     });
     let widths = [
-        Constraint::Length(22),
-        Constraint::Length(10),
+        Constraint::Length(NAME),
+        Constraint::Length(RATE),
         Constraint::Fill(1),
     ];
     frame.render_widget(Table::new(rows, widths).block(block), area);
 }
 
-/// Characters of a bar.
+/// What fits of a text, in whole words.
+fn shortened(text: &str, width: usize) -> String {
+    const MORE: &str = " ...";
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    let mut out = String::new();
+    for word in text.split_whitespace() {
+        let longer = out.chars().count() + 1 + word.chars().count();
+        if !out.is_empty() && longer + MORE.len() > width {
+            break;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out += word;
+    }
+    out + MORE
+}
+
+/// Characters of a bar, where there is room.
 const BAR: usize = 10;
 
 fn part(queue: Queue) -> f64 {
     queue.length as f64 / queue.most.max(1) as f64
 }
 
-/// A queue against its bound.
-fn bar(queue: Queue, settings: &Settings) -> Line<'static> {
+/// A queue against its bound, in so many characters and in numbers.
+fn bar(queue: Queue, length: usize, settings: &Settings) -> Line<'static> {
     let part = part(queue).min(1.0);
-    let mut full = (part * BAR as f64).round() as usize;
+    let mut full = (part * length as f64).round() as usize;
     if queue.length > 0 {
         full = full.max(1);
     }
@@ -294,7 +372,7 @@ fn bar(queue: Queue, settings: &Settings) -> Line<'static> {
     };
     Line::from(vec![
         Span::styled("#".repeat(full), settings.style(color)),
-        Span::styled(".".repeat(BAR - full), settings.style(Color::DarkGray)),
+        Span::styled(".".repeat(length - full), settings.style(Color::DarkGray)),
         Span::raw(format!(" {}/{}", queue.length, queue.most)),
     ])
 }
@@ -347,6 +425,18 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_cut_between_words() {
+        for (width, text) in [
+            (13, "one two three"),
+            (12, "one two ..."),
+            (10, "one ..."),
+            (2, "one ..."),
+        ] {
+            assert_eq!(shortened("one two three", width), text);
+        }
+    }
+
+    #[test]
     fn bars() {
         let settings = super::super::tests::SETTINGS;
         for (length, most, text) in [
@@ -356,7 +446,7 @@ mod tests {
             (129, 128, "########## 129/128"),
             (0, 0, ".......... 0/0"),
         ] {
-            let line = bar(Queue { length, most }, &settings).to_string();
+            let line = bar(Queue { length, most }, BAR, &settings).to_string();
             assert_eq!(line, text);
         }
     }

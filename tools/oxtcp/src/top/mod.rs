@@ -8,13 +8,16 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::DefaultTerminal;
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::EnterAlternateScreen;
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 
 use crate::counters::read;
 use crate::failure::{words, Problem, Result};
 use crate::host::Host;
 use crate::netns;
-use crate::output::{Color, Painter};
+use crate::output::{size, Color, Painter};
 use crate::sockets::process::Owners;
 use crate::sockets::{source, Wanted};
 use crate::trace::signals;
@@ -82,10 +85,22 @@ pub fn top(arguments: &Arguments) -> Result<()> {
     watch.look()?;
     // Who is ended gives the terminal back.
     signals::catch()?;
-    let mut terminal = ratatui::try_init().map_err(|error| terminal_problem(&error))?;
+    let mut terminal = take_terminal().map_err(|error| terminal_problem(&error))?;
     let outcome = watch.run(&mut terminal);
     ratatui::restore();
     outcome
+}
+
+/// Takes the terminal; one that does not know its size, such as a serial line, as one of 80 by 24.
+fn take_terminal() -> io::Result<DefaultTerminal> {
+    let Some(size) = size().filter(|size| !size.is_told) else {
+        return ratatui::try_init();
+    };
+    let viewport = Viewport::Fixed(Rect::new(0, 0, size.columns, size.rows));
+    let terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
+    // Which this does not do, unlike the other.
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    Ok(terminal)
 }
 
 fn terminal_problem(error: &io::Error) -> Problem {

@@ -201,8 +201,8 @@ impl View {
                 .filter(|(_, number)| *number > 0)
                 .collect(),
             sockets: now.sockets.len(),
-            out: connections.iter().map(|c| c.out).sum(),
-            came: connections.iter().map(|c| c.came).sum(),
+            out: total(&connections, |c| c.out),
+            came: total(&connections, |c| c.came),
             opened: rate(risen("ActiveOpens").saturating_add(risen("PassiveOpens"))),
             // Those of connections that have ended, too.
             retransmitted: rate(risen("RetransSegs")),
@@ -214,11 +214,14 @@ impl View {
                         local: listener.socket.local,
                         accept: Queue {
                             length: listener.socket.recv_queue as usize,
-                            most: backlog,
+                            most: listener.most_waiting().unwrap_or(0) as usize,
                         },
                         half_open: Queue {
                             length: listener.half_open,
-                            most: now.max_syn_backlog.min(backlog + 1),
+                            most: match &listener.socket.queues {
+                                Some(queues) => queues.syn.most as usize,
+                                None => now.max_syn_backlog.min(backlog + 1),
+                            },
                         },
                         connections: listener.connections,
                         process: listener.processes,
@@ -241,6 +244,11 @@ impl View {
             connections,
         }
     }
+}
+
+/// The sum over all connections. That of none is -0.0 with `sum()`.
+fn total(connections: &[Connection], of: fn(&Connection) -> f64) -> f64 {
+    connections.iter().map(of).fold(0.0, |sum, one| sum + one)
 }
 
 /// Whether a socket of no known process may have one, or will.

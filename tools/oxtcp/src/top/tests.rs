@@ -101,7 +101,7 @@ fn rates_are_between_two_looks() {
         .iter()
         .map(|l| (l.local.port(), l.accept.most, l.half_open.most))
         .collect();
-    assert_eq!(bounds, [(8080, 5, 4), (8081, 6, 4)]);
+    assert_eq!(bounds, [(8080, 6, 4), (8081, 7, 4)]);
 
     let alone = View::between(None, &now, &owners, Order::Rate);
     assert_eq!((alone.out, alone.events.len()), (0.0, 0));
@@ -109,6 +109,40 @@ fn rates_are_between_two_looks() {
     let none = sample(before.at, Vec::new(), &[]);
     let new = View::between(Some(&none), &now, &owners, Order::Rate);
     assert!(new.came > 0.0);
+}
+
+/// A sum of nothing is no negative nothing.
+#[test]
+fn nothing_is_not_negative() {
+    let (before, now) = two_looks();
+    let [before, now] = [before, now].map(|look| sample(look.at, Vec::new(), &[]));
+    let view = View::between(Some(&before), &now, &Owners::default(), Order::Rate);
+    let screen = screen(&view, &SETTINGS, 80, 24);
+    assert!(screen.contains("out 0 B/s  in 0 B/s"), "{screen}");
+}
+
+/// Whose a connection and a listener are is to be seen on the narrowest screen.
+#[test]
+fn processes_are_there_at_80_columns() {
+    let (before, now) = two_looks();
+    let mut view = View::between(Some(&before), &now, &Owners::default(), Order::Rate);
+    for connection in &mut view.connections {
+        connection.local = "198.51.100.1:8002".parse().unwrap();
+        connection.remote = "198.51.100.2:45678".parse().unwrap();
+        connection.process = "postgres (144)".into();
+    }
+    for listener in &mut view.listeners {
+        listener.process = "postgres (144)".into();
+    }
+    for (width, columns) in [
+        (80, "LOCAL             PEER               STATE         OUT/s    RETR PROCESS"),
+        (100, "LOCAL             PEER               STATE         OUT/s     IN/s  RTT ms    RETR PROCESS"),
+    ] {
+        let screen = screen(&view, &SETTINGS, width, 24);
+        let lines = screen.lines().filter(|line| line.contains("postgres (144)"));
+        assert_eq!(lines.count(), 8, "{screen}");
+        assert!(screen.contains(columns) && screen.contains(" 198.51.100.2:45678 "), "{screen}");
+    }
 }
 
 #[test]

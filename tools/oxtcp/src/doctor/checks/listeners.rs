@@ -1,167 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Listeners: who waits in their queues, and who may.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::HashSet;
 
+use super::floods::floods;
 use super::some;
 use crate::doctor::facts::Facts;
 use crate::doctor::{Finding, Severity};
 use crate::sockets::limit::Limit;
 use crate::sockets::{Socket, State};
-
-/// Fewer are no flood, however small the bound.
-const FEW_HALF_OPEN: u64 = 16;
-/// What the profile `under-attack` has for the lengths of queues.
-const UNDER_ATTACK: u32 = 65_536;
-/// So many are one, however large it is.
-const MANY_HALF_OPEN: u64 = 1000;
-
-/// A queue of half-open connections that is half full, or more.
-struct Flood<'a> {
-    port: u16,
-    half_open: Vec<&'a Socket>,
-    listener: Option<&'a Socket>,
-    /// The most that there may be.
-    bound: u64,
-    limit: Limit,
-}
-
-fn floods(facts: &Facts) -> Vec<Flood<'_>> {
-    let mut by_port: BTreeMap<u16, Vec<&Socket>> = BTreeMap::new();
-    for socket in facts.in_state(State::SynRecv) {
-        by_port.entry(socket.local.port()).or_default().push(socket);
-    }
-    let mut floods = Vec::new();
-    for (port, half_open) in by_port {
-        let listener = facts
-            .in_state(State::Listen)
-            .find(|listener| listener.local.port() == port);
-        let backlog = listener.and_then(|listener| facts.backlog(listener));
-        let most = facts.number("max_syn_backlog").unwrap_or(u64::MAX);
-        // As the listener has it: a backlog of n lets n + 1 be.
-        let bound = most.min(backlog.unwrap_or(u64::MAX).saturating_add(1));
-        let number = half_open.len() as u64;
-        if number < FEW_HALF_OPEN || (number < MANY_HALF_OPEN && number.saturating_mul(2) < bound) {
-            continue;
-        }
-        let limit = match listener.zip(backlog) {
-            Some((listener, backlog)) if backlog < most => facts.limit_of(listener, backlog),
-            _ => Limit::MaxSynBacklog,
-        };
-        floods.push(Flood {
-            port,
-            half_open,
-            listener,
-            bound,
-            limit,
-        });
-    }
-    floods
-}
-
-pub fn half_open(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for flood in floods(facts) {
-        let Flood {
-            port,
-            half_open,
-            listener,
-            bound,
-            limit,
-        } = flood;
-        let number = half_open.len() as u64;
-        let full = number >= bound;
-        let unanswered = half_open
-            .iter()
-            .filter(|socket| socket.retransmits > 0)
-            .count();
-        let sources: HashSet<IpAddr> = half_open.iter().map(|socket| socket.remote.ip()).collect();
-        let mut prefixes: HashMap<String, usize> = HashMap::new();
-        for socket in &half_open {
-            *prefixes.entry(prefix(socket.remote.ip())).or_default() += 1;
-        }
-        let mut prefixes: Vec<(String, usize)> = prefixes.into_iter().collect();
-        prefixes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let mut evidence = vec![
-            format!(
-                "{number} half-open connections of at most {bound}, by {}",
-                limit.words()
-            ),
-            format!(
-                "from {} addresses; {unanswered} did not answer the first SYN-ACK",
-                sources.len()
-            ),
-        ];
-        evidence.extend(
-            prefixes
-                .iter()
-                .take(3)
-                .map(|(prefix, number)| format!("{number} of them from {prefix}")),
-        );
-        let (severity, fate, meaning) = fate_of_syns(facts, full);
-        findings.push(Finding {
-            severity,
-            name: "half-open",
-            title: format!(
-                "port {port}{} is flooded with half-open connections{fate}",
-                listener.map_or(String::new(), |listener| format!(" of {}", facts.who(listener))),
-            ),
-            evidence,
-            meaning: format!(
-                "Each began a handshake and did not finish it. With forged senders that is an attack; {meaning}"
-            ),
-            mend: format!(
-                "oxtcp profile apply under-attack; sysctl net.core.somaxconn={UNDER_ATTACK}, and a backlog in the program of as many, which then \
-                 listens anew (all of them count). Senders that can be told apart are the firewall's (nft add rule inet filter input ip saddr \
-                 PREFIX tcp dport {port} drop, where that chain is). To watch: oxtcp ss -n state syn-recv sport = :{port}"
-            ),
-        });
-    }
-    findings
-}
-
-/// What becomes of new clients, in the title and in a sentence, where the queue of half-open connections is full or may become so.
-fn fate_of_syns(facts: &Facts, full: bool) -> (Severity, &'static str, &'static str) {
-    let cookies = facts.number("syncookies") != Some(0);
-    let gives_way = facts.number("syn_cache") != Some(0);
-    let (severity, fate, meaning) = match (cookies, gives_way) {
-        (true, _) => (
-            Severity::Warning,
-            ": new clients are answered with cookies",
-            "when the queue is full, new clients are answered with cookies, which lets them in, if their SYNs get here.",
-        ),
-        (false, true) => (
-            Severity::Problem,
-            ": the oldest gives way to each new client",
-            "when the queue is full, the oldest half-open connection gives way, that of a slow client perhaps. With `syncookies` 1 \
-             none would.",
-        ),
-        (false, false) => (
-            Severity::Problem,
-            ": new clients are dropped",
-            "when the queue is full, SYNs of real clients are dropped, and they try again 1, 3, 7 s later.",
-        ),
-    };
-    match full {
-        true => (severity, fate, meaning),
-        false => (Severity::Warning, "", meaning),
-    }
-}
-
-/// An address's network, as large as one holder commonly has.
-fn prefix(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(ip) => format!(
-            "{}/64",
-            std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)
-        ),
-    }
-}
 
 /// A listener's backlog beside what its program wanted.
 struct Grant<'a> {
@@ -295,7 +142,6 @@ fn grants(facts: &Facts) -> impl Iterator<Item = Grant<'_>> {
 pub fn accept_queue(facts: &Facts) -> Vec<Finding> {
     let slow = |grant: Grant| {
         let (listener, waiting, backlog) = (grant.listener, grant.waiting(), grant.granted);
-        // As in Linux, n lets n + 1 wait.
         let full = waiting > backlog;
         Finding {
             severity: if full { Severity::Problem } else { Severity::Warning },
@@ -307,7 +153,11 @@ pub fn accept_queue(facts: &Facts) -> Vec<Finding> {
                 if full { ": new clients are dropped" } else { "" }
             ),
             evidence: vec![
-                format!("{waiting} connections wait for accept(), the backlog is {backlog}"),
+                // As in Linux, a backlog of n lets n + 1 wait.
+                format!(
+                    "{waiting} of at most {} connections wait for accept(): the backlog is {backlog}",
+                    backlog.saturating_add(1)
+                ),
                 grant.evidence(facts),
             ],
             meaning: "Clients believe that they are connected and wait; when the queue is full, SYNs are dropped in silence (or answered with \
@@ -329,7 +179,7 @@ pub fn accept_queue(facts: &Facts) -> Vec<Finding> {
 /// what was cut.
 const SOMAXCONN: u64 = 4096;
 
-/// Backlogs that were asked for and not granted, where [`accept_queue`] and [`half_open`] have nothing worse to say.
+/// Backlogs that were asked for and not granted, where [`accept_queue`] and [`super::floods::half_open`] have nothing worse to say.
 pub fn backlog(facts: &Facts) -> Vec<Finding> {
     let flooded: HashSet<u16> = floods(facts).iter().map(|flood| flood.port).collect();
     let is_worth_a_word = |grant: &Grant| {
@@ -412,13 +262,13 @@ fn cut_backlog(facts: &Facts, grant: &Grant) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::doctor::checks::tests::{found, listener, socket, well};
     use crate::sockets::queues::{Queue, Queues, FATES};
 
     /// What the module tells of a listener that asked for so much.
-    fn told(asked: u64, limit: Limit, granted: u32, highest: u64) -> Socket {
+    pub fn told(asked: u64, limit: Limit, granted: u32, highest: u64) -> Socket {
         let mut listener = listener(granted, 0);
         let queue = |limit, highest| Queue {
             length: 0,
@@ -547,63 +397,6 @@ mod tests {
                 .push(socket(State::SynRecv, "192.0.2.1:80", &remote, 0));
         }
         assert_eq!(found(&facts), [(Severity::Warning, "half-open")]);
-    }
-
-    #[test]
-    fn what_becomes_of_new_clients() {
-        for (cookies, cache, said) in [
-            ("1", "1", "are answered with cookies"),
-            ("0", "1", "the oldest gives way"),
-            ("0", "0", "new clients are dropped"),
-        ] {
-            let mut facts = well();
-            facts.settings.insert("syncookies".into(), cookies.into());
-            facts.settings.insert("syn_cache".into(), cache.into());
-            let (severity, fate, _) = fate_of_syns(&facts, true);
-            assert!(fate.contains(said), "{fate}");
-            assert_eq!(severity == Severity::Problem, cookies == "0");
-            assert_eq!(fate_of_syns(&facts, false).1, "");
-        }
-    }
-
-    #[test]
-    fn half_open_connections_are_a_flood_by_their_bound() {
-        for (backlog, number, expected) in [
-            (Some(15), 16, Some(Severity::Problem)),
-            (Some(16), 16, Some(Severity::Warning)),
-            (Some(30), 16, Some(Severity::Warning)),
-            (Some(128), 16, None),
-            (Some(128), 65, Some(Severity::Warning)),
-            (Some(100_000), 999, None),
-            (Some(100_000), 1000, Some(Severity::Warning)),
-            (None, 1000, Some(Severity::Warning)),
-            (Some(5), 15, None),
-        ] {
-            let mut facts = well();
-            facts.settings.insert("syncookies".into(), "0".into());
-            let mut listener = listener(backlog.unwrap_or(0), 0);
-            if backlog.is_none() {
-                listener.info = None;
-            }
-            facts.sockets.push(listener);
-            for n in 0..number {
-                facts.sockets.push(socket(
-                    State::SynRecv,
-                    "192.0.2.1:80",
-                    &format!("198.51.{}.{}:1000", n / 250, n % 250),
-                    0,
-                ));
-            }
-            let severities: Vec<Severity> = half_open(&facts)
-                .iter()
-                .map(|finding| finding.severity)
-                .collect();
-            assert_eq!(
-                severities,
-                expected.into_iter().collect::<Vec<_>>(),
-                "{backlog:?} {number}"
-            );
-        }
     }
 
     #[test]
