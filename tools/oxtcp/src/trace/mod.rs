@@ -133,6 +133,7 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
              `oxtcp ss -p process NAME` shows the ports that a program has.",
         ));
     }
+    arguments.outputs.check()?;
     host.need_module()?;
     let mut instance = Instance::new(&host, arguments.buffer)?;
     // The instance's folder is open by now: another namespace may have another /sys.

@@ -13,7 +13,7 @@ use super::flows::Flows;
 use super::json;
 use super::pcapng::Writer;
 use crate::failure::{Problem, Result};
-use crate::ladder::{self, Part, Span};
+use crate::ladder::{self, Drawing, Part, Span};
 use crate::{output, plot};
 
 /// What is to be made.
@@ -41,6 +41,9 @@ pub struct Outputs {
     /// or the like says so in a comment
     #[arg(long, value_name = "OUT.pcapng")]
     pcapng: Option<PathBuf>,
+
+    #[command(flatten)]
+    span: Span,
 }
 
 /// Of more connections there are no pictures.
@@ -57,6 +60,18 @@ impl Outputs {
     /// Whether it looks at where connections stand.
     pub fn needs_standing(&self) -> bool {
         self.explain || self.plot.is_some()
+    }
+
+    /// Refuses a stretch of time of which nothing is drawn.
+    pub fn check(&self) -> Result<()> {
+        let draws = self.ladder || self.ladder_svg.is_some() || self.plot.is_some();
+        match self.span.is_bounded() && !draws {
+            false => Ok(()),
+            true => Err(Problem::usage(
+                "--from and --until are of what is drawn: add --ladder, --ladder-svg or --plot.\n\
+                 --duration and --count end the trace.",
+            )),
+        }
     }
 
     /// Those who make it; sentences as `json` or to be read.
@@ -79,6 +94,7 @@ impl Outputs {
                 text: self.ladder,
                 ladders: self.ladder_svg.clone(),
                 plots: self.plot.clone(),
+                span: self.span,
             }));
         }
         Ok(consumers)
@@ -125,6 +141,9 @@ impl Consumer for Explainer {
     }
 }
 
+/// How to see what a ladder has summed up: the next trace has other times.
+const FOLDED: &str = "\nTo see what is summed up keep the trace: with --pcapng FILE, then `oxtcp ladder FILE --from SECONDS --until SECONDS`.\n";
+
 /// As wide as a time and a gap.
 const INDENT: &str = "            ";
 
@@ -170,6 +189,7 @@ struct Drawer {
     text: bool,
     ladders: Option<PathBuf>,
     plots: Option<PathBuf>,
+    span: Span,
 }
 
 impl Drawer {
@@ -212,20 +232,28 @@ impl Consumer for Drawer {
 
     fn finish(&mut self) -> Result<()> {
         if self.text {
-            let texts = self.connections.list().iter();
-            let texts =
-                texts.map(|connection| ladder::text_of_trace(connection, Part::All, Span::ALL));
-            let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+            let connections = self.connections.list().iter();
+            let drawings: Vec<Drawing> = connections
+                .map(|connection| ladder::text_of_trace(connection, Part::All, self.span))
+                .filter(|drawing| !drawing.text.is_empty())
+                .collect();
+            let texts: Vec<&str> = drawings
+                .iter()
+                .map(|drawing| drawing.text.as_str())
+                .collect();
             output::print(&texts.join("\n"))?;
+            if drawings.iter().any(|drawing| drawing.folds_losses) {
+                output::print(FOLDED)?;
+            }
         }
         if let Some(path) = &self.ladders {
             self.pictures(path, |connection| {
-                ladder::picture_of_trace(connection, Part::All, Span::ALL)
+                ladder::picture_of_trace(connection, Part::All, self.span)
             })?;
         }
         if let Some(path) = &self.plots {
             self.pictures(path, |connection| {
-                plot::picture_of_trace(connection, None, Span::ALL)
+                plot::picture_of_trace(connection, None, self.span)
             })?;
         }
         if self.connections.left_out > 0 {
@@ -252,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_of_time_is_of_what_is_drawn() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: crate::trace::Arguments,
+        }
+        let check = |option| {
+            let line = ["trace", "--from", "1", option];
+            let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+            line.arguments.outputs.check()
+        };
+        assert!(check("--ladder").is_ok() && check("--plot=x.svg").is_ok());
+        let refused = check("--explain").unwrap_err();
+        assert!(refused.message().contains("--ladder"), "{refused}");
+    }
+
+    #[test]
     fn everything_is_made() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| Some(folder.path().join(name));
@@ -261,6 +306,7 @@ mod tests {
             ladder_svg: path("ladder.svg"),
             plot: path("plot.svg"),
             pcapng: path("capture.pcapng"),
+            span: Span::ALL,
         };
         assert!(outputs.leaves_log() && outputs.needs_standing());
         let mut consumers = outputs.consumers(Clock { offset: 0 }, false).unwrap();
@@ -279,6 +325,7 @@ mod tests {
             assert!(bytes.len() > 1000, "{name}");
         }
         assert!(!folder.path().join("ladder-2.svg").exists());
+        outputs.check().unwrap();
         let nowhere = Outputs {
             pcapng: path("none/x.pcapng"),
             ..outputs
