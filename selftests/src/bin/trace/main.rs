@@ -605,6 +605,14 @@ fn filter__and_count() {
         ],
     );
     assert!(!lines.iter().any(|line| is(line, "local", "127.0.0.1:7003")));
+    // Nor does any event tell the state of one that was there before.
+    for (filter, wanted) in [("state established", true), ("state close-wait", false)] {
+        let trace = Trace::begin(&["--json", filter]);
+        fourth.1.send(b"hello", 0).expect("send");
+        let lines = trace.end();
+        let sent = |line: &String| is(line, "cause", "data") && is(line, "payload", "5");
+        assert_eq!(lines.iter().any(sent), wanted, "{filter}: {lines:?}");
+    }
     drop(fourth);
     // Nothing comes, and the time is over.
     let none = command(&["--duration", "0.2", "sport = :9"])
