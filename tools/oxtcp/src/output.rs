@@ -150,13 +150,20 @@ pub fn fold(text: &str, indent: &str, width: usize) -> String {
     out
 }
 
-/// The width of the terminal, for [`fold`]; 100 for what is no terminal.
+/// How wide lines are, for [`fold`]: as the terminal is. In a file, or a pipe to `grep`, a sentence stays on its line.
 pub fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width >= 40)
-        .unwrap_or(100)
+    let out = io::stdout();
+    let columns = rustix::termios::tcgetwinsize(&out).map(|size| size.ws_col);
+    width_of(out.is_terminal(), columns.unwrap_or(0))
+}
+
+fn width_of(is_terminal: bool, columns: u16) -> usize {
+    match (is_terminal, columns) {
+        (false, _) => usize::MAX,
+        // A serial console does not know its width.
+        (true, 0..40) => 100,
+        (true, columns) => columns.into(),
+    }
 }
 
 /// Prints. A reader that has gone away (`| head`) is no error.
@@ -210,6 +217,21 @@ mod tests {
         assert_eq!(fold("one two three", "  ", 9), "  one two\n  three\n");
         assert_eq!(fold("unbreakable", "", 4), "unbreakable\n");
         assert_eq!(fold("", "  ", 9), "");
+        let long = "word ".repeat(1000);
+        assert_eq!(fold(&long, "  ", width_of(false, 0)).lines().count(), 1);
+        assert!(fold(&long, "  ", width_of(true, 0)).lines().count() > 1);
+    }
+
+    #[test]
+    fn width_of_terminals_and_files() {
+        for (is_terminal, columns, expected) in [
+            (true, 80, 80),
+            (true, 0, 100),
+            (true, 20, 100),
+            (false, 80, usize::MAX),
+        ] {
+            assert_eq!(width_of(is_terminal, columns), expected);
+        }
     }
 
     #[test]
