@@ -71,7 +71,7 @@ pub struct Span {
 
 impl Span {
     /// All the time.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub const ALL: Span = Span {
         from: None,
         until: None,

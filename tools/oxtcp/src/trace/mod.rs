@@ -85,7 +85,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<f64>,
 
-    /// JSON: an object on a line for each event, with everything that it tells; with --explain for each sentence
+    /// JSON: an object on a line for each event, with everything that it tells; with --explain for each sentence, and for each sum at the end
     #[arg(long)]
     json: bool,
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::connection::{Connection, Connections};
 use super::consumer::Consumer;
 use super::event::{Clock, Event};
-use super::explain::{Narrator, Sentence};
+use super::explain::{words, Closing, End, Narrator, Sentence};
 use super::flows::Flows;
-use super::json;
 use super::pcapng::Writer;
+use super::{json, monotonic};
 use crate::failure::{Problem, Result};
 use crate::ladder::{self, Drawing, Part, Span};
 use crate::{output, plot};
@@ -19,7 +19,8 @@ use crate::{output, plot};
 /// What is to be made.
 #[derive(clap::Args)]
 pub struct Outputs {
-    /// Instead of events, sentences that say what happened and why, with the settings that decided
+    /// Instead of events, sentences that say what happened and why, with the settings that decided; at the end sums of the connections
+    /// that have sent something again, and of the listeners
     #[arg(long)]
     explain: bool,
 
@@ -106,6 +107,7 @@ impl Outputs {
 struct Explainer {
     narrator: Narrator,
     begin: Option<u64>,
+    last: u64,
     /// An object on a line for each.
     json: Option<Clock>,
 }
@@ -114,30 +116,81 @@ impl Explainer {
     fn print(&self, sentences: &[Sentence]) -> Result<()> {
         let lines = sentences.iter().map(|sentence| match self.json {
             Some(clock) => format!("{}\n", json::sentence(sentence, clock)),
-            None => self.folded(sentence),
+            None => {
+                let seconds = sentence.time.saturating_sub(self.begin.unwrap_or(0)) as f64 / 1e9;
+                timed(&format!("{seconds:>10.6}"), &sentence.to_string())
+            }
         });
         output::print(&lines.collect::<String>())
     }
 
-    fn folded(&self, sentence: &Sentence) -> String {
-        let begin = self.begin.unwrap_or(0);
-        let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
-        let folded = output::fold(&sentence.to_string(), INDENT, output::width());
-        // The time stands in the first line's indent.
-        format!("{seconds:>10.6}{}", folded.get(10..).unwrap_or_default())
+    fn close(&self, end: &End) -> Result<()> {
+        let mut text = String::new();
+        if let Some(clock) = self.json {
+            for closing in &end.closing {
+                text += &format!("{}\n", json::closing(closing, self.last, clock));
+            }
+            return output::print(&text);
+        }
+        if !end.closing.is_empty() {
+            text += "\nIn sum:\n";
+        }
+        let (connections, listeners): (Vec<&Closing>, Vec<&Closing>) = end
+            .closing
+            .iter()
+            .partition(|closing| closing.remote.is_some());
+        let mut others = end.others;
+        let mut many = 0;
+        for (place, closing) in connections.into_iter().enumerate() {
+            if place < MOST_CLOSING {
+                text += &timed("", &closing.to_string());
+            } else {
+                others.add(closing.sent);
+                many += 1;
+            }
+        }
+        if others.again > 0 {
+            let more = match end.others.again {
+                0 => words::count(many, "more connection"),
+                _ => "All others".to_string(),
+            };
+            text += &timed("", &format!("{more}: {}.", others.text()));
+        }
+        for closing in listeners {
+            text += &timed("", &closing.to_string());
+        }
+        output::print(&text)
     }
+}
+
+/// Of so many connections the sum is told one by one.
+const MOST_CLOSING: usize = 20;
+
+/// A text behind a time, folded.
+fn timed(time: &str, text: &str) -> String {
+    let folded = output::fold(text, INDENT, output::width());
+    // The time stands in the first line's indent.
+    format!("{time:>10}{}", folded.get(10..).unwrap_or_default())
 }
 
 impl Consumer for Explainer {
     fn event(&mut self, event: &Event, _flows: &Flows) -> Result<()> {
         self.begin.get_or_insert(event.time);
-        let sentences = self.narrator.event(event);
+        self.last = event.time;
+        self.narrator.event(event);
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        // Also when nothing comes: what was summed up is to be said.
+        let sentences = self.narrator.ready(monotonic().max(self.last));
         self.print(&sentences)
     }
 
     fn finish(&mut self) -> Result<()> {
-        let sentences = std::mem::take(&mut self.narrator).finish();
-        self.print(&sentences)
+        let end = std::mem::take(&mut self.narrator).finish();
+        self.print(&end.sentences)?;
+        self.close(&end)
     }
 }
 
