@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{words, Sentence};
+use crate::ladder::rung::thousands;
 use crate::trace::event::{Decision, Listener};
 
 /// Which end says what: a sentence without what differs from peer to peer.
@@ -89,8 +90,12 @@ impl Floods {
 
 impl Flood {
     fn sum(&self) -> Sentence {
-        let (noun, last) = match &self.decision {
-            None => ("time", self.last.text.clone()),
+        let (again, last) = match &self.decision {
+            None => {
+                let times = if self.more == 1 { "time" } else { "times" };
+                let more = thousands(self.more);
+                (format!("{more} more {times}"), self.last.text.clone())
+            }
             Some(listener) => {
                 let noun = match listener.decision {
                     Decision::HalfOpen | Decision::Cookie => "SYN",
@@ -102,13 +107,13 @@ impl Flood {
                     Decision::Expired => words::expired(listener, None),
                     _ => words::decision(listener),
                 };
-                (noun, format!("the listener {did}."))
+                let more = words::count(self.more, &format!("more {noun}"));
+                (format!("with {more}"), format!("the listener {did}."))
             }
         };
         Sentence {
             text: format!(
-                "The same with {} in {}. Of the last: {last}",
-                words::count(self.more, &format!("more {noun}")),
+                "The same {again} in {}. Of the last: {last}",
                 words::duration(self.last.time.saturating_sub(self.since)),
             ),
             ..self.last.clone()

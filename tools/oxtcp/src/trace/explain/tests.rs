@@ -187,6 +187,25 @@ fn floods_of_forged_senders_are_summed_up() {
     assert_snapshot!(text);
 }
 
+/// What is no listener's word is counted as well, of what has no socket.
+#[test]
+fn what_has_no_socket_is_counted() {
+    let mut events = Vec::new();
+    for index in 0..8u16 {
+        let mut story = Story::v4();
+        story.wait(u64::from(index) * 1_000_000);
+        story.segment(S, "SA", 9000, 0, Cause::SynAckRetransmit, false);
+        let mut event = story.events()[0].clone();
+        event.remote.set_port(1000 + index);
+        event.cookie = 0;
+        events.push(event);
+    }
+    let text = told(&events);
+    assert_eq!(text.lines().count(), 6, "{text}");
+    let last = "0.007 The same 3 more times in 7.0 ms. Of the last: The SYN-ACK was not answered: it is sent again, the 1st time";
+    assert!(text.lines().last().unwrap().starts_with(last), "{text}");
+}
+
 /// What is given up by the setting, and what by a queue that fills, and what nobody explains.
 #[test]
 fn half_open_connections_that_end() {
