@@ -64,8 +64,9 @@ impl Trace {
             .spawn()
             .expect("oxtcp");
         let mut trace = Trace(child);
-        // It begins with the first of the events, and ends with this.
+        // It turns off the trace, turns on the events, of which this is the last, and then the trace.
         let last = trace.instance().join("events/oxtcp/oxtcp_overflow/enable");
+        let all = trace.instance().join("tracing_on");
         wait::until("it traces", || {
             if let Some(status) = trace.0.try_wait().expect("a child") {
                 let mut text = String::new();
@@ -76,7 +77,8 @@ impl Trace {
                     .map(|mut err| err.read_to_string(&mut text));
                 panic!("oxtcp trace ended with {status}: {text}");
             }
-            fs::read_to_string(&last).is_ok_and(|text| text.trim() == "1")
+            let is_on = |file| fs::read_to_string(file).is_ok_and(|text| text.trim() == "1");
+            is_on(&last) && is_on(&all)
         });
         trace
     }
