@@ -177,20 +177,26 @@ pub fn program(bytes: &[u8]) {
 pub fn trace(bytes: &[u8]) {
     let mut connections = Connections::new(10_000);
     let mut narrator = Narrator::default();
+    let mut said = Vec::new();
     let clock = Clock { offset: 1 << 60 };
     let mut writer = Writer::new(Vec::new(), clock).expect("memory");
     let mut time = 1_000_000_000;
     let mut segments = 0;
     for record in bytes.chunks_exact(32).take(10_000) {
         let event = event(record, &mut time);
-        for sentence in narrator.event(&event) {
-            assert!(!sentence.text.is_empty());
+        narrator.event(&event);
+        if segments % 16 == 0 {
+            said.extend(narrator.ready(event.time));
         }
         segments += usize::from(matches!(event.what, What::Segment(_)));
         connections.add(&event);
         writer.event(&event).expect("memory");
     }
-    narrator.finish();
+    let end = narrator.finish();
+    said.extend(end.sentences);
+    assert!(said.iter().all(|sentence| !sentence.text.is_empty()));
+    assert!(said.is_sorted_by_key(|sentence| sentence.time));
+    assert!(end.closing.iter().all(|closing| !closing.text.is_empty()));
     for connection in connections.list() {
         ladder::text_of_trace(connection, Part::All, Span::ALL);
         for picture in [

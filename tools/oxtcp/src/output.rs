@@ -170,9 +170,9 @@ pub fn fold(text: &str, indent: &str, width: usize) -> String {
     out
 }
 
-/// The width of the terminal, for [`fold`]; 100 for what is no terminal.
+/// How wide lines are, for [`fold`]: as the terminal is. In a file, or a pipe to `grep`, a sentence stays on its line.
 pub fn width() -> usize {
-    size().map_or(100, |size| usize::from(size.columns.max(40)))
+    size().map_or(usize::MAX, Size::width)
 }
 
 /// How large a terminal is, in characters.
@@ -195,6 +195,11 @@ impl Size {
             rows: or(rows, 24),
             is_told: columns != 0 && rows != 0,
         }
+    }
+
+    /// For [`fold`].
+    fn width(self) -> usize {
+        self.columns.max(40).into()
     }
 }
 
@@ -255,6 +260,8 @@ mod tests {
         assert_eq!(fold("one two three", "  ", 9), "  one two\n  three\n");
         assert_eq!(fold("unbreakable", "", 4), "unbreakable\n");
         assert_eq!(fold("", "  ", 9), "");
+        let long = "word ".repeat(1000);
+        assert_eq!(fold(&long, "  ", usize::MAX).lines().count(), 1);
     }
 
     #[test]
@@ -279,6 +286,8 @@ mod tests {
         assert_eq!(Size::of(0, 0), size(80, 24, false));
         assert_eq!(Size::of(132, 0), size(132, 24, false));
         assert_eq!(Size::of(132, 50), size(132, 50, true));
+        let widths = [0, 20, 132].map(|columns| Size::of(columns, 24).width());
+        assert_eq!(widths, [80, 40, 132]);
     }
 
     #[test]

@@ -183,12 +183,14 @@ pub fn netns__deleted_meanwhile() {
     let mut lines = BufReader::new(counters.0.stdout.take().expect("a pipe")).lines();
     let mut next = || lines.next().expect("a line").expect("text");
     let mut trace = watch("trace --json");
-    let begun = format!(
-        "/sys/kernel/tracing/instances/oxtcp-trace-{}/events/oxtcp/oxtcp_overflow/enable",
-        trace.0.id()
-    );
+    // The last of the events, and then the trace.
+    let begun = ["events/oxtcp/oxtcp_overflow/enable", "tracing_on"].map(|file| {
+        let id = trace.0.id();
+        format!("/sys/kernel/tracing/instances/oxtcp-trace-{id}/{file}")
+    });
     wait::until("it traces", || {
-        fs::read_to_string(&begun).is_ok_and(|text| text.trim() == "1")
+        let is_on = |file| fs::read_to_string(file).is_ok_and(|text| text.trim() == "1");
+        begun.iter().all(is_on)
     });
     let mut top = OnTerminal::spawn(of_line(&of("top --delay 0.2 --color never")));
     wait::until("the screen", || {

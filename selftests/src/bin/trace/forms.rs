@@ -63,8 +63,12 @@ pub fn explain__tells_the_story() {
     ns::isolate();
     ns::sh("ip link set lo up");
     let text = told(&["--explain", "--color", "never"]);
-    // It is broken into lines where they are full.
-    let words: Vec<&str> = text.split_whitespace().collect();
+    // What is no terminal gets each sentence on a line of its own.
+    assert!(
+        text.lines()
+            .any(|line| line.contains("The client sent SYN") && line.ends_with("timestamps.")),
+        "{text}"
+    );
     let wanted = [
         "A program listens here.",
         "The client sent SYN to 127.0.0.1:7010: segments of up to 65495 bytes (MSS)",
@@ -73,8 +77,15 @@ pub fn explain__tells_the_story() {
         "The client sent 5 bytes in 1 segment.",
         "The client closes first: FIN.",
         "TIME-WAIT is at the client for 60 s",
+        "In sum:",
+        "127.0.0.1:7010: 1 SYN came: 1 answered, 0 dropped. 0 half-open connections given up, 1 completed.",
     ];
-    in_turn(&words.join(" "), &wanted);
+    in_turn(&text, &wanted);
+    let times: Vec<f64> = text
+        .lines()
+        .map_while(|line| line.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert!(times.len() > 8 && times.is_sorted(), "{text}");
 }
 
 pub fn ladder__has_both_ends() {

@@ -64,8 +64,9 @@ impl Trace {
             .spawn()
             .expect("oxtcp");
         let mut trace = Trace(child);
-        // It begins with the first of the events, and ends with this.
+        // It turns off the trace, turns on the events, of which this is the last, and then the trace.
         let last = trace.instance().join("events/oxtcp/oxtcp_overflow/enable");
+        let all = trace.instance().join("tracing_on");
         wait::until("it traces", || {
             if let Some(status) = trace.0.try_wait().expect("a child") {
                 let mut text = String::new();
@@ -76,7 +77,8 @@ impl Trace {
                     .map(|mut err| err.read_to_string(&mut text));
                 panic!("oxtcp trace ended with {status}: {text}");
             }
-            fs::read_to_string(&last).is_ok_and(|text| text.trim() == "1")
+            let is_on = |file| fs::read_to_string(file).is_ok_and(|text| text.trim() == "1");
+            is_on(&last) && is_on(&all)
         });
         trace
     }
@@ -605,6 +607,14 @@ fn filter__and_count() {
         ],
     );
     assert!(!lines.iter().any(|line| is(line, "local", "127.0.0.1:7003")));
+    // Nor does any event tell the state of one that was there before.
+    for (filter, wanted) in [("state established", true), ("state close-wait", false)] {
+        let trace = Trace::begin(&["--json", filter]);
+        fourth.1.send(b"hello", 0).expect("send");
+        let lines = trace.end();
+        let sent = |line: &String| is(line, "cause", "data") && is(line, "payload", "5");
+        assert_eq!(lines.iter().any(sent), wanted, "{filter}: {lines:?}");
+    }
     drop(fourth);
     // Nothing comes, and the time is over.
     let none = command(&["--duration", "0.2", "sport = :9"])

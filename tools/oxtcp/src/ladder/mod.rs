@@ -5,6 +5,7 @@
 pub mod capture;
 mod draw;
 pub mod flow;
+mod repair;
 pub mod rung;
 pub mod segment;
 pub mod source;
@@ -70,6 +71,7 @@ pub struct Span {
 
 impl Span {
     /// All the time.
+    #[cfg(any(test, fuzzing))]
     pub const ALL: Span = Span {
         from: None,
         until: None,
@@ -142,14 +144,26 @@ fn picture(found: &Found, arguments: &Arguments) -> String {
         .unwrap_or_default()
 }
 
-/// A connection of a trace as text: its ends, with their network namespaces where they are known, and the ladder. Empty where it has no segment.
-pub fn text_of_trace(connection: &Connection, part: Part, span: Span) -> String {
+/// A connection of a trace as text.
+#[derive(Debug, Default)]
+pub struct Drawing {
+    /// Its ends, with their network namespaces where they are known, and the ladder. Empty where it has no segment.
+    pub text: String,
+    /// Losses are among what is summed up.
+    pub folds_losses: bool,
+}
+
+/// Draws a connection of a trace.
+pub fn text_of_trace(connection: &Connection, part: Part, span: Span) -> Drawing {
     let Some(ladder) = Trip::of(connection).and_then(|trip| trip.ladder(part, span)) else {
-        return String::new();
+        return Drawing::default();
     };
     let names = names_of_trace(connection);
     let names = [&*names[0], &*names[1]];
-    format!("{}\n\n{}", connection.summary(), text(&ladder, names, part))
+    Drawing {
+        text: format!("{}\n\n{}", connection.summary(), text(&ladder, names, part)),
+        folds_losses: ladder.folds_losses(),
+    }
 }
 
 /// The same as a picture.

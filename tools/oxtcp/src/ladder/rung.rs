@@ -5,7 +5,7 @@
 use super::flow::{Flow, Side};
 use super::segment::{Flags, Segment};
 use super::tracker::{Numbers, Remark, State, Tracker};
-use super::{Part, Span};
+use super::{repair, Part, Span};
 
 /// A part of a connection, ready to be drawn.
 pub struct Ladder {
@@ -39,6 +39,7 @@ pub struct Rung {
     /// Client and server, after the one has sent this and the other received it.
     pub states: [State; 2],
     pub payload: u32,
+    pub numbers: Numbers,
     pub remark: Option<Remark>,
     /// Why it was sent, or what became of it, where a trace knows.
     pub cause: String,
@@ -69,6 +70,8 @@ pub struct Elided {
     bytes: [u64; 2],
     retransmissions: usize,
     lost: usize,
+    /// When the first and the last one was sent.
+    times: Option<(u64, u64)>,
 }
 
 impl Ladder {
@@ -127,6 +130,13 @@ impl Ladder {
             Line::Elided(_) => None,
         })
     }
+
+    /// Whether losses are among what is summed up.
+    pub fn folds_losses(&self) -> bool {
+        self.lines
+            .iter()
+            .any(|line| matches!(line, Line::Elided(elided) if elided.has_losses()))
+    }
 }
 
 impl Rung {
@@ -141,6 +151,7 @@ impl Rung {
             short: body(segment, numbers, false),
             states: [State::Closed; 2],
             payload: segment.payload,
+            numbers: numbers.clone(),
             remark,
             cause: String::new(),
             notes: Vec::new(),
@@ -171,7 +182,7 @@ impl Rung {
         matches!(self.arrival, Arrival::Lost | Arrival::Partly { .. })
     }
 
-    fn stands_out(&self) -> bool {
+    pub fn stands_out(&self) -> bool {
         self.is_repeated() || self.is_lost() || !self.notes.is_empty()
     }
 
@@ -224,11 +235,31 @@ impl Elided {
             self.retransmissions += usize::from(rung.remark == Some(Remark::FillsGap));
         }
         self.lost += usize::from(rung.is_lost());
+        let (first, _) = *self.times.get_or_insert((rung.time, rung.time));
+        self.times = Some((first, rung.time));
     }
 
-    /// In a line.
+    /// Whether there is a loss among them.
+    fn has_losses(&self) -> bool {
+        self.retransmissions + self.lost > 0
+    }
+
+    /// The options that draw all of it, in milliseconds outward.
+    fn span(&self) -> String {
+        let (first, last) = self.times.unwrap_or_default();
+        let seconds = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
+        let (first, last) = (first / 1_000_000, last.div_ceil(1_000_000));
+        format!("--from {} --until {}", seconds(first), seconds(last))
+    }
+
+    /// In a line; where losses are among them, with how to see these.
     pub fn text(&self) -> String {
-        self.text_with(["->", "<-"])
+        let mut text = self.text_with(["->", "<-"]);
+        if self.has_losses() {
+            text.truncate(text.len() - " ...".len());
+            text += &format!("; {} draws them ...", self.span());
+        }
+        text
     }
 
     /// The same, with other signs for the two directions.
@@ -289,28 +320,27 @@ fn choose(rungs: &[Rung], part: Part) -> Vec<Line> {
     lines
 }
 
-/// A stretch that moves no state: where it is long, its first and its last segment, what stands out
-/// unless that is much, and the rest summed up.
+/// A stretch that moves no state: where it is long, its first and its last segment, the first of what stands out with what belongs to
+/// it, and the rest summed up. A transfer over a path that loses has hundreds of losses: how they begin is of interest, and that it goes on.
 fn shorten(stretch: &[Rung]) -> Vec<Line> {
-    let [first, middle @ .., last] = stretch else {
-        return stretch.iter().map(Line::of).collect();
-    };
-    if middle.len() <= FEW {
+    if stretch.len() <= FEW + 2 {
         return stretch.iter().map(Line::of).collect();
     }
-    let mut lines = vec![Line::of(first)];
-    if middle.iter().filter(|rung| rung.stands_out()).count() > FEW {
-        lines.extend(elide(middle));
-    } else {
-        for alike in middle.chunk_by(|left, right| left.stands_out() == right.stands_out()) {
-            if alike[0].stands_out() || alike.len() == 1 {
-                lines.extend(alike.iter().map(Line::of));
-            } else {
-                lines.extend(elide(alike));
-            }
+    let mut shown = repair::shown(stretch);
+    if let [first, .., last] = &mut shown[..] {
+        (*first, *last) = (true, true);
+    }
+    let mut lines = Vec::new();
+    let mut rest = stretch;
+    for alike in shown.chunk_by(|left, right| left == right) {
+        let (these, others) = rest.split_at(alike.len());
+        rest = others;
+        if alike[0] || these.len() == 1 {
+            lines.extend(these.iter().map(Line::of));
+        } else {
+            lines.extend(elide(these));
         }
     }
-    lines.push(Line::of(last));
     lines
 }
 
@@ -339,4 +369,4 @@ pub fn thousands(number: u64) -> String {
 }
 
 /// How many segments of a kind are drawn rather than summed up.
-const FEW: usize = 4;
+pub const FEW: usize = 4;

@@ -55,6 +55,28 @@ fn retransmissions_are_marked() {
     assert_snapshot!(drawing(&talk, &[]));
 }
 
+/// The captured losses are those that passed unseen, and those that were seen twice.
+#[test]
+fn of_many_losses_the_first_are_drawn() {
+    let mut talk = Conversation::ipv4().open().transfer(4);
+    for _ in 0..20 {
+        talk.lose(S, 1000);
+        talk.cross(S, "A", 1000).send(C, "A", 0);
+        talk.cross(S, "A", 1000).send(C, "A", 0);
+        talk.again(S, "A", 3000).meet().send(C, "A", 0);
+        talk.send(S, "A", 1000).send(C, "A", 0);
+    }
+    let talk = talk.close_by_server();
+    let all = drawing(&talk, &[]);
+    assert_snapshot!(all);
+    // What the fold says draws what it has folded.
+    let (_, fold) = all.split_once("retransmitted; ").unwrap();
+    let (options, _) = fold.split_once(" draws").unwrap();
+    let options: Vec<&str> = options.split(' ').collect();
+    let more = drawing(&talk, &options);
+    assert_eq!(more.matches("[retransmitted or reordered]").count(), 16);
+}
+
 #[test]
 fn a_stretch_of_time() {
     let talk = Conversation::ipv4().open().transfer(8).close_by_server();

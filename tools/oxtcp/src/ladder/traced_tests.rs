@@ -23,7 +23,7 @@ fn connection(events: &[Event]) -> Connection {
 }
 
 fn text(events: &[Event]) -> String {
-    text_of_trace(&connection(events), Part::All, Span::ALL)
+    text_of_trace(&connection(events), Part::All, Span::ALL).text
 }
 
 fn with_a_loss() -> Story {
@@ -42,6 +42,21 @@ fn both_ends() {
 fn both_ends_as_a_picture() {
     let connection = connection(with_a_loss().events());
     assert_snapshot!(picture_of_trace(&connection, Part::All, Span::ALL).unwrap());
+}
+
+/// Of many losses the first are drawn with what belongs to them, and how the others are to be seen.
+#[test]
+fn many_losses() {
+    let mut story = Story::v4();
+    story.open();
+    for _ in 0..30 {
+        story.data(1448).data(1448).lose_and_repair(1448);
+    }
+    story.close();
+    assert_snapshot!("many_losses_at_both_ends", text(story.events()));
+    assert_snapshot!("many_losses_at_one_end", text(&story.seen_by(S)));
+    let folds = |span| text_of_trace(&connection(story.events()), Part::All, span).folds_losses;
+    assert!(folds(Span::ALL));
 }
 
 /// One end: what the other does is inferred, and nothing is called lost.

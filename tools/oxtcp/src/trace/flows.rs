@@ -55,6 +55,12 @@ impl Flows {
         }
     }
 
+    /// A connection that there was before any event told of it.
+    pub fn already(&mut self, netns: u32, ends: (SocketAddr, SocketAddr), state: State, now: u64) {
+        let key = (netns, canonical(ends.0), canonical(ends.1));
+        insert(&mut self.states, key, state, now);
+    }
+
     /// The state that this host's end is in, as far as is known.
     pub fn state(&self, event: &Event) -> Option<State> {
         let key = (event.netns, event.local, event.remote);
@@ -96,6 +102,11 @@ impl Flows {
             touch(back, header.ack());
         }
     }
+}
+
+/// As events have addresses.
+fn canonical(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
 }
 
 fn ends(event: &Event, direction: Direction) -> (SocketAddr, SocketAddr) {
@@ -220,6 +231,20 @@ pub mod tests {
         assert_eq!(flows.state(&open), Some(State::SynSent));
         flows.observe(&change(State::SynSent, State::Close));
         assert_eq!(flows.state(&open), None);
+    }
+
+    #[test]
+    fn states_of_what_was_there_already() {
+        let mut flows = Flows::default();
+        let told = event(What::Timer(crate::trace::event::Timer::Pace));
+        let mapped = "[::ffff:192.0.2.1]:1000".parse().unwrap();
+        flows.already(told.netns, (mapped, told.remote), State::Established, 5);
+        assert_eq!(flows.state(&told), Some(State::Established));
+        flows.observe(&event(What::State {
+            from: State::Established,
+            to: State::CloseWait,
+        }));
+        assert_eq!(flows.state(&told), Some(State::CloseWait));
     }
 
     #[test]

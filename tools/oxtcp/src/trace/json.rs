@@ -11,7 +11,7 @@ use super::event::{
     Segment, Timer, What,
 };
 use super::explain::words::advice;
-use super::explain::Sentence;
+use super::explain::{Closing, Sentence};
 use super::log::flag_names;
 
 /// The event, as an object.
@@ -89,6 +89,21 @@ pub fn sentence(sentence: &Sentence, clock: Clock) -> Value {
     // A listener has none.
     if sentence.remote.port() != 0 {
         object["remote"] = end(sentence.remote);
+    }
+    object
+}
+
+/// A sum at the end of `--explain`, as an object: the figures under `summary`.
+pub fn closing(closing: &Closing, time: u64, clock: Clock) -> Value {
+    let mut object = json!({
+        "time_ns": clock.unix(time),
+        "netns": closing.netns,
+        "local": end(closing.local),
+        "sentence": closing.text,
+        "summary": closing.figures,
+    });
+    if let Some(remote) = closing.remote {
+        object["remote"] = end(remote);
     }
     object
 }
@@ -286,6 +301,22 @@ mod tests {
         };
         let object = sentence(&listeners, Clock { offset: 5 });
         assert_eq!(object.get("remote"), None);
+    }
+
+    #[test]
+    fn object_of_a_sum() {
+        let sum = Closing {
+            netns: 3,
+            local: "192.0.2.1:80".parse().unwrap(),
+            remote: None,
+            text: "2 SYNs came.".into(),
+            sent: crate::trace::explain::Sent::default(),
+            figures: json!({"syns": 2}),
+        };
+        assert_eq!(
+            closing(&sum, 7, Clock { offset: 5 }),
+            json!({"time_ns": 12, "netns": 3, "local": "192.0.2.1:80", "sentence": "2 SYNs came.", "summary": {"syns": 2}})
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `oxtcp trace`: what happens to connections, from the module's tracepoints.
 
+mod already;
 pub mod connection;
 mod consumer;
 pub(crate) mod decode;
@@ -41,6 +42,7 @@ use crate::failure::{words, Problem, Result};
 use crate::host::Host;
 use crate::netns;
 use crate::output::{Color, Painter};
+use crate::sockets::State;
 use crate::ss::filter::Filter;
 use crate::ss::services::Services;
 use consumer::{Consumer, Printer, Style};
@@ -60,8 +62,9 @@ use tracefs::Instance;
 /// connections are traced as well: `oxtcp run --trace PROGRAM` has the program's alone.
 ///
 /// FILTER is that of `oxtcp ss`: [state STATE | exclude STATE]... [EXPRESSION] with sport, dport, src, dst, =, !=, <, >, <=, >=, and, or,
-/// not, brackets. Over loopback both ends are traced, each with its own sport and dport. The rest is told by events alone, and so pid,
-/// uid and process are not known here.
+/// not, brackets. Over loopback both ends are traced, each with its own sport and dport. A state is the one that this host's end is in
+/// when the event comes; a change of states is of both, and what a listener decides of `listening` and of the connection's. The rest is
+/// told by events alone, and so pid, uid and process are not known here.
 ///
 /// Exit codes, with PROGRAM: PROGRAM's own, 128 and the signal's number when one ended it, and those of `oxtcp run`.
 #[derive(clap::Args)]
@@ -82,7 +85,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<f64>,
 
-    /// JSON: an object on a line for each event, with everything that it tells; with --explain for each sentence
+    /// JSON: an object on a line for each event, with everything that it tells; with --explain for each sentence, and for each sum at the end
     #[arg(long)]
     json: bool,
 
@@ -133,6 +136,7 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
              `oxtcp ss -p process NAME` shows the ports that a program has.",
         ));
     }
+    arguments.outputs.check()?;
     host.need_module()?;
     let mut instance = Instance::new(&host, arguments.buffer)?;
     // The instance's folder is open by now: another namespace may have another /sys.
@@ -164,6 +168,9 @@ pub fn trace(arguments: &Arguments) -> Result<ExitCode> {
         false => &["oxtcp_congestion"],
     };
     instance.begin(unwanted)?;
+    if session.filter.states.is_some() {
+        already::note(&host, arguments.all_netns, &mut session.flows)?;
+    }
     let program = match start(arguments)? {
         Some(child) => Program::Child(child, None),
         None => Program::None,
@@ -346,7 +353,7 @@ impl Session {
         Ok(())
     }
 
-    fn is_wanted(&self, event: &Event, before: Option<crate::sockets::State>) -> bool {
+    fn is_wanted(&self, event: &Event, before: Option<State>) -> bool {
         if !self.filter.matches_ends(event.local, event.remote) {
             return false;
         }
@@ -356,6 +363,9 @@ impl Session {
         let is_one = |state| states.contains(&state);
         match event.what {
             What::State { from, to } => is_one(from) || is_one(to),
+            What::Listener(_) | What::Overflow(_) => {
+                is_one(State::Listen) || before.is_some_and(is_one)
+            }
             _ => before.is_some_and(is_one),
         }
     }

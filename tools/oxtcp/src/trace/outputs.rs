@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use super::connection::{Connection, Connections};
 use super::consumer::Consumer;
 use super::event::{Clock, Event};
-use super::explain::{Narrator, Sentence};
+use super::explain::{words, Closing, End, Narrator, Sentence};
 use super::flows::Flows;
-use super::json;
 use super::pcapng::Writer;
+use super::{json, monotonic};
 use crate::failure::{Problem, Result};
-use crate::ladder::{self, Part, Span};
+use crate::ladder::{self, Drawing, Part, Span};
 use crate::{output, plot};
 
 /// What is to be made.
 #[derive(clap::Args)]
 pub struct Outputs {
-    /// Instead of events, sentences that say what happened and why, with the settings that decided
+    /// Instead of events, sentences that say what happened and why, with the settings that decided; at the end sums of the connections
+    /// that have sent something again, and of the listeners
     #[arg(long)]
     explain: bool,
 
@@ -41,6 +42,9 @@ pub struct Outputs {
     /// or the like says so in a comment
     #[arg(long, value_name = "OUT.pcapng")]
     pcapng: Option<PathBuf>,
+
+    #[command(flatten)]
+    span: Span,
 }
 
 /// Of more connections there are no pictures.
@@ -57,6 +61,18 @@ impl Outputs {
     /// Whether it looks at where connections stand.
     pub fn needs_standing(&self) -> bool {
         self.explain || self.plot.is_some()
+    }
+
+    /// Refuses a stretch of time of which nothing is drawn.
+    pub fn check(&self) -> Result<()> {
+        let draws = self.ladder || self.ladder_svg.is_some() || self.plot.is_some();
+        match self.span.is_bounded() && !draws {
+            false => Ok(()),
+            true => Err(Problem::usage(
+                "--from and --until are of what is drawn: add --ladder, --ladder-svg or --plot.\n\
+                 --duration and --count end the trace.",
+            )),
+        }
     }
 
     /// Those who make it; sentences as `json` or to be read.
@@ -79,6 +95,7 @@ impl Outputs {
                 text: self.ladder,
                 ladders: self.ladder_svg.clone(),
                 plots: self.plot.clone(),
+                span: self.span,
             }));
         }
         Ok(consumers)
@@ -90,6 +107,7 @@ impl Outputs {
 struct Explainer {
     narrator: Narrator,
     begin: Option<u64>,
+    last: u64,
     /// An object on a line for each.
     json: Option<Clock>,
 }
@@ -98,32 +116,86 @@ impl Explainer {
     fn print(&self, sentences: &[Sentence]) -> Result<()> {
         let lines = sentences.iter().map(|sentence| match self.json {
             Some(clock) => format!("{}\n", json::sentence(sentence, clock)),
-            None => self.folded(sentence),
+            None => {
+                let seconds = sentence.time.saturating_sub(self.begin.unwrap_or(0)) as f64 / 1e9;
+                timed(&format!("{seconds:>10.6}"), &sentence.to_string())
+            }
         });
         output::print(&lines.collect::<String>())
     }
 
-    fn folded(&self, sentence: &Sentence) -> String {
-        let begin = self.begin.unwrap_or(0);
-        let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
-        let folded = output::fold(&sentence.to_string(), INDENT, output::width());
-        // The time stands in the first line's indent.
-        format!("{seconds:>10.6}{}", folded.get(10..).unwrap_or_default())
+    fn close(&self, end: &End) -> Result<()> {
+        let mut text = String::new();
+        if let Some(clock) = self.json {
+            for closing in &end.closing {
+                text += &format!("{}\n", json::closing(closing, self.last, clock));
+            }
+            return output::print(&text);
+        }
+        if !end.closing.is_empty() {
+            text += "\nIn sum:\n";
+        }
+        let (connections, listeners): (Vec<&Closing>, Vec<&Closing>) = end
+            .closing
+            .iter()
+            .partition(|closing| closing.remote.is_some());
+        let mut others = end.others;
+        let mut many = 0;
+        for (place, closing) in connections.into_iter().enumerate() {
+            if place < MOST_CLOSING {
+                text += &timed("", &closing.to_string());
+            } else {
+                others.add(closing.sent);
+                many += 1;
+            }
+        }
+        if others.again > 0 {
+            let more = match end.others.again {
+                0 => words::count(many, "more connection"),
+                _ => "All others".to_string(),
+            };
+            text += &timed("", &format!("{more}: {}.", others.text()));
+        }
+        for closing in listeners {
+            text += &timed("", &closing.to_string());
+        }
+        output::print(&text)
     }
+}
+
+/// Of so many connections the sum is told one by one.
+const MOST_CLOSING: usize = 20;
+
+/// A text behind a time, folded.
+fn timed(time: &str, text: &str) -> String {
+    let folded = output::fold(text, INDENT, output::width());
+    // The time stands in the first line's indent.
+    format!("{time:>10}{}", folded.get(10..).unwrap_or_default())
 }
 
 impl Consumer for Explainer {
     fn event(&mut self, event: &Event, _flows: &Flows) -> Result<()> {
         self.begin.get_or_insert(event.time);
-        let sentences = self.narrator.event(event);
+        self.last = event.time;
+        self.narrator.event(event);
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        // Also when nothing comes: what was summed up is to be said.
+        let sentences = self.narrator.ready(monotonic().max(self.last));
         self.print(&sentences)
     }
 
     fn finish(&mut self) -> Result<()> {
-        let sentences = std::mem::take(&mut self.narrator).finish();
-        self.print(&sentences)
+        let end = std::mem::take(&mut self.narrator).finish();
+        self.print(&end.sentences)?;
+        self.close(&end)
     }
 }
+
+/// How to see what a ladder has summed up: the next trace has other times.
+const FOLDED: &str = "\nTo see what is summed up keep the trace: with --pcapng FILE, then `oxtcp ladder FILE --from SECONDS --until SECONDS`.\n";
 
 /// As wide as a time and a gap.
 const INDENT: &str = "            ";
@@ -170,6 +242,7 @@ struct Drawer {
     text: bool,
     ladders: Option<PathBuf>,
     plots: Option<PathBuf>,
+    span: Span,
 }
 
 impl Drawer {
@@ -212,20 +285,28 @@ impl Consumer for Drawer {
 
     fn finish(&mut self) -> Result<()> {
         if self.text {
-            let texts = self.connections.list().iter();
-            let texts =
-                texts.map(|connection| ladder::text_of_trace(connection, Part::All, Span::ALL));
-            let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+            let connections = self.connections.list().iter();
+            let drawings: Vec<Drawing> = connections
+                .map(|connection| ladder::text_of_trace(connection, Part::All, self.span))
+                .filter(|drawing| !drawing.text.is_empty())
+                .collect();
+            let texts: Vec<&str> = drawings
+                .iter()
+                .map(|drawing| drawing.text.as_str())
+                .collect();
             output::print(&texts.join("\n"))?;
+            if drawings.iter().any(|drawing| drawing.folds_losses) {
+                output::print(FOLDED)?;
+            }
         }
         if let Some(path) = &self.ladders {
             self.pictures(path, |connection| {
-                ladder::picture_of_trace(connection, Part::All, Span::ALL)
+                ladder::picture_of_trace(connection, Part::All, self.span)
             })?;
         }
         if let Some(path) = &self.plots {
             self.pictures(path, |connection| {
-                plot::picture_of_trace(connection, None, Span::ALL)
+                plot::picture_of_trace(connection, None, self.span)
             })?;
         }
         if self.connections.left_out > 0 {
@@ -252,6 +333,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_of_time_is_of_what_is_drawn() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: crate::trace::Arguments,
+        }
+        let check = |option| {
+            let line = ["trace", "--from", "1", option];
+            let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+            line.arguments.outputs.check()
+        };
+        assert!(check("--ladder").is_ok() && check("--plot=x.svg").is_ok());
+        let refused = check("--explain").unwrap_err();
+        assert!(refused.message().contains("--ladder"), "{refused}");
+    }
+
+    #[test]
     fn everything_is_made() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| Some(folder.path().join(name));
@@ -261,6 +359,7 @@ mod tests {
             ladder_svg: path("ladder.svg"),
             plot: path("plot.svg"),
             pcapng: path("capture.pcapng"),
+            span: Span::ALL,
         };
         assert!(outputs.leaves_log() && outputs.needs_standing());
         let mut consumers = outputs.consumers(Clock { offset: 0 }, false).unwrap();
@@ -279,6 +378,7 @@ mod tests {
             assert!(bytes.len() > 1000, "{name}");
         }
         assert!(!folder.path().join("ladder-2.svg").exists());
+        outputs.check().unwrap();
         let nowhere = Outputs {
             pcapng: path("none/x.pcapng"),
             ..outputs

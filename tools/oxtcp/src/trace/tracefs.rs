@@ -85,15 +85,18 @@ impl Instance {
 
     /// Begins, without the events that are not wanted.
     pub fn begin(&self, unwanted: &[&str]) -> Result<()> {
+        // All at once, lest a SYN is told of and not what its listener decides.
+        self.write("tracing_on", "0")?;
         for name in NAMES {
             let on = if unwanted.contains(&name) { "0" } else { "1" };
             self.write(&format!("events/oxtcp/{name}/enable"), on)?;
         }
-        Ok(())
+        self.write("tracing_on", "1")
     }
 
     /// Nothing more is written; what was can be read. When the module has been unloaded meanwhile, that was so already.
     pub fn end(&self) -> Result<()> {
+        self.write("tracing_on", "0")?;
         match exists(&self.folder.join("events/oxtcp"))? {
             true => self.write("events/oxtcp/enable", "0"),
             false => Ok(()),

@@ -21,7 +21,7 @@ pub struct Bulk {
 
 impl Bulk {
     /// How many segments a burst is.
-    fn segments(payload: u32, size: u16) -> u64 {
+    pub fn segments(payload: u32, size: u16) -> u64 {
         match size {
             0 => 1,
             size => u64::from(payload.div_ceil(u32::from(size))),
@@ -67,6 +67,11 @@ impl Bulk {
     pub fn is_due(&self, now: u64) -> bool {
         self.since
             .is_some_and(|since| now.saturating_sub(since) >= OLD)
+    }
+
+    /// When something was added last, if there is something.
+    pub fn last(&self) -> Option<u64> {
+        self.since.map(|_| self.last)
     }
 
     /// The sentences, and it begins anew.
@@ -148,6 +153,11 @@ impl Losses {
             let (low, high) = self.after.unwrap_or((after, after));
             self.after = Some((low.min(after), high.max(after)));
         }
+    }
+
+    /// When one was found last, if there is one.
+    pub fn last(&self) -> Option<u64> {
+        self.first.map(|_| self.last)
     }
 
     /// Whether none has followed for this time.

@@ -2,15 +2,21 @@
 //! `--explain`: what happened and why, in sentences. What is inferred is called probable.
 
 mod bulk;
+mod flood;
 mod talk;
+mod tally;
 pub mod words;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::event::{Bound, Decision, Event, Listener, What};
+use super::event::{Direction, Event, Listener, What};
+use flood::Floods;
 use talk::Talk;
+use tally::{Ends, Tally};
+
+pub use tally::{Closing, Sent};
 
 /// A sentence about a connection, as one end of it sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,144 +38,184 @@ impl fmt::Display for Sentence {
 /// Tells what events mean.
 #[derive(Default)]
 pub struct Narrator {
-    talks: HashMap<(u32, SocketAddr, SocketAddr), Talk>,
-    /// Few: one for each kind of thing that listeners do now.
-    floods: Vec<(Kind, Flood)>,
+    talks: HashMap<Ends, Talk>,
+    floods: Floods,
+    tally: Tally,
+    /// What is said, and may yet be preceded by something.
+    waiting: Vec<Sentence>,
 }
 
-/// Which listener did what, for want of what.
-type Kind = (u32, SocketAddr, Decision, Bound);
-
-/// What a listener did again and again.
-struct Flood {
-    since: u64,
-    more: u64,
-    last: Event,
+/// What there is to say at the end of the trace.
+pub struct End {
+    pub sentences: Vec<Sentence>,
+    /// Sums of the connections that lost something, and of the listeners.
+    pub closing: Vec<Closing>,
+    /// Of the connections that there was no room for in it.
+    pub others: Sent,
 }
 
-/// What is said of a listener once in so much time is counted for the rest of it.
-const QUIET: u64 = 1_000_000_000;
 /// So many connections are kept in mind; then those that never came to be are forgotten.
 const MOST_TALKS: usize = 65_536;
 
 impl Narrator {
-    /// Takes in what happened. Often there is nothing to say.
-    pub fn event(&mut self, event: &Event) -> Vec<Sentence> {
-        let mut sentences = Vec::new();
-        self.end_floods(Some(event.time), &mut sentences);
+    /// Takes in what happened.
+    pub fn event(&mut self, event: &Event) {
         if event.remote.port() == 0 {
-            sentences.extend(listener_state(event));
-            return sentences;
+            self.waiting.extend(listener_state(event));
+            return;
         }
-        if let What::Listener(listener) = &event.what {
-            if !self.is_new(event, listener) {
-                return sentences;
-            }
-        }
-        if self.talks.len() >= MOST_TALKS {
-            self.talks.retain(|_, talk| talk.is_established());
-            if self.talks.len() >= MOST_TALKS {
-                self.talks.clear();
-            }
-        }
+        self.make_room();
         let key = (event.netns, event.local, event.remote);
         let talk = self.talks.entry(key).or_default();
-        let mut say = |time: u64, text: String| {
-            sentences.push(Sentence {
-                time,
-                netns: event.netns,
-                local: event.local,
-                remote: event.remote,
-                text,
-            });
+        let decision = match &event.what {
+            What::Listener(listener) => Some(listener),
+            _ => None,
         };
-        talk.event(event, &mut say);
+        if let Some(listener) = decision {
+            let of_syn = talk.came_syn() != Some(false);
+            self.tally
+                .decided(event.netns, event.local, listener.decision, of_syn);
+        }
+        let mut said = Vec::new();
+        talk.event(event, &mut |time, text| said.push((time, text)));
+        if talk.came_syn() == Some(true)
+            && matches!(&event.what, What::Segment(segment) if segment.direction == Direction::In)
+        {
+            self.tally.syn(event.netns, event.local);
+        }
+        // The listener's own sentence comes after what was summed up.
+        let last = said.len();
+        for (number, (time, text)) in said.into_iter().enumerate() {
+            let decision = decision.filter(|_| number + 1 == last);
+            say(
+                &mut self.waiting,
+                &mut self.floods,
+                talk,
+                key,
+                (time, text),
+                decision,
+            );
+        }
         if talk.is_over() {
+            self.tally.end(key, talk.sent());
             self.talks.remove(&key);
         }
-        sentences
+    }
+
+    /// What can be said by now, in the order of time; all events up to `now` were told. What is summed up is said when it is old enough.
+    pub fn ready(&mut self, now: u64) -> Vec<Sentence> {
+        let mut due: Vec<Ends> = self
+            .talks
+            .iter()
+            .filter(|(_, talk)| talk.is_due(now))
+            .map(|(key, _)| *key)
+            .collect();
+        due.sort_unstable();
+        for key in due {
+            self.flush(key, Some(now));
+        }
+        self.floods
+            .end(Some(now), &mut |sentence| self.waiting.push(sentence));
+        let earliest = self
+            .talks
+            .values()
+            .filter_map(Talk::earliest)
+            .chain(self.floods.earliest())
+            .min();
+        // Stable: what is of one time stays in its order.
+        self.waiting.sort_by_key(|sentence| sentence.time);
+        let until = earliest.unwrap_or(u64::MAX);
+        let ready = self
+            .waiting
+            .partition_point(|sentence| sentence.time <= until);
+        let rest = self.waiting.split_off(ready);
+        std::mem::replace(&mut self.waiting, rest)
     }
 
     /// What is left to say at the end of the trace.
-    pub fn finish(mut self) -> Vec<Sentence> {
-        let mut sentences = Vec::new();
-        self.end_floods(None, &mut sentences);
-        let mut talks: Vec<_> = self.talks.drain().collect();
-        talks.sort_by_key(|(key, talk)| (talk.last(), *key));
-        for ((netns, local, remote), mut talk) in talks {
-            talk.flush(&mut |time, text| {
-                sentences.push(Sentence {
-                    time,
-                    netns,
-                    local,
-                    remote,
-                    text,
-                });
-            });
-        }
-        sentences
-    }
-
-    /// Whether a listener's decision is to be told, or is one more of many.
-    fn is_new(&mut self, event: &Event, listener: &Listener) -> bool {
-        if matches!(
-            listener.decision,
-            Decision::HalfOpen | Decision::Accepted | Decision::Deferred
-        ) {
-            return true;
-        }
-        let key = (event.netns, event.local, listener.decision, listener.bound);
-        let known = self.floods.iter_mut().find(|(kind, _)| *kind == key);
-        match known {
-            Some((_, flood)) => {
-                flood.more += 1;
-                flood.last = event.clone();
-                false
+    pub fn finish(mut self) -> End {
+        let mut keys: Vec<(u64, Ends)> = self
+            .talks
+            .iter()
+            .map(|(key, talk)| (talk.last(), *key))
+            .collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
+            self.flush(key, None);
+            if let Some(talk) = self.talks.get(&key) {
+                self.tally.end(key, talk.sent());
             }
-            None => {
-                let flood = Flood {
-                    since: event.time,
-                    more: 0,
-                    last: event.clone(),
-                };
-                self.floods.push((key, flood));
-                true
-            }
+        }
+        self.floods
+            .end(None, &mut |sentence| self.waiting.push(sentence));
+        self.waiting.sort_by_key(|sentence| sentence.time);
+        let (closing, others) = self.tally.closing();
+        End {
+            sentences: self.waiting,
+            closing,
+            others,
         }
     }
 
-    /// Sums up what listeners did, where it is time to. What goes on is not told anew.
-    fn end_floods(&mut self, now: Option<u64>, sentences: &mut Vec<Sentence>) {
-        self.floods.retain_mut(|((_, _, decision, _), flood)| {
-            if now.is_some_and(|now| now < flood.since + QUIET) {
-                return true;
+    /// Says what a connection has summed up, if that is old enough, or in any case.
+    fn flush(&mut self, key: Ends, now: Option<u64>) {
+        let Some(talk) = self.talks.get_mut(&key) else {
+            return;
+        };
+        let mut said = Vec::new();
+        let mut say_it = |time, text| said.push((time, text));
+        match now {
+            Some(now) => talk.flush_due(now, &mut say_it),
+            None => talk.flush_all(&mut say_it),
+        }
+        for what in said {
+            say(&mut self.waiting, &mut self.floods, talk, key, what, None);
+        }
+        if now.is_some() && talk.is_over() {
+            self.tally.end(key, talk.sent());
+            self.talks.remove(&key);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.talks.len() < MOST_TALKS {
+            return;
+        }
+        let few = self
+            .talks
+            .values()
+            .filter(|talk| talk.is_established())
+            .count()
+            < MOST_TALKS;
+        let tally = &mut self.tally;
+        self.talks.retain(|key, talk| {
+            let stays = few && talk.is_established();
+            if !stays {
+                tally.end(*key, talk.sent());
             }
-            let event = &flood.last;
-            let (What::Listener(listener), 1..) = (&event.what, flood.more) else {
-                return false;
-            };
-            let what = match decision {
-                Decision::Cookie => "SYN",
-                Decision::Expired | Decision::Evicted => "half-open connection",
-                Decision::CookieAccepted | Decision::CookieRefused => "ACK",
-                _ => "segment",
-            };
-            sentences.push(Sentence {
-                time: event.time,
-                netns: event.netns,
-                local: event.local,
-                remote: event.remote,
-                text: format!(
-                    "The same with {} in {}. Of the last: the listener {}.",
-                    words::count(flood.more, &format!("more {what}")),
-                    words::duration(event.time.saturating_sub(flood.since)),
-                    words::decision(listener),
-                ),
-            });
-            flood.since = event.time;
-            flood.more = 0;
-            now.is_some()
+            stays
         });
+    }
+}
+
+/// Says it, or counts it as one more of many.
+fn say(
+    waiting: &mut Vec<Sentence>,
+    floods: &mut Floods,
+    talk: &Talk,
+    (netns, local, remote): Ends,
+    (time, text): (u64, String),
+    decision: Option<&Listener>,
+) {
+    let sentence = Sentence {
+        time,
+        netns,
+        local,
+        remote,
+        text,
+    };
+    if talk.has_socket() || floods.is_new(&sentence, decision) {
+        waiting.push(sentence);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::bulk::{Bulk, Losses};
+use super::tally::Sent;
 use super::words;
 use crate::ladder::segment::{self, Options};
 use crate::sockets::State;
@@ -53,6 +54,14 @@ pub struct Talk {
     /// The listener has spoken about the segment that came last, and whether that was a SYN.
     decided: bool,
     came_syn: Option<bool>,
+    /// The listener has refused it: that it is dropped is said.
+    refused: bool,
+    /// The half-open connection has ended at this time; why its listener may say next.
+    gone: Option<u64>,
+    /// The listener has said why the half-open connection ends.
+    is_explained: bool,
+    has_socket: bool,
+    sent: Sent,
 }
 
 type Say<'a> = &'a mut dyn FnMut(u64, String);
@@ -67,6 +76,24 @@ impl Talk {
         self.over
     }
 
+    /// Whether it is, or was, a socket's: a half-open connection is none, nor is what reaches nobody.
+    pub fn has_socket(&self) -> bool {
+        self.has_socket
+    }
+
+    /// Whether what came last was a SYN; `None` if nothing came.
+    pub fn came_syn(&self) -> Option<bool> {
+        self.came_syn
+    }
+
+    /// How much was sent, and sent again; nothing of what has no socket, as SYN-ACKs to forged senders are no losses.
+    pub fn sent(&self) -> Sent {
+        match self.has_socket {
+            true => self.sent,
+            false => Sent::default(),
+        }
+    }
+
     /// When it was heard of last.
     pub fn last(&self) -> u64 {
         self.last
@@ -74,17 +101,14 @@ impl Talk {
 
     pub fn event(&mut self, event: &Event, say: Say) {
         let now = event.time;
+        if self.gone.is_some() && !matches!(event.what, What::Listener(_)) {
+            // Another one between the same ends.
+            self.say_gone(say);
+            *self = Self::default();
+        }
         self.last = now;
-        if self.bulk.is_due(now) {
-            self.flush_bulk(say);
-        }
-        let quiet = self
-            .standing
-            .and_then(|standing| standing.srtt)
-            .map_or(QUIET, |srtt| 2 * srtt.as_nanos() as u64);
-        if self.losses.is_due(now, quiet) {
-            self.flush_losses(say);
-        }
+        self.has_socket |= event.cookie != 0 && !matches!(event.what, What::Listener(_));
+        self.flush_due(now, say);
         match &event.what {
             What::State { from, to } => self.state(event, *from, *to, say),
             What::Segment(segment) => {
@@ -104,10 +128,61 @@ impl Talk {
         }
     }
 
+    /// Whether something is to be told now that was summed up.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.bulk.is_due(now)
+            || self.losses.is_due(now, self.quiet())
+            || self
+                .gone
+                .is_some_and(|gone| now.saturating_sub(gone) > MOMENT)
+    }
+
+    /// Nothing that is still to be told is of an earlier time.
+    pub fn earliest(&self) -> Option<u64> {
+        let sums = [self.bulk.last(), self.losses.last(), self.gone];
+        sums.into_iter().flatten().min()
+    }
+
+    /// Tells what was summed up long enough.
+    pub fn flush_due(&mut self, now: u64, say: Say) {
+        if self.bulk.is_due(now) {
+            self.flush_bulk(say);
+        }
+        if self.losses.is_due(now, self.quiet()) {
+            self.flush_losses(say);
+        }
+        if self
+            .gone
+            .is_some_and(|gone| now.saturating_sub(gone) > MOMENT)
+        {
+            self.say_gone(say);
+        }
+    }
+
+    /// Tells all that is left.
+    pub fn flush_all(&mut self, say: Say) {
+        self.flush(say);
+        self.say_gone(say);
+    }
+
     /// Tells what was summed up so far.
-    pub fn flush(&mut self, say: Say) {
+    fn flush(&mut self, say: Say) {
         self.flush_losses(say);
         self.flush_bulk(say);
+    }
+
+    /// For how long no loss follows before they are told.
+    fn quiet(&self) -> u64 {
+        self.standing
+            .and_then(|standing| standing.srtt)
+            .map_or(QUIET, |srtt| 2 * srtt.as_nanos() as u64)
+    }
+
+    fn say_gone(&mut self, say: Say) {
+        if let Some(gone) = self.gone.take() {
+            say(gone, "The half-open connection is given up.".into());
+            self.over = true;
+        }
     }
 
     fn flush_bulk(&mut self, say: Say) {
@@ -178,6 +253,11 @@ impl Talk {
                     ),
                 );
             }
+            State::Close if from == State::SynRecv && !self.has_socket && !self.was_reset => {
+                self.flush(say);
+                self.over = self.is_explained;
+                self.gone = Some(now).filter(|_| !self.is_explained);
+            }
             State::Close => {
                 self.flush(say);
                 self.over = true;
@@ -232,6 +312,7 @@ impl Talk {
     fn came(&mut self, event: &Event, segment: &Segment, options: &Options, say: Say) {
         let (now, flags) = (event.time, segment.header.flags());
         self.decided = false;
+        self.refused = false;
         self.came_syn = Some(flags & (SYN | ACK) == SYN);
         if flags & RST != 0 {
             self.flush(say);
@@ -264,7 +345,7 @@ impl Talk {
                     format!(
                         "{} answered with SYN-ACK{after}: {}.",
                         self.peer(),
-                        offer(options)
+                        words::offer(options)
                     ),
                 );
             }
@@ -351,6 +432,15 @@ impl Talk {
     fn left(&mut self, event: &Event, segment: &Segment, options: &Options, say: Say) {
         let (now, flags) = (event.time, segment.header.flags());
         let seq = segment.header.seq();
+        if seq_len(segment) > 0 {
+            let segments = Bulk::segments(segment.payload, segment.segment_size).max(1);
+            self.sent.segments += segments;
+            self.sent.again += if segment.cause.is_retransmit() {
+                segments
+            } else {
+                0
+            };
+        }
         match segment.cause {
             Cause::Syn => {
                 self.is_client = Some(true);
@@ -361,7 +451,7 @@ impl Talk {
                     format!(
                         "The client sent SYN to {}: {}.",
                         event.remote,
-                        offer(options)
+                        words::offer(options)
                     ),
                 );
             }
@@ -378,7 +468,7 @@ impl Talk {
                     now,
                     format!(
                         "The {what} was not answered{after}: it is sent again, the {} time ({bound}).",
-                        ordinal(self.syns_again)
+                        words::ordinal(self.syns_again)
                     ),
                 );
                 self.syn = Some(now);
@@ -513,7 +603,7 @@ impl Talk {
         });
         let times = match self.timeouts {
             0 | 1 => String::new(),
-            many => format!(" This is the {} time-out in a row.", ordinal(many)),
+            many => format!(" This is the {} time-out in a row.", words::ordinal(many)),
         };
         say(
             now,
@@ -633,6 +723,9 @@ impl Talk {
 
     fn dropped(&mut self, drop: &Drop, now: u64) {
         let out = drop.direction == Direction::Out;
+        if !out && std::mem::take(&mut self.refused) {
+            return;
+        }
         self.bulk.dropped(now, out, &drop.reason);
         if !out {
             self.last_drop = Some((drop.reason.clone(), now));
@@ -642,8 +735,15 @@ impl Talk {
     fn listener(&mut self, event: &Event, listener: &Listener, say: Say) {
         self.is_client = Some(false);
         self.decided = true;
+        self.refused = matches!(
+            listener.decision,
+            Decision::Dropped | Decision::Reset | Decision::CookieRefused
+        );
         let bound = words::bound(listener);
-        let did = words::decision(listener);
+        let did = match listener.decision {
+            Decision::Expired => words::expired(listener, self.patience(event.time)),
+            _ => words::decision(listener),
+        };
         let what = match (listener.decision, self.came_syn) {
             (Decision::HalfOpen | Decision::Cookie, _) => "sent SYN",
             (Decision::Evicted | Decision::Expired, _) => "has a half-open connection",
@@ -663,8 +763,18 @@ impl Talk {
             format!("Client {} {what}; {subject}.", event.remote),
         );
         if matches!(listener.decision, Decision::Expired | Decision::Evicted) {
-            self.over = true;
+            self.over = self.gone.take().is_some();
         }
+        self.is_explained |= matches!(
+            listener.decision,
+            Decision::Expired | Decision::Evicted | Decision::Reset
+        );
+    }
+
+    /// For how long a SYN-ACK has waited for its answer, and how often it was sent again, if its SYN was seen.
+    fn patience(&self, now: u64) -> Option<(u64, u32)> {
+        let opened = self.opened?;
+        Some((now.saturating_sub(opened), self.syns_again))
     }
 }
 
@@ -673,36 +783,6 @@ fn seq_len(segment: &Segment) -> u32 {
     let flags = segment.header.flags();
     let controls = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
     segment.payload.saturating_add(controls)
-}
-
-/// What a SYN offers.
-fn offer(options: &Options) -> String {
-    let mut parts = Vec::new();
-    parts.push(match options.mss {
-        Some(mss) => format!("segments of up to {mss} bytes (MSS)"),
-        None => "no MSS, so segments of up to 536 bytes (1220 over IPv6)".into(),
-    });
-    parts.push(match options.window_scale {
-        Some(shift) => format!("windows in units of {}", words::bytes(1 << shift.min(14))),
-        None => "no window scaling".into(),
-    });
-    if options.sack_permitted {
-        parts.push("SACK".into());
-    }
-    if options.timestamps.is_some() {
-        parts.push("timestamps".into());
-    }
-    words::list(&parts)
-}
-
-fn ordinal(number: u32) -> String {
-    let suffix = match (number % 10, number % 100) {
-        (1, 1..=10 | 12..) => "st",
-        (2, 1..=11 | 13..) => "nd",
-        (3, 1..=12 | 14..) => "rd",
-        _ => "th",
-    };
-    format!("{number}{suffix}")
 }
 
 /// What belongs together is told of within so many nanoseconds.

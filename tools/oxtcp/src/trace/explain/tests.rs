@@ -7,7 +7,7 @@ use super::*;
 use crate::ladder::flow::Side::{Client as C, Server as S};
 use crate::sockets::limit::Limit;
 use crate::sockets::State::*;
-use crate::trace::event::{Cause, Direction, Drop, Mode, Timer};
+use crate::trace::event::{Bound, Cause, Decision, Direction, Drop, Mode, Timer};
 use crate::trace::made::{Story, WAY};
 
 /// What is said of the events, with the seconds since the first.
@@ -16,13 +16,21 @@ fn told(events: &[Event]) -> String {
     let mut narrator = Narrator::default();
     let mut sentences: Vec<Sentence> = Vec::new();
     for event in events {
-        sentences.extend(narrator.event(event));
+        narrator.event(event);
+        sentences.extend(narrator.ready(event.time));
     }
-    sentences.extend(narrator.finish());
+    let end = narrator.finish();
+    sentences.extend(end.sentences);
+    if events.is_sorted_by_key(|event| event.time) {
+        assert!(sentences.is_sorted_by_key(|sentence| sentence.time));
+    }
     let mut text = String::new();
     for sentence in &sentences {
         let seconds = sentence.time.saturating_sub(begin) as f64 / 1e9;
         text += &format!("{seconds:.3} {}\n", sentence.text);
+    }
+    for closing in &end.closing {
+        text += &format!("{closing}\n");
     }
     text
 }
@@ -109,6 +117,159 @@ fn floods_are_summed_up() {
         events.push(event);
     }
     assert_snapshot!(told(&events));
+}
+
+/// A listener's word, of so many half-open connections out of 129.
+fn with_half_open(decision: Decision, bound: Bound, half_open: u32) -> What {
+    let What::Listener(told) = listener(decision, bound, 128, 128) else {
+        panic!("no listener");
+    };
+    What::Listener(Listener {
+        half_open,
+        most_half_open: 129,
+        syncookies: 0,
+        ..told
+    })
+}
+
+/// SYNs of forged senders, one in 5 ms: for the first there is room, for the others not. No peer has a line of its own for long, each half-open
+/// connection ends once, and what the listener has said of a segment is not said again as a drop.
+#[test]
+fn floods_of_forged_senders_are_summed_up() {
+    let mut events = Vec::new();
+    let mut of_peer = |index: u64, at: u64, what: What| {
+        let mut story = Story::v4();
+        story.wait(at).tell(S, what);
+        let mut event = story.events()[0].clone();
+        event.remote.set_port(1000 + index as u16);
+        if !matches!(event.what, What::Listener(_)) {
+            event.cookie = 0;
+        }
+        events.push(event);
+    };
+    for index in 0..400u64 {
+        let at = index * 5_000_000;
+        let mut story = Story::v4();
+        story.send(C, "S", 0, Cause::Syn, true);
+        of_peer(index, at, story.seen_by(S)[0].what.clone());
+        if index < 120 {
+            let from = (Listen, SynRecv);
+            of_peer(
+                index,
+                at + 1,
+                What::State {
+                    from: from.0,
+                    to: from.1,
+                },
+            );
+            let told = with_half_open(Decision::HalfOpen, Bound::None, 1 + index as u32);
+            of_peer(index, at + 2, told);
+            let end = at + 1_000_000_000;
+            let (from, to) = (SynRecv, Close);
+            of_peer(index, end, What::State { from, to });
+            let told = with_half_open(Decision::Expired, Bound::None, 119);
+            of_peer(index, end + 1, told);
+        } else {
+            let told = with_half_open(Decision::Dropped, Bound::SynQueue, 129);
+            of_peer(index, at + 1, told);
+            let drop = What::Drop(Drop {
+                direction: Direction::In,
+                reason: "TCP_LISTEN_OVERFLOW".into(),
+                header: None,
+                payload: 0,
+            });
+            of_peer(index, at + 2, drop);
+        }
+    }
+    events.sort_by_key(|event| event.time);
+    let text = told(&events);
+    assert!(!text.contains("was dropped because"), "{text}");
+    assert_snapshot!(text);
+}
+
+/// What is no listener's word is counted as well, of what has no socket.
+#[test]
+fn what_has_no_socket_is_counted() {
+    let mut events = Vec::new();
+    for index in 0..8u16 {
+        let mut story = Story::v4();
+        story.wait(u64::from(index) * 1_000_000);
+        story.segment(S, "SA", 9000, 0, Cause::SynAckRetransmit, false);
+        let mut event = story.events()[0].clone();
+        event.remote.set_port(1000 + index);
+        event.cookie = 0;
+        events.push(event);
+    }
+    let text = told(&events);
+    assert_eq!(text.lines().count(), 6, "{text}");
+    let last = "0.007 The same 3 more times in 7.0 ms. Of the last: The SYN-ACK was not answered: it is sent again, the 1st time";
+    assert!(text.lines().last().unwrap().starts_with(last), "{text}");
+}
+
+/// What is given up by the setting, and what by a queue that fills, and what nobody explains.
+#[test]
+fn half_open_connections_that_end() {
+    for (name, again, half_open, explained) in [
+        ("patience", 5, 20, true),
+        ("fills", 1, 120, true),
+        ("full", 0, 128, true),
+        ("few_retries", 0, 100, true),
+        ("unexplained", 1, 20, false),
+    ] {
+        let mut story = Story::v4();
+        story.send(C, "S", 0, Cause::Syn, true).wait(WAY);
+        story.state(S, Listen, SynRecv);
+        story.tell(
+            S,
+            with_half_open(Decision::HalfOpen, Bound::None, half_open),
+        );
+        story.send(S, "SA", 0, Cause::SynAck, false);
+        for time in 0..again {
+            story.wait(1_000_000_000 << time);
+            story.segment(S, "SA", 9000, 0, Cause::SynAckRetransmit, false);
+        }
+        story.wait(1_000_000_000 << again).state(S, SynRecv, Close);
+        if explained {
+            story.tell(S, with_half_open(Decision::Expired, Bound::None, half_open));
+        }
+        let mut events = story.seen_by(S);
+        for event in &mut events {
+            event.cookie = 0;
+        }
+        assert_snapshot!(format!("half_open_{name}"), told(&events));
+    }
+}
+
+/// Of many connections that lost something the sum is told of each.
+#[test]
+fn sums_of_losses() {
+    let mut narrator = Narrator::default();
+    let mut story = Story::v4();
+    story.open().data(100_000).lose_and_repair(1448);
+    for port in [40001, 40002] {
+        for event in story.seen_by(S) {
+            let mut event = event.clone();
+            event.remote.set_port(port);
+            narrator.event(&event);
+        }
+    }
+    let mut without = Story::v6();
+    without.open().data(5000).close();
+    without
+        .seen_by(S)
+        .iter()
+        .for_each(|event| narrator.event(event));
+    let end = narrator.finish();
+    let texts: Vec<String> = end.closing.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "192.0.2.1:80 with 192.0.2.2:40001: 74 segments sent, 1 of them again (1.4 %).",
+            "192.0.2.1:80 with 192.0.2.2:40002: 74 segments sent, 1 of them again (1.4 %).",
+        ]
+    );
+    assert_eq!(end.closing[0].figures["segments_sent"], 74);
+    assert_eq!(end.closing[0].figures["segments_sent_again"], 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Numbers and reasons in words.
 
 use crate::ladder::rung::thousands;
+use crate::ladder::segment::Options;
 use crate::sockets::limit::Limit;
 use crate::trace::event::{Bound, Decision, Listener, Overflow, Queue, Remedy};
 
@@ -44,6 +45,37 @@ pub fn list(parts: &[String]) -> String {
         [only] => only.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
+}
+
+/// What a SYN offers.
+pub fn offer(options: &Options) -> String {
+    let mut parts = Vec::new();
+    parts.push(match options.mss {
+        Some(mss) => format!("segments of up to {mss} bytes (MSS)"),
+        None => "no MSS, so segments of up to 536 bytes (1220 over IPv6)".into(),
+    });
+    parts.push(match options.window_scale {
+        Some(shift) => format!("windows in units of {}", bytes(1 << shift.min(14))),
+        None => "no window scaling".into(),
+    });
+    if options.sack_permitted {
+        parts.push("SACK".into());
+    }
+    if options.timestamps.is_some() {
+        parts.push("timestamps".into());
+    }
+    list(&parts)
+}
+
+/// `1st`, `22nd`.
+pub fn ordinal(number: u32) -> String {
+    let suffix = match (number % 10, number % 100) {
+        (1, 1..=10 | 12..) => "st",
+        (2, 1..=11 | 13..) => "nd",
+        (3, 1..=12 | 14..) => "rd",
+        _ => "th",
+    };
+    format!("{number}{suffix}")
 }
 
 /// What a listener has too little of, as a half-sentence; empty where that is nothing.
@@ -132,6 +164,46 @@ pub fn decision(listener: &Listener) -> String {
         Decision::CookieRefused => "found no good cookie in it: it is too old, forged, or of a connection that is no more".into(),
         Decision::Expired => "gave the half-open connection up: no answer to its SYN-ACKs came (net.oxtcp.synack_retries)".into(),
         Decision::Other(number) => format!("did what this version does not know (number {number})"),
+    }
+}
+
+/// The same of a half-open connection that is given up, where a queue that fills has shortened its time: `patience` says after how long,
+/// and how often its SYN-ACK was sent again, where that was seen.
+pub fn expired(listener: &Listener, patience: Option<(u64, u32)>) -> String {
+    let Some(most) = most_resent(listener) else {
+        return decision(listener);
+    };
+    let seen = match patience {
+        // The setting allows less than the queue does.
+        Some((_, again)) if again < most => return decision(listener),
+        None => "no answer to its SYN-ACKs came".to_string(),
+        Some((after, again)) => {
+            let again = match again {
+                0 => "was not sent again".to_string(),
+                1 => "was sent again once".to_string(),
+                many => format!("was sent again {many} times"),
+            };
+            let after = duration(after);
+            format!("no answer came within {after}, and its SYN-ACK {again}")
+        }
+    };
+    format!(
+        "gave the half-open connection up: {seen}, as the SYN queue holds {} of at most {} and net.oxtcp.synack_retries counts as {most} then",
+        listener.half_open, listener.most_half_open
+    )
+}
+
+/// How often a SYN-ACK is sent again at most because the listener's queue fills; `None` as long as it does not. As the engine has it
+/// (`pressure.rs`), which counts this half-open connection as well; it has left the queue when this is told.
+fn most_resent(listener: &Listener) -> Option<u32> {
+    let eighths =
+        (u64::from(listener.half_open) + 1) * 8 / u64::from(listener.most_half_open.max(8));
+    match eighths {
+        0..=4 => None,
+        5 => Some(3),
+        6 => Some(2),
+        7 => Some(1),
+        _ => Some(0),
     }
 }
 
