@@ -74,11 +74,11 @@
 #define OXTCP_TRACE_REMEDIES						\
 	{ 0, "cookie" }, { 1, "evict" }, { 2, "drop" }, { 3, "reset" }
 #define OXTCP_TRACE_ADVICE						\
-	{ 0, "if these are real clients, raise the setting" },		\
-	{ 1, "if these are real clients, raise the setting" },		\
-	{ 2, "if these are real clients, raise the setting" },		\
-	{ 3, "accept() faster; for bursts, raise the setting" },	\
-	{ 4, "if these are real clients, raise the setting" }
+	{ 0, "if these are real clients, raise it" },		\
+	{ 1, "if these are real clients, raise it" },		\
+	{ 2, "if these are real clients, raise it" },		\
+	{ 3, "accept() faster; for bursts, raise it" },		\
+	{ 4, "if these are real clients, raise it" }
 #define OXTCP_TRACE_FLAGS						\
 	{ 0x01, "FIN" }, { 0x02, "SYN" }, { 0x04, "RST" },		\
 	{ 0x08, "PSH" }, { 0x10, "ACK" }, { 0x20, "URG" },		\

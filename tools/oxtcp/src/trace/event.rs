@@ -278,6 +278,13 @@ pub struct Listener {
     pub limit: Limit,
 }
 
+impl Listener {
+    /// The most that may wait for accept(2).
+    pub fn most_waiting(&self) -> u64 {
+        u64::from(self.granted) + 1
+    }
+}
+
 /// A queue of a listener that is full. [`Event::remote`] is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overflow {

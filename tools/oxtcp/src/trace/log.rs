@@ -298,7 +298,7 @@ fn listener_words(listener: &Listener) -> String {
     let waiting = format!(
         "{} of {} wait for accept",
         listener.waiting,
-        u64::from(listener.granted) + 1
+        listener.most_waiting()
     );
     let decision = match listener.decision {
         Decision::HalfOpen => format!(

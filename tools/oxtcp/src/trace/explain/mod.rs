@@ -31,7 +31,11 @@ pub struct Sentence {
 
 impl fmt::Display for Sentence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}: {}", self.local, self.remote, self.text)
+        match self.remote.port() {
+            // A listener's.
+            0 => write!(f, "{}: {}", self.local, self.text),
+            _ => write!(f, "{} with {}: {}", self.local, self.remote, self.text),
+        }
     }
 }
 
@@ -228,7 +232,7 @@ fn listener_state(event: &Event) -> Option<Sentence> {
         What::State {
             to: State::Close, ..
         } => "The program has stopped listening here.".into(),
-        What::Overflow(overflow) => format!("Of the listener, {}.", words::overflow(overflow)),
+        What::Overflow(overflow) => format!("The listener: {}.", words::overflow(overflow)),
         _ => return None,
     };
     Some(Sentence {

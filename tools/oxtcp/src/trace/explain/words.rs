@@ -154,12 +154,14 @@ pub fn decision(listener: &Listener) -> String {
         Decision::Reset => "answered with a reset (net.oxtcp.abort_on_overflow)".into(),
         Decision::Deferred => "waits for data before it lets the connection through (TCP_DEFER_ACCEPT)".into(),
         Decision::Accepted => format!(
-            "put the connection into the queue for accept() ({} of {})",
-            listener.waiting, listener.granted
+            "put the connection into the queue for accept() ({} of at most {})",
+            listener.waiting,
+            listener.most_waiting()
         ),
         Decision::CookieAccepted => format!(
-            "found its cookie good and put the connection into the queue for accept() ({} of {})",
-            listener.waiting, listener.granted
+            "found its cookie good and put the connection into the queue for accept() ({} of at most {})",
+            listener.waiting,
+            listener.most_waiting()
         ),
         Decision::CookieRefused => "found no good cookie in it: it is too old, forged, or of a connection that is no more".into(),
         Decision::Expired => "gave the half-open connection up: no answer to its SYN-ACKs came (net.oxtcp.synack_retries)".into(),
@@ -231,7 +233,7 @@ pub fn overflow(overflow: &Overflow) -> String {
         (Remedy::Other(_), _) => "what is done this version does not know",
     };
     format!(
-        "{full} ({} SYNs per second); {done}. {} is {}: {}",
+        "{full} ({} SYNs per second); {done}; {} is {}: {}",
         overflow.rate,
         overflow.limit.words(),
         overflow.value,
@@ -242,8 +244,8 @@ pub fn overflow(overflow: &Overflow) -> String {
 /// What to do, as `trace.h` has it.
 pub fn advice(queue: Queue) -> &'static str {
     match queue {
-        Queue::Accept => "accept() faster; for bursts, raise the setting",
-        _ => "if these are real clients, raise the setting",
+        Queue::Accept => "accept() faster; for bursts, raise it",
+        _ => "if these are real clients, raise it",
     }
 }
 
