@@ -240,7 +240,7 @@ pub fn nobody__on_a_terminal() {
     let bed = Bed::make();
     let mut top = OnTerminal::spawn(by_nobody("top --delay 0.2 --color never"));
     wait::until("the listener", || {
-        top.shows("Listeners") && top.shows("0/16")
+        top.shows("Listeners") && top.shows("0/17")
     });
     top.press(b"q");
     let (code, shown) = top.end();
