@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Numbers and reasons in words.
 
+use oxtcp_engine::pressure;
+
 use crate::ladder::rung::thousands;
 use crate::ladder::segment::Options;
 use crate::sockets::limit::Limit;
@@ -195,18 +197,13 @@ pub fn expired(listener: &Listener, patience: Option<(u64, u32)>) -> String {
     )
 }
 
-/// How often a SYN-ACK is sent again at most because the listener's queue fills; `None` as long as it does not. As the engine has it
-/// (`pressure.rs`), which counts this half-open connection as well; it has left the queue when this is told.
+/// How often a SYN-ACK is sent again at most because the listener's queue fills; `None` as long as it does not. The rule counts this
+/// half-open connection as well, which has left the queue when this is told.
 fn most_resent(listener: &Listener) -> Option<u32> {
-    let eighths =
-        (u64::from(listener.half_open) + 1) * 8 / u64::from(listener.most_half_open.max(8));
-    match eighths {
-        0..=4 => None,
-        5 => Some(3),
-        6 => Some(2),
-        7 => Some(1),
-        _ => Some(0),
-    }
+    const ANY: u8 = u8::MAX;
+    let half_open = listener.half_open.saturating_add(1);
+    let most = pressure::synack_retries(ANY, half_open, listener.most_half_open);
+    (most != ANY).then_some(most.into())
 }
 
 /// What is full, what is done, and what is to be done about it.
