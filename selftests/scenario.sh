@@ -172,5 +172,5 @@ cat << EOF
 Three servers run here over oxtcp, at ports 8001 to 8003. Their clients are on
 another host.
 $(fold -s -w 80 <<< "$question")
-Begin with: oxtcp doctor, oxtcp ss -p, oxtcp top. \`oxtcp --help\` has the rest.
+Begin with: oxtcp doctor, oxtcp ss -ap, oxtcp top. \`oxtcp --help\` has the rest.
 EOF
