@@ -81,6 +81,7 @@ command_of() {
 # reasons OUTPUT: the tests that failed, each with the lines that say why.
 reasons() {
 	awk '
+		/^# the kernel is newly tainted/ { said = said "        " substr($0, 3) "\n"; lines++; next }
 		/^#   / { if (lines < 8) said = said "        " substr($0, 5) "\n"; lines++; next }
 		/^not ok / { sub(/^not ok [0-9]+ /, ""); printf "    failed: %s\n%s", $0, said }
 		{ said = ""; lines = 0 }' "$1" | head -n 200

@@ -110,7 +110,7 @@ fn leak__names_the_program() {
     let found = Scenario::make("leak").finds(&[
         "does not close 40 connections",
         // Without --close-wait they are no leak yet.
-        "has 40 connections that the other side closed, for",
+        "has 40 connections that the other side closed, the first of them",
     ]);
     for part in [
         "bytes unread",

@@ -143,11 +143,12 @@ fn leak(facts: &Facts, who: &str, sockets: &[(&Socket, u32)]) -> Finding {
 fn unclosed(facts: &Facts, who: &str, sockets: &[(&Socket, u32)]) -> Finding {
     let limit = facts.close_wait_ms / 1000;
     let oldest = sockets.first().map_or(0, |(_, age)| age / 1000);
+    let left = limit.saturating_sub(oldest);
     Finding {
         severity: Severity::Note,
         name: "close-wait",
         title: format!(
-            "{who} has {} that the other side closed, for {oldest} s at most so far: looked at again in {limit} s they are a leak",
+            "{who} has {} that the other side closed, the first of them {oldest} s ago: from {limit} s on they are a leak",
             count(sockets.len(), "connection"),
         ),
         evidence: not_closed(sockets),
@@ -155,7 +156,7 @@ fn unclosed(facts: &Facts, who: &str, sockets: &[(&Socket, u32)]) -> Finding {
             "The other side said that it sends nothing more; now the program is to close its side, which commonly takes no time. A busy one \
              may be about to. What waits for {limit} s counts as a leak (--close-wait)."
         ),
-        mend: format!("In {limit} s: oxtcp doctor. To watch: oxtcp ss -p state close-wait"),
+        mend: format!("In {left} s: oxtcp doctor. To watch: oxtcp ss -p state close-wait"),
     }
 }
 

@@ -103,6 +103,21 @@ impl Facts {
         listener.info.as_ref().map(|info| info.sacked.into())
     }
 
+    /// The most half-open connections that a listener may have, and what bounds them: as the module says, or as the settings have it now,
+    /// where a backlog of n lets n + 1 be.
+    pub fn most_half_open(&self, listener: Option<&Socket>) -> (u64, Limit) {
+        if let Some(queues) = listener.and_then(|listener| listener.queues.as_ref()) {
+            return (queues.syn.most, queues.syn.limit);
+        }
+        let most = self.number("max_syn_backlog").unwrap_or(u64::MAX);
+        match listener.and_then(|listener| Some((listener, self.backlog(listener)?))) {
+            Some((listener, backlog)) if backlog < most => {
+                (backlog.saturating_add(1), self.limit_of(listener, backlog))
+            }
+            _ => (most, Limit::MaxSynBacklog),
+        }
+    }
+
     /// What bounds a listener's backlog: as the module says, or as the settings have it now.
     pub fn limit_of(&self, listener: &Socket, backlog: u64) -> Limit {
         if let Some(queues) = &listener.queues {

@@ -157,7 +157,7 @@ fn many_in_close_wait_are_noted_before_they_are_a_leak() {
     let note = close_wait(&facts).remove(0);
     assert_eq!(
         note.title,
-        "chat (144) has 10 connections that the other side closed, for 5 s at most so far: looked at again in 60 s they are a leak"
+        "chat (144) has 10 connections that the other side closed, the first of them 5 s ago: from 60 s on they are a leak"
     );
     assert!(
         note.evidence[0].ends_with("at least 5 s, 5 bytes unread"),

@@ -40,18 +40,11 @@ pub fn floods(facts: &Facts) -> Vec<Flood<'_>> {
         let listener = facts
             .in_state(State::Listen)
             .find(|listener| listener.local.port() == port);
-        let backlog = listener.and_then(|listener| facts.backlog(listener));
-        let most = facts.number("max_syn_backlog").unwrap_or(u64::MAX);
-        // As the listener has it: a backlog of n lets n + 1 be.
-        let bound = most.min(backlog.unwrap_or(u64::MAX).saturating_add(1));
+        let (bound, limit) = facts.most_half_open(listener);
         let number = half_open.len() as u64;
         if number < FEW_HALF_OPEN || (number < MANY_HALF_OPEN && number.saturating_mul(2) < bound) {
             continue;
         }
-        let limit = match listener.zip(backlog) {
-            Some((listener, backlog)) if backlog < most => facts.limit_of(listener, backlog),
-            _ => Limit::MaxSynBacklog,
-        };
         floods.push(Flood {
             port,
             half_open,
@@ -320,6 +313,24 @@ mod tests {
             facts.sockets.push(socket);
         }
         half_open(facts).remove(0)
+    }
+
+    /// The listener's bound is what the module tells, and not what settings of today would make it.
+    #[test]
+    fn the_bound_is_that_of_the_listener() {
+        let mut facts = well();
+        let of_settings = |most: &str, facts: &mut Facts| {
+            facts.settings.insert("max_syn_backlog".into(), most.into());
+        };
+        of_settings("8", &mut facts);
+        let told = told(64, Limit::Somaxconn, 64, 0);
+        assert_eq!(facts.most_half_open(Some(&told)), (65, Limit::Somaxconn));
+        let untold = listener(64, 0);
+        let of_setting = (8, Limit::MaxSynBacklog);
+        assert_eq!(facts.most_half_open(Some(&untold)), of_setting);
+        assert_eq!(facts.most_half_open(None), of_setting);
+        of_settings("100", &mut facts);
+        assert_eq!(facts.most_half_open(Some(&untold)).0, 65);
     }
 
     #[test]
