@@ -29,6 +29,7 @@ use crate::protocol::{Socket, Tcp};
 use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
+use crate::sys::route::Manner;
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, FlowKey, Found, MiniBody, MiniGuard};
@@ -111,7 +112,7 @@ impl MiniBody<Tcp> for Mini {
                         let next = request.next_timeout(&cx).as_micros();
                         this.set_timer(Jiffies::after_micros(next));
                         drop(this);
-                        let (oif, mark) = listener::reply_path(&listener, &key);
+                        let (oif, manner) = listener::reply_path(&listener, &key);
                         let rcu = rcu::read_lock();
                         let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
@@ -119,7 +120,7 @@ impl MiniBody<Tcp> for Mini {
                             listener.net(),
                             &key,
                             oif,
-                            mark,
+                            manner,
                             syn_ack,
                             Cause::SynAckRetransmit,
                             signer,
@@ -439,7 +440,7 @@ pub(crate) fn segment(
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
     let ids = ids_of(&guard);
-    let scope = (scope_of(&key, arrival), 0);
+    let scope = (scope_of(&key, arrival), Manner::default());
     let mut refusal = None;
     match &mut *guard {
         Mini::HalfOpen {
@@ -470,9 +471,9 @@ pub(crate) fn segment(
                 }
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
-                    let (oif, mark) = listener::reply_path(&listener, &key);
+                    let (oif, manner) = listener::reply_path(&listener, &key);
                     let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
-                    send(net, namespace, &key, (oif, mark), answer, signer);
+                    send(net, namespace, &key, (oif, manner), answer, signer);
                 }
                 RequestVerdict::Drop => {
                     remove(guard, namespace);
@@ -551,7 +552,7 @@ fn send(
     net: &Net,
     namespace: &Namespace,
     key: &FlowKey,
-    (oif, mark): (i32, u32),
+    (oif, manner): (i32, Manner),
     answer: Transmit,
     signer: Signer<'_>,
 ) {
@@ -569,7 +570,7 @@ fn send(
         _ => Cause::of(&answer),
     };
     // An answer that cannot be sent is one that was lost.
-    let sent = output::reply(net, key, oif, mark, answer, cause, signer);
+    let sent = output::reply(net, key, oif, manner, answer, cause, signer);
     if answer.kind == TransmitKind::SynAck {
         count_again(namespace, sent);
     }

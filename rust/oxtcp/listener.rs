@@ -34,7 +34,7 @@ use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::errno::{eaddrinuse, econnaborted};
 use crate::sys::net::Net;
-use crate::sys::route::{self, Route};
+use crate::sys::route::{self, Manner, Route};
 use crate::sys::skb::{CameIn, SkBuff};
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
@@ -265,8 +265,9 @@ pub(crate) fn segment(
         Ok(admission) => admission,
         Err(bound) => return drops(bound, DropReason::ListenOverflow),
     };
-    let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
-    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
+    let oif = path_oif(listener, &key, arrival.ifindex);
+    let manner = output::manner_of(listener, &key);
+    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
         return drops(Bound::Route, DropReason::NoRoute);
     };
     let signer = |iss| {
@@ -431,11 +432,11 @@ pub(crate) fn complete(
                 half_open::remove(guard, namespace);
                 namespace.counters.count(Counter::EmbryonicRsts);
                 if let Some(reset) = reply::closed(segment).filter(|_| namespace.may_reset(&key)) {
-                    let (oif, mark) = reply_path(listener, &key);
+                    let (oif, manner) = reply_path(listener, &key);
                     let rcu = rcu::read_lock();
                     let handshake = half_open::handshake_of(&request, ids);
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
-                    let _ = output::reply(net, &key, oif, mark, reset, Cause::Reset, signer);
+                    let _ = output::reply(net, &key, oif, manner, reset, Cause::Reset, signer);
                 }
             }
             return drops(skb, DropReason::ListenOverflow);
@@ -478,12 +479,20 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     if !listener.per_net().may_reset(key) {
         return;
     }
-    let (oif, mark) = reply_path(listener, key);
+    let (oif, manner) = reply_path(listener, key);
     let rcu = rcu::read_lock();
     let handshake = handshake_of_ack(segment, signed);
     let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
     // One that cannot be sent is one that was lost.
-    let _ = output::reply(listener.net(), key, oif, mark, reset, Cause::Reset, signer);
+    let _ = output::reply(
+        listener.net(),
+        key,
+        oif,
+        manner,
+        reset,
+        Cause::Reset,
+        signer,
+    );
 }
 
 /// What the ACK that ends a handshake tells of it.
@@ -532,8 +541,9 @@ pub(crate) fn complete_cookie(
         }
         Room::Closed => return drops(skb, DropReason::NoSocket),
     };
-    let (oif, mark) = (path_oif(listener, &key, arrival.ifindex), listener.mark());
-    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, mark)) else {
+    let oif = path_oif(listener, &key, arrival.ifindex);
+    let manner = output::manner_of(listener, &key);
+    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
         tell(Decision::Dropped, Bound::Route);
         return drops(skb, DropReason::NoRoute);
     };
@@ -703,9 +713,9 @@ pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
     }
 }
 
-/// The interface and mark of answers for a listener's half-open connection.
-pub(crate) fn reply_path(listener: &Socket, key: &FlowKey) -> (i32, u32) {
-    (path_oif(listener, key, 0), listener.mark())
+/// The interface of answers for a listener's half-open connection, and what they have of the listener.
+pub(crate) fn reply_path(listener: &Socket, key: &FlowKey) -> (i32, Manner) {
+    (path_oif(listener, key, 0), output::manner_of(listener, key))
 }
 
 /// The interface that packets to the peer must leave by: the one that the listener is bound to, or the

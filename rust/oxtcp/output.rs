@@ -18,7 +18,7 @@ use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
-use crate::sys::route::{self, Flow, Pacing, Route, XmitError};
+use crate::sys::route::{self, Flow, Manner, Pacing, Route, XmitError};
 use crate::sys::skb::{self, CameIn, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 use crate::trace::{self, Cause};
@@ -338,7 +338,7 @@ fn push_header(
 }
 
 /// The flow of a packet that no connection sends.
-pub(crate) fn flow_of(key: &FlowKey, oif: i32, mark: u32) -> Flow {
+pub(crate) fn flow_of(key: &FlowKey, oif: i32, manner: Manner) -> Flow {
     let (local, remote) = (unscoped(key.local()), unscoped(key.remote()));
     Flow {
         family: match remote.v4() {
@@ -348,8 +348,16 @@ pub(crate) fn flow_of(key: &FlowKey, oif: i32, mark: u32) -> Flow {
         local,
         remote,
         oif,
-        mark,
+        manner,
     }
+}
+
+/// What packets of that flow have of a listener.
+pub(crate) fn manner_of(listener: &Socket, key: &FlowKey) -> Manner {
+    listener.manner(match key.remote().v4() {
+        Some(_) => Family::V4,
+        None => Family::V6,
+    })
 }
 
 /// Answers for a half-open connection, a TIME-WAIT or a listener: no payload, no socket. Any context.
@@ -357,12 +365,12 @@ pub(crate) fn reply(
     net: &Net,
     key: &FlowKey,
     oif: i32,
-    mark: u32,
+    manner: Manner,
     segment: Transmit,
     cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
-    let route = Route::lookup(net, flow_of(key, oif, mark))?;
+    let route = Route::lookup(net, flow_of(key, oif, manner))?;
     reply_by(&route, key, segment, cause, signer)
 }
 

@@ -61,7 +61,11 @@ pub(crate) fn segment<'r>(
         None if flags.rst() => None,
         None => return Err(skb),
         Some(reset) => {
-            let flow = output::flow_of(&head.key, listener.bound_dev(), listener.mark());
+            let flow = output::flow_of(
+                &head.key,
+                listener.bound_dev(),
+                listener.manner(arrival.family),
+            );
             // What is wrong with it the others count.
             let route = match Route::back(net, &skb, flow) {
                 Some(route) if !skb.tcp_checksum_is_bad(head.offset, arrival.family) => route,

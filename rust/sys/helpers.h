@@ -147,10 +147,12 @@ struct rtable *oxtcp_helper_route_sock_v4(struct sock *sk);
 struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk);
 struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,
 					  struct flowi *fl);
-void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, __be32 daddr, __be32 saddr,
+void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, u8 tos, __be32 daddr,
+			      __be32 saddr, __be16 dport, __be16 sport);
+void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, u8 tclass,
+			      const struct in6_addr *daddr, const struct in6_addr *saddr,
 			      __be16 dport, __be16 sport);
-void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, const struct in6_addr *daddr,
-			      const struct in6_addr *saddr, __be16 dport, __be16 sport);
+__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, struct flowi6 *fl6);
 void oxtcp_helper_sk_store_dst(struct sock *sk, struct dst_entry *dst, bool v6);
 bool oxtcp_helper_route_is_cast(const struct dst_entry *dst);
 __be32 oxtcp_helper_sock_fl4_saddr(const struct sock *sk);

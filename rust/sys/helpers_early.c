@@ -244,7 +244,7 @@ static bool oxtcp_has_policies_out(const struct net *net)
  * NULL: ask it. No reference is taken. Under RCU, where oxtcp_helper_early_stands_alone().
  */
 struct dst_entry *oxtcp_helper_early_route_v4(struct net *net, const struct sk_buff *skb,
-					      __be32 remote, __be32 local, int oif, u32 mark)
+					      __be32 remote, __be32 local, int oif, u32 mark, u8 tos)
 {
 #ifdef CONFIG_IP_MULTIPLE_TABLES
 	struct fib_table *table = rcu_dereference(net->ipv4.fib_main);
@@ -255,8 +255,8 @@ struct dst_entry *oxtcp_helper_early_route_v4(struct net *net, const struct sk_b
 
 	if (!table || oxtcp_has_policies_out(net))
 		return NULL;
-	flowi4_init_output(&fl4, oif, mark, 0, RT_SCOPE_UNIVERSE, IPPROTO_TCP, FLOWI_FLAG_ANYSRC,
-			   remote, local, 0, 0, GLOBAL_ROOT_UID);
+	flowi4_init_output(&fl4, oif, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+			   FLOWI_FLAG_ANYSRC, remote, local, 0, 0, GLOBAL_ROOT_UID);
 	if (fib_table_lookup(table, &fl4, &res, FIB_LOOKUP_NOREF) || res.type != RTN_UNICAST)
 		return NULL;
 	nhc = res.nhc;

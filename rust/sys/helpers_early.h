@@ -27,7 +27,7 @@ bool oxtcp_helper_early_checksum_bad(struct sk_buff *skb, unsigned int offset, b
 bool oxtcp_helper_early_leads_back(const struct dst_entry *dst, const struct sk_buff *skb,
 				   bool v6);
 struct dst_entry *oxtcp_helper_early_route_v4(struct net *net, const struct sk_buff *skb,
-					      __be32 remote, __be32 local, int oif, u32 mark);
+					      __be32 remote, __be32 local, int oif, u32 mark, u8 tos);
 bool oxtcp_helper_skb_recycle(struct sk_buff *skb, const struct net_device *dev, unsigned int room);
 const struct net_device *oxtcp_helper_dst_device(const struct dst_entry *dst);
 void oxtcp_helper_skb_set_dst_noref(struct sk_buff *skb, struct dst_entry *dst);

@@ -387,25 +387,38 @@ struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk
 	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
 }
 
-void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, __be32 daddr, __be32 saddr,
-			      __be16 dport, __be16 sport)
+void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, u8 tos, __be32 daddr,
+			      __be32 saddr, __be16 dport, __be16 sport)
 {
-	flowi4_init_output(fl4, oif, mark, 0, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+	flowi4_init_output(fl4, oif, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
 			   FLOWI_FLAG_ANYSRC, daddr, saddr, dport, sport, GLOBAL_ROOT_UID);
 }
 
-void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, const struct in6_addr *daddr,
-			      const struct in6_addr *saddr, __be16 dport, __be16 sport)
+void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, u8 tclass,
+			      const struct in6_addr *daddr, const struct in6_addr *saddr,
+			      __be16 dport, __be16 sport)
 {
 	memset(fl6, 0, sizeof(*fl6));
 	fl6->flowi6_proto = IPPROTO_TCP;
 	fl6->daddr = *daddr;
 	fl6->saddr = *saddr;
+	fl6->flowlabel = ip6_make_flowinfo(tclass, 0);
 	fl6->flowi6_oif = oif;
 	fl6->flowi6_mark = mark;
 	fl6->fl6_dport = dport;
 	fl6->fl6_sport = sport;
 	fl6->flowi6_uid = GLOBAL_ROOT_UID;
+}
+
+/*
+ * Version, traffic class and flow label of the IPv6 header, as ip6_xmit() makes them for a socket that has asked for no label: so that
+ * a connection's packets have one label from the SYN-ACK on.
+ */
+__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, struct flowi6 *fl6)
+{
+	__be32 label = ip6_make_flowlabel(net, skb, 0, ip6_default_np_autolabel(net), fl6);
+
+	return htonl(0x60000000) | (fl6->flowlabel & IPV6_TCLASS_MASK) | label;
 }
 
 /*

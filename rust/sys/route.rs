@@ -35,7 +35,16 @@ pub(crate) struct Flow {
     pub(crate) remote: Endpoint,
     /// The interface that it must leave by, 0 for any.
     pub(crate) oif: i32,
+    pub(crate) manner: Manner,
+}
+
+/// What a listener sets for the packets of its connections, before there are any.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manner {
+    /// `SO_MARK`.
     pub(crate) mark: u32,
+    /// `IP_TOS`, or `IPV6_TCLASS` for packets of IPv6.
+    pub(crate) tos: u8,
 }
 
 /// A route, with a reference on it.
@@ -50,6 +59,43 @@ pub(crate) struct Route<'n> {
     net: &'n Net,
 }
 
+impl Flow {
+    /// As C has it.
+    fn for_routing(&self) -> bindings::flowi {
+        // SAFETY: All-zero is a valid flowi.
+        let mut fl: bindings::flowi = unsafe { core::mem::zeroed() };
+        let (dport, sport) = (self.remote.port.to_be(), self.local.port.to_be());
+        let Manner { mark, tos } = self.manner;
+        // SAFETY: The flow is a local; addresses are of the right size.
+        unsafe {
+            if self.family == Family::V6 {
+                bindings::oxtcp_helper_flowi6_init(
+                    &mut fl.u.ip6,
+                    self.oif,
+                    mark,
+                    tos,
+                    &in6(self.remote.ip),
+                    &in6(self.local.ip),
+                    dport,
+                    sport,
+                );
+            } else {
+                bindings::oxtcp_helper_flowi4_init(
+                    &mut fl.u.ip4,
+                    self.oif,
+                    mark,
+                    tos,
+                    in4(self.remote.ip),
+                    in4(self.local.ip),
+                    dport,
+                    sport,
+                );
+            }
+        }
+        fl
+    }
+}
+
 impl<'n> Route<'n> {
     /// Looks the route up. Any context.
     ///
@@ -57,33 +103,10 @@ impl<'n> Route<'n> {
     ///
     /// The routing error: EHOSTUNREACH, ENETUNREACH ...
     pub(crate) fn lookup(net: &'n Net, flow: Flow) -> Result<Self> {
-        // SAFETY: All-zero is a valid flowi.
-        let mut fl: bindings::flowi = unsafe { core::mem::zeroed() };
-        let (dport, sport) = (flow.remote.port.to_be(), flow.local.port.to_be());
+        let mut fl = flow.for_routing();
         let v6 = flow.family == Family::V6;
-        // SAFETY: The flow is a local; addresses are of the right size.
+        // SAFETY: The flow is a local.
         let dst = unsafe {
-            if v6 {
-                bindings::oxtcp_helper_flowi6_init(
-                    &mut fl.u.ip6,
-                    flow.oif,
-                    flow.mark,
-                    &in6(flow.remote.ip),
-                    &in6(flow.local.ip),
-                    dport,
-                    sport,
-                );
-            } else {
-                bindings::oxtcp_helper_flowi4_init(
-                    &mut fl.u.ip4,
-                    flow.oif,
-                    flow.mark,
-                    in4(flow.remote.ip),
-                    in4(flow.local.ip),
-                    dport,
-                    sport,
-                );
-            }
             bindings::oxtcp_helper_route_flow(net.as_ptr().cast(), core::ptr::null(), v6, &mut fl)
         };
         let dst = NonNull::new(from_err_ptr(dst)?).ok_or(ehostunreach())?;
@@ -112,7 +135,8 @@ impl<'n> Route<'n> {
                     u32::from_ne_bytes(remote),
                     u32::from_ne_bytes(local),
                     flow.oif,
-                    flow.mark,
+                    flow.manner.mark,
+                    flow.manner.tos,
                 )
             };
             if let Some(dst) = NonNull::new(dst) {
@@ -188,7 +212,16 @@ impl<'n> Route<'n> {
         let pushed = if v6 {
             let len = (skb.len() as u16).to_be_bytes();
             let mut ip = [0u8; 40];
-            ip[0] = 0x60;
+            let mut fl = self.flow.for_routing();
+            // SAFETY: All are valid, and the flow is one of IPv6.
+            let first = unsafe {
+                bindings::oxtcp_helper_ip6_first_word(
+                    self.net.as_ptr(),
+                    skb.as_ptr(),
+                    &mut fl.u.ip6,
+                )
+            };
+            ip[..4].copy_from_slice(&first.to_ne_bytes());
             ip[4..6].copy_from_slice(&len);
             ip[6] = bindings::IPPROTO_TCP as u8;
             ip[7] = hops;
@@ -198,6 +231,7 @@ impl<'n> Route<'n> {
         } else {
             let mut ip = [0u8; 20];
             ip[0] = 0x45;
+            ip[1] = self.flow.manner.tos;
             // Don't fragment; length and checksum are `ip_local_out`'s.
             ip[6] = 0x40;
             ip[8] = hops;
@@ -225,7 +259,11 @@ impl<'n> Route<'n> {
                 bindings::oxtcp_helper_dst_hold(self.dst.as_ptr());
                 bindings::oxtcp_helper_skb_set_dst(skb, self.dst.as_ptr());
             }
-            bindings::oxtcp_helper_skb_set_output(skb, (protocol as u16).to_be(), self.flow.mark);
+            bindings::oxtcp_helper_skb_set_output(
+                skb,
+                (protocol as u16).to_be(),
+                self.flow.manner.mark,
+            );
             let net = self.net.as_ptr().cast();
             if v6 {
                 bindings::ip6_local_out(net, core::ptr::null_mut(), skb)

@@ -3,8 +3,9 @@
 
 import socket
 
+import wire
 from host import cut, ip_header, listen, syn_received, syn_sent
-from wire import ACK, FIN, MODULUS, PSH, RST, SYN, URG, Peer
+from wire import ACK, FIN, MODULUS, PSH, RST, SYN, URG, Peer, setting
 
 
 def listen__answers(host):
@@ -36,6 +37,32 @@ def listen__syn_with_data(host):
     peer.say(b"early data", ACK)
     sock = host.accept()
     assert sock.recv(100) == b"early data"
+    host.check_good()
+
+
+def listen__one_ip_header(host):
+    """IP_TOS or IPV6_TCLASS of the listener, and one flow label (RFC 6437), from the SYN-ACK on, with a cookie too."""
+    tos = 0x48
+    if host.version == 4:
+        host.listener.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+    else:
+        host.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+    for cookies in (0, 2):
+        setting("syncookies", cookies)
+        peer, _, _ = listen(host)
+        peer.send(SYN)
+        syn_ack = peer.wait_for("a SYN-ACK", lambda s: s.flags & SYN)
+        peer.seq = (peer.seq + 1) % MODULUS
+        peer.ack = (syn_ack.seq + 1) % MODULUS
+        peer.say(b"x")
+        sock = host.accept()
+        assert sock.recv(10) == b"x"
+        sock.send(b"y")
+        data = peer.wait_for("data", lambda s: s.payload)
+        assert [syn_ack.ds_field & 0xFC, data.ds_field & 0xFC] == [tos, tos], (cookies, syn_ack.ds_field, data.ds_field)
+        # The built-in TCP has forgotten its random choice with a cookie.
+        if host.version == 6 and not (wire.BUILTIN and cookies):
+            assert syn_ack.label == data.label != 0, (cookies, syn_ack.label, data.label)
     host.check_good()
 
 
@@ -159,5 +186,5 @@ def closed__stray_segments(host):
     host.check_good()
 
 
-OF_ONE_STATE = (listen__answers, listen__syn_with_data, listen__odd_options, syn_sent__wrong_ack, syn_sent__refused,
+OF_ONE_STATE = (listen__answers, listen__syn_with_data, listen__one_ip_header, listen__odd_options, syn_sent__wrong_ack, syn_sent__refused,
                 syn_sent__crossing_syn, syn_received__wrong_segments, syn_received__reset, closed__stray_segments)

@@ -124,6 +124,9 @@ class Segment:
         self.flags = flags & 0x3F
         # Padding below the IP packet's end is none here: tun has no frames.
         self.payload = packet[at + (offset >> 4) * 4:]
+        # DS field (traffic class) and flow label; IPv4 has no label.
+        first = int.from_bytes(packet[:4], "big")
+        self.ds_field, self.label = (first >> 20 & 0xFF, first & 0xFFFFF) if first >> 28 == 6 else (first >> 16 & 0xFF, None)
         # Of the whole packet, in bytes.
         self.length = len(packet)
         self._tcp = packet[at:]

@@ -8,13 +8,26 @@ use super::{Locked, Sock};
 use crate::sys::bindings;
 use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
-use crate::sys::route;
+use crate::sys::route::{self, Manner};
 use crate::sys::table::Endpoint;
 
 impl<P: Protocol> Sock<P> {
     pub(crate) fn is_v6(&self) -> bool {
         // SAFETY: Valid, and set up.
         unsafe { is_v6(self.as_ptr()) }
+    }
+
+    /// What packets of such a family have of the socket, where they have no other.
+    pub(crate) fn manner(&self, family: Family) -> Manner {
+        let tos = match family {
+            Family::V6 => self.ds_field(),
+            // SAFETY: A single byte, volatile as `READ_ONCE` is.
+            Family::V4 => unsafe { (&raw const (*self.inet()).tos).read_volatile() },
+        };
+        Manner {
+            mark: self.mark(),
+            tos,
+        }
     }
 
     /// The DS field that packets begin with (IP_TOS, or IPV6_TCLASS of an IPv6 socket).

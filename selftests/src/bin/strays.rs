@@ -125,7 +125,7 @@ fn reset__is_the_builtins_to_the_byte(stack: Stack) {
         set_fast(false);
         let (mut builtins, _) = scene.reset_for(flags, options, payload);
         assert_eq!(count("StraysFast"), fast + 1);
-        // They are for two ports, one after the other; and the built-in TCP's have a label of IPv6's, by their flow.
+        // They are for two ports, one after the other, and IPv6's label is one of the flow.
         for packet in [&mut ours, &mut builtins] {
             if scene.ip == Ip::V6 {
                 packet[1..4].fill(0);
