@@ -92,11 +92,6 @@ struct net *oxtcp_helper_sock_net(const struct sock *sk)
 	return sock_net(sk);
 }
 
-bool oxtcp_helper_sock_flag(const struct sock *sk, int flag)
-{
-	return sock_flag(sk, flag);
-}
-
 void oxtcp_helper_sock_set_flag(struct sock *sk, int flag)
 {
 	sock_set_flag(sk, flag);
@@ -138,32 +133,10 @@ struct rb_root *oxtcp_helper_sk_tree(struct sock *sk)
 	return &sk->tcp_rtx_queue;
 }
 
-/* For datagrams that are put together of several calls; a stream has only cork.fl. */
-void *oxtcp_helper_sk_notes(struct sock *sk)
-{
-	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base) % sizeof(s64));
-	BUILD_BUG_ON(offsetofend(struct inet_cork, dst) < OXTCP_NOTES_LEN);
-	return &inet_sk(sk)->cork.base;
-}
-
 /* The program's struct socket goes under the lock alone. */
 void oxtcp_helper_sk_send_sigurg(struct sock *sk)
 {
 	sk_send_sigurg(sk);
-}
-
-/* As above, behind the notes. */
-void **oxtcp_helper_sk_per_net(struct sock *sk)
-{
-	BUILD_BUG_ON(offsetof(struct inet_cork, transmit_time) < OXTCP_NOTES_LEN);
-	BUILD_BUG_ON(sizeof_field(struct inet_cork, transmit_time) < sizeof(void *));
-	BUILD_BUG_ON(offsetof(struct inet_sock, cork.base.transmit_time) % sizeof(void *));
-	return (void **)&inet_sk(sk)->cork.base.transmit_time;
-}
-
-bool oxtcp_helper_sk_no_space(struct sock *sk)
-{
-	return sk->sk_socket && test_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
 }
 
 /*
@@ -206,11 +179,6 @@ int oxtcp_helper_sock_error(struct sock *sk)
 	return sock_error(sk);
 }
 
-int oxtcp_helper_sock_rcvlowat(const struct sock *sk, int waitall, int len)
-{
-	return sock_rcvlowat(sk, waitall, len);
-}
-
 long oxtcp_helper_sock_rcvtimeo(const struct sock *sk, bool noblock)
 {
 	return sock_rcvtimeo(sk, noblock);
@@ -241,19 +209,9 @@ void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size)
 	sk_mem_uncharge(sk, size);
 }
 
-void oxtcp_helper_sk_wmem_queued_add(struct sock *sk, int size)
-{
-	sk_wmem_queued_add(sk, size);
-}
-
 void oxtcp_helper_sk_mem_reclaim(struct sock *sk)
 {
 	sk_mem_reclaim(sk);
-}
-
-int oxtcp_helper_sk_rmem_alloc(const struct sock *sk)
-{
-	return atomic_read(&sk->sk_rmem_alloc);
 }
 
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk)
@@ -563,11 +521,6 @@ void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list
 	timer_setup(t, fn, 0);
 }
 
-bool oxtcp_helper_timer_pending(const struct timer_list *t)
-{
-	return timer_pending(t);
-}
-
 long oxtcp_helper_jiffies_to_clock_t(long delta)
 {
 	return jiffies_delta_to_clock_t(delta);
@@ -606,11 +559,6 @@ bool oxtcp_helper_msg_get_inq(const struct msghdr *msg)
 void oxtcp_helper_msg_set_inq(struct msghdr *msg, int bytes)
 {
 	msg->msg_inq = bytes;
-}
-
-size_t oxtcp_helper_msg_data_left(struct msghdr *msg)
-{
-	return msg_data_left(msg);
 }
 
 /*

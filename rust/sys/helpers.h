@@ -30,7 +30,6 @@ void oxtcp_helper_sock_hold(struct sock *sk);
 bool oxtcp_helper_sock_hold_not_zero(struct sock *sk);
 void oxtcp_helper_sock_put(struct sock *sk);
 struct net *oxtcp_helper_sock_net(const struct sock *sk);
-bool oxtcp_helper_sock_flag(const struct sock *sk, int flag);
 void oxtcp_helper_sock_set_flag(struct sock *sk, int flag);
 void oxtcp_helper_sock_reset_flag(struct sock *sk, int flag);
 void oxtcp_helper_sock_orphan(struct sock *sk);
@@ -39,28 +38,22 @@ void oxtcp_helper_sk_data_ready(struct sock *sk);
 struct hlist_node *oxtcp_helper_sk_bind_node(struct sock *sk);
 struct sock *oxtcp_helper_sk_of_bind_node(struct hlist_node *node);
 struct rb_root *oxtcp_helper_sk_tree(struct sock *sk);
-/* Bytes of a struct inet_sock that are the protocol's, at oxtcp_helper_sk_notes(). */
+/* Bytes of a struct inet_sock that are the protocol's, in cork.base (Sock::notes_of). */
 #define OXTCP_NOTES_LEN 32
-void *oxtcp_helper_sk_notes(struct sock *sk);
 void oxtcp_helper_sk_send_sigurg(struct sock *sk);
 int oxtcp_helper_signal_errno(long timeo);
 bool oxtcp_helper_socket_nonblock(const struct socket *sock);
-void **oxtcp_helper_sk_per_net(struct sock *sk);
-bool oxtcp_helper_sk_no_space(struct sock *sk);
 void oxtcp_helper_sk_write_space(struct sock *sk);
 void oxtcp_helper_sk_error_report(struct sock *sk);
 void oxtcp_helper_sk_wake_async(struct sock *sk, int how, int band);
 int oxtcp_helper_sock_error(struct sock *sk);
-int oxtcp_helper_sock_rcvlowat(const struct sock *sk, int waitall, int len);
 long oxtcp_helper_sock_rcvtimeo(const struct sock *sk, bool noblock);
 long oxtcp_helper_sock_sndtimeo(const struct sock *sk, bool noblock);
 bool oxtcp_helper_sk_rmem_schedule(struct sock *sk, struct sk_buff *skb, int size);
 bool oxtcp_helper_sk_wmem_schedule(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_charge(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size);
-void oxtcp_helper_sk_wmem_queued_add(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_reclaim(struct sock *sk);
-int oxtcp_helper_sk_rmem_alloc(const struct sock *sk);
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk);
 bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk);
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk);
@@ -177,7 +170,6 @@ int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
 void oxtcp_helper_mini_lock(const void *obj);
 void oxtcp_helper_mini_unlock(const void *obj);
 void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *));
-bool oxtcp_helper_timer_pending(const struct timer_list *t);
 unsigned long oxtcp_helper_jiffies(void);
 void oxtcp_helper_cond_resched(void);
 long oxtcp_helper_jiffies_to_clock_t(long delta);
@@ -186,7 +178,6 @@ void oxtcp_helper_spin_unlock_bh(spinlock_t *lock);
 bool oxtcp_helper_spin_trylock_bh(spinlock_t *lock);
 bool oxtcp_helper_msg_get_inq(const struct msghdr *msg);
 void oxtcp_helper_msg_set_inq(struct msghdr *msg, int bytes);
-size_t oxtcp_helper_msg_data_left(struct msghdr *msg);
 
 /* module parameters */
 int oxtcp_helper_family(void);

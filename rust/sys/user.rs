@@ -300,8 +300,8 @@ impl<D> Message<'_, D> {
 impl Message<'_, FromProgram> {
     /// Bytes still to be copied.
     pub(crate) fn remaining(&mut self) -> usize {
-        // SAFETY: By the invariant the msghdr is valid.
-        unsafe { bindings::oxtcp_helper_msg_data_left(self.raw) }
+        // SAFETY: By the invariant the msghdr is valid. Of the two that are in one place, an iterator is always the one with a count.
+        unsafe { self.raw.msg_iter.__bindgen_anon_1.__bindgen_anon_1.as_ref() }.count
     }
 
     /// Whether there are control messages.

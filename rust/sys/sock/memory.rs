@@ -31,8 +31,10 @@ impl<P: Protocol> Sock<P> {
 
     /// Memory that received packets hold, in bytes.
     pub(crate) fn rmem(&self) -> u32 {
-        // SAFETY: Valid.
-        unsafe { bindings::oxtcp_helper_sk_rmem_alloc(self.as_ptr()) }.max(0) as u32
+        // SAFETY: A single word, volatile as `atomic_read` is.
+        let bytes =
+            unsafe { (&raw const (*self.as_ptr()).sk_backlog.rmem_alloc.counter).read_volatile() };
+        bytes.max(0) as u32
     }
 
     /// What SO_MEMINFO tells, `SK_MEMINFO_*`: copies of words that change meanwhile.
@@ -51,10 +53,12 @@ impl<P: Protocol> Sock<P> {
 
     /// `SO_RCVLOWAT`, for `waitall` all of `len`.
     pub(crate) fn rcvlowat(&self, waitall: bool, len: usize) -> usize {
-        let len = i32::try_from(len).unwrap_or(i32::MAX);
-        // SAFETY: Valid.
-        unsafe { bindings::oxtcp_helper_sock_rcvlowat(self.as_ptr(), i32::from(waitall), len) }
-            .max(1) as usize
+        if waitall {
+            return len.max(1);
+        }
+        // SAFETY: A single word, volatile as `READ_ONCE` is.
+        let bytes = unsafe { (&raw const (*self.as_ptr()).sk_rcvlowat).read_volatile() };
+        (bytes.max(0) as usize).min(len).max(1)
     }
 
     /// Whether the socket buffers of `which` were set by the user (`SOCK_*BUF_LOCK`).
@@ -92,21 +96,26 @@ impl<P: Protocol> Locked<'_, P> {
 
     /// Charges `bytes` more, for what the send buffer's upkeep costs.
     pub(crate) fn charge_sent(&mut self, bytes: u32) {
-        // SAFETY: Valid and locked.
-        unsafe {
-            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), bytes as i32);
-            bindings::oxtcp_helper_sk_mem_charge(self.sk(), bytes as i32);
-        }
+        self.add_queued(bytes as i32);
+        // SAFETY: Valid and locked; a sum only.
+        unsafe { bindings::oxtcp_helper_sk_mem_charge(self.sk(), bytes as i32) };
     }
 
     /// Gives back the charge of `bytes` that left the send buffer: no more than `take_message` and `charge_sent` have charged, all
     /// in all. Who gives back too much, or not all, makes the figures wrong that limit memory; C warns of it as the socket is
     /// freed.
     pub(crate) fn uncharge_sent(&mut self, bytes: u32) {
-        // SAFETY: Valid and locked; both are sums only.
+        self.add_queued((bytes as i32).wrapping_neg());
+        // SAFETY: Valid and locked; a sum only.
+        unsafe { bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32) };
+    }
+
+    /// As C's `sk_wmem_queued_add()`.
+    fn add_queued(&mut self, bytes: i32) {
+        // SAFETY: Valid, and locked, so that nobody else writes; a single word, which others may read.
         unsafe {
-            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), (bytes as i32).wrapping_neg());
-            bindings::oxtcp_helper_sk_mem_uncharge(self.sk(), bytes as i32);
+            let at = &raw mut (*self.sk()).sk_wmem_queued;
+            at.write_volatile(at.read().wrapping_add(bytes));
         }
     }
 
@@ -118,8 +127,14 @@ impl<P: Protocol> Locked<'_, P> {
 
     /// Whether the program has found no room to send since there last was some (SOCK_NOSPACE).
     pub(crate) fn is_short_of_room(&self) -> bool {
-        // SAFETY: Valid, and locked, so that the `struct socket` stays.
-        unsafe { bindings::oxtcp_helper_sk_no_space(self.sk()) }
+        // SAFETY: Valid, and locked, so that the `struct socket` stays; a single word, volatile as `test_bit` is.
+        unsafe {
+            let socket = (*self.sk()).sk_socket;
+            !socket.is_null()
+                && (&raw const (*socket).flags).read_volatile()
+                    & (1 << bindings::socket_flags_SOCK_NOSPACE)
+                    != 0
+        }
     }
 
     /// Whether the socket has much to send and the protocol's sockets together more memory than they may.
@@ -162,7 +177,7 @@ impl<P: Protocol> Owned<'_, P> {
                 return Err(EFAULT);
             }
             (*frag).offset = offset.saturating_add(copied as u32);
-            bindings::oxtcp_helper_sk_wmem_queued_add(self.sk(), copied as i32);
+            self.add_queued(copied as i32);
             bindings::oxtcp_helper_sk_mem_charge(self.sk(), copied as i32);
             let page = NonNull::new((*frag).page).ok_or(enobufs())?;
             // The bytes are behind the fragment's offset now: nobody writes to them again.

@@ -152,7 +152,7 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn per_net(&self) -> &P::PerNet {
         // SAFETY: The word is the socket's, which is valid as long as the borrow; it does not change. By the invariants it
         // points to the namespace's value, which stays as long as the socket.
-        unsafe { &**bindings::oxtcp_helper_sk_per_net(self.as_ptr()).cast::<*const P::PerNet>() }
+        unsafe { &**Self::per_net_of(self.as_ptr()) }
     }
 
     /// The flow that the socket is or was in the table for.
@@ -304,7 +304,7 @@ impl<P: Protocol> Sock<P> {
             bindings::oxtcp_helper_sk_hold_net(sk);
             bindings::oxtcp_helper_sk_sockets_allocated(sk, true);
             // INVARIANT: From here on the value stays as long as the socket.
-            *bindings::oxtcp_helper_sk_per_net(sk) = per_net.cast_mut().cast();
+            *Self::per_net_of(sk) = per_net;
             (*sk).sk_protocol = P::SK_PROTOCOL;
             (*sk).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
             // Without SOCK_USE_WRITE_QUEUE: each packet that leaves calls `sk_write_space`.
@@ -445,9 +445,31 @@ impl<P: Protocol> Sock<P> {
             assert!(align_of::<P::Notes>() <= align_of::<i64>());
             // The socket does not drop them.
             assert!(!core::mem::needs_drop::<P::Notes>());
+            assert!(core::mem::offset_of!(bindings::inet_sock, cork.base) % align_of::<i64>() == 0);
+            assert!(
+                core::mem::offset_of!(bindings::inet_cork, tx_flags)
+                    >= bindings::OXTCP_NOTES_LEN as usize
+            );
         }
-        // SAFETY: Promised by the caller. There is so much room, aligned for an `i64`, as the helper makes sure.
-        unsafe { bindings::oxtcp_helper_sk_notes(sk) }.cast()
+        // SAFETY: Promised by the caller: ours are `struct inet_sock`s. There is so much room, aligned for an `i64`, in what is for
+        // datagrams that are put together of several calls; a stream has only `cork.fl`.
+        unsafe { (&raw mut (*sk.cast::<bindings::inet_sock>()).cork.base).cast() }
+    }
+
+    /// Where it stands what the socket's namespace has of the protocol.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a valid socket.
+    unsafe fn per_net_of(sk: *mut bindings::sock) -> *mut *const P::PerNet {
+        const {
+            let at = core::mem::offset_of!(bindings::inet_cork, transmit_time);
+            assert!(at >= bindings::OXTCP_NOTES_LEN as usize);
+            assert!(at % align_of::<*const P::PerNet>() == 0);
+            assert!(size_of::<*const P::PerNet>() <= size_of::<u64>());
+        }
+        // SAFETY: Promised by the caller; as for the notes, behind them.
+        unsafe { (&raw mut (*sk.cast::<bindings::inet_sock>()).cork.base.transmit_time).cast() }
     }
 
     /// The socket behind this one in its [`SockQueue`].

@@ -70,8 +70,11 @@ impl<P: Protocol> Sock<P> {
     }
 
     pub(crate) fn flag(&self, flag: Flag) -> bool {
-        // SAFETY: Valid, and there is such a flag.
-        unsafe { bindings::oxtcp_helper_sock_flag(self.as_ptr(), flag as i32) }
+        // SAFETY: Valid; a single word, volatile as `test_bit` is.
+        let flags = unsafe {
+            (&raw const (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags).read_volatile()
+        };
+        flags & (1 << flag as usize) != 0
     }
 }
 
@@ -144,10 +147,11 @@ impl<P: Protocol> Locked<'_, P> {
 
     /// When the socket's timer goes off; `None` if it is not armed, or has gone off and its softirq waits for the lock.
     pub(crate) fn timer_at(&self) -> Option<Jiffies> {
-        // SAFETY: Valid, and set up by `alloc`. `expires` is written by `set_timer` alone, under the lock.
+        // SAFETY: Valid, and set up by `alloc`. A single word, volatile as in `timer_pending()`; `expires` is written by `set_timer`
+        // alone, under the lock.
         unsafe {
-            bindings::oxtcp_helper_timer_pending(self.timer())
-                .then(|| Jiffies::new((*self.timer()).expires))
+            let links = (&raw const (*self.timer()).entry.pprev).read_volatile();
+            (!links.is_null()).then(|| Jiffies::new((*self.timer()).expires))
         }
     }
 
