@@ -56,7 +56,7 @@ impl Crowds {
     fn of(&self, namespace: &Namespace, key: &FlowKey) -> [Option<&Atomic<u32>>; Self::ROWS] {
         let [host, network] =
             pressure::prefixes(key.remote().ip).map(|ip| namespace.prefix_hash(&ip));
-        let words = [host, host >> 32, network, network >> 32];
+        let words = [host, host >> 16, network, network >> 16];
         let mut row = 0;
         words.map(|word| {
             let column = word as usize % Self::WIDTH;

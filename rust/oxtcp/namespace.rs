@@ -19,7 +19,7 @@ use crate::sys::log;
 use crate::sys::net::{per_net_slot, Doorway, Home, Net, PerNet};
 use crate::sys::netfilter::{Family, LocalInHooks};
 use crate::sys::proc::ProcFile;
-use crate::sys::random::SipKey;
+use crate::sys::random::{PlaceKey, SipKey};
 use crate::sys::sysctl::SysctlTable;
 use crate::sys::table::{FlowKey, FlowTable};
 use crate::sys::time;
@@ -52,6 +52,8 @@ pub(crate) struct Namespace {
     pub(crate) early: EarlyHooks<Tcp>,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
+    /// The key of the counters of prefixes.
+    places: PlaceKey,
     /// SYNs by network.
     syn_rates: Rates,
     /// What was answered to segments that may be forged: resets and challenge ACKs of all, and both by network.
@@ -89,6 +91,7 @@ impl PerNet for Namespace {
             cookies <- Cookies::new(),
             early <- EarlyHooks::new(),
             secret: SipKey::random(),
+            places: PlaceKey::random(),
             syn_rates: Rates::new()?,
             resets: Budget::new(),
             challenges: Budget::new(),
@@ -140,10 +143,10 @@ impl Namespace {
     }
 
     /// The keyed hash that the counters of a prefix are found by ([`Crowds`](crate::crowd::Crowds)).
-    pub(crate) fn prefix_hash(&self, prefix: &[u8; 16]) -> u64 {
+    pub(crate) fn prefix_hash(&self, prefix: &[u8; 16]) -> u32 {
         let number = u128::from_ne_bytes(*prefix);
-        self.secret
-            .hash_2u64([number as u64, (number >> 64) as u64])
+        let words = [0, 32, 64, 96].map(|shift| (number >> shift) as u32);
+        self.places.hash_4u32(words)
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would
@@ -200,7 +203,7 @@ impl Namespace {
                 .exceeds(self.rate_hash(key), most.max(0) as u32)
     }
 
-    fn rate_hash(&self, key: &FlowKey) -> u64 {
+    fn rate_hash(&self, key: &FlowKey) -> u32 {
         self.prefix_hash(&pressure::rate_prefix(key.remote().ip))
     }
 

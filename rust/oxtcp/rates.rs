@@ -93,10 +93,10 @@ impl Rates {
     }
 
     /// Counts one more of the network with this hash, and says whether it has done `most` in this second already.
-    pub(crate) fn exceeds(&self, hash: u64, most: u32) -> bool {
+    pub(crate) fn exceeds(&self, hash: u32, most: u32) -> bool {
         let second = second();
         let total = self.total.count_in(second);
-        let columns = [hash as usize, (hash >> 32) as usize].map(|word| word % Self::WIDTH);
+        let columns = [hash as usize, (hash >> 16) as usize].map(|word| word % Self::WIDTH);
         let [a, b] = columns;
         let count = |at: usize| {
             let counter = self.counters.get(at);

@@ -38,12 +38,6 @@ impl SipKey {
         unsafe { bindings::siphash_3u32(a, b, c, &self.0) }
     }
 
-    /// The keyed hash of 16 bytes, as two words. Any context.
-    pub(crate) fn hash_2u64(&self, [a, b]: [u64; 2]) -> u64 {
-        // SAFETY: The key is valid for reads.
-        unsafe { bindings::siphash_2u64(a, b, &self.0) }
-    }
-
     /// The keyed hash of 24 bytes, as three words. Any context.
     pub(crate) fn hash_3u64(&self, [a, b, c]: [u64; 3]) -> u64 {
         // SAFETY: The key is valid for reads.
@@ -54,6 +48,33 @@ impl SipKey {
     pub(crate) fn hash(&self, data: &[u8]) -> u64 {
         // SAFETY: `data` is valid for reads of its length, the key for its own.
         unsafe { bindings::__siphash_unaligned(data.as_ptr().cast(), data.len(), &self.0) }
+    }
+}
+
+/// A secret key of HSipHash, drawn at random: for places in tables, which nobody is told. The hash takes half of what SipHash-2-4 does, and is
+/// no secret's.
+///
+/// C header: `include/linux/siphash.h`.
+pub(crate) struct PlaceKey(bindings::hsiphash_key_t);
+
+impl PlaceKey {
+    /// As [`SipKey::random`].
+    pub(crate) fn random() -> Self {
+        let mut key = bindings::hsiphash_key_t { key: [0; 2] };
+        // SAFETY: `key` is valid for writes of its size.
+        unsafe {
+            bindings::get_random_bytes(
+                (&raw mut key).cast(),
+                core::mem::size_of::<bindings::hsiphash_key_t>(),
+            )
+        };
+        Self(key)
+    }
+
+    /// The keyed hash of 16 bytes, as four words. Any context.
+    pub(crate) fn hash_4u32(&self, [a, b, c, d]: [u32; 4]) -> u32 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::hsiphash_4u32(a, b, c, d, &self.0) }
     }
 }
 
