@@ -27,6 +27,7 @@ pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
 /// close(2), first half: the program's part. Process context; waits up to `timeout` jiffies.
 pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
+    sk.state().is_closing = true;
     if sk.sock().state() == SkState::LISTEN {
         listener::end(sk);
         return;
@@ -163,7 +164,7 @@ fn release(sk: &mut Sk<'_>) {
 
 /// What TCP_INFO is to say of the connection from now on.
 fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
-    if sk.is_dead() {
+    if sk.is_dead() || sk.state().is_closing {
         // Nobody can ask.
         return None;
     }
