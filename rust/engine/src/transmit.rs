@@ -82,6 +82,20 @@ pub enum TransmitKind {
     Reset,
 }
 
+impl TransmitKind {
+    /// Whether it is one that takes no number of the stream: neither SYN, data nor FIN.
+    pub(crate) const fn is_bare(self) -> bool {
+        matches!(
+            self,
+            TransmitKind::Ack
+                | TransmitKind::WindowUpdate
+                | TransmitKind::ChallengeAck
+                | TransmitKind::Probe
+                | TransmitKind::KeepAlive
+        )
+    }
+}
+
 /// What the layers below said of a [`Transmit`], when it did not simply leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

@@ -120,7 +120,7 @@ impl Sender {
         }
         let old = ack.before(link.snd_una);
         // RFC 5961 section 5.2: "SND.UNA - MAX.SND.WND =< SEG.ACK": not even an old one of ours.
-        if ack.before(link.oldest_ack(self.max_wnd)) {
+        if old && ack.before(link.oldest_ack(self.max_wnd)) {
             link.challenge_peer(cx);
             return AckVerdict::Invalid;
         }
@@ -142,28 +142,28 @@ impl Sender {
         let duplicate = in_flight && !old && !advanced && !window_changed && segment.seq_len() == 0;
         // As in Linux, not where nothing is in flight.
         let ece = in_flight && !old && link.ecn.hears(segment);
-        let told = Delivery {
-            before: link.snd_una,
-            advanced,
-            old,
-            ece,
-            duplicate,
-            reported: false,
-            delivered: 0,
-            lost: 0,
-            lost_copies: false,
-            original: false,
-            echo: link.stamp_echo(segment),
-            repeated: false,
-            acked_at: None,
-            reported_at: None,
-            lowest: None,
-            latest: None,
-        };
         if advanced || reports || duplicate || ece {
             let needed = in_flight && (reports || duplicate || ece);
             match self.flight(cx, link, memory, needed) {
                 Some(flight) => {
+                    let told = Delivery {
+                        before: link.snd_una,
+                        advanced,
+                        old,
+                        ece,
+                        duplicate,
+                        reported: false,
+                        delivered: 0,
+                        lost: 0,
+                        lost_copies: false,
+                        original: false,
+                        echo: link.stamp_echo(segment),
+                        repeated: false,
+                        acked_at: None,
+                        reported_at: None,
+                        lowest: None,
+                        latest: None,
+                    };
                     self.on_told(cx, link, timers, options, flight, segment, told);
                 }
                 None => {

@@ -143,17 +143,20 @@ impl Connection {
         refusal: &mut Option<Unacceptable>,
     ) -> Payload {
         let crossing;
-        let segment = match self.without_crossing_syn(segment) {
-            Some(stripped) => {
+        let segment = match segment
+            .has(Flags::SYN)
+            .then(|| self.without_crossing_syn(segment))
+        {
+            Some(Some(stripped)) => {
                 crossing = stripped;
                 &crossing
             }
-            None => segment,
+            _ => segment,
         };
         let flags = segment.header.flags;
         let state = self.phase.state();
-        let repeats_syn = self.repeats_syn(segment);
-        let after_fin = self.resets_after_fin(segment);
+        let repeats_syn = flags.syn() && self.repeats_syn(segment);
+        let after_fin = flags.rst() && self.resets_after_fin(segment);
         let Some(Parts { link, .. }) = self.phase.parts() else {
             return Payload::None;
         };
@@ -231,15 +234,14 @@ impl Connection {
             *refusal = Some(Unacceptable::Ack);
             return Payload::None;
         }
-        let options = self.options;
         let Some(Parts { link, snd, fin, .. }) = self.phase.parts() else {
             return Payload::None;
         };
         let old = segment.header.ack.before(link.snd_una);
         let verdict = match snd {
             Some(snd) => {
-                let timers = &mut self.timers;
-                snd.on_ack(cx, link, timers, flight, &options, fin, segment)
+                let (timers, options) = (&mut self.timers, &self.options);
+                snd.on_ack(cx, link, timers, flight, options, fin, segment)
             }
             None if is_impossible(link, segment.header.ack) => {
                 link.challenge_peer(cx);
@@ -398,15 +400,12 @@ impl Connection {
 
     /// The text and the FIN of an acceptable segment.
     pub(super) fn on_text(&mut self, cx: &Context<'_>, segment: &Segment, rx: Rx<'_>) -> Payload {
-        let rto = self
-            .phase
-            .sender()
-            .map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         let orphan = self.is_orphan();
         let state = self.phase.state();
-        let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
+        let Some(Parts { link, snd, rcv, .. }) = self.phase.parts() else {
             return Payload::None;
         };
+        let rto = || snd.map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         let Some(rcv) = rcv else {
             // "Ignore the segment text"; but what takes numbers is acknowledged: it is the FIN come again.
             if segment.seq_len() != 0 {

@@ -222,6 +222,7 @@ impl Connection {
 
     /// Whether a segment that was refused, or a read, has left everything as it was: there is nothing to send, nobody to wake, and no
     /// timer to change. For the caller, who then need not look.
+    #[inline]
     pub fn is_undisturbed(&self) -> bool {
         self.status.has(Status::IDLE)
             && self.events.is_empty()
@@ -274,14 +275,23 @@ impl Connection {
         flight: &mut dyn FlightMemory,
     ) -> Option<Transmit> {
         let transmit = self.find_transmit(cx, limit, flight);
-        if transmit.is_none() || self.was_last(cx, flight) {
+        let last = match &transmit {
+            Some(segment) => {
+                // Whatever is behind data was looked for before a segment without any was made.
+                let noted = limit.is_some() && segment.kind.is_bare();
+                self.was_last(cx, flight, noted)
+            }
+            None => true,
+        };
+        if last {
             self.status.set(Status::IDLE);
         }
         transmit
     }
 
-    /// Whether what was just returned is all that is to be sent for now, so that the next call need not look.
-    fn was_last(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory) -> bool {
+    /// Whether what was just returned is all that is to be sent for now, so that the next call need not look. `noted`: what keeps more from
+    /// being sent has been noted.
+    fn was_last(&mut self, cx: &Context<'_>, flight: &mut dyn FlightMemory, noted: bool) -> bool {
         if self.status.has(Status::RESET) || self.phase.is_syn_received() {
             return false;
         }
@@ -296,7 +306,9 @@ impl Connection {
             }) => {
                 let last = !snd.has_new(link, fin) && !snd.may_repeat();
                 if last {
-                    snd.note_limit(cx, link, flight.get(), fin, short);
+                    if !noted {
+                        snd.note_limit(cx, link, flight.get(), fin, short);
+                    }
                     self.status.clear(Status::HELD);
                 }
                 last
@@ -321,10 +333,12 @@ impl Connection {
         limit: Option<BurstLimit>,
         flight: &mut dyn FlightMemory,
     ) -> Option<Transmit> {
-        let mut transmit = self.find_unsigned(cx, limit, flight)?;
-        // "Every segment sent on a TCP connection" (RFC 2385 section 2.0).
-        transmit.header.options.signature = self.options.signature;
-        Some(transmit)
+        let mut transmit = self.find_unsigned(cx, limit, flight);
+        if let Some(segment) = &mut transmit {
+            // "Every segment sent on a TCP connection" (RFC 2385 section 2.0).
+            segment.header.options.signature = self.options.signature;
+        }
+        transmit
     }
 
     fn find_unsigned(
@@ -553,6 +567,7 @@ impl Connection {
     }
 
     /// The caller has moved packets or joined them: its memory is this now. No segment becomes due.
+    #[inline]
     pub fn set_recv_memory(&mut self, memory: &RecvMemory) {
         if let Some(Parts { rcv: Some(rcv), .. }) = self.phase.parts() {
             rcv.set_memory(memory);
@@ -636,6 +651,7 @@ impl Connection {
 
     /// Whether the user waits for room in the send buffer (SOCK_NOSPACE). For the figures alone: it counts as what limits
     /// the connection when all that is written has been sent.
+    #[inline]
     pub fn set_short_of_room(&mut self, cx: &Context<'_>, short: bool) {
         if short {
             self.status.set(Status::SHORT);

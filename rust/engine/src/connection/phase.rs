@@ -133,6 +133,7 @@ impl Inbound {
 }
 
 impl Phase {
+    #[inline]
     pub(super) fn state(&self) -> State {
         match self {
             Phase::Closed(_) => State::Closed,
@@ -153,6 +154,7 @@ impl Phase {
     }
 
     /// Whether a FIN of ours follows the last byte of data, sent or not.
+    #[inline]
     pub(super) fn fin(&self) -> bool {
         matches!(
             self,
@@ -161,6 +163,7 @@ impl Phase {
         )
     }
 
+    #[inline]
     pub(super) fn parts(&mut self) -> Option<Parts<'_>> {
         let fin = self.fin();
         let (link, snd, rcv) = match self {
@@ -178,6 +181,7 @@ impl Phase {
         })
     }
 
+    #[inline]
     pub(super) fn link(&self) -> Option<&Link> {
         match self {
             Phase::Closed(_) | Phase::SynSent(_) => None,
@@ -227,6 +231,7 @@ impl Phase {
         }
     }
 
+    #[inline]
     pub(super) fn sender(&self) -> Option<&Sender> {
         match self {
             Phase::Duplex(_, d) => Some(&d.snd),
@@ -235,6 +240,7 @@ impl Phase {
         }
     }
 
+    #[inline]
     pub(super) fn receiver(&self) -> Option<&Receiver> {
         match self {
             Phase::Duplex(_, d) => Some(&d.rcv),
@@ -281,6 +287,7 @@ impl Phase {
     }
 
     /// Behind the last byte that the user has written.
+    #[inline]
     pub(super) fn write_seq(&self) -> SeqNum {
         match (self, self.sender(), self.link()) {
             (_, Some(snd), _) => snd.write_seq(),

@@ -5,7 +5,7 @@
 use super::link::Link;
 use super::phase::{DuplexState, OutboundState, Phase};
 use super::{Connection, Error, Events, Mode, State, Status, TimerKind};
-use crate::congestion::Algorithm;
+use crate::congestion::{Algorithm, Window};
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::Flight;
 use crate::seq::SeqNum;
@@ -49,11 +49,13 @@ pub struct Standing {
 
 impl Connection {
     /// The state.
+    #[inline]
     pub fn state(&self) -> State {
         self.phase.state()
     }
 
     /// RCV.NXT: every byte of the stream before it has been handed to the caller. 0 before the peer's SYN.
+    #[inline]
     pub fn rcv_nxt(&self) -> SeqNum {
         match (&self.phase, self.phase.link()) {
             (_, Some(link)) => link.rcv_nxt,
@@ -63,6 +65,7 @@ impl Connection {
     }
 
     /// SND.UNA.
+    #[inline]
     pub fn snd_una(&self) -> SeqNum {
         match (&self.phase, self.phase.link()) {
             (_, Some(link)) => link.snd_una,
@@ -73,6 +76,7 @@ impl Connection {
     }
 
     /// SND.NXT: behind the highest number ever sent.
+    #[inline]
     pub fn snd_nxt(&self) -> SeqNum {
         match (&self.phase, self.phase.link()) {
             (_, Some(link)) => link.snd_nxt,
@@ -83,12 +87,14 @@ impl Connection {
     }
 
     /// Behind the last byte that the user has written.
+    #[inline]
     pub fn write_seq(&self) -> SeqNum {
         self.phase.write_seq()
     }
 
     /// The oldest byte of data that the peer has not acknowledged: the send buffer before it can be freed. SYN and FIN
     /// are no bytes of data.
+    #[inline]
     pub fn first_unacked_byte(&self) -> SeqNum {
         match &self.phase {
             Phase::SynSent(open) => open.iss().add(1),
@@ -99,6 +105,7 @@ impl Connection {
     }
 
     /// What has happened since the last call.
+    #[inline]
     pub fn take_events(&mut self) -> Events {
         core::mem::take(&mut self.events)
     }
@@ -109,6 +116,7 @@ impl Connection {
     }
 
     /// As [`error`](Connection::error), which is then forgotten (SO_ERROR).
+    #[inline]
     pub fn take_error(&mut self) -> Option<Error> {
         self.error.take()
     }
@@ -130,11 +138,13 @@ impl Connection {
     }
 
     /// Whether the user has closed.
+    #[inline]
     pub fn is_orphan(&self) -> bool {
         self.status.has(Status::ORPHAN)
     }
 
     /// Sequence numbers sent and not acknowledged.
+    #[inline]
     pub fn unacked(&self) -> u32 {
         self.snd_una().distance_to(self.snd_nxt())
     }
@@ -149,6 +159,7 @@ impl Connection {
     }
 
     /// Bytes written and never sent.
+    #[inline]
     pub fn not_sent(&self) -> u32 {
         match (self.phase.sender(), self.phase.link()) {
             (Some(snd), Some(link)) => snd.not_sent(link),
@@ -166,6 +177,7 @@ impl Connection {
     }
 
     /// What has never been sent, as SIOCOUTQNSD counts it: written bytes, and a FIN as one.
+    #[inline]
     pub fn send_queue_not_sent(&self) -> u32 {
         match &self.phase {
             Phase::SynSent(_) | Phase::Duplex(DuplexState::SynReceived, _) => 0,
@@ -175,23 +187,37 @@ impl Connection {
 
     /// What a caller shows of the connection to those who do not wait for it, all at once.
     pub fn standing(&self, config: &Config) -> Standing {
-        let mss = match (self.phase.sender(), self.phase.link()) {
-            (Some(snd), Some(link)) => snd.segment_size(link, 0),
-            _ => u32::from(self.mss()),
+        let timer = self.timers.next();
+        let (link, snd, fin) = match &self.phase {
+            Phase::Duplex(DuplexState::Established, d) => (&d.link, &d.snd, false),
+            Phase::Duplex(DuplexState::FinWait1, d) => (&d.link, &d.snd, true),
+            Phase::Outbound(state, o) => (&o.link, &o.snd, *state != OutboundState::CloseWait),
+            // Nothing more can be sent, or nothing yet.
+            _ => {
+                let window = self.phase.sender().map(|snd| (snd.window(), self.mss()));
+                return Standing {
+                    unacked: self.first_unacked_byte().distance_to(self.write_seq()),
+                    not_sent: self.send_queue_not_sent(),
+                    timer,
+                    retransmits: self.retransmits(),
+                    rto: self.rto(config),
+                    cwnd: window.map_or(0, |(window, mss)| in_segments(window.cwnd, mss.into())),
+                    ssthresh: window.and_then(|(window, mss)| threshold(window, mss.into())),
+                };
+            }
         };
-        let window = self.phase.sender().map(|snd| snd.window());
-        let in_segments = |bytes: u32| bytes.checked_div(mss).unwrap_or(bytes);
+        let mss = snd.segment_size(link, 0);
         Standing {
-            unacked: self.first_unacked_byte().distance_to(self.write_seq()),
-            not_sent: self.send_queue_not_sent(),
-            timer: self.timers.next(),
-            retransmits: self.retransmits(),
-            rto: self.rto(config),
-            cwnd: window.map_or(0, |window| in_segments(window.cwnd)),
-            ssthresh: window
-                .map(|window| window.ssthresh)
-                .filter(|bytes| *bytes != u32::MAX)
-                .map(in_segments),
+            // `min`: without our FIN.
+            unacked: SeqNum::min(link.snd_una, snd.write_seq()).distance_to(snd.write_seq()),
+            not_sent: link
+                .snd_nxt
+                .distance_to(snd.write_seq().add(u32::from(fin))),
+            timer,
+            retransmits: snd.retransmits(),
+            rto: snd.rto(config),
+            cwnd: in_segments(snd.window.cwnd, mss),
+            ssthresh: threshold(snd.window, mss),
         }
     }
 
@@ -215,6 +241,7 @@ impl Connection {
     }
 
     /// Segments with data that were sent, first and again.
+    #[inline]
     pub fn data_segs_out(&self) -> u32 {
         self.phase
             .link()
@@ -228,6 +255,7 @@ impl Connection {
     }
 
     /// Whether the next [`poll_transmit`](Connection::poll_transmit) may return data or a FIN: some waits, first or again.
+    #[inline]
     pub fn may_send_data(&self) -> bool {
         if self.status.has(Status::IDLE) {
             return false;
@@ -239,6 +267,7 @@ impl Connection {
     }
 
     /// The congestion window in bytes; 0 where nothing more can be sent.
+    #[inline]
     pub fn cwnd(&self) -> u32 {
         self.phase.sender().map_or(0, |snd| snd.window().cwnd)
     }
@@ -268,6 +297,7 @@ impl Connection {
     }
 
     /// The smallest round trip measured.
+    #[inline]
     pub fn min_rtt(&self) -> Option<Duration> {
         self.phase.sender()?.rtt().min_rtt()
     }
@@ -288,6 +318,7 @@ impl Connection {
     }
 
     /// Payload bytes per segment, with the options that every segment carries.
+    #[inline]
     pub fn mss(&self) -> u16 {
         match (self.phase.sender(), self.phase.link()) {
             (Some(snd), Some(link)) => snd.segment_size(link, 0).min(u32::from(u16::MAX)) as u16,
@@ -426,6 +457,16 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// Octets of a window in segments of so many.
+fn in_segments(octets: u32, mss: u32) -> u32 {
+    octets.checked_div(mss).unwrap_or(octets)
+}
+
+/// The slow start threshold in segments, if there is one.
+fn threshold(window: Window, mss: u32) -> Option<u32> {
+    (window.ssthresh != u32::MAX).then(|| in_segments(window.ssthresh, mss))
 }
 
 /// What a connection with nothing left to send leaves behind.

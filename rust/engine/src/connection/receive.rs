@@ -177,7 +177,7 @@ impl Receiver {
         cx: &Context<'_>,
         link: &mut Link,
         timers: &mut Timers,
-        rto: Duration,
+        rto: impl FnOnce() -> Duration,
         segment: &Segment,
         mut rx: Rx<'_>,
     ) -> (Payload, FinStatus) {
@@ -411,6 +411,10 @@ impl Receiver {
     /// The SACK blocks for a segment that is sent now.
     pub(super) fn take_sack(&mut self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
+        let [first, ..] = &self.sack;
+        if first.is_empty() && !self.facts.has(Facts::DSACK) {
+            return blocks;
+        }
         for block in self.sack.iter().filter(|block| !block.is_empty()) {
             blocks.push(*block);
         }
@@ -439,13 +443,12 @@ impl Receiver {
         cx: &Context<'_>,
         link: &mut Link,
         timers: &mut Timers,
-        rto: Duration,
+        rto: impl FnOnce() -> Duration,
         waits: bool,
         hole: bool,
     ) {
         let idle = self.data_at.elapsed(cx.now).as_millis();
         self.data_at = Tick::new(cx.now);
-        let rto = rto.as_millis();
         let ato = u64::from(self.ato);
         if ato == 0 {
             self.ato = ATO_MIN;
@@ -453,8 +456,8 @@ impl Receiver {
             // The fastest case: half the time between segments.
             self.ato = (self.ato >> 1).saturating_add(ATO_MIN >> 1);
         } else if idle < ato {
-            self.set_ato((ato >> 1).saturating_add(idle), rto);
-        } else if idle > rto {
+            self.set_ato((ato >> 1).saturating_add(idle), rto().as_millis());
+        } else if idle > rto().as_millis() {
             // The peer has been silent, and starts slowly again.
             self.quick = QUICK_ACKS;
         }

@@ -105,6 +105,11 @@ impl Urgent {
         (self.is_some() && !self.at.before(seq)).then(|| seq.distance_to(self.at))
     }
 
+    /// Whether a segment that has come can change anything of it: one that tells of urgent data, or that may bring what is waited for.
+    pub fn may_change_by(&self, segment: &Segment) -> bool {
+        segment.has(Flags::URG) || self.octet == Octet::Announced
+    }
+
     /// Where in the segment's payload it is, if it is waited for and has come with it.
     pub fn offset_in(&self, segment: &Segment) -> Option<u32> {
         let payload = segment.payload();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The header.
 
-use super::{Flags, Options};
+use super::{Flags, Options, Timestamps};
 use crate::seq::SeqNum;
 
 /// A header without options.
@@ -101,6 +101,10 @@ impl Header {
     /// Writes the header with a checksum of zero and returns its length, a multiple of four; 0, and
     /// nothing written, when `out` is shorter than [`Header::wire_len`]. 60 bytes are always enough.
     pub fn emit(&self, out: &mut [u8]) -> usize {
+        if let (Some(stamps), Some(out)) = (self.options.only_timestamps(), out.first_chunk_mut()) {
+            self.emit_stamped(stamps, out);
+            return STAMPED_LEN;
+        }
         let len = self.wire_len();
         let Some((fixed, options)) = out
             .get_mut(..len)
@@ -144,10 +148,37 @@ impl Header {
     }
 }
 
+/// A header with timestamps as its only options.
+const STAMPED_LEN: usize = 32;
+
+impl Header {
+    /// The same for the usual segment, in few words.
+    #[inline]
+    fn emit_stamped(&self, stamps: Timestamps, out: &mut [u8; STAMPED_LEN]) {
+        let word = |high: u32, low: u32| (u64::from(high) << 32) | u64::from(low);
+        let half = |high: u16, low: u16| (u32::from(high) << 16) | u32::from(low);
+        const DATA_OFFSET: u16 = ((STAMPED_LEN / 4) as u16) << 12;
+        let control = DATA_OFFSET | u16::from(self.flags.bits());
+        // NOP, NOP, kind and length.
+        const STAMPS: u32 = 0x0101_080a;
+        let words = [
+            word(half(self.src_port, self.dst_port), self.seq.get()),
+            word(self.ack.get(), half(control, self.window)),
+            word(u32::from(self.urgent), STAMPS),
+            word(stamps.val, stamps.ecr),
+        ];
+        for (to, word) in out.chunks_exact_mut(8).zip(words) {
+            if let Some(to) = to.first_chunk_mut() {
+                *to = word.to_be_bytes();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Timestamps, WindowScale};
+    use crate::wire::WindowScale;
 
     fn syn() -> Header {
         Header {
@@ -181,6 +212,40 @@ mod tests {
         assert_eq!(Header::parse(&out), Ok(syn()));
         assert_eq!(Header::parse(&out[..len]), Ok(syn()));
         assert_eq!(Header::data_offset(&out), Ok(40));
+    }
+
+    /// The usual segment is written in another way than all others.
+    #[test]
+    fn emit__with_timestamps_alone_is_what_parse_reads() {
+        let header = Header {
+            src_port: 0x1234,
+            dst_port: 0x5678,
+            seq: SeqNum::new(0x0102_0304),
+            ack: SeqNum::new(0x0506_0708),
+            flags: Flags::ACK.union(Flags::PSH),
+            reserved: false,
+            window: 0x090a,
+            urgent: 0x0b0c,
+            options: Options {
+                timestamps: Some(Timestamps {
+                    val: 0x0d0e_0f10,
+                    ecr: 0x1112_1314,
+                }),
+                ..Options::default()
+            },
+        };
+        let mut out = [0xee; MAX_HEADER_LEN];
+        assert_eq!(header.emit(&mut out), 32);
+        assert_eq!(
+            out[..32],
+            [
+                0x12, 0x34, 0x56, 0x78, 1, 2, 3, 4, 5, 6, 7, 8, 0x80, 0x18, 9, 10, 0, 0, 11, 12, 1,
+                1, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20
+            ]
+        );
+        assert!(out[32..].iter().all(|byte| *byte == 0xee));
+        assert_eq!(Header::parse(&out), Ok(header));
+        assert_eq!(header.emit(&mut out[..31]), 0);
     }
 
     #[test]

@@ -300,6 +300,17 @@ impl Options {
         self.sack.len().min(sack_room(self.len_without_sack()))
     }
 
+    /// The timestamps, if there is nothing else: the usual segment.
+    #[inline]
+    pub(super) fn only_timestamps(&self) -> Option<Timestamps> {
+        let alone = self.signature == Signature::NONE
+            && self.sack.is_empty()
+            && !self.sack_permitted
+            && self.mss.is_none()
+            && self.window_scale.is_none();
+        self.timestamps.filter(|_| alone)
+    }
+
     /// Bytes that [`Options::emit`] writes, a multiple of four.
     pub fn wire_len(&self) -> usize {
         let sack = match self.sack_that_fits() {
