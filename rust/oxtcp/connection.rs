@@ -9,6 +9,7 @@ use core::cell::Cell;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use kernel::prelude::*;
+use kernel::sync::{barrier, rcu};
 
 use oxtcp_engine::connection::{
     mostly_read, Event, Packet, Payload, Pruning, RecvMemory, Room, Rx, Unacceptable, Urgent,
@@ -61,6 +62,7 @@ pub(crate) fn segment(
     let unread = rx_bytes(sk);
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
+    let is_urgent = known.may_change_by(segment);
     let inline = urgent::is_inline(sk);
     let sock = sk.sock();
     let state = sk.state();
@@ -80,7 +82,7 @@ pub(crate) fn segment(
             most,
             unread,
             lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
-            urgent: Some(UrgentPlace {
+            urgent: is_urgent.then_some(UrgentPlace {
                 urgent: &mut urgent,
                 inline,
             }),
@@ -96,16 +98,18 @@ pub(crate) fn segment(
         keys::peer_begins(sock, segment.header.seq);
     }
     let start = segment.payload().start;
-    let came = urgent.offset_in(segment).and_then(|offset| {
-        let offset = header_len.saturating_add(offset);
-        match &packet {
-            Ok(skb) => skb.byte(offset),
-            Err((skb, _)) => skb.byte(offset),
+    if is_urgent {
+        let came = urgent.offset_in(segment).and_then(|offset| {
+            let offset = header_len.saturating_add(offset);
+            match &packet {
+                Ok(skb) => skb.byte(offset),
+                Err((skb, _)) => skb.byte(offset),
+            }
+        });
+        // First, as in Linux: a packet whose last byte is displaced goes, instead of getting what came joined to it.
+        if urgent != known || came.is_some() {
+            note_urgent(sk, urgent, came);
         }
-    });
-    // First, as in Linux: a packet whose last byte is displaced goes, instead of getting what came joined to it.
-    if urgent != known || came.is_some() {
-        note_urgent(sk, urgent, came);
     }
     match (payload, packet, refusal) {
         (Payload::InOrder { skip, len }, Ok(mut skb), _) => {
@@ -369,7 +373,7 @@ fn take_reordered(sk: &mut Sk<'_>, rcv_nxt: SeqNum) {
 
 /// What the engine is to know of the receive buffer.
 pub(crate) fn receive_memory(sock: &Socket) -> RecvMemory {
-    let [_, _, most] = output::namespace(sock).sysctls.rmem();
+    let most = output::namespace(sock).sysctls.rmem_most();
     RecvMemory {
         used: sock.rmem(),
         limit: sock.rcvbuf(),
@@ -441,9 +445,9 @@ pub(crate) fn settle(sk: &mut Sk<'_>, cx: &Context<'_>) {
 
 /// Sends one packet of what is ready, while more of a message is to come.
 pub(crate) fn push_one(sk: &mut Sk<'_>) {
+    let rcu = rcu::read_lock();
     let namespace = output::namespace(sk.sock());
-    let config = namespace.config();
-    let cx = namespace.context(&config);
+    let cx = namespace.context_under(&rcu);
     if let Some(connection) = sk.state().connection() {
         connection.set_filling();
         settle_sending(sk, &cx, Extent::Packet);
@@ -470,7 +474,7 @@ fn settle_sending(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     if events.contains(Event::Established) {
         established(sk);
     }
-    if events.contains(Event::Writable) {
+    if events.contains(Event::Writable) && waits_for_room(sk) {
         grow_send_buffer(sk);
         sk.wake_writers();
         note_room(sk, cx);
@@ -535,6 +539,13 @@ fn tell_acknowledged(sk: &mut Sk<'_>, acked: SeqNum) {
     }
 }
 
+/// Whether a program waits for the room that there may be by now (Linux's `tcp_check_space`).
+fn waits_for_room(sk: &Sk<'_>) -> bool {
+    // Pairs with poll(), which says that it waits, and then looks once more.
+    barrier::smp_mb();
+    sk.is_short_of_room()
+}
+
 /// Tells the engine whether the program waits for room.
 fn note_room(sk: &mut Sk<'_>, cx: &Context<'_>) {
     let short = sk.is_short_of_room();
@@ -569,7 +580,7 @@ fn grow_send_buffer(sk: &mut Sk<'_>) {
     let wanted = skb::memory_of(mss.get())
         .saturating_mul(segments)
         .saturating_mul(2);
-    let [_, _, most] = output::namespace(sk.sock()).sysctls.wmem();
+    let most = output::namespace(sk.sock()).sysctls.wmem_most();
     let most = u32::try_from(most).unwrap_or(0).min(MAX_SEND_BUFFER);
     let wanted = wanted.min(most);
     if wanted > sk.sock().sndbuf() {
@@ -742,9 +753,9 @@ pub(crate) fn with<R>(
     sk: &mut Sk<'_>,
     step: impl FnOnce(&mut Connection, &Context<'_>) -> R,
 ) -> Option<R> {
+    let rcu = rcu::read_lock();
     let namespace = output::namespace(sk.sock());
-    let config = namespace.config();
-    let cx = namespace.context(&config);
+    let cx = namespace.context_under(&rcu);
     let result = step(sk.state().connection()?, &cx);
     settle(sk, &cx);
     Some(result)

@@ -27,7 +27,7 @@ use crate::listening;
 use crate::namespace::Namespace;
 use crate::output::{self, bare, scoped_flow};
 use crate::protocol::{Sk, Socket, Tcp};
-use crate::signing::{self, Judge};
+use crate::signing::{self, Claim, Judge};
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
@@ -486,6 +486,12 @@ fn check_signature(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     let claim = signing::claim(skb);
+    // As nearly always: who neither has keys nor is sent a signature.
+    if let (Owner::Connection(sock), Claim::None) = (owner, &claim) {
+        if sock.shared().keys.is_empty() {
+            return Ok(None);
+        }
+    }
     let found;
     let (sock, stage) = match owner {
         Owner::Connection(sock) => (Some(&**sock), Stage::Connection),

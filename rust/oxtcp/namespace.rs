@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::rcu;
 use kernel::sync::Arc;
 
 use oxtcp_engine::{pressure, Config, Context, Instant};
@@ -244,6 +245,12 @@ impl Namespace {
     #[inline]
     pub(crate) fn context<'a>(&'a self, config: &'a Config) -> Context<'a> {
         context(config).counted(&self.counters)
+    }
+
+    /// The same with the settings that the namespace has.
+    #[inline]
+    pub(crate) fn context_under<'a>(&'a self, rcu: &'a rcu::Guard) -> Context<'a> {
+        self.context(self.sysctls.config_under(rcu))
     }
 
     /// The namespace's settings as the engine takes them.

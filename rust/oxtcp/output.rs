@@ -65,7 +65,7 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
             (Some(limit), None) => connection.poll_transmit(cx, limit, &mut memory),
             (None, _) => connection.poll_without_data(cx),
         };
-        let Some(segment) = segment else {
+        let Some(segment) = &segment else {
             return;
         };
         if matches!(
@@ -75,13 +75,13 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         {
             continue;
         }
-        if let Err((sent, why)) = send(sk, &segment) {
+        if let Err((sent, why)) = send(sk, segment) {
             if why != Refusal::Congested {
-                count_refused(sk.sock(), &segment);
+                count_refused(sk.sock(), segment);
             }
             let state = sk.state();
             if let Role::Connection(connection) = &mut state.role {
-                connection.on_refusal(cx, &segment, sent, why, &mut state.flight);
+                connection.on_refusal(cx, segment, sent, why, &mut state.flight);
             }
             if why != Refusal::Congested {
                 return;
@@ -254,11 +254,11 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             }
         }
         let last = part.len == rest.len;
-        let mut this = header;
+        let flags = header.flags;
         if !last {
-            this.flags = without_end(header.flags);
+            header.flags = without_end(flags);
         }
-        if !push_header(&mut skb, this, &key, signer) {
+        if !push_header(&mut skb, &mut header, &key, signer) {
             return Err(refused(Refusal::Failed));
         }
         if part.len > mss.get() {
@@ -267,7 +267,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                 segment.mss,
                 count.min(u32::from(u16::MAX)) as u16,
                 sk.wire_family(),
-                this.flags.contains(Flags::CWR),
+                flags.contains(Flags::CWR),
             );
         }
         if let Some((flags, key)) = sk.state().send.stamps_in(part) {
@@ -304,6 +304,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         let left = rest.len.saturating_sub(part.len);
         rest = SeqRange::new(rest.start.add(part.len), left);
         header.seq = header.seq.add(part.len);
+        header.flags = flags;
         // The first segment alone says that the window was reduced.
         header.flags.remove(Flags::CWR);
         // The pointer counts from the segment's number.
@@ -321,7 +322,7 @@ fn without_end(flags: Flags) -> Flags {
 
 fn push_header(
     skb: &mut SkBuff<Outgoing>,
-    mut header: Header,
+    header: &mut Header,
     key: &FlowKey,
     signer: Signer<'_>,
 ) -> bool {
@@ -341,10 +342,7 @@ fn push_header(
 pub(crate) fn flow_of(key: &FlowKey, oif: i32, manner: Manner) -> Flow {
     let (local, remote) = (unscoped(key.local()), unscoped(key.remote()));
     Flow {
-        family: match remote.v4() {
-            Some(_) => Family::V4,
-            None => Family::V6,
-        },
+        family: family_of(key),
         local,
         remote,
         oif,
@@ -354,10 +352,15 @@ pub(crate) fn flow_of(key: &FlowKey, oif: i32, manner: Manner) -> Flow {
 
 /// What packets of that flow have of a listener.
 pub(crate) fn manner_of(listener: &Socket, key: &FlowKey) -> Manner {
-    listener.manner(match key.remote().v4() {
+    listener.manner(family_of(key))
+}
+
+/// The family of a flow's packets.
+fn family_of(key: &FlowKey) -> Family {
+    match key.remote().v4() {
         Some(_) => Family::V4,
         None => Family::V6,
-    })
+    }
 }
 
 /// Answers for a half-open connection, a TIME-WAIT or a listener: no payload, no socket. Any context.
@@ -390,13 +393,13 @@ pub(crate) fn reply_in<S: CameIn>(
     skb: Option<SkBuff<S>>,
     route: &Route<'_>,
     key: &FlowKey,
-    segment: Transmit,
+    mut segment: Transmit,
     cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
     let skb = skb.and_then(|skb| route.recycle(skb));
     let mut skb = skb.or_else(SkBuff::for_sending).ok_or(ENOMEM)?;
-    if !push_header(&mut skb, segment.header, key, signer) {
+    if !push_header(&mut skb, &mut segment.header, key, signer) {
         return Err(EINVAL);
     }
     trace::answers(route.net(), key, &mut skb, cause, &segment);

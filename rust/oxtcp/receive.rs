@@ -4,6 +4,7 @@
 
 use kernel::error::code::ENOIOCTLCMD;
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use crate::connection;
 use crate::output;
@@ -195,8 +196,8 @@ fn made_room(sk: &mut Owner<'_>, taken: &mut usize) {
     }
     let memory = connection::receive_memory(sk.sock());
     let namespace = output::namespace(sk.sock());
-    let config = namespace.config();
-    let cx = namespace.context(&config);
+    let rcu = rcu::read_lock();
+    let cx = namespace.context_under(&rcu);
     let unread = connection::rx_bytes(sk);
     let state = sk.state();
     let held = state.reorder.as_deref();

@@ -293,6 +293,20 @@ impl Sysctls {
         Algorithm::ALL.get(number).copied().unwrap_or_default()
     }
 
+    /// The third of [`rmem`](Self::rmem): what a receive buffer may grow to.
+    #[inline]
+    pub(crate) fn rmem_most(&self) -> i32 {
+        let [_, _, most] = &self.rmem;
+        most.read_once()
+    }
+
+    /// The same of [`wmem`](Self::wmem).
+    #[inline]
+    pub(crate) fn wmem_most(&self) -> i32 {
+        let [_, _, most] = &self.wmem;
+        most.read_once()
+    }
+
     /// What the engine is to know. Any context.
     #[inline]
     pub(crate) fn config(&self) -> Config {
