@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What can be predicted from outside: initial sequence numbers (RFC 6528), by nmap's measures, and local ports (RFC 6056).
+//! What can be predicted from outside: initial sequence numbers (RFC 6528), by nmap's measures and by nmap itself, and local ports (RFC 6056).
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +16,23 @@ use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("prediction");
     cases!(suite.stacks: isn__of_other_ports, isn__of_one_flow_rises, ports__of_other_ends);
+    // nmap judges no sequence numbers over IPv6.
+    for (name, test) in [
+        (
+            "ipv4.nmap__finds_no_more_than_of_the_built_in_tcp",
+            nmap__finds_no_more_than_of_the_built_in_tcp as fn(),
+        ),
+        (
+            "ipv4.nmap__has_one_fingerprint_of_both",
+            nmap__has_one_fingerprint_of_both,
+        ),
+        (
+            "ipv4.nmap__sees_a_clock_that_is_told",
+            nmap__sees_a_clock_that_is_told,
+        ),
+    ] {
+        suite.once(name, test);
+    }
     suite.run()
 }
 
@@ -173,4 +190,140 @@ fn ports__of_other_ends(stack: Stack) {
     assert!(different.len() > ENDS * 9 / 10);
     assert!(steps.len() > ENDS * 9 / 10);
     assert!(parts.iter().all(|count| *count > 0), "{parts:?}");
+}
+
+/// What nmap's `-O` says of one host.
+struct Judgement {
+    /// Of sequence numbers: the SP of [`indices`], from six.
+    index: u32,
+    /// Its word for that.
+    difficulty: String,
+    /// How IP IDs come.
+    ids: String,
+    /// How timestamps come.
+    timestamps: String,
+    /// What TCP answers to its probes, but for the numbers.
+    fingerprint: String,
+}
+
+/// The open port of each host, and a closed one: nmap wants both.
+const OPEN: u16 = 5001;
+const CLOSED: u16 = 9;
+
+/// What nmap says of hosts on one link, each a listener of one of these stacks. One nmap probes them all at the same time: what
+/// delays it does so for all.
+fn judgements_of(stacks: &[Stack], prepare: fn()) -> Vec<Judgement> {
+    ns::need("nmap");
+    let link = Veth::make();
+    // All hosts are one to this limit. Where it cuts off ICMP errors nmap has to guess distances.
+    ns::set_sysctl("net/ipv4/icmp_ratelimit", "0");
+    prepare();
+    let hosts: Vec<SocketAddr> = (10..)
+        .take(stacks.len())
+        .map(|host| SocketAddr::from(([192, 0, 2, host], OPEN)))
+        .collect();
+    let mut listeners = Vec::new();
+    for (stack, host) in stacks.iter().zip(&hosts) {
+        ns::sh(&format!("ip addr add {}/24 dev va", host.ip()));
+        listeners.push(listening_at(*stack, host, 128));
+    }
+    let addresses: Vec<String> = hosts.iter().map(|host| host.ip().to_string()).collect();
+    // -d: the fingerprint is printed also if nmap knows it.
+    let line = format!(
+        "nmap -O -v -d -n -Pn -p {OPEN},{CLOSED} --max-os-tries 1 -oX - {}",
+        addresses.join(" ")
+    );
+    let xml = link.b.run(|| ns::sh(&line));
+    let told: Vec<&str> = xml.split("<host ").skip(1).collect();
+    let of = |address: &String| {
+        let name = format!("<address addr=\"{address}\" ");
+        let host = told.iter().find(|host| host.contains(&name));
+        judgement(host.unwrap_or_else(|| panic!("nmap tells nothing of {address}: {xml}")))
+    };
+    addresses.iter().map(of).collect()
+}
+
+/// Reads what nmap's XML has on one host; fails the test when something is missing.
+fn judgement(host: &str) -> Judgement {
+    let attribute = |element: &str, name: &str| {
+        let value = host
+            .split_once(&format!("<{element} "))
+            .and_then(|(_, rest)| rest.split_once('>'))
+            .and_then(|(inside, _)| inside.split_once(&format!("{name}=\"")))
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(value, _)| value.to_string());
+        value.unwrap_or_else(|| panic!("nmap tells no {name} of {element}: {host}"))
+    };
+    // Its lines end anywhere, or are one for each part if nmap was delayed. Before these parts stand the numbers, behind them UDP and ICMP.
+    let fingerprint = attribute("osfingerprint", "fingerprint")
+        .replace("&#xa;OS:", "")
+        .replace("&#xa;", "");
+    let of_tcp = fingerprint
+        .split_once(")OPS(")
+        .and_then(|(_, rest)| rest.split_once(")U1("))
+        .map(|(of_tcp, _)| format!("OPS({of_tcp})"));
+    Judgement {
+        index: attribute("tcpsequence", "index").parse().expect("an index"),
+        difficulty: attribute("tcpsequence", "difficulty"),
+        ids: attribute("ipidsequence", "class"),
+        timestamps: attribute("tcptssequence", "class"),
+        fingerprint: of_tcp.unwrap_or_else(|| panic!("no OPS to U1: {fingerprint}")),
+    }
+}
+
+/// Judgements of so many hosts of ours, and of as many of the built-in TCP, which take turns.
+fn ours_and_builtin(each: usize) -> [Vec<Judgement>; 2] {
+    let turn = [Stack::ours(Ip::V4), Stack::builtin(Ip::V4)];
+    let mut of = [Vec::new(), Vec::new()];
+    for (nth, one) in judgements_of(&turn.repeat(each), || ())
+        .into_iter()
+        .enumerate()
+    {
+        of[nth % 2].push(one);
+    }
+    of
+}
+
+/// The index comes of six numbers: where they are random it is below 247 in one case of 100, and never above 267. So the middle ones of
+/// nine are compared.
+fn nmap__finds_no_more_than_of_the_built_in_tcp() {
+    const EACH: usize = 9;
+    /// Two middles of random numbers are further apart in less than one of 100,000 cases. To know one bit of the numbers takes 8 off.
+    const TOLERANCE: u32 = 10;
+    let both = ours_and_builtin(EACH);
+    let [ours, builtin] = both.each_ref().map(|of| {
+        let mut indices: Vec<u32> = of.iter().map(|one| one.index).collect();
+        indices.sort_unstable();
+        (indices[EACH / 2], format!("{indices:?}"))
+    });
+    let words = both.each_ref().map(|of| {
+        let of = of.iter();
+        of.map(|one| [&*one.difficulty, &one.ids, &one.timestamps])
+            .collect::<BTreeSet<_>>()
+    });
+    ktap::note(&format!(
+        "nmap's index: {} of {}, built-in {} of {}; {:?}",
+        ours.0, ours.1, builtin.0, builtin.1, words[0]
+    ));
+    assert!(ours.0 + TOLERANCE >= builtin.0, "{ours:?}, {builtin:?}");
+    assert_eq!(words[0], words[1]);
+}
+
+/// Options, windows, ECN, TTL, what comes back for segments that no TCP sends: nothing tells the two apart.
+fn nmap__has_one_fingerprint_of_both() {
+    let [ours, builtin] = ours_and_builtin(3).map(|of| {
+        let of = of.into_iter();
+        of.map(|one| one.fingerprint).collect::<BTreeSet<_>>()
+    });
+    ktap::note(&format!("{ours:?}"));
+    assert_eq!(ours, builtin);
+}
+
+/// The words mean something: of the built-in TCP's timestamps without a random offset nmap says how fast they go.
+fn nmap__sees_a_clock_that_is_told() {
+    let judgements = judgements_of(&[Stack::builtin(Ip::V4)], || {
+        ns::set_sysctl("net/ipv4/tcp_timestamps", "2");
+    });
+    let [one] = &*judgements else { unreachable!() };
+    assert_eq!(one.timestamps, "1000HZ");
 }
