@@ -412,7 +412,7 @@ void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, u8 tclass,
 
 /*
  * Version, traffic class and flow label of the IPv6 header, as ip6_xmit() makes them for a socket that has asked for no label: so that
- * a connection's packets have one label from the SYN-ACK on.
+ * a connection's packets have one label from the SYN-ACK on (RFC 6437 section 3).
  */
 __be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, struct flowi6 *fl6)
 {

@@ -41,7 +41,7 @@ def listen__syn_with_data(host):
 
 
 def listen__one_ip_header(host):
-    """IP_TOS or IPV6_TCLASS of the listener, and one flow label (RFC 6437), from the SYN-ACK on, with a cookie too."""
+    """IP_TOS or IPV6_TCLASS of the listener, and one flow label (RFC 6437 section 3), from the SYN-ACK on, with a cookie too."""
     tos = 0x48
     if host.version == 4:
         host.listener.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
