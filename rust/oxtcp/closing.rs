@@ -27,7 +27,6 @@ pub(crate) fn shutdown(sk: &mut Owner<'_>, how: u8) {
 /// close(2), first half: the program's part. Process context; waits up to `timeout` jiffies.
 pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     sk.add_shutdown(bindings::SHUTDOWN_MASK as u8);
-    sk.state().is_closing = true;
     if sk.sock().state() == SkState::LISTEN {
         listener::end(sk);
         return;
@@ -44,6 +43,7 @@ pub(crate) fn close(sk: &mut Owner<'_>, mut timeout: isize) {
     }
     connection::with(sk, |connection, cx| {
         if abort && !unread {
+            connection.forsake();
             connection.abort(cx);
         } else {
             connection.close(cx, unread);
@@ -164,7 +164,7 @@ fn release(sk: &mut Sk<'_>) {
 
 /// What TCP_INFO is to say of the connection from now on.
 fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
-    if sk.is_dead() || sk.state().is_closing {
+    if sk.is_dead() {
         // Nobody can ask.
         return None;
     }
@@ -172,6 +172,8 @@ fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
     let cx = crate::namespace::context(&config);
     let state = sk.state();
     match &state.role {
+        // Nor in a close() that has begun.
+        Role::Connection(connection) if connection.is_orphan() => None,
         Role::Connection(connection) => Some((connection.info(&cx, state.flight()), cx.now)),
         Role::Idle(idle) => idle.past,
         Role::Listener(_) => None,

@@ -84,8 +84,6 @@ pub(crate) struct State {
     pub(crate) notsent_lowat: u32,
     pub(crate) defer_accept: u8,
     pub(crate) tells_inq: bool,
-    /// close(2) has begun: nobody can ask any more what became of the connection.
-    pub(crate) is_closing: bool,
 }
 
 /// Options of a socket that the engine does not know, as a listener hands them on.
@@ -272,7 +270,6 @@ impl Protocol for Tcp {
             notsent_lowat: 0,
             defer_accept: 0,
             tells_inq: false,
-            is_closing: false,
         }
     }
 

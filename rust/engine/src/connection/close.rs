@@ -57,9 +57,13 @@ impl Connection {
         }
     }
 
+    /// The user is gone, and does not ask any more; [`close`](Connection::close) says it, too.
+    pub fn forsake(&mut self) {
+        self.status.set(Status::ORPHAN);
+    }
+
     /// Ends the connection with a reset (RFC 9293 section 3.10.5), as `close` with a linger time of 0.
     pub fn abort(&mut self, _cx: &Context<'_>) {
-        self.status.set(Status::ORPHAN);
         self.status.clear(Status::IDLE);
         self.reset(None);
     }

@@ -165,6 +165,20 @@ fn abort__resets_where_there_is_somebody_to_tell() {
     }
 }
 
+/// Who ends a connection from outside (SOCK_DESTROY) leaves its user where he is.
+#[test]
+fn abort__leaves_the_user_who_may_still_ask() {
+    let mut peer = established();
+    let cx = crate::context::Context::new(peer.now, &peer.config);
+    peer.conn.abort(&cx);
+    assert!(!peer.conn.is_orphan());
+    peer.conn.forsake();
+    assert!(peer.conn.is_orphan());
+    let mut peer = established();
+    peer.close(true);
+    assert!(peer.conn.is_orphan());
+}
+
 /// RFC 1122 section 4.2.2.13: data for a user who has gone.
 #[test]
 fn orphan__new_data_is_answered_with_a_reset() {
