@@ -31,9 +31,12 @@ use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::early::Unrouted;
 use crate::sys::net::Net;
-use crate::sys::route::Route;
+use crate::sys::route::{Manner, Route};
 use crate::sys::skb::SkBuff;
 use crate::trace::{self, Cause};
+
+/// The bits of the DS field that are ECN's (RFC 3168 section 5).
+const ECN_MASK: u8 = 3;
 
 /// A segment came whose flow is in no table of ours, and that is on its way to be routed. Softirq context.
 pub(crate) fn segment<'r>(
@@ -61,11 +64,12 @@ pub(crate) fn segment<'r>(
         None if flags.rst() => None,
         None => return Err(skb),
         Some(reset) => {
-            let flow = output::flow_of(
-                &head.key,
-                listener.bound_dev(),
-                listener.manner(arrival.family),
-            );
+            // The class is the segment's, as of the built-in TCP's resets.
+            let manner = Manner {
+                mark: listener.mark(),
+                tos: head.ds_field & !ECN_MASK,
+            };
+            let flow = output::flow_of(&head.key, listener.bound_dev(), manner);
             // What is wrong with it the others count.
             let route = match Route::back(net, &skb, flow) {
                 Some(route) if !skb.tcp_checksum_is_bad(head.offset, arrival.family) => route,

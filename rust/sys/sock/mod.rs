@@ -463,8 +463,9 @@ impl<P: Protocol> Sock<P> {
     /// `sk` is a valid socket.
     unsafe fn per_net_of(sk: *mut bindings::sock) -> *mut *const P::PerNet {
         const {
-            let at = core::mem::offset_of!(bindings::inet_cork, transmit_time);
-            assert!(at >= bindings::OXTCP_NOTES_LEN as usize);
+            let behind = core::mem::offset_of!(bindings::inet_cork, transmit_time);
+            assert!(behind >= bindings::OXTCP_NOTES_LEN as usize);
+            let at = core::mem::offset_of!(bindings::inet_sock, cork.base.transmit_time);
             assert!(at % align_of::<*const P::PerNet>() == 0);
             assert!(size_of::<*const P::PerNet>() <= size_of::<u64>());
         }

@@ -21,7 +21,7 @@ const NUMBERS: (u32, u32) = (100, 4_000_000_000);
 fn main() -> ExitCode {
     let mut suite = Suite::from_args("strays");
     cases!(suite.stacks:
-        reset__is_the_builtins_to_the_byte, rst__is_dropped, rst__to_any_address, cookie__is_the_listeners, cookie__forged,
+        reset__is_the_builtins_to_the_byte, reset__has_the_class_of_the_segment, rst__is_dropped, rst__to_any_address, cookie__is_the_listeners, cookie__forged,
         falls_back__connection_of_the_builtin, falls_back__no_listener, falls_back__firewall, falls_back__rule, falls_back__signature,
         falls_back__odd, falls_back__setting, martian__is_not_answered, rate__of_a_network, clients__get_in,
     );
@@ -52,7 +52,13 @@ impl Scene {
     #[track_caller]
     fn reset_for(&mut self, flags: u8, options: &[u8], payload: &[u8]) -> (Vec<u8>, Segment) {
         let from = self.source();
-        self.send(from, NUMBERS, flags, options, payload);
+        let segment = packet(from, self.target(), NUMBERS, flags, options, payload);
+        self.reset_for_packet(from, segment)
+    }
+
+    #[track_caller]
+    fn reset_for_packet(&mut self, from: SocketAddr, packet: Vec<u8>) -> (Vec<u8>, Segment) {
+        self.send_packet(packet);
         let (packet, answer) = self.answer_to(from);
         assert_eq!((answer.flags, answer.seq), (RST, NUMBERS.1));
         assert_eq!(answer.source, self.target());
@@ -135,6 +141,36 @@ fn reset__is_the_builtins_to_the_byte(stack: Stack) {
             packet[tcp + 16..tcp + 18].fill(0);
         }
         assert_eq!(ours, builtins, "flags {flags:#x}");
+    }
+}
+
+/// DSCP 18 and ECT(0): the reset has the first of the two, before routing and behind it; and IP_TOS of the listener is not asked for.
+fn reset__has_the_class_of_the_segment(stack: Stack) {
+    const CLASS: u8 = 0x48;
+    let mut scene = Scene::new(stack);
+    let (level, name) = match scene.ip {
+        Ip::V4 => (libc::IPPROTO_IP, libc::IP_TOS),
+        Ip::V6 => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    };
+    scene.listener.set(level, name, 0x80).expect("the class");
+    scene.warm_up();
+    for fast in [true, false] {
+        set_fast(fast);
+        let before = count("StraysFast");
+        let from = scene.source();
+        let mut segment = packet(from, scene.target(), NUMBERS, ACK, &[], &[]);
+        let class = CLASS | 2;
+        match scene.ip {
+            Ip::V4 => segment[1] = class,
+            Ip::V6 => segment[..2].copy_from_slice(&[0x60 | class >> 4, class << 4]),
+        }
+        let (reset, _) = scene.reset_for_packet(from, segment);
+        assert_eq!(count("StraysFast"), before + u64::from(fast));
+        let theirs = match scene.ip {
+            Ip::V4 => reset[1],
+            Ip::V6 => reset[0] << 4 | reset[1] >> 4,
+        };
+        assert_eq!(theirs, CLASS, "fast: {fast}");
     }
 }
 
