@@ -213,7 +213,7 @@ STOCK_ENV := --env OXTCP_WAIT=60 --env OXTCP_DEADLINE=240
 # DEBUG_LOADS=1000 take an hour and more.
 DEBUG_TESTS ?= sizes socket_api connect/ours_to_ours close/ours_to_ours ports/ipv4.connect queues/ipv4.ours_to_ours \
 	data/ipv4.ours_to_ours window/ipv4.ours_to_ours window/read_in_part urgent/ipv4.ours_to_ours timestamps/ipv4.ours_to_ours auth/ours_to_ours ao/ours_to_ours syncookies \
-	fast_cookies/clients listen/ipv4.ours_to_ours reflector/ipv4 trace/ipv4 trace/end faults module
+	fast_cookies/clients strays/ipv4 listen/ipv4.ours_to_ours hostile/listen__ reflector/ipv4 trace/ipv4 trace/end faults module
 DEBUG_LOADS ?= 50
 # A load takes a second and a half.
 DEBUG_ENV = --env OXTCP_WAIT=180 --env OXTCP_DEADLINE=$$((900 + 3 * $(DEBUG_LOADS))) --env OXTCP_LOADS=$(DEBUG_LOADS)
