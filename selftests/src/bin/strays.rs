@@ -162,13 +162,13 @@ fn reset__has_the_class_of_the_segment(stack: Stack) {
         let class = CLASS | 2;
         match scene.ip {
             Ip::V4 => segment[1] = class,
-            Ip::V6 => segment[..2].copy_from_slice(&[0x60 | class >> 4, class << 4]),
+            Ip::V6 => segment[..2].copy_from_slice(&[0x60 | (class >> 4), class << 4]),
         }
         let (reset, _) = scene.reset_for_packet(from, segment);
         assert_eq!(count("StraysFast"), before + u64::from(fast));
         let theirs = match scene.ip {
             Ip::V4 => reset[1],
-            Ip::V6 => reset[0] << 4 | reset[1] >> 4,
+            Ip::V6 => (reset[0] << 4) | (reset[1] >> 4),
         };
         assert_eq!(theirs, CLASS, "fast: {fast}");
     }

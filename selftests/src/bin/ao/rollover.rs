@@ -130,12 +130,20 @@ pub fn ao__rollover_under_traffic(pair: Pair) {
                 want(&client, recv);
                 want(&server, send);
                 turn += 1;
-                std::thread::sleep(Duration::from_millis(2));
-                for (most, (sock, id)) in believed
-                    .iter_mut()
-                    .zip([(&client, SECOND.0), (&server, SECOND.1)])
-                {
-                    *most = believed_by(sock, id).max(*most);
+                let before = believed;
+                // The second key stays until both ends have believed something by it, however slow they are.
+                loop {
+                    std::thread::sleep(Duration::from_millis(2));
+                    for (most, (sock, id)) in believed
+                        .iter_mut()
+                        .zip([(&client, SECOND.0), (&server, SECOND.1)])
+                    {
+                        *most = believed_by(sock, id).max(*most);
+                    }
+                    let is_believed = believed.iter().zip(before).all(|(now, then)| *now > then);
+                    if send == FIRST.0 || is_believed || over.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
             }
             (turn, believed)
