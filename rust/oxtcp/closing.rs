@@ -164,16 +164,15 @@ fn release(sk: &mut Sk<'_>) {
 
 /// What TCP_INFO is to say of the connection from now on.
 fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
-    if sk.is_dead() {
-        // Nobody can ask.
+    let is_orphan = sk.state().connection().is_some_and(|c| c.is_orphan());
+    if sk.is_dead() || is_orphan {
+        // Nobody can ask: in a close() that has begun, either.
         return None;
     }
     let config = output::namespace(sk.sock()).config();
     let cx = crate::namespace::context(&config);
     let state = sk.state();
     match &state.role {
-        // Nor in a close() that has begun.
-        Role::Connection(connection) if connection.is_orphan() => None,
         Role::Connection(connection) => Some((connection.info(&cx, state.flight()), cx.now)),
         Role::Idle(idle) => idle.past,
         Role::Listener(_) => None,

@@ -149,7 +149,7 @@ impl Header {
 }
 
 /// A header with timestamps as its only options.
-const STAMPED_LEN: usize = 32;
+const STAMPED_LEN: usize = MIN_HEADER_LEN + Timestamps::PADDED_LEN as usize;
 
 impl Header {
     /// The same for the usual segment, in few words.
@@ -159,12 +159,10 @@ impl Header {
         let half = |high: u16, low: u16| (u32::from(high) << 16) | u32::from(low);
         const DATA_OFFSET: u16 = ((STAMPED_LEN / 4) as u16) << 12;
         let control = DATA_OFFSET | u16::from(self.flags.bits());
-        // NOP, NOP, kind and length.
-        const STAMPS: u32 = 0x0101_080a;
         let words = [
             word(half(self.src_port, self.dst_port), self.seq.get()),
             word(self.ack.get(), half(control, self.window)),
-            word(u32::from(self.urgent), STAMPS),
+            word(u32::from(self.urgent), Timestamps::HEAD),
             word(stamps.val, stamps.ecr),
         ];
         for (to, word) in out.chunks_exact_mut(8).zip(words) {

@@ -120,6 +120,9 @@ pub struct Timestamps {
 impl Timestamps {
     /// Bytes of the option with its padding.
     pub const PADDED_LEN: u16 = 12;
+
+    /// What stands before the numbers: the padding, kind and length.
+    pub(super) const HEAD: u32 = u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]);
 }
 
 /// Up to four blocks of a SACK option (RFC 2018 section 3), as they came: a peer's block can be empty,
