@@ -47,6 +47,9 @@ pub(crate) fn segment(
     skb: SkBuff,
     header_len: u32,
 ) {
+    let Err(skb) = expected(sk, cx, segment, skb, header_len) else {
+        return;
+    };
     let (facts, packet) = if segment.payload_len > 0 {
         let facts = Packet {
             truesize: skb.truesize(),
@@ -58,7 +61,7 @@ pub(crate) fn segment(
         (Packet::default(), Err((skb, None)))
     };
     let most = receive_memory(sk.sock()).most;
-    let lowat = sk.sock().rcvlowat(false, i32::MAX as usize);
+    let lowat = lowat(sk);
     let unread = rx_bytes(sk);
     let mut urgent = urgent::urgent(sk);
     let known = urgent;
@@ -81,7 +84,7 @@ pub(crate) fn segment(
             packet: facts,
             most,
             unread,
-            lowat: u32::try_from(lowat).unwrap_or(u32::MAX),
+            lowat,
             urgent: is_urgent.then_some(UrgentPlace {
                 urgent: &mut urgent,
                 inline,
@@ -158,6 +161,76 @@ pub(crate) fn segment(
     if !is_undisturbed {
         settle(sk, cx);
     }
+}
+
+/// Takes a segment by header prediction: one that has the next bytes, and nothing besides, for a connection that has nothing to send.
+///
+/// # Errors
+///
+/// The packet, if it is another.
+fn expected(
+    sk: &mut Sk<'_>,
+    cx: &Context<'_>,
+    segment: &Segment,
+    skb: SkBuff,
+    header_len: u32,
+) -> Result<(), SkBuff> {
+    if segment.payload_len == 0 {
+        return Err(skb);
+    }
+    let sock = sk.sock();
+    let memory = receive_memory(sock);
+    let usual = !memory.is_over()
+        && sock.shared().keys.is_empty()
+        && !urgent::urgent(sk).may_change_by(segment);
+    let rx = Rx {
+        room: true,
+        packet: Packet {
+            truesize: skb.truesize(),
+            head: skb.spare_head(header_len),
+            segment_size: skb.segment_size(),
+        },
+        most: memory.most,
+        unread: rx_bytes(sk),
+        lowat: lowat(sk),
+        ..Rx::default()
+    };
+    let state = sk.state();
+    let expects = |c: &mut Connection| c.expects(cx, segment, &rx);
+    if !usual || state.reorder.is_some() || !state.connection().is_some_and(expects) {
+        return Err(skb);
+    }
+    let mut skb = skb.charge(sk)?;
+    skb.set_unread(Unread {
+        seq: segment.seq().get(),
+        offset: header_len,
+        len: segment.payload_len,
+    });
+    enqueue(sk, skb, segment.payload_len);
+    let memory = receive_memory(sk.sock());
+    let taken = match sk.state().connection() {
+        Some(connection) => connection.take_expected(cx, segment, &rx, &memory),
+        None => return Ok(()),
+    };
+    let sent = match &taken.ack {
+        Some(ack) => output::acknowledge(sk, cx, ack),
+        None => true,
+    };
+    sk.wake_readers();
+    if !sent {
+        settle(sk, cx);
+        return Ok(());
+    }
+    trace::standing(sk, cx);
+    if taken.changed {
+        publish(sk, cx);
+    }
+    Ok(())
+}
+
+/// For how many bytes readers wait (SO_RCVLOWAT).
+fn lowat(sk: &Sk<'_>) -> u32 {
+    u32::try_from(sk.sock().rcvlowat(false, i32::MAX as usize)).unwrap_or(u32::MAX)
 }
 
 /// Why the engine has dropped a segment, in the kernel's terms.

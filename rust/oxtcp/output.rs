@@ -8,7 +8,9 @@ use kernel::prelude::*;
 use kernel::sync::rcu;
 
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
-use oxtcp_engine::{BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind};
+use oxtcp_engine::{
+    Acknowledgment, BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind,
+};
 
 use crate::counters::Counter;
 use crate::keys;
@@ -18,7 +20,7 @@ use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
-use crate::sys::route::{self, Flow, Manner, Pacing, Route, XmitError};
+use crate::sys::route::{self, Flow, Load, Manner, Pacing, Route, XmitError};
 use crate::sys::skb::{self, CameIn, Outgoing, SkBuff};
 use crate::sys::table::{Endpoint, FlowKey};
 use crate::trace::{self, Cause};
@@ -76,13 +78,7 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
             continue;
         }
         if let Err((sent, why)) = send(sk, segment) {
-            if why != Refusal::Congested {
-                count_refused(sk.sock(), segment);
-            }
-            let state = sk.state();
-            if let Role::Connection(connection) = &mut state.role {
-                connection.on_refusal(cx, segment, sent, why, &mut state.flight);
-            }
+            refused(sk, cx, segment, sent, why);
             if why != Refusal::Congested {
                 return;
             }
@@ -90,6 +86,67 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
         if extent == Extent::Packet && segment.payload.len > 0 {
             return;
         }
+    }
+}
+
+/// Sends an acknowledgment of a connection without keys. False when it was refused, and the connection is to be
+/// [settled](crate::connection::settle).
+pub(crate) fn acknowledge(sk: &mut Sk<'_>, cx: &Context<'_>, ack: &Acknowledgment) -> bool {
+    let Err(why) = send_acknowledgment(sk, ack) else {
+        return true;
+    };
+    refused(sk, cx, &Transmit::from(*ack), 0, why);
+    false
+}
+
+fn send_acknowledgment(sk: &mut Sk<'_>, ack: &Acknowledgment) -> Result<(), Refusal> {
+    let key = sk.sock().flow();
+    route::set_ecn_capable(sk, false);
+    let mut skb = SkBuff::for_sending().ok_or(Refusal::NoMemory)?;
+    let pushed = match ack.stamped((key.local().port, key.remote().port)) {
+        Some(header) => skb.push_header(&header),
+        None => push_header(&mut skb, &mut ack.header(), &key, Signer::None),
+    };
+    if !pushed {
+        return Err(Refusal::Failed);
+    }
+    trace::leaves(sk, &mut skb, || Transmit::from(*ack), 0);
+    hand_down(sk, skb, Load::Bare).map_err(|(why, reason)| {
+        if why != Refusal::Congested {
+            trace::refused(sk, &Transmit::from(*ack), 0, reason);
+        }
+        why
+    })
+}
+
+/// Hands a packet to the layers below.
+///
+/// # Errors
+///
+/// What they said.
+fn hand_down(
+    sk: &mut Sk<'_>,
+    skb: SkBuff<Outgoing>,
+    load: Load,
+) -> Result<(), (Refusal, DropReason)> {
+    route::transmit(sk, skb, load).map_err(|error| match error {
+        // It is on its way.
+        XmitError::Congested => (Refusal::Congested, DropReason::Queue),
+        XmitError::Dropped => (Refusal::Dropped, DropReason::Queue),
+        XmitError::NoMemory => (Refusal::NoMemory, DropReason::NoMemory),
+        XmitError::Failed => (Refusal::Failed, DropReason::NoRoute),
+    })
+}
+
+/// A segment, all but its first `sent` bytes, has not left the host, or only just.
+#[cold]
+fn refused(sk: &mut Sk<'_>, cx: &Context<'_>, segment: &Transmit, sent: u32, why: Refusal) {
+    if why != Refusal::Congested {
+        count_refused(sk.sock(), segment);
+    }
+    let state = sk.state();
+    if let Role::Connection(connection) = &mut state.role {
+        connection.on_refusal(cx, segment, sent, why, &mut state.flight);
     }
 }
 
@@ -224,7 +281,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     route::set_ecn_capable(sk, segment.ecn == Ecn::Ect0);
     loop {
         let sent = segment.payload.len.saturating_sub(rest.len);
-        let refused = |why| (sent, why);
+        let failed = |why| (sent, why);
         let no_memory = (sent, Refusal::NoMemory);
         let mut skb = SkBuff::for_sending().ok_or(no_memory)?;
         let mut part = SeqRange::new(rest.start, rest.len.min(most));
@@ -248,7 +305,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                             .fill(&mut skb, SeqRange::new(part.start, whole))
                             < whole)
                 {
-                    return Err(refused(Refusal::Failed));
+                    return Err(failed(Refusal::Failed));
                 }
                 part.len = whole;
             }
@@ -259,7 +316,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             header.flags = without_end(flags);
         }
         if !push_header(&mut skb, &mut header, &key, signer) {
-            return Err(refused(Refusal::Failed));
+            return Err(failed(Refusal::Failed));
         }
         if part.len > mss.get() {
             let count = part.len.div_ceil(mss.get());
@@ -279,21 +336,18 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             .connection()
             .is_some_and(|c| c.data_segs_out() >= 10);
         let spaced = if begun { part.len } else { 0 };
-        trace::leaves(sk, &mut skb, segment, part.len);
-        let (why, reason) = match route::transmit(sk, skb, spaced) {
-            Ok(()) => (None, DropReason::Queue),
-            // It is on its way.
-            Err(XmitError::Congested) => {
-                congested = true;
-                (None, DropReason::Queue)
-            }
-            Err(XmitError::Dropped) => (Some(Refusal::Dropped), DropReason::Queue),
-            Err(XmitError::NoMemory) => (Some(Refusal::NoMemory), DropReason::NoMemory),
-            Err(XmitError::Failed) => (Some(Refusal::Failed), DropReason::NoRoute),
+        trace::leaves(sk, &mut skb, || *segment, part.len);
+        let load = match segment.kind.is_bare() {
+            true => Load::Bare,
+            false => Load::Spaced(spaced),
         };
-        if let Some(why) = why {
-            trace::refused(sk, segment, part.len, reason);
-            return Err(refused(why));
+        match hand_down(sk, skb, load) {
+            Ok(()) => {}
+            Err((Refusal::Congested, _)) => congested = true,
+            Err((why, reason)) => {
+                trace::refused(sk, segment, part.len, reason);
+                return Err(failed(why));
+            }
         }
         if last {
             return match congested {

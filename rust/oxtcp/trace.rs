@@ -236,11 +236,11 @@ fn tell_arrival(ends: &dyn Fn() -> Ends, skb: &mut SkBuff, segment: &Segment, he
 pub(crate) fn leaves(
     sk: &mut Sk<'_>,
     skb: &mut SkBuff<Outgoing>,
-    segment: &Transmit,
+    segment: impl FnOnce() -> Transmit,
     payload: u32,
 ) {
     if SegmentsOut::is_on() {
-        tell_leaving(sk, skb, segment, payload);
+        tell_leaving(sk, skb, &segment(), payload);
     }
 }
 

@@ -54,6 +54,17 @@ u64 oxtcp_helper_skb_set_departure(struct sk_buff *skb, struct sock *sk)
 	return prior;
 }
 
+/* As skb_set_owner_w(), for a segment without data: see tcp_send_ack() and __tcp_transmit_skb(). */
+void oxtcp_helper_skb_set_owner_bare(struct sk_buff *skb, struct sock *sk)
+{
+	skb->ooo_okay = sk_wmem_alloc_get(sk) < SKB_TRUESIZE(1);
+	skb_set_tcp_pure_ack(skb);
+	skb->sk = sk;
+	skb->destructor = __sock_wfree;
+	skb_set_hash_from_sk(skb, sk);
+	refcount_add(skb->truesize, &sk->sk_wmem_alloc);
+}
+
 /* A packet with so many bytes was handed down: the next one leaves later, see tcp_update_skb_after_send(). */
 void oxtcp_helper_sk_departed(struct sock *sk, u64 prior, u32 bytes)
 {

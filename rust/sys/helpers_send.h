@@ -12,6 +12,7 @@ struct sock;
 unsigned int oxtcp_helper_max_tcp_header(void);
 
 u64 oxtcp_helper_skb_set_departure(struct sk_buff *skb, struct sock *sk);
+void oxtcp_helper_skb_set_owner_bare(struct sk_buff *skb, struct sock *sk);
 void oxtcp_helper_sk_departed(struct sock *sk, u64 prior, u32 bytes);
 
 bool oxtcp_helper_sk_throttle(struct sock *sk, int limit);

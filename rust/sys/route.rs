@@ -432,6 +432,16 @@ pub(crate) fn set_ecn_capable<P: Protocol>(sk: &mut Locked<'_, P>, capable: bool
     unsafe { bindings::oxtcp_helper_sk_set_ecn_capable(sk.as_ptr(), capable) };
 }
 
+/// What a packet is to the queues below.
+#[derive(Clone, Copy)]
+pub(crate) enum Load {
+    /// A segment without data, which nobody waits for: hardly anything of it is charged to the socket, and no writer is woken when it has
+    /// left (Linux's `skb_set_tcp_pure_ack()`).
+    Bare,
+    /// Any other. For so many bytes of payload the next packet is to leave a gap, where there is fq: 0 for none.
+    Spaced(u32),
+}
+
 /// What the layers below said of a packet that did not simply leave.
 #[derive(Clone, Copy)]
 pub(crate) enum XmitError {
@@ -445,8 +455,7 @@ pub(crate) enum XmitError {
     Failed,
 }
 
-/// Sends a packet of the socket that begins with its TCP header; the payload is in fragments. `spaced` is how many bytes of payload
-/// the next packet is to leave a gap for, where there is fq: 0 for none.
+/// Sends a packet of the socket that begins with its TCP header; the payload is in fragments.
 ///
 /// # Errors
 ///
@@ -454,7 +463,7 @@ pub(crate) enum XmitError {
 pub(crate) fn transmit<P: Protocol>(
     sk: &mut Locked<'_, P>,
     mut skb: SkBuff<Outgoing>,
-    spaced: u32,
+    load: Load,
 ) -> Result<(), XmitError> {
     let family = sk.wire_family();
     if !skb.mark_tcp_header() {
@@ -468,11 +477,14 @@ pub(crate) fn transmit<P: Protocol>(
     }
     let skb = skb.into_raw().as_ptr();
     // SAFETY: The socket is valid and locked, its route none or of the family that C takes it for. The packet is ours, with a
-    // TCP header. Its memory is charged to the socket until it has left (`sock_wfree()`, see small_queue.rs), and the charge
-    // keeps the socket.
+    // TCP header. Its memory is charged to the socket until it has left (`sock_wfree()` or `__sock_wfree()`, see small_queue.rs), and the
+    // charge keeps the socket.
     let (err, prior) = unsafe {
         let prior = bindings::oxtcp_helper_skb_set_departure(skb, raw);
-        bindings::skb_set_owner_w(skb, raw);
+        match load {
+            Load::Bare => bindings::oxtcp_helper_skb_set_owner_bare(skb, raw),
+            Load::Spaced(_) => bindings::skb_set_owner_w(skb, raw),
+        }
         bindings::oxtcp_helper_skb_tx_csum(skb, raw, family == Family::V6);
         let inet: *mut bindings::inet_sock = raw.cast();
         let fl = &raw mut (*inet).cork.fl;
@@ -482,9 +494,12 @@ pub(crate) fn transmit<P: Protocol>(
         };
         (err, prior)
     };
-    if err == 0 && spaced > 0 {
-        // SAFETY: Valid and locked.
-        unsafe { bindings::oxtcp_helper_sk_departed(raw, prior, spaced) };
+    match load {
+        Load::Spaced(bytes) if err == 0 && bytes > 0 => {
+            // SAFETY: Valid and locked.
+            unsafe { bindings::oxtcp_helper_sk_departed(raw, prior, bytes) };
+        }
+        _ => {}
     }
     match err {
         0 => Ok(()),

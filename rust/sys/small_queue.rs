@@ -6,7 +6,8 @@
 //! charge back. That keeps the last byte of the charge while it calls `sk_write_space`, which is [`write_space`], and
 //! gives it up after. So while code of the module runs, the charge keeps the socket, which keeps the module; and the
 //! packet's destructor is the kernel's: packets may stay in a queue for as long as they like, what they point
-//! to is there.
+//! to is there. A segment without data has `__sock_wfree()`, which takes the charge back and calls nobody, and a charge of two bytes
+//! (Linux's `skb_set_tcp_pure_ack()`): a socket waits for packets with data alone.
 //!
 //! A [`Child`](super::sock::Child) that is dropped goes the same way, as that too may happen in any context.
 //!

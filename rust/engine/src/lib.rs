@@ -70,4 +70,4 @@ pub use happening::{Counting, Counts, Happening};
 pub use segment::Segment;
 pub use seq::{SeqNum, SeqRange};
 pub use time::{Duration, Instant};
-pub use transmit::{BurstLimit, Refusal, Transmit, TransmitKind};
+pub use transmit::{Acknowledgment, BurstLimit, Refusal, Transmit, TransmitKind};

@@ -2,9 +2,9 @@
 
 //! A segment to send: what the engine hands to its caller.
 
-use crate::seq::SeqRange;
+use crate::seq::{SeqNum, SeqRange};
 use crate::time::Instant;
-use crate::wire::{Ecn, Header};
+use crate::wire::{self, Ecn, Flags, Header, Options, Timestamps, STAMPED_LEN};
 
 /// The most payload, in bytes, that the caller can send with one [`Transmit`].
 ///
@@ -26,7 +26,7 @@ pub struct Transmit {
     /// `mss` it is to be cut into segments of `mss` bytes: every one but the last is full.
     /// A FIN in the header belongs to the last segment, a CWR to the first alone (RFC 3168 section 6.1.2).
     pub payload: SeqRange,
-    /// Bytes of payload per segment (`gso_size`): the MSS less the options this header carries.
+    /// Bytes of payload per segment (`gso_size`): the MSS less the options this header carries. 0 where there is none.
     pub mss: u16,
     /// The ECN field for the IP header of each segment: [`Ecn::NotEct`] or [`Ecn::Ect0`].
     pub ecn: Ecn,
@@ -40,6 +40,69 @@ impl Transmit {
     /// How many segments it becomes on the wire.
     pub fn segments(&self) -> u32 {
         segments(self.payload.len, u32::from(self.mss)).max(1)
+    }
+}
+
+/// An acknowledgment without data, without SACK blocks and unsigned: the segment that a receiver sends most often, in few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the connection counts this segment as sent"]
+pub struct Acknowledgment {
+    /// SEG.SEQ.
+    pub seq: SeqNum,
+    /// SEG.ACK.
+    pub ack: SeqNum,
+    /// SEG.WND, scaled.
+    pub window: u16,
+    /// ACK, perhaps with ECE.
+    pub flags: Flags,
+    /// The only option that there may be.
+    pub timestamps: Option<Timestamps>,
+}
+
+impl Acknowledgment {
+    /// Its header; ports are 0.
+    pub fn header(&self) -> Header {
+        Header {
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            options: Options {
+                timestamps: self.timestamps,
+                ..Options::default()
+            },
+            ..Header::default()
+        }
+    }
+}
+
+impl Acknowledgment {
+    /// The header as it goes on the wire, with a checksum of zero, if it has timestamps. `ports` are the source's and the destination's.
+    #[inline]
+    pub fn stamped(&self, ports: (u16, u16)) -> Option<[u8; STAMPED_LEN]> {
+        let stamps = self.timestamps?;
+        Some(wire::stamped(
+            ports,
+            self.seq,
+            self.ack,
+            self.flags,
+            self.window,
+            0,
+            stamps,
+        ))
+    }
+}
+
+impl From<Acknowledgment> for Transmit {
+    fn from(ack: Acknowledgment) -> Self {
+        Transmit {
+            header: ack.header(),
+            payload: SeqRange::new(ack.seq, 0),
+            mss: 0,
+            ecn: Ecn::NotEct,
+            kind: TransmitKind::Ack,
+            persist: None,
+        }
     }
 }
 
@@ -84,7 +147,7 @@ pub enum TransmitKind {
 
 impl TransmitKind {
     /// Whether it is one that takes no number of the stream: neither SYN, data nor FIN.
-    pub(crate) const fn is_bare(self) -> bool {
+    pub const fn is_bare(self) -> bool {
         matches!(
             self,
             TransmitKind::Ack

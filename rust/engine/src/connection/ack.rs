@@ -124,15 +124,7 @@ impl Sender {
             link.challenge_peer(cx);
             return AckVerdict::Invalid;
         }
-        let mut window_changed = false;
-        if !old {
-            // The peer lives.
-            link.probes = 0;
-            if self.more == More::Wait {
-                self.more = More::Over;
-            }
-            window_changed = self.take_window(link, segment);
-        }
+        let window_changed = !old && self.hear(link, segment);
         let in_flight = link.in_flight() != 0;
         let advanced = ack.after(link.snd_una);
         let reports = link.sack() && !segment.header.options.sack.is_empty();
@@ -193,6 +185,15 @@ impl Sender {
             true if fin && link.snd_una.after(self.write_seq) => AckVerdict::Finished,
             true => AckVerdict::New,
         }
+    }
+
+    /// A segment whose acknowledgment is not old: the peer lives. Says whether the window changed.
+    pub(super) fn hear(&mut self, link: &mut Link, segment: &Segment) -> bool {
+        link.probes = 0;
+        if self.more == More::Wait {
+            self.more = More::Over;
+        }
+        self.take_window(link, segment)
     }
 
     /// RFC 9293 section 3.10.7.4. Says whether the window changed.

@@ -16,7 +16,7 @@ use crate::happening::Happening;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
-use crate::transmit::{Transmit, TransmitKind};
+use crate::transmit::{Acknowledgment, Transmit, TransmitKind};
 use crate::wire::{
     sack_room, Ecn, Flags, Header, Options, SackBlocks, Signature, Timestamps, WindowScale,
 };
@@ -334,9 +334,7 @@ impl Link {
                 SackBlocks::default(),
             ),
         };
-        self.owed.remove(Owed::ANY_ACK);
-        timers.clear(TimerKind::DelayedAck);
-        self.last_ack = self.rcv_nxt;
+        self.fulfil(timers);
         Transmit {
             header: Header {
                 seq: body.seq,
@@ -355,6 +353,33 @@ impl Link {
             ecn: Ecn::NotEct,
             kind: body.kind,
             persist: None,
+        }
+    }
+
+    /// A segment tells what has come.
+    fn fulfil(&mut self, timers: &mut Timers) {
+        self.owed.remove(Owed::ANY_ACK);
+        timers.clear(TimerKind::DelayedAck);
+        self.last_ack = self.rcv_nxt;
+    }
+
+    /// As [`compose`](Link::compose), a segment with nothing but the acknowledgment: no SACK block is to be told. All that was sent is
+    /// acknowledged.
+    pub(super) fn acknowledge(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut Timers,
+        rcv: &mut Receiver,
+    ) -> Acknowledgment {
+        let window = rcv.offer(cx, self);
+        self.fulfil(timers);
+        self.tally.on_bare_sent();
+        Acknowledgment {
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            window,
+            flags: Flags::ACK.union(self.ecn.echo()),
+            timestamps: self.echo(cx),
         }
     }
 
@@ -412,12 +437,11 @@ impl Link {
         } else {
             return None;
         };
-        let mss = self.payload_mss(0);
         let body = Body {
             seq,
             len: 0,
             flags: Flags::ACK,
-            mss,
+            mss: 0,
             kind,
         };
         let segment = self.compose(cx, timers, rcv, body);

@@ -50,6 +50,7 @@ mod close;
 mod deferral;
 pub(crate) mod ecn;
 mod event;
+mod expected;
 mod info;
 mod link;
 mod memory;
@@ -80,6 +81,7 @@ mod tests;
 
 pub use arrive::Unacceptable;
 pub use event::{Error, Event, Events};
+pub use expected::Expected;
 pub use info::Info;
 pub use memory::{mostly_read, Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};

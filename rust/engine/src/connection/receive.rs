@@ -183,10 +183,7 @@ impl Receiver {
     ) -> (Payload, FinStatus) {
         let payload = segment.payload();
         let fin = segment.has(Flags::FIN);
-        if self.fin.before(link.rcv_nxt) {
-            // Not to come again when numbers have gone half round.
-            self.fin = link.rcv_nxt.sub(1);
-        }
+        self.forget_fin(link);
         if payload.is_empty() && !fin {
             return (Payload::None, FinStatus::NotYet);
         }
@@ -241,6 +238,50 @@ impl Receiver {
             }
         }
         (taken, FinStatus::NotYet)
+    }
+
+    /// A FIN that lies behind is not to come again when numbers have gone half round.
+    fn forget_fin(&mut self, link: &Link) {
+        if self.fin.before(link.rcv_nxt) {
+            self.fin = link.rcv_nxt.sub(1);
+        }
+    }
+
+    /// Whether the segment, which has data alone and begins at RCV.NXT, can be taken by [`take_expected`](Receiver::take_expected): it lies
+    /// in the window, nothing waits behind it, and the peer is not to be told of anything besides.
+    pub(super) fn expects(&self, link: &Link, segment: &Segment, rx: &Rx<'_>) -> bool {
+        let [first, ..] = &self.sack;
+        rx.room
+            && rx.urgent.is_none()
+            && rx.reassembly.as_ref().is_none_or(|r| r.is_empty())
+            && first.is_empty()
+            && !self.facts.has(Facts::DSACK)
+            && self.fin.before(link.rcv_nxt)
+            && segment.payload_len <= link.rcv_wnd()
+    }
+
+    /// What [`on_text`](Receiver::on_text) would do with a segment that is [expected](Receiver::expects).
+    pub(super) fn take_expected(
+        &mut self,
+        cx: &Context<'_>,
+        link: &mut Link,
+        timers: &mut Timers,
+        rto: impl FnOnce() -> Duration,
+        segment: &Segment,
+        rx: &Rx<'_>,
+    ) {
+        self.forget_fin(link);
+        let full_sized = segment.payload_len >= u32::from(self.rcv_mss);
+        self.tune
+            .on_segment(cx, link, segment, full_sized, rx.unread == 0);
+        self.keep_in_order(link, segment, rx);
+        link.rcv_nxt = segment.payload().end();
+        if link.ecn.on_data(segment.ecn) {
+            self.hurry(ECN_QUICK_ACKS);
+        }
+        self.tune.on_data(cx, link);
+        let waits = rx.unread.saturating_add(segment.payload_len) < rx.lowat;
+        self.acknowledge(cx, link, timers, rto, waits, false);
     }
 
     /// Remembers where the stream ends. As in Linux, the FIN may stand one beyond what payload may fill.
@@ -352,13 +393,18 @@ impl Receiver {
             }
             self.update_sack(link, rx, report);
         }
+        self.keep_in_order(link, segment, rx);
+        link.rcv_nxt = next;
+        Payload::InOrder { skip, len }
+    }
+
+    /// What is next in the stream goes into the buffer.
+    fn keep_in_order(&mut self, link: &Link, segment: &Segment, rx: &Rx<'_>) {
         self.measure(link, segment, &rx.packet);
         if segment.payload_len >= LEAST_TELLING {
             self.open(link, rx, segment.payload_len, true);
         }
         self.buffer.take(rx.packet.truesize);
-        link.rcv_nxt = next;
-        Payload::InOrder { skip, len }
     }
 
     /// A packet has been kept: the window may open with it.

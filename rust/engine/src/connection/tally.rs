@@ -225,6 +225,12 @@ impl Tally {
         }
     }
 
+    /// The same of one that has no data and was not sent before.
+    #[inline]
+    pub(super) fn on_bare_sent(&mut self) {
+        self.segs_out = self.segs_out.wrapping_add(1);
+    }
+
     /// Of what was sent last, all but the first `sent` octets did not leave the host.
     pub(super) fn take_back(&mut self, segment: &Transmit, sent: u32, again: bool) {
         let left = segment.segments();

@@ -102,7 +102,16 @@ impl Header {
     /// nothing written, when `out` is shorter than [`Header::wire_len`]. 60 bytes are always enough.
     pub fn emit(&self, out: &mut [u8]) -> usize {
         if let (Some(stamps), Some(out)) = (self.options.only_timestamps(), out.first_chunk_mut()) {
-            self.emit_stamped(stamps, out);
+            let ports = (self.src_port, self.dst_port);
+            *out = stamped(
+                ports,
+                self.seq,
+                self.ack,
+                self.flags,
+                self.window,
+                self.urgent,
+                stamps,
+            );
             return STAMPED_LEN;
         }
         let len = self.wire_len();
@@ -148,29 +157,37 @@ impl Header {
     }
 }
 
-/// A header with timestamps as its only options.
-const STAMPED_LEN: usize = MIN_HEADER_LEN + Timestamps::PADDED_LEN as usize;
+/// Bytes of a header with timestamps as its only option.
+pub const STAMPED_LEN: usize = MIN_HEADER_LEN + Timestamps::PADDED_LEN as usize;
 
-impl Header {
-    /// The same for the usual segment, in few words.
-    #[inline]
-    fn emit_stamped(&self, stamps: Timestamps, out: &mut [u8; STAMPED_LEN]) {
-        let word = |high: u32, low: u32| (u64::from(high) << 32) | u64::from(low);
-        let half = |high: u16, low: u16| (u32::from(high) << 16) | u32::from(low);
-        const DATA_OFFSET: u16 = ((STAMPED_LEN / 4) as u16) << 12;
-        let control = DATA_OFFSET | u16::from(self.flags.bits());
-        let words = [
-            word(half(self.src_port, self.dst_port), self.seq.get()),
-            word(self.ack.get(), half(control, self.window)),
-            word(u32::from(self.urgent), Timestamps::HEAD),
-            word(stamps.val, stamps.ecr),
-        ];
-        for (to, word) in out.chunks_exact_mut(8).zip(words) {
-            if let Some(to) = to.first_chunk_mut() {
-                *to = word.to_be_bytes();
-            }
+/// What [`Header::emit`] writes for the usual segment, in few words. `ports` are the source's and the destination's.
+#[inline]
+pub(crate) fn stamped(
+    ports: (u16, u16),
+    seq: SeqNum,
+    ack: SeqNum,
+    flags: Flags,
+    window: u16,
+    urgent: u16,
+    stamps: Timestamps,
+) -> [u8; STAMPED_LEN] {
+    let word = |high: u32, low: u32| (u64::from(high) << 32) | u64::from(low);
+    let half = |high: u16, low: u16| (u32::from(high) << 16) | u32::from(low);
+    const DATA_OFFSET: u16 = ((STAMPED_LEN / 4) as u16) << 12;
+    let control = DATA_OFFSET | u16::from(flags.bits());
+    let words = [
+        word(half(ports.0, ports.1), seq.get()),
+        word(ack.get(), half(control, window)),
+        word(u32::from(urgent), Timestamps::HEAD),
+        word(stamps.val, stamps.ecr),
+    ];
+    let mut out = [0; STAMPED_LEN];
+    for (to, word) in out.chunks_exact_mut(8).zip(words) {
+        if let Some(to) = to.first_chunk_mut() {
+            *to = word.to_be_bytes();
         }
     }
+    out
 }
 
 #[cfg(test)]

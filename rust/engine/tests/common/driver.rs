@@ -8,6 +8,7 @@
 use super::invariants::Watch;
 use super::op::{self, Op, Switch};
 use super::stand::leads;
+use super::twin;
 use oxtcp_engine::connection::{Unacceptable, Urgent, UrgentPlace};
 use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::wire::{Flags, Header, Options};
@@ -157,6 +158,7 @@ impl Driver {
         let (unread, used) = (self.queue, self.memory().used);
         let room = segment.payload_len > 0 && self.make_room(segment);
         let ignoring = self.ignoring(cx, segment);
+        self.compare_expected(cx, segment, room);
         // Memory that there is stays until it is empty.
         let with_reassembly = self.with_reassembly || !self.reassembly.is_empty();
         let rx = Rx {
@@ -233,6 +235,28 @@ impl Driver {
             self.grow(grown);
         }
         (skip, len)
+    }
+
+    /// Takes the segment by header prediction, too, if it can be.
+    fn compare_expected(&self, cx: &Context<'_>, segment: &Segment, room: bool) {
+        if !self.reassembly.is_empty() || self.urgent.may_change_by(segment) {
+            return;
+        }
+        let truesize = memory_for(segment.payload_len);
+        let rx = Rx {
+            room,
+            packet: Packet {
+                truesize,
+                ..Packet::default()
+            },
+            most: MOST,
+            unread: self.queue,
+            lowat: 1,
+            ..Rx::default()
+        };
+        let memory = self.memory();
+        let used = memory.used.saturating_add(truesize);
+        twin::compare(&self.conn, cx, segment, rx, &RecvMemory { used, ..memory });
     }
 
     /// What the connection would be, had it not been given a segment that it ignores.

@@ -8,6 +8,7 @@ use super::invariants::Watch;
 use super::memory::Memory;
 use super::packet;
 use super::rng::{content, Rng};
+use super::twin;
 use oxtcp_engine::listen::{self, ListenVerdict};
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::reply;
@@ -118,6 +119,8 @@ pub struct Host {
     /// Every state that the connection was in.
     pub history: Vec<State>,
     pub sent: Counts,
+    /// Segments that header prediction would have taken.
+    pub expected: u64,
     /// The scale that the peer applies to our window fields.
     scale: u8,
     pub error: Option<Error>,
@@ -150,6 +153,7 @@ impl Host {
             offered: None,
             history: Vec::new(),
             sent: Counts::default(),
+            expected: 0,
             scale: 0,
             error: None,
             whole_bursts: false,
@@ -372,28 +376,39 @@ impl Host {
             }
         }
         let truesize = memory_for(&self.setup, segment.payload_len as usize);
-        let verdict = socket.conn.on_segment(
-            cx,
-            segment,
-            Rx {
-                reassembly: with_reassembly.then_some(&mut socket.reassembly),
-                room,
-                packet: Packet {
-                    truesize,
-                    head: 0,
-                    // Longer ones are what a device has put together.
-                    segment_size: match segment.payload_len > u32::from(self.setup.mss) {
-                        true => self.setup.mss,
-                        false => 0,
-                    },
+        let rx = Rx {
+            reassembly: None,
+            room,
+            packet: Packet {
+                truesize,
+                head: 0,
+                // Longer ones are what a device has put together.
+                segment_size: match segment.payload_len > u32::from(self.setup.mss) {
+                    true => self.setup.mss,
+                    false => 0,
                 },
-                most: memory.most,
-                unread,
-                lowat: 1,
-                urgent: None,
             },
-            &mut socket.flight,
-        );
+            most: memory.most,
+            unread,
+            lowat: 1,
+            urgent: None,
+        };
+        if socket.reassembly.is_empty() {
+            let used = memory.used.saturating_add(truesize);
+            let memory = RecvMemory { used, ..memory };
+            let rx = Rx {
+                reassembly: None,
+                urgent: None,
+                ..rx
+            };
+            let expected = twin::compare(&socket.conn, cx, segment, rx, &memory);
+            self.expected += u64::from(expected);
+        }
+        let rx = Rx {
+            reassembly: with_reassembly.then_some(&mut socket.reassembly),
+            ..rx
+        };
+        let verdict = socket.conn.on_segment(cx, segment, rx, &mut socket.flight);
         if trace {
             eprintln!(
                 "{:>10} {name} << {:?} seq {} ack {} len {} win {} {:?} -> {verdict:?} {:?}, room {room}",

@@ -16,5 +16,6 @@ pub mod packet;
 pub mod rng;
 pub mod seeds;
 pub mod stand;
+pub mod twin;
 pub mod wire;
 pub mod world;

@@ -10,6 +10,7 @@ mod bounding;
 mod closing;
 mod counting;
 mod deferring;
+mod expecting;
 mod informing;
 mod marking;
 mod opening;

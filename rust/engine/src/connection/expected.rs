@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Header prediction (V. Jacobson's; the fast path of Linux's `tcp_rcv_established`): the segment that a connection which has nothing
+//! to send expects next, and the acknowledgment of it.
+//!
+//! There is no rule here. [`Connection::expects`] tells when most questions that [`on_segment`](Connection::on_segment) and
+//! [`poll_transmit`](Connection::poll_transmit) ask have the usual answer, and what is done then is done by the same functions. The tests
+//! take each such segment in both ways (`tests/common/twin.rs`).
+
+use super::link::Owed;
+use super::memory::RecvMemory;
+use super::phase::{Duplex, DuplexState, Phase};
+use super::receive::Rx;
+use super::tally::Limit;
+use super::timers::{Tick, TimerKind};
+use super::{Connection, Status};
+use crate::context::Context;
+use crate::segment::Segment;
+use crate::transmit::Acknowledgment;
+use crate::wire::{Flags, Signature};
+
+/// What is to be done about an expected segment, of which all the payload has been taken: readers are to be woken, as
+/// [`Event::Readable`](super::Event::Readable) is not told apart, and this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Expected {
+    /// To be sent; `None`: nothing is.
+    pub ack: Option<Acknowledgment>,
+    /// Whether [`standing`](Connection::standing) may have changed, the timer with it.
+    pub changed: bool,
+}
+
+impl Connection {
+    /// Whether [`take_expected`](Connection::take_expected) is for this segment, given the same `rx`.
+    #[inline]
+    pub fn expects(&self, cx: &Context<'_>, segment: &Segment, rx: &Rx<'_>) -> bool {
+        let Phase::Duplex(DuplexState::Established, Duplex { link, snd, rcv }) = &self.phase else {
+            return false;
+        };
+        let header = &segment.header;
+        let stamps = header.options.timestamps;
+        header.flags.without(Flags::PSH) == Flags::ACK
+            && segment.payload_len != 0
+            && header.seq == link.rcv_nxt
+            && header.ack == link.snd_una
+            && header.options.sack.is_empty()
+            // Nothing has been sent that is not acknowledged, nor is anything to be.
+            && self.status.0 == Status::IDLE.0
+            && self.events.is_empty()
+            && link.owed.is_empty()
+            && link.snd_una == link.snd_nxt
+            && link.snd_nxt == snd.write_seq
+            && !snd.may_repeat()
+            && snd.persisted == 0
+            && self.timers.get(TimerKind::Persist).is_none()
+            && !snd.is_urgent(link)
+            && self.options.signature == Signature::NONE
+            && stamps.is_some() == link.stamps.is_some()
+            && !link.is_stale(cx, stamps)
+            && rcv.expects(link, segment, rx)
+    }
+
+    /// Takes a segment that is [expected](Connection::expects). `memory` is what the caller's is with it.
+    #[inline]
+    pub fn take_expected(
+        &mut self,
+        cx: &Context<'_>,
+        segment: &Segment,
+        rx: &Rx<'_>,
+        memory: &RecvMemory,
+    ) -> Expected {
+        let Phase::Duplex(_, Duplex { link, snd, rcv }) = &mut self.phase else {
+            return Expected {
+                ack: None,
+                changed: false,
+            };
+        };
+        let timers = &mut self.timers;
+        let delayed = timers.get(TimerKind::DelayedAck).is_some();
+        let segments = rx.packet.segments(segment.payload_len);
+        link.tally.on_arrival(segments, segment.payload_len);
+        let window_changed = snd.hear(link, segment);
+        link.take_stamp(cx, segment);
+        link.heard = Tick::new(cx.now);
+        let rto = || snd.rto(cx.config);
+        rcv.take_expected(cx, link, timers, rto, segment, rx);
+        link.tally.on_received(segment.payload_len, false);
+        rcv.set_memory(memory);
+        // What `poll_transmit` notes when nothing more is to be sent.
+        link.tally.take_sent();
+        link.tally.set_limit(cx.now, Limit::Idle);
+        let owes = link.owed.contains(Owed::ACK);
+        let ack = owes.then(|| link.acknowledge(cx, timers, rcv));
+        let waits = timers.get(TimerKind::DelayedAck).is_some();
+        Expected {
+            ack,
+            changed: window_changed || delayed != waits,
+        }
+    }
+}
