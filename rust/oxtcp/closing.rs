@@ -181,7 +181,9 @@ fn past(sk: &mut Sk<'_>) -> Option<(Info, Instant)> {
 
 /// Gives up the socket itself: closed, and no program has it. At most once.
 pub(crate) fn discard(sk: &mut Sk<'_>) {
-    release(sk);
+    if !matches!(sk.state().role, Role::Idle(_)) {
+        release(sk);
+    }
     if core::mem::take(&mut sk.state().orphan) {
         output::namespace(sk.sock()).remove_orphan();
     }

@@ -11,6 +11,9 @@ use crate::segment::Segment;
 use crate::seq::SeqRange;
 use crate::wire::{Flags, Signature, Timestamps};
 
+/// What is made another, by name.
+type Change<T> = (&'static str, fn(&mut T));
+
 /// The next byte of the peer's.
 fn next(peer: &Peer) -> Segment {
     let (seq, ack) = (peer.conn.rcv_nxt(), peer.conn.snd_una());
@@ -40,7 +43,7 @@ fn at_rest() -> Peer {
 #[test]
 fn expects__the_next_bytes_and_nothing_besides() {
     let peer = at_rest();
-    let changes: [(&str, fn(&mut Segment)); 15] = [
+    let changes: [Change<Segment>; 15] = [
         ("no ACK", |s| s.header.flags.remove(Flags::ACK)),
         ("FIN", |s| s.header.flags.insert(Flags::FIN)),
         ("SYN", |s| s.header.flags.insert(Flags::SYN)),
@@ -100,7 +103,7 @@ fn expects__a_packet_that_may_be_kept_and_none_that_waits_behind() {
 
 #[test]
 fn expects__nothing_while_something_is_to_be_sent_or_acknowledged() {
-    let changes: [(&str, fn(&mut Peer)); 9] = [
+    let changes: [Change<Peer>; 9] = [
         ("written", |p| p.write(1)),
         ("in flight", |p| {
             p.write(1);
