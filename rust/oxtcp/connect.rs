@@ -151,6 +151,7 @@ fn open(sk: &mut Owner<'_>, to: PeerAddress) -> Result {
     let reused = claimed.iss;
     // The port of a TIME-WAIT that made way is ours now.
     drop(claimed);
+    sk.set_transmit_hash(namespace.transmit_hash(&key));
     // Again, with the ports: they choose among several paths.
     route::forget_routes(sk);
     let (info, _) = route::route_socket(sk)?;

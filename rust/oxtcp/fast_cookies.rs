@@ -103,7 +103,12 @@ fn answer<'r>(
     let Some(segment) = segment_of(head, skb.linear()) else {
         return Err(skb);
     };
-    let flow = output::flow_of(&head.key, sock.bound_dev(), sock.manner(arrival.family));
+    let flow = output::flow_of(
+        namespace,
+        &head.key,
+        sock.bound_dev(),
+        sock.manner(arrival.family),
+    );
     let Some(route) = Route::back(net, &skb, flow) else {
         return Err(skb);
     };

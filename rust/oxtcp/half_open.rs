@@ -117,7 +117,7 @@ impl MiniBody<Tcp> for Mini {
                         let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
                         // A lost SYN-ACK is sent again by the next timer.
                         let sent = output::reply(
-                            listener.net(),
+                            (listener.net(), namespace),
                             &key,
                             oif,
                             manner,
@@ -570,7 +570,7 @@ fn send(
         _ => Cause::of(&answer),
     };
     // An answer that cannot be sent is one that was lost.
-    let sent = output::reply(net, key, oif, manner, answer, cause, signer);
+    let sent = output::reply((net, namespace), key, oif, manner, answer, cause, signer);
     if answer.kind == TransmitKind::SynAck {
         count_again(namespace, sent);
     }

@@ -267,7 +267,7 @@ pub(crate) fn segment(
     };
     let oif = path_oif(listener, &key, arrival.ifindex);
     let manner = output::manner_of(listener, &key);
-    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
+    let Ok(route) = Route::lookup(net, output::flow_of(namespace, &key, oif, manner)) else {
         return drops(Bound::Route, DropReason::NoRoute);
     };
     let signer = |iss| {
@@ -436,7 +436,15 @@ pub(crate) fn complete(
                     let rcu = rcu::read_lock();
                     let handshake = half_open::handshake_of(&request, ids);
                     let signer = keys::signer_to(listener, &key, oif, handshake, &rcu);
-                    let _ = output::reply(net, &key, oif, manner, reset, Cause::Reset, signer);
+                    let _ = output::reply(
+                        (net, namespace),
+                        &key,
+                        oif,
+                        manner,
+                        reset,
+                        Cause::Reset,
+                        signer,
+                    );
                 }
             }
             return drops(skb, DropReason::ListenOverflow);
@@ -476,7 +484,8 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     let Some(reset) = reply::closed(segment) else {
         return;
     };
-    if !listener.per_net().may_reset(key) {
+    let namespace = output::namespace(listener);
+    if !namespace.may_reset(key) {
         return;
     }
     let (oif, manner) = reply_path(listener, key);
@@ -485,7 +494,7 @@ pub(crate) fn reset(listener: &Socket, key: &FlowKey, segment: &Segment, signed:
     let signer = keys::signer_to(listener, key, oif, handshake, &rcu);
     // One that cannot be sent is one that was lost.
     let _ = output::reply(
-        listener.net(),
+        (listener.net(), namespace),
         key,
         oif,
         manner,
@@ -543,7 +552,7 @@ pub(crate) fn complete_cookie(
     };
     let oif = path_oif(listener, &key, arrival.ifindex);
     let manner = output::manner_of(listener, &key);
-    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
+    let Ok(route) = Route::lookup(net, output::flow_of(namespace, &key, oif, manner)) else {
         tell(Decision::Dropped, Bound::Route);
         return drops(skb, DropReason::NoRoute);
     };
@@ -644,6 +653,7 @@ impl Newcomer {
             let local = output::unscoped(key.local());
             let remote = output::unscoped(key.remote());
             sk.set_ends(local, remote);
+            sk.set_transmit_hash(output::namespace(listener).transmit_hash(&key));
             if output::is_link_local(&remote.ip) {
                 let _ = sk.bind_scope(path_oif(listener, &key, 0));
             }

@@ -2,6 +2,8 @@
 
 //! What oxtcp keeps in each network namespace.
 
+use core::num::NonZeroU32;
+
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::rcu;
@@ -53,6 +55,8 @@ pub(crate) struct Namespace {
     pub(crate) early: EarlyHooks<Tcp>,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
+    /// For the hashes that packets leave with.
+    labels: SipKey,
     /// The key of the counters of prefixes.
     places: PlaceKey,
     /// SYNs by network.
@@ -92,6 +96,7 @@ impl PerNet for Namespace {
             cookies <- Cookies::new(),
             early <- EarlyHooks::new(),
             secret: SipKey::random(),
+            labels: SipKey::random(),
             places: PlaceKey::random(),
             syn_rates: Rates::new()?,
             resets: Budget::new(),
@@ -121,10 +126,13 @@ impl PerNet for Namespace {
 impl Namespace {
     /// The keyed hash that a flow's first sequence number and timestamp offset are made of.
     pub(crate) fn flow_hash(&self, key: &FlowKey) -> u64 {
-        match key.v4_words() {
-            Some(words) => self.secret.hash_3u32(words),
-            None => self.secret.hash(&key.to_bytes()),
-        }
+        hash_of(key, &self.secret)
+    }
+
+    /// The hash that a flow's packets leave with, whether there is a socket yet, or still, or not: so the flow label of IPv6, which is 20 bits of it, is
+    /// one for the whole of a connection (RFC 6437 section 3). On the wire all can see them, so nothing else is made with that key.
+    pub(crate) fn transmit_hash(&self, key: &FlowKey) -> NonZeroU32 {
+        NonZeroU32::new(hash_of(key, &self.labels) as u32).unwrap_or(NonZeroU32::MIN)
     }
 
     /// The keyed hash that the search for a local port begins at: of `key` without that port. It is another one every
@@ -263,6 +271,13 @@ impl Namespace {
 /// CPUs written.
 fn is_reached(sent: &Budget, most: i32) -> bool {
     most != i32::MAX && !sent.take(most.max(0) as u32)
+}
+
+fn hash_of(key: &FlowKey, secret: &SipKey) -> u64 {
+    match key.v4_words() {
+        Some(words) => secret.hash_3u32(words),
+        None => secret.hash(&key.to_bytes()),
+    }
 }
 
 /// The engine's view of now, where nothing is counted.

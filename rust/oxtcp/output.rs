@@ -393,14 +393,16 @@ fn push_header(
 }
 
 /// The flow of a packet that no connection sends.
-pub(crate) fn flow_of(key: &FlowKey, oif: i32, manner: Manner) -> Flow {
+pub(crate) fn flow_of(namespace: &Namespace, key: &FlowKey, oif: i32, manner: Manner) -> Flow {
     let (local, remote) = (unscoped(key.local()), unscoped(key.remote()));
+    let family = family_of(key);
     Flow {
-        family: family_of(key),
+        family,
         local,
         remote,
         oif,
         manner,
+        hash: (family == Family::V6).then(|| namespace.transmit_hash(key)),
     }
 }
 
@@ -419,7 +421,7 @@ fn family_of(key: &FlowKey) -> Family {
 
 /// Answers for a half-open connection, a TIME-WAIT or a listener: no payload, no socket. Any context.
 pub(crate) fn reply(
-    net: &Net,
+    (net, namespace): (&Net, &Namespace),
     key: &FlowKey,
     oif: i32,
     manner: Manner,
@@ -427,7 +429,7 @@ pub(crate) fn reply(
     cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
-    let route = Route::lookup(net, flow_of(key, oif, manner))?;
+    let route = Route::lookup(net, flow_of(namespace, key, oif, manner))?;
     reply_by(&route, key, segment, cause, signer)
 }
 

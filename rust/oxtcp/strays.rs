@@ -69,7 +69,7 @@ pub(crate) fn segment<'r>(
                 mark: listener.mark(),
                 tos: head.ds_field & !ECN_MASK,
             };
-            let flow = output::flow_of(&head.key, listener.bound_dev(), manner);
+            let flow = output::flow_of(namespace, &head.key, listener.bound_dev(), manner);
             // What is wrong with it the others count.
             let route = match Route::back(net, &skb, flow) {
                 Some(route) if !skb.tcp_checksum_is_bad(head.offset, arrival.family) => route,

@@ -145,7 +145,7 @@ void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, u8 tos, __b
 void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, u8 tclass,
 			      const struct in6_addr *daddr, const struct in6_addr *saddr,
 			      __be16 dport, __be16 sport);
-__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, struct flowi6 *fl6);
+__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, u8 tclass, u32 hash);
 void oxtcp_helper_sk_store_dst(struct sock *sk, struct dst_entry *dst, bool v6);
 bool oxtcp_helper_route_is_cast(const struct dst_entry *dst);
 __be32 oxtcp_helper_sock_fl4_saddr(const struct sock *sk);

@@ -411,14 +411,17 @@ void oxtcp_helper_flowi6_init(struct flowi6 *fl6, int oif, u32 mark, u8 tclass,
 }
 
 /*
- * Version, traffic class and flow label of the IPv6 header, as ip6_xmit() makes them for a socket that has asked for no label: so that
- * a connection's packets have one label from the SYN-ACK on (RFC 6437 section 3).
+ * Version, traffic class and flow label of the IPv6 header, as ip6_xmit() makes them for a socket that has asked for no label and has
+ * that hash, which is not 0: so that a connection's packets have one label from the SYN-ACK on (RFC 6437 section 3).
  */
-__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, struct flowi6 *fl6)
+__be32 oxtcp_helper_ip6_first_word(const struct net *net, struct sk_buff *skb, u8 tclass, u32 hash)
 {
-	__be32 label = ip6_make_flowlabel(net, skb, 0, ip6_default_np_autolabel(net), fl6);
+	__be32 label;
 
-	return htonl(0x60000000) | (fl6->flowlabel & IPV6_TCLASS_MASK) | label;
+	skb_set_hash(skb, hash, PKT_HASH_TYPE_L4);
+	/* Of a packet that has its hash, the flow is not looked at. */
+	label = ip6_make_flowlabel(net, skb, 0, ip6_default_np_autolabel(net), NULL);
+	return htonl(0x60000000) | ip6_make_flowinfo(tclass, label);
 }
 
 /*

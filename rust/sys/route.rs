@@ -2,6 +2,7 @@
 
 //! Routes, and packets on their way out.
 
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
 
 use kernel::error::{from_err_ptr, to_result};
@@ -36,6 +37,8 @@ pub(crate) struct Flow {
     /// The interface that it must leave by, 0 for any.
     pub(crate) oif: i32,
     pub(crate) manner: Manner,
+    /// What a packet of IPv6 has for a hash, and its flow label is made of: that of the flow's socket, when there is one. None for IPv4.
+    pub(crate) hash: Option<NonZeroU32>,
 }
 
 /// What a listener sets for the packets of its connections, before there are any.
@@ -212,13 +215,15 @@ impl<'n> Route<'n> {
         let pushed = if v6 {
             let len = (skb.len() as u16).to_be_bytes();
             let mut ip = [0u8; 40];
-            let mut fl = self.flow.for_routing();
-            // SAFETY: All are valid, and the flow is one of IPv6.
+            // Flows of IPv6 have one.
+            let hash = self.flow.hash.map_or(1, NonZeroU32::get);
+            // SAFETY: Both are valid.
             let first = unsafe {
                 bindings::oxtcp_helper_ip6_first_word(
                     self.net.as_ptr(),
                     skb.as_ptr(),
-                    &mut fl.u.ip6,
+                    self.flow.manner.tos,
+                    hash,
                 )
             };
             ip[..4].copy_from_slice(&first.to_ne_bytes());

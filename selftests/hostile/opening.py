@@ -4,7 +4,7 @@
 import socket
 
 import wire
-from host import cut, ip_header, listen, syn_received, syn_sent
+from host import cut, established, ip_header, listen, send_fin, syn_received, syn_sent
 from wire import ACK, FIN, MODULUS, PSH, RST, SYN, URG, Peer, setting
 
 
@@ -63,6 +63,31 @@ def listen__one_ip_header(host):
         # The built-in TCP has forgotten its random choice with a cookie.
         if host.version == 6 and not (wire.BUILTIN and cookies):
             assert syn_ack.label == data.label != 0, (cookies, syn_ack.label, data.label)
+    host.check_good()
+
+
+def established__one_flow_label(host):
+    """Whoever has opened a connection, all packets of it have one flow label (RFC 6437 section 3), TIME-WAIT's answers too."""
+    for enter in (established, syn_sent):
+        peer, sock, state = enter(host)
+        if state == "SYN-SENT":
+            peer.send(SYN | ACK)
+            peer.seq = (peer.seq + 1) % MODULUS
+            peer.wait_for("an ACK", lambda s: s.is_pure_ack and s.ack == peer.seq)
+            sock.setblocking(True)
+        peer.say(b"question")
+        assert sock.recv(100) == b"question"
+        sock.send(b"answer")
+        peer.take(peer.wait_for("an answer", lambda s: s.payload))
+        sock.shutdown(socket.SHUT_WR)
+        peer.take(peer.wait_for("a FIN", lambda s: s.flags & FIN))
+        send_fin(peer)
+        host.expect_state(peer, "TIME-WAIT")
+        peer.replies()
+        peer.send(FIN | ACK, seq=-1)
+        peer.wait_for("an ACK in TIME-WAIT", lambda s: s.is_pure_ack)
+        # IPv4 has none.
+        assert len(peer.labels()) == 1 and 0 not in peer.labels(), (state, peer.labels())
     host.check_good()
 
 
@@ -186,5 +211,6 @@ def closed__stray_segments(host):
     host.check_good()
 
 
-OF_ONE_STATE = (listen__answers, listen__syn_with_data, listen__one_ip_header, listen__odd_options, syn_sent__wrong_ack, syn_sent__refused,
-                syn_sent__crossing_syn, syn_received__wrong_segments, syn_received__reset, closed__stray_segments)
+OF_ONE_STATE = (listen__answers, listen__syn_with_data, listen__one_ip_header, established__one_flow_label, listen__odd_options,
+                syn_sent__wrong_ack, syn_sent__refused, syn_sent__crossing_syn, syn_received__wrong_segments, syn_received__reset,
+                closed__stray_segments)

@@ -6,6 +6,7 @@ What the host sends in answer is complete once it has answered a ping that was s
 written to the device are worked off in their order.
 """
 
+import collections
 import ctypes
 import fcntl
 import os
@@ -176,6 +177,8 @@ class Link:
         self.next_port = 20000
         self.sent = 0
         self.waiting = []
+        # The flow labels of the host's segments, by its port and the peer's.
+        self.labels = collections.defaultdict(set)
         # Addresses and routes are ready a moment after the device is.
         self.replies()
 
@@ -222,7 +225,9 @@ class Link:
                 continue
             protocol, at = (packet[9], (packet[0] & 15) * 4) if packet[0] >> 4 == 4 else (packet[6], 40)
             if protocol == 6:
-                self.waiting.append(Segment(packet, at))
+                segment = Segment(packet, at)
+                self.labels[segment.sport, segment.dport].add(segment.label)
+                self.waiting.append(segment)
             elif (protocol, packet[at]) in ((1, 0), (58, 129)) and packet[at + 6:at + 8] == number.to_bytes(2, "big"):
                 break
         found, self.waiting = self.waiting, []
@@ -281,6 +286,10 @@ class Peer:
     def replies(self):
         """The host's segments to this peer so far."""
         return [s for s in self.link.replies() if self.mine(s)]
+
+    def labels(self):
+        """The flow labels of all of the host's segments to this peer that were read so far."""
+        return self.link.labels[self.host_port, self.port]
 
     def answers(self):
         """Of these, resets and plain ACKs; what a timer sends again is no answer."""

@@ -2,6 +2,8 @@
 
 //! A socket's addresses, ports and interfaces.
 
+use core::num::NonZeroU32;
+
 use kernel::prelude::*;
 
 use super::{Locked, Sock};
@@ -77,6 +79,12 @@ impl<P: Protocol> Locked<'_, P> {
         self.set_local(local.ip);
         self.set_remote(remote);
         self.set_local_port(local.port);
+    }
+
+    /// What the socket's packets have for a hash from here on (`sk_txhash`).
+    pub(crate) fn set_transmit_hash(&mut self, hash: NonZeroU32) {
+        // SAFETY: Valid and locked; a single word, which is read without the lock (`READ_ONCE()`).
+        unsafe { (&raw mut (*self.sk()).sk_txhash).write_volatile(hash.get()) };
     }
 
     /// The local port, in `inet_num` and `inet_sport`.
