@@ -354,10 +354,12 @@ impl Protocol for Tcp {
         receive::splice_stops(sk, nonblock)
     }
 
-    fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
+    #[inline]
+    fn poll(sk: &Socket, need_space: impl FnMut()) -> u32 {
         poll::poll(sk, need_space)
     }
 
+    #[inline]
     fn has_send_room(shared: &Shared, wake: bool) -> bool {
         poll::has_send_room(shared, wake)
     }

@@ -219,11 +219,6 @@ bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk)
 	return sk_stream_memory_free(sk);
 }
 
-bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk)
-{
-	return __sk_stream_is_writeable(sk, 1);
-}
-
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk)
 {
 	return sk_page_frag(sk);

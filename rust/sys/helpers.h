@@ -55,7 +55,6 @@ void oxtcp_helper_sk_mem_charge(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_reclaim(struct sock *sk);
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk);
-bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk);
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk);
 void oxtcp_helper_sk_dst_reset(struct sock *sk);
 int oxtcp_helper_sk_refcnt(const struct sock *sk);

@@ -183,7 +183,7 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     /// Whether splice() gets nothing now; else it reads as `receive` does.
     fn splice_stops(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<bool>;
     /// Any context that may not sleep; no lock is held.
-    fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
+    fn poll(sk: &Sock<Self>, need_space: impl FnMut()) -> u32;
     /// Whether what waits to be sent leaves room for more, whatever the send buffer's size; `wake`: room that is worth waking
     /// a writer, or telling poll() of. Any context; no lock is held, and perhaps no reference: the last packets of a socket
     /// that nobody has ask too.
