@@ -153,7 +153,7 @@ impl LocalIn for Tcp {
             }
         };
         let mut skb = skb.detach();
-        let Some((segment, header_len)) = parse(&mut skb) else {
+        let Some((segment, header_len)) = parsed(&mut skb) else {
             namespace.counters.count(Happening::InErrs);
             trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
             return Ok(());
@@ -300,7 +300,7 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
     output::namespace(sock)
         .counters
         .count(Counter::TCPBacklogDrop);
-    let header_len = parse(&mut skb).map_or(0, |(_, header_len)| header_len);
+    let header_len = parsed(&mut skb).map_or(0, |(_, header_len)| header_len);
     let key = sock.flow();
     trace::drop_for(sock.net(), &key, skb, header_len, DropReason::Backlog);
 }
@@ -316,7 +316,8 @@ pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
         trace::drop_of(sk, skb, header_len, why);
         return;
     }
-    let Some((segment, header_len)) = parse(&mut skb) else {
+    let mut segment = unread();
+    let Some(header_len) = parse(&mut skb, &mut segment) else {
         namespace.counters.count(Happening::InErrs);
         trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
@@ -359,22 +360,48 @@ fn ignored(
     Some(connection::reason(refusal))
 }
 
-/// Reads the TCP header at the packet's data pointer; `None` for one that is malformed.
-#[inline]
-pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
+/// What [`parse`] writes to.
+#[inline(always)]
+fn unread() -> Segment {
+    Segment {
+        header: Header::default(),
+        payload_len: 0,
+        ecn: Ecn::NotEct,
+    }
+}
+
+/// Reads the TCP header at the packet's data pointer, and returns its length; `None` for one that is malformed. In place, as a segment is much
+/// to copy.
+#[inline(always)]
+fn parse(skb: &mut SkBuff, segment: &mut Segment) -> Option<u32> {
+    let header_len = match segment.header.read(skb.linear()) {
+        Ok(len) => len as u32,
+        Err(_) => {
+            let (header, len) = read_pulled(skb)?;
+            segment.header = header;
+            len
+        }
+    };
+    segment.payload_len = skb.len().checked_sub(header_len)?;
+    segment.ecn = Ecn::from_bits(skb.ds_field());
+    Some(header_len)
+}
+
+/// A header that is not linear, if it is there at all, and its length.
+#[cold]
+#[inline(never)]
+fn read_pulled(skb: &mut SkBuff) -> Option<(Header, u32)> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
-    let header_len = Header::data_offset(fixed).ok()? as u32;
-    let header = Header::parse(skb.header(header_len)?).ok()?;
-    let payload_len = skb.len().checked_sub(header_len)?;
-    let ecn = Ecn::from_bits(skb.ds_field());
-    Some((
-        Segment {
-            header,
-            payload_len,
-            ecn,
-        },
-        header_len,
-    ))
+    let len = Header::data_offset(fixed).ok()? as u32;
+    Some((Header::parse(skb.header(len)?).ok()?, len))
+}
+
+/// [`parse`] to a segment of its own.
+#[inline(never)]
+fn parsed(skb: &mut SkBuff) -> Option<(Segment, u32)> {
+    let mut segment = unread();
+    let header_len = parse(skb, &mut segment)?;
+    Some((segment, header_len))
 }
 
 /// The front of TCP's header: ports, numbers, data offset and flags.

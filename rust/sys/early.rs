@@ -41,16 +41,6 @@ pub(crate) trait BeforeRouting: 'static {
 pub(crate) struct Unrouted<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 impl<'r> SkBuff<Unrouted<'r>> {
-    /// What of the packet is linear, from the network header on.
-    pub(crate) fn linear(&self) -> &[u8] {
-        // SAFETY: Valid by the invariant. So many bytes at `data` are linear, and nobody writes to them while we have the packet.
-        unsafe {
-            let skb = self.as_ptr();
-            let len = (*skb).len.saturating_sub((*skb).data_len);
-            core::slice::from_raw_parts((*skb).data, len as usize)
-        }
-    }
-
     /// Whether it has its route: it is sent on this host, or came out of a tunnel.
     pub(crate) fn has_route(&self) -> bool {
         // SAFETY: Valid by the invariant.

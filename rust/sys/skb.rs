@@ -133,6 +133,17 @@ impl<S> SkBuff<S> {
         unsafe { (*self.as_ptr()).len }
     }
 
+    /// What of the packet is linear, from the data pointer on.
+    #[inline]
+    pub(crate) fn linear(&self) -> &[u8] {
+        // SAFETY: Valid by the invariant. So many bytes at `data` are linear, and nobody writes to them while we have the packet.
+        unsafe {
+            let skb = self.as_ptr();
+            let len = (*skb).len.saturating_sub((*skb).data_len);
+            core::slice::from_raw_parts((*skb).data, len as usize)
+        }
+    }
+
     /// The first `len` bytes as a slice; `None` when the packet is shorter or memory is short.
     ///
     /// May move bytes from fragments into the linear part; the packet's content stays the same.
