@@ -36,29 +36,25 @@ void oxtcp_helper_sock_lock_init(struct sock *sk)
 	sk_owner_clear(sk);
 }
 
-void oxtcp_helper_bh_lock_sock_nested(struct sock *sk)
+/* As the next two: whether a process owns the socket, which does not change until it is unlocked. */
+bool oxtcp_helper_bh_lock_sock(struct sock *sk)
 {
+	local_bh_disable();
 	bh_lock_sock_nested(sk);
+	return sock_owned_by_user(sk);
 }
 
 /* A child that no one else knows yet, or that only its listener holds. */
-void oxtcp_helper_bh_lock_sock_child(struct sock *sk)
+bool oxtcp_helper_bh_lock_sock_child(struct sock *sk)
 {
+	local_bh_disable();
 	spin_lock_nested(&sk->sk_lock.slock, 2);
+	return sock_owned_by_user(sk);
 }
 
 void oxtcp_helper_bh_unlock_sock(struct sock *sk)
 {
 	bh_unlock_sock(sk);
-}
-
-void oxtcp_helper_local_bh_disable(void)
-{
-	local_bh_disable();
-}
-
-void oxtcp_helper_local_bh_enable(void)
-{
 	local_bh_enable();
 }
 

@@ -19,11 +19,9 @@ struct poll_table_struct;
 
 /* struct sock */
 void oxtcp_helper_sock_lock_init(struct sock *sk);
-void oxtcp_helper_bh_lock_sock_nested(struct sock *sk);
-void oxtcp_helper_bh_lock_sock_child(struct sock *sk);
+bool oxtcp_helper_bh_lock_sock(struct sock *sk);
+bool oxtcp_helper_bh_lock_sock_child(struct sock *sk);
 void oxtcp_helper_bh_unlock_sock(struct sock *sk);
-void oxtcp_helper_local_bh_disable(void);
-void oxtcp_helper_local_bh_enable(void);
 bool oxtcp_helper_sock_owned_by_user(struct sock *sk);
 int oxtcp_helper_sk_add_backlog(struct sock *sk, struct sk_buff *skb, unsigned int limit);
 void oxtcp_helper_sock_hold(struct sock *sk);

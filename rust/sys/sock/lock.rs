@@ -264,35 +264,31 @@ impl<P: Protocol> DerefMut for Owned<'_, P> {
 ///
 /// # Invariants
 ///
-/// The spin lock is held, bottom halves are off; a process may own the socket all the same.
-struct Bh<'a, P: Protocol>(&'a Sock<P>);
+/// The spin lock is held, bottom halves are off; a process owns the socket all the same if `is_owned`.
+struct Bh<'a, P: Protocol> {
+    sk: &'a Sock<P>,
+    is_owned: bool,
+}
 
 impl<'a, P: Protocol> Bh<'a, P> {
     fn lock(sk: &'a Sock<P>) -> Self {
         // SAFETY: Valid; undone by the drop.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_nested(sk.as_ptr());
-        }
+        let is_owned = unsafe { bindings::oxtcp_helper_bh_lock_sock(sk.as_ptr()) };
         // INVARIANT: Locked above.
-        Self(sk)
+        Self { sk, is_owned }
     }
 
     /// With the lock class of a child, which tells lockdep of the nesting.
     fn lock_child(sk: &'a Sock<P>) -> Self {
         // SAFETY: As for `lock`.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_child(sk.as_ptr());
-        }
+        let is_owned = unsafe { bindings::oxtcp_helper_bh_lock_sock_child(sk.as_ptr()) };
         // INVARIANT: Locked above.
-        Self(sk)
+        Self { sk, is_owned }
     }
 
     /// Whether a process owns the socket; cannot change while the spin lock is held.
     fn is_owned(&self) -> bool {
-        // SAFETY: Valid, and the spin lock is held.
-        unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.0.as_ptr()) }
+        self.is_owned
     }
 
     /// Lends `f` the socket, or gives it back when a process owns the socket.
@@ -304,16 +300,13 @@ impl<'a, P: Protocol> Bh<'a, P> {
             return Err(f);
         }
         // SAFETY: The spin lock is held by the invariant, and there is no owner.
-        Ok(unsafe { Locked::assume(self.0, f) })
+        Ok(unsafe { Locked::assume(self.sk, f) })
     }
 }
 
 impl<P: Protocol> Drop for Bh<'_, P> {
     fn drop(&mut self) {
         // SAFETY: Held by the invariant, and taken with bottom halves off.
-        unsafe {
-            bindings::oxtcp_helper_bh_unlock_sock(self.0.as_ptr());
-            bindings::oxtcp_helper_local_bh_enable();
-        }
+        unsafe { bindings::oxtcp_helper_bh_unlock_sock(self.sk.as_ptr()) };
     }
 }
