@@ -155,7 +155,7 @@ fn of_connection<'r>(
     namespace.early.want();
     // From here on the packet is ours.
     if let Some(skb) = skb.take(head.offset) {
-        input::receive((net, namespace), sock, skb, key, head.glance, arrival, rcu);
+        input::receive((net, namespace), &sock, skb, key, arrival.family, rcu);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::listening;
 use crate::namespace::Namespace;
 use crate::output::{self, bare, scoped_flow};
 use crate::protocol::{Sk, Socket, Tcp};
-use crate::signing::{self, Claim, Judge};
+use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
@@ -142,7 +142,7 @@ impl LocalIn for Tcp {
             if arrival.ifindex != LOOPBACK {
                 namespace.early.want();
             }
-            receive((net, namespace), sock, skb, &key, glance, arrival, &rcu);
+            receive((net, namespace), &sock, skb, &key, family, &rcu);
             return Ok(());
         }
         let signed = match check(namespace, &owner, &mut skb, &key, glance, arrival, &rcu) {
@@ -177,19 +177,15 @@ fn want_strays(net: &Net, namespace: &Namespace, glance: Glance, arrival: Arriva
 /// A packet of a connection, which came in with a route.
 pub(crate) fn receive(
     (net, namespace): (&Net, &Namespace),
-    sock: ARef<Socket>,
+    sock: &Socket,
     mut skb: SkBuff<Claimed<'_>>,
     key: &FlowKey,
-    glance: Glance,
-    arrival: Arrival,
+    family: Family,
     rcu: &rcu::Guard,
 ) {
-    let owner = Owner::Connection(sock);
-    let checked = check(namespace, &owner, &mut skb, key, glance, arrival, rcu);
-    match (owner, checked) {
-        (Owner::Connection(sock), Ok(_)) => sock.receive(skb, arrival.family),
-        (_, Ok(_)) => {}
-        (_, Err(why)) => trace::drop_claimed(net, key, skb, why),
+    match check_for_connection(namespace, sock, &mut skb, key, family, rcu) {
+        Ok(()) => sock.receive(skb, family, rcu),
+        Err(why) => trace::drop_claimed(net, key, skb, why),
     }
 }
 
@@ -219,7 +215,7 @@ fn receive_without_connection(
                 // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as
                 // that one wants, nobody has looked: it comes again.
                 Some(Found::Sock(sock)) if was_half_open && sock.shared().keys.is_empty() => {
-                    sock.receive_detached(skb);
+                    sock.receive_detached(skb, rcu);
                 }
                 _ => trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket),
             }
@@ -242,7 +238,7 @@ fn receive_without_connection(
             let cookie = (key, opened);
             listener::complete_cookie(net, namespace, &sock, cookie, packet, arrival, signed);
         }
-        Owner::Connection(sock) => sock.receive_detached(skb),
+        Owner::Connection(sock) => sock.receive_detached(skb, rcu),
     }
 }
 
@@ -260,6 +256,72 @@ pub(crate) fn finish(
     }
 }
 
+/// [`check`], where a connection is the owner.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline]
+fn check_for_connection(
+    namespace: &Namespace,
+    sock: &Socket,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    family: Family,
+    rcu: &rcu::Guard,
+) -> Result<(), DropReason> {
+    check_packet(namespace, skb, family)?;
+    // As nearly always it has no keys, and is sent no signature.
+    if !sock.shared().keys.is_empty() || !signing::is_plain(skb) {
+        check_signature_for(namespace, sock, skb, key, family, rcu)?;
+    }
+    sock.check(skb, family)
+}
+
+/// [`check_signature`], where a connection is the owner.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline(never)]
+fn check_signature_for(
+    namespace: &Namespace,
+    sock: &Socket,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    family: Family,
+    rcu: &rcu::Guard,
+) -> Result<(), DropReason> {
+    let claim = signing::claim(skb);
+    let judge = match sock.shared().keys.get(rcu) {
+        Some(keys) => keys.judge(Peer::new(key, skb.l3index(family)), Stage::Connection),
+        None => Judge::without_keys(Stage::Connection),
+    };
+    judge.check(namespace, &claim, skb, key).map(|_| ())
+}
+
+/// Whether a packet is whole, and conntrack lets it in.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline]
+fn check_packet(
+    namespace: &Namespace,
+    skb: &mut SkBuff<Claimed<'_>>,
+    family: Family,
+) -> Result<(), DropReason> {
+    if skb.tcp_checksum_is_bad(family) {
+        namespace.counters.count(Counter::InCsumErrors);
+        namespace.counters.count(Happening::InErrs);
+        return Err(DropReason::Checksum);
+    }
+    match confirm_conntrack(skb) {
+        Confirm::Accept => Ok(()),
+        Confirm::Drop => Err(DropReason::Netfilter),
+    }
+}
+
 /// Whether the one whose flow it is may have a packet of TCP. The numbers of TCP-AO's keys, if it is signed by them.
 ///
 /// # Errors
@@ -274,14 +336,7 @@ fn check(
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
-    if skb.tcp_checksum_is_bad(arrival.family) {
-        namespace.counters.count(Counter::InCsumErrors);
-        namespace.counters.count(Happening::InErrs);
-        return Err(DropReason::Checksum);
-    }
-    if confirm_conntrack(skb) == Confirm::Drop {
-        return Err(DropReason::Netfilter);
-    }
+    check_packet(namespace, skb, arrival.family)?;
     let signed = check_signature(namespace, owner, skb, key, glance, arrival, rcu)?;
     match owner {
         Owner::Connection(sock)
@@ -306,10 +361,10 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
 }
 
 /// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
-pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
-    let rcu = rcu::read_lock();
+#[inline]
+pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff, rcu: &rcu::Guard) {
     let namespace = output::namespace(sk.sock());
-    let config = namespace.sysctls.config_under(&rcu);
+    let config = namespace.sysctls.config_under(rcu);
     if let Some(why) = ignored(sk, &mut skb, namespace, config) {
         // It is all header.
         let header_len = skb.len();
@@ -513,12 +568,6 @@ fn check_signature(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     let claim = signing::claim(skb);
-    // As nearly always: who neither has keys nor is sent a signature.
-    if let (Owner::Connection(sock), Claim::None) = (owner, &claim) {
-        if sock.shared().keys.is_empty() {
-            return Ok(None);
-        }
-    }
     let found;
     let (sock, stage) = match owner {
         Owner::Connection(sock) => (Some(&**sock), Stage::Connection),

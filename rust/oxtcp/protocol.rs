@@ -397,8 +397,8 @@ impl Protocol for Tcp {
         Some(key.get())
     }
 
-    fn segment(sk: &mut Sk<'_>, skb: SkBuff) {
-        input::queued_segment(sk, skb);
+    fn segment(sk: &mut Sk<'_>, skb: SkBuff, rcu: &rcu::Guard) {
+        input::queued_segment(sk, skb, rcu);
     }
 
     fn backlog_is_full(sock: &Socket, skb: SkBuff) {

@@ -17,6 +17,7 @@
 //! | `callbacks` | those of `struct proto` |
 
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use super::bindings;
 use super::net::{Net, PerNet};
@@ -200,8 +201,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn set_option(sk: &mut Owned<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
     /// Options of the protocol's own level.
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
-    /// A packet for the socket. Softirq, or the process that owned the socket.
-    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// A packet for the socket. Softirq, or the process that owned the socket; under RCU.
+    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff, rcu: &rcu::Guard);
     /// The sequence number that the keys of timestamps count from: of the oldest byte that is not acknowledged, or of the next
     /// one that is written; `None` without a connection.
     fn stamp_key(sk: &mut Owned<'_, Self>, from_the_end: bool) -> Option<u32>;

@@ -5,6 +5,7 @@
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
+use kernel::sync::rcu;
 use kernel::types::NotThreadSafe;
 
 use super::Sock;
@@ -88,29 +89,45 @@ impl<P: Protocol> Sock<P> {
     /// that come after it ([`early`](crate::sys::early)).
     ///
     /// Softirq context.
-    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family) {
+    #[inline]
+    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family, rcu: &rcu::Guard) {
         let bh = Bh::lock(self);
-        if !bh.is_owned() {
+        if !bh.is_owned() && !self.has_route_of(&skb, &bh) {
             let v6 = family == Family::V6;
             // SAFETY: Both are valid, the spin lock is held, nobody owns the socket, and the packet is within its RCU section.
             unsafe {
                 bindings::oxtcp_helper_early_keep_route(self.as_ptr(), skb.as_ptr(), v6);
             }
         }
-        self.receive_locked(&bh, skb.detach());
+        self.receive_locked(&bh, skb.detach(), rcu);
     }
 
     /// As [`Sock::receive`], for a packet whose route has gone.
-    pub(crate) fn receive_detached(&self, skb: SkBuff) {
-        self.receive_locked(&Bh::lock(self), skb);
+    pub(crate) fn receive_detached(&self, skb: SkBuff, rcu: &rcu::Guard) {
+        self.receive_locked(&Bh::lock(self), skb, rcu);
+    }
+
+    /// Whether the packet's route, and the interface that it came in by, are those that the socket keeps. `bh` is this socket's.
+    #[inline]
+    fn has_route_of(&self, skb: &SkBuff<Claimed<'_>>, _bh: &Bh<'_, P>) -> bool {
+        // SAFETY: Valid; both words are written with the spin lock held, which `_bh` stands for, but for an `xchg` of the first one, which is read as
+        // a whole. It is not followed.
+        let (route, ifindex) = unsafe {
+            let sk = self.as_ptr();
+            (
+                (&raw const (*sk).sk_rx_dst).read_volatile(),
+                (&raw const (*sk).sk_rx_dst_ifindex).read_volatile(),
+            )
+        };
+        route == skb.route() && ifindex == skb.skb_iif()
     }
 
     /// `bh` is this socket's.
     #[inline(always)]
-    fn receive_locked(&self, bh: &Bh<'_, P>, skb: SkBuff) {
+    fn receive_locked(&self, bh: &Bh<'_, P>, skb: SkBuff, rcu: &rcu::Guard) {
         if !bh.is_owned() {
             // SAFETY: The spin lock is held until `bh` goes, and there is no owner.
-            unsafe { Locked::assume(self, |sk| P::segment(sk, skb)) };
+            unsafe { Locked::assume(self, |sk| P::segment(sk, skb, rcu)) };
             return;
         }
         // The owner may change the sizes.
