@@ -469,25 +469,29 @@ pub(crate) fn local_port(front: &Front) -> u16 {
 }
 
 /// The flow of a packet, which begins with its network header; `None` if that is not there.
-#[inline]
+#[inline(always)]
 pub(crate) fn key_of(packet: &[u8], front: &Front, family: Family) -> Option<FlowKey> {
     match family {
-        Family::V4 => key_v4(packet, front),
-        Family::V6 => key_v6(packet, front),
+        Family::V4 => {
+            let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
+            Some(between(at(16)?, at(12)?, front))
+        }
+        Family::V6 => {
+            let at = |at: usize| packet.get(at..)?.first_chunk().copied();
+            Some(between(at(24)?, at(8)?, front))
+        }
     }
 }
 
 // A call is less than what comes of it where both families' are in one function.
 #[inline(never)]
 fn key_v4(packet: &[u8], front: &Front) -> Option<FlowKey> {
-    let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
-    Some(between(at(16)?, at(12)?, front))
+    key_of(packet, front, Family::V4)
 }
 
 #[inline(never)]
 fn key_v6(packet: &[u8], front: &Front) -> Option<FlowKey> {
-    let at = |at: usize| packet.get(at..)?.first_chunk().copied();
-    Some(between(at(24)?, at(8)?, front))
+    key_of(packet, front, Family::V6)
 }
 
 #[inline(always)]
@@ -543,7 +547,11 @@ fn identify(
     if !may_hold(local_port(front)) {
         return None;
     }
-    let (key, glance) = (key_of(packet, front, family)?, Glance::of(front));
+    let key = match family {
+        Family::V4 => key_v4(packet, front)?,
+        Family::V6 => key_v6(packet, front)?,
+    };
+    let glance = Glance::of(front);
     Some(Packet::Tcp {
         offset,
         key,
