@@ -14,7 +14,6 @@
 //! Softirq context, or process context with BH on or off, under RCU.
 
 use kernel::prelude::*;
-use kernel::sync::aref::ARef;
 use kernel::sync::rcu;
 
 use oxtcp_engine::wire::MIN_HEADER_LEN;
@@ -23,7 +22,7 @@ use crate::counters::Counter;
 use crate::fast_cookies;
 use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
-use crate::output::scoped_flow;
+use crate::output::{is_link_local, scoped_flow};
 use crate::protocol::{Socket, Tcp};
 use crate::strays;
 use crate::sys::early::{BeforeRouting, Unrouted};
@@ -57,15 +56,16 @@ impl<'p> Headers<'p> {
         const TCP: u8 = 6;
         let offset = match family {
             Family::V4 => {
-                let ip: &[u8; 20] = packet.first_chunk()?;
-                let is_whole = ip[6] & 0x3f == 0 && ip[7] == 0;
+                // With the fixed part of TCP's.
+                let ip: &[u8; 20 + MIN_HEADER_LEN] = packet.first_chunk()?;
+                let is_whole = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff == 0;
                 if ip[0] != 0x45 || ip[9] != TCP || !is_whole {
                     return None;
                 }
                 20
             }
             Family::V6 => {
-                let ip: &[u8; 40] = packet.first_chunk()?;
+                let ip: &[u8; 40 + MIN_HEADER_LEN] = packet.first_chunk()?;
                 if ip[6] != TCP {
                     return None;
                 }
@@ -81,10 +81,12 @@ impl<'p> Headers<'p> {
         })
     }
 
-    fn head(&self) -> Option<Head> {
+    /// With the flow that it is of.
+    #[inline]
+    fn head(&self, key: &FlowKey) -> Option<Head> {
         let [first, second] = *self.packet.first_chunk()?;
         Some(Head {
-            key: input::key_of(self.packet, self.front, self.family)?,
+            key: *key,
             ds_field: match self.family {
                 Family::V4 => second,
                 Family::V6 => first << 4 | second >> 4,
@@ -96,10 +98,15 @@ impl<'p> Headers<'p> {
 }
 
 impl BeforeRouting for Tcp {
+    type PerNet = Namespace;
+
+    // In each family's hook, which knows the family.
+    #[inline(always)]
     fn before_routing<'r>(
-        net: &'r Net,
+        (net, namespace): (&'r Net, &'r Namespace),
         family: Family,
         skb: SkBuff<Unrouted<'r>>,
+        rcu: &'r rcu::Guard,
     ) -> Result<(), SkBuff<Unrouted<'r>>> {
         if skb.has_route() {
             return Err(skb);
@@ -107,55 +114,82 @@ impl BeforeRouting for Tcp {
         let Some(headers) = Headers::of(skb.linear(), family) else {
             return Err(skb);
         };
-        let rcu = rcu::read_lock();
-        let Some(namespace) = net.get::<Namespace>(&rcu) else {
-            return Err(skb);
-        };
         // As most packets of others: no more than a glance.
         if !namespace.ports.may_hold(input::local_port(headers.front)) {
             return Err(skb);
         }
-        let Some(head) = headers.head() else {
+        let bare = input::key_of(headers.packet, headers.front, family);
+        let Some(bare) = bare else {
             return Err(skb);
         };
-        let arrival = Arrival {
-            ifindex: skb.device(),
-            family,
-        };
-        if head.glance.is_syn() {
-            return fast_cookies::syn((net, namespace), &head, skb, arrival, &rcu);
-        }
-        let key = scoped_flow(head.key, family, arrival.ifindex);
-        match namespace.table.lookup(&key, &rcu) {
-            Some(Found::Sock(sock)) => {
-                of_connection((net, namespace), sock, (&head, &key), skb, arrival, &rcu)
+        let scoped;
+        let mut found = None;
+        if !Glance::of(headers.front).is_syn() {
+            // Nearly always it is the table's as it is.
+            let key = match family == Family::V6 && is_scoped(&bare) {
+                true => {
+                    scoped = scoped_flow(bare, family, skb.device());
+                    &scoped
+                }
+                false => &bare,
+            };
+            found = namespace.table.lookup(key, rcu);
+            if let Some(Found::Sock(sock)) = &found {
+                let offset = headers.offset;
+                return of_connection((net, namespace), sock, (key, offset), skb, family, rcu);
             }
-            Some(_) => Err(skb),
-            None => strays::segment((net, namespace), &head, skb, arrival, &rcu),
+        }
+        match headers.head(&bare) {
+            Some(head) if found.is_none() => of_nobody((net, namespace), &head, skb, family, rcu),
+            _ => Err(skb),
         }
     }
 }
 
+/// Whether the table knows the flow by the interface that its packets come in by, too.
+#[inline]
+fn is_scoped(key: &FlowKey) -> bool {
+    is_link_local(&key.local().ip) || is_link_local(&key.remote().ip)
+}
+
 /// A segment of a connection's.
+#[inline(always)]
 fn of_connection<'r>(
     (net, namespace): (&'r Net, &Namespace),
-    sock: ARef<Socket>,
-    (head, key): (&Head, &FlowKey),
+    sock: &Socket,
+    (key, offset): (&FlowKey, u32),
     mut skb: SkBuff<Unrouted<'r>>,
-    arrival: Arrival,
+    family: Family,
     rcu: &rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
-    if !input::may_hear(&sock, arrival)
-        || !skb.set_route(net, &sock, arrival.family)
-        || !skb.is_first_in::<Tcp>(net, arrival.family)
-    {
+    let bound = sock.bound_dev();
+    if (bound != 0 && bound != skb.device()) || !skb.set_route(net, sock, family) {
         return Err(skb);
     }
     namespace.counters.count(Counter::EarlyDemux);
     namespace.early.want();
     // From here on the packet is ours.
-    if let Some(skb) = skb.take(head.offset) {
-        input::receive((net, namespace), sock, skb, key, head.glance, arrival, rcu);
+    if let Some(skb) = skb.take(offset) {
+        input::receive((net, namespace), sock, skb, key, family, rcu);
     }
     Ok(())
+}
+
+/// A SYN, or a segment whose flow is in no table of ours.
+#[inline(never)]
+fn of_nobody<'r>(
+    at: (&'r Net, &Namespace),
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    family: Family,
+    rcu: &rcu::Guard,
+) -> Result<(), SkBuff<Unrouted<'r>>> {
+    let arrival = Arrival {
+        ifindex: skb.device(),
+        family,
+    };
+    match head.glance.is_syn() {
+        true => fast_cookies::syn(at, head, skb, arrival, rcu),
+        false => strays::segment(at, head, skb, arrival, rcu),
+    }
 }

@@ -27,7 +27,7 @@ use crate::listening;
 use crate::namespace::Namespace;
 use crate::output::{self, bare, scoped_flow};
 use crate::protocol::{Sk, Socket, Tcp};
-use crate::signing::{self, Claim, Judge};
+use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
@@ -142,7 +142,7 @@ impl LocalIn for Tcp {
             if arrival.ifindex != LOOPBACK {
                 namespace.early.want();
             }
-            receive((net, namespace), sock, skb, &key, glance, arrival, &rcu);
+            receive((net, namespace), &sock, skb, &key, family, &rcu);
             return Ok(());
         }
         let signed = match check(namespace, &owner, &mut skb, &key, glance, arrival, &rcu) {
@@ -153,7 +153,7 @@ impl LocalIn for Tcp {
             }
         };
         let mut skb = skb.detach();
-        let Some((segment, header_len)) = parse(&mut skb) else {
+        let Some((segment, header_len)) = parsed(&mut skb) else {
             namespace.counters.count(Happening::InErrs);
             trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
             return Ok(());
@@ -177,19 +177,15 @@ fn want_strays(net: &Net, namespace: &Namespace, glance: Glance, arrival: Arriva
 /// A packet of a connection, which came in with a route.
 pub(crate) fn receive(
     (net, namespace): (&Net, &Namespace),
-    sock: ARef<Socket>,
+    sock: &Socket,
     mut skb: SkBuff<Claimed<'_>>,
     key: &FlowKey,
-    glance: Glance,
-    arrival: Arrival,
+    family: Family,
     rcu: &rcu::Guard,
 ) {
-    let owner = Owner::Connection(sock);
-    let checked = check(namespace, &owner, &mut skb, key, glance, arrival, rcu);
-    match (owner, checked) {
-        (Owner::Connection(sock), Ok(_)) => sock.receive(skb, arrival.family),
-        (_, Ok(_)) => {}
-        (_, Err(why)) => trace::drop_claimed(net, key, skb, why),
+    match check_for_connection(namespace, sock, &mut skb, key, family, rcu) {
+        Ok(()) => sock.receive(skb, family, rcu),
+        Err(why) => trace::drop_claimed(net, key, skb, why),
     }
 }
 
@@ -219,7 +215,7 @@ fn receive_without_connection(
                 // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as
                 // that one wants, nobody has looked: it comes again.
                 Some(Found::Sock(sock)) if was_half_open && sock.shared().keys.is_empty() => {
-                    sock.receive_detached(skb);
+                    sock.receive_detached(skb, rcu);
                 }
                 _ => trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket),
             }
@@ -242,7 +238,7 @@ fn receive_without_connection(
             let cookie = (key, opened);
             listener::complete_cookie(net, namespace, &sock, cookie, packet, arrival, signed);
         }
-        Owner::Connection(sock) => sock.receive_detached(skb),
+        Owner::Connection(sock) => sock.receive_detached(skb, rcu),
     }
 }
 
@@ -260,6 +256,72 @@ pub(crate) fn finish(
     }
 }
 
+/// [`check`], where a connection is the owner.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline]
+fn check_for_connection(
+    namespace: &Namespace,
+    sock: &Socket,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    family: Family,
+    rcu: &rcu::Guard,
+) -> Result<(), DropReason> {
+    check_packet(namespace, skb, family)?;
+    // As nearly always it has no keys, and is sent no signature.
+    if !sock.shared().keys.is_empty() || !signing::is_plain(skb) {
+        check_signature_for(namespace, sock, skb, key, family, rcu)?;
+    }
+    sock.check(skb, family)
+}
+
+/// [`check_signature`], where a connection is the owner.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline(never)]
+fn check_signature_for(
+    namespace: &Namespace,
+    sock: &Socket,
+    skb: &mut SkBuff<Claimed<'_>>,
+    key: &FlowKey,
+    family: Family,
+    rcu: &rcu::Guard,
+) -> Result<(), DropReason> {
+    let claim = signing::claim(skb);
+    let judge = match sock.shared().keys.get(rcu) {
+        Some(keys) => keys.judge(Peer::new(key, skb.l3index(family)), Stage::Connection),
+        None => Judge::without_keys(Stage::Connection),
+    };
+    judge.check(namespace, &claim, skb, key).map(|_| ())
+}
+
+/// Whether a packet is whole, and conntrack lets it in.
+///
+/// # Errors
+///
+/// Why it is to be dropped.
+#[inline]
+fn check_packet(
+    namespace: &Namespace,
+    skb: &mut SkBuff<Claimed<'_>>,
+    family: Family,
+) -> Result<(), DropReason> {
+    if skb.tcp_checksum_is_bad(family) {
+        namespace.counters.count(Counter::InCsumErrors);
+        namespace.counters.count(Happening::InErrs);
+        return Err(DropReason::Checksum);
+    }
+    match confirm_conntrack(skb) {
+        Confirm::Accept => Ok(()),
+        Confirm::Drop => Err(DropReason::Netfilter),
+    }
+}
+
 /// Whether the one whose flow it is may have a packet of TCP. The numbers of TCP-AO's keys, if it is signed by them.
 ///
 /// # Errors
@@ -274,14 +336,7 @@ fn check(
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
-    if skb.tcp_checksum_is_bad(arrival.family) {
-        namespace.counters.count(Counter::InCsumErrors);
-        namespace.counters.count(Happening::InErrs);
-        return Err(DropReason::Checksum);
-    }
-    if confirm_conntrack(skb) == Confirm::Drop {
-        return Err(DropReason::Netfilter);
-    }
+    check_packet(namespace, skb, arrival.family)?;
     let signed = check_signature(namespace, owner, skb, key, glance, arrival, rcu)?;
     match owner {
         Owner::Connection(sock)
@@ -300,23 +355,24 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
     output::namespace(sock)
         .counters
         .count(Counter::TCPBacklogDrop);
-    let header_len = parse(&mut skb).map_or(0, |(_, header_len)| header_len);
+    let header_len = parsed(&mut skb).map_or(0, |(_, header_len)| header_len);
     let key = sock.flow();
     trace::drop_for(sock.net(), &key, skb, header_len, DropReason::Backlog);
 }
 
 /// A packet that waited on the backlog or comes from [`Socket::receive`]: to the connection.
-pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff) {
-    let rcu = rcu::read_lock();
+#[inline]
+pub(crate) fn queued_segment(sk: &mut Sk<'_>, mut skb: SkBuff, rcu: &rcu::Guard) {
     let namespace = output::namespace(sk.sock());
-    let config = namespace.sysctls.config_under(&rcu);
+    let config = namespace.sysctls.config_under(rcu);
     if let Some(why) = ignored(sk, &mut skb, namespace, config) {
         // It is all header.
         let header_len = skb.len();
         trace::drop_of(sk, skb, header_len, why);
         return;
     }
-    let Some((segment, header_len)) = parse(&mut skb) else {
+    let mut segment = unread();
+    let Some(header_len) = parse(&mut skb, &mut segment) else {
         namespace.counters.count(Happening::InErrs);
         trace::drop_of(sk, skb, 0, DropReason::TooSmall);
         return;
@@ -359,22 +415,48 @@ fn ignored(
     Some(connection::reason(refusal))
 }
 
-/// Reads the TCP header at the packet's data pointer; `None` for one that is malformed.
-#[inline]
-pub(crate) fn parse(skb: &mut SkBuff) -> Option<(Segment, u32)> {
+/// What [`parse`] writes to.
+#[inline(always)]
+fn unread() -> Segment {
+    Segment {
+        header: Header::default(),
+        payload_len: 0,
+        ecn: Ecn::NotEct,
+    }
+}
+
+/// Reads the TCP header at the packet's data pointer, and returns its length; `None` for one that is malformed. In place, as a segment is much
+/// to copy.
+#[inline(always)]
+fn parse(skb: &mut SkBuff, segment: &mut Segment) -> Option<u32> {
+    let header_len = match segment.header.read(skb.linear()) {
+        Ok(len) => len as u32,
+        Err(_) => {
+            let (header, len) = read_pulled(skb)?;
+            segment.header = header;
+            len
+        }
+    };
+    segment.payload_len = skb.len().checked_sub(header_len)?;
+    segment.ecn = Ecn::from_bits(skb.ds_field());
+    Some(header_len)
+}
+
+/// A header that is not linear, if it is there at all, and its length.
+#[cold]
+#[inline(never)]
+fn read_pulled(skb: &mut SkBuff) -> Option<(Header, u32)> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
-    let header_len = Header::data_offset(fixed).ok()? as u32;
-    let header = Header::parse(skb.header(header_len)?).ok()?;
-    let payload_len = skb.len().checked_sub(header_len)?;
-    let ecn = Ecn::from_bits(skb.ds_field());
-    Some((
-        Segment {
-            header,
-            payload_len,
-            ecn,
-        },
-        header_len,
-    ))
+    let len = Header::data_offset(fixed).ok()? as u32;
+    Some((Header::parse(skb.header(len)?).ok()?, len))
+}
+
+/// [`parse`] to a segment of its own.
+#[inline(never)]
+fn parsed(skb: &mut SkBuff) -> Option<(Segment, u32)> {
+    let mut segment = unread();
+    let header_len = parse(skb, &mut segment)?;
+    Some((segment, header_len))
 }
 
 /// The front of TCP's header: ports, numbers, data offset and flags.
@@ -387,25 +469,29 @@ pub(crate) fn local_port(front: &Front) -> u16 {
 }
 
 /// The flow of a packet, which begins with its network header; `None` if that is not there.
-#[inline]
+#[inline(always)]
 pub(crate) fn key_of(packet: &[u8], front: &Front, family: Family) -> Option<FlowKey> {
     match family {
-        Family::V4 => key_v4(packet, front),
-        Family::V6 => key_v6(packet, front),
+        Family::V4 => {
+            let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
+            Some(between(at(16)?, at(12)?, front))
+        }
+        Family::V6 => {
+            let at = |at: usize| packet.get(at..)?.first_chunk().copied();
+            Some(between(at(24)?, at(8)?, front))
+        }
     }
 }
 
 // A call is less than what comes of it where both families' are in one function.
 #[inline(never)]
 fn key_v4(packet: &[u8], front: &Front) -> Option<FlowKey> {
-    let at = |at: usize| Some(Endpoint::mapped(*packet.get(at..)?.first_chunk()?));
-    Some(between(at(16)?, at(12)?, front))
+    key_of(packet, front, Family::V4)
 }
 
 #[inline(never)]
 fn key_v6(packet: &[u8], front: &Front) -> Option<FlowKey> {
-    let at = |at: usize| packet.get(at..)?.first_chunk().copied();
-    Some(between(at(24)?, at(8)?, front))
+    key_of(packet, front, Family::V6)
 }
 
 #[inline(always)]
@@ -461,7 +547,11 @@ fn identify(
     if !may_hold(local_port(front)) {
         return None;
     }
-    let (key, glance) = (key_of(packet, front, family)?, Glance::of(front));
+    let key = match family {
+        Family::V4 => key_v4(packet, front)?,
+        Family::V6 => key_v6(packet, front)?,
+    };
+    let glance = Glance::of(front);
     Some(Packet::Tcp {
         offset,
         key,
@@ -486,12 +576,6 @@ fn check_signature(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     let claim = signing::claim(skb);
-    // As nearly always: who neither has keys nor is sent a signature.
-    if let (Owner::Connection(sock), Claim::None) = (owner, &claim) {
-        if sock.shared().keys.is_empty() {
-            return Ok(None);
-        }
-    }
     let found;
     let (sock, stage) = match owner {
         Owner::Connection(sock) => (Some(&**sock), Stage::Connection),

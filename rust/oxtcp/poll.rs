@@ -84,6 +84,7 @@ impl SendQueue {
 }
 
 /// The rule of TCP_NOTSENT_LOWAT. The send buffer's size is looked at by the socket layer.
+#[inline]
 pub(crate) fn has_send_room(shared: &Shared, wake: bool) -> bool {
     let Unsent(unsent) = shared.tx.unsent();
     match wake {
@@ -93,30 +94,35 @@ pub(crate) fn has_send_room(shared: &Shared, wake: bool) -> bool {
 }
 
 /// Which events are there; `need_space` marks that someone waits for room to write.
-pub(crate) fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
+#[inline]
+pub(crate) fn poll(sk: &Socket, mut need_space: impl FnMut()) -> u32 {
     let state = sk.state();
     if state == SkState::LISTEN {
         return if listener::waiting(sk) > 0 { IN } else { 0 };
     }
     let shutdown = u32::from(sk.shutdown());
     let mut mask = 0;
-    if shutdown == bindings::SHUTDOWN_MASK || state == SkState::CLOSE {
-        mask |= HUP;
-    }
-    if shutdown & bindings::RCV_SHUTDOWN != 0 {
-        mask |= IN | RDHUP;
+    if shutdown != 0 || state == SkState::CLOSE {
+        if shutdown == bindings::SHUTDOWN_MASK || state == SkState::CLOSE {
+            mask |= HUP;
+        }
+        if shutdown & bindings::RCV_SHUTDOWN != 0 {
+            mask |= IN | RDHUP;
+        }
     }
     if state != SkState::SYN_SENT && state != SkState::SYN_RECV {
         let readable = sk.shared().rx_bytes.read_once() as usize;
         // A buffer that is nearly full gets no fuller: what there is must do (tcp_rmem_pressure()).
         let rcvbuf = sk.rcvbuf();
         let pressed = readable > 0 && sk.rmem() > rcvbuf.saturating_sub(rcvbuf >> 3);
-        let urgent = sk.notes().urgent.get();
-        // A reader at the mark passes a byte that is not for it.
-        let passed = usize::from(urgent.is_here() && !sk.flag(Flag::UrgInline));
-        let target = sk.rcvlowat(false, i32::MAX as usize).saturating_add(passed);
-        if urgent.has_come() {
-            mask |= PRI;
+        let mut target = sk.rcvlowat(false, i32::MAX as usize);
+        if let Some(urgent) = sk.notes().urgent.get_some() {
+            // A reader at the mark passes a byte that is not for it.
+            let passed = usize::from(urgent.is_here() && !sk.flag(Flag::UrgInline));
+            target = target.saturating_add(passed);
+            if urgent.has_come() {
+                mask |= PRI;
+            }
         }
         if pressed || readable >= target {
             mask |= IN;

@@ -57,6 +57,7 @@ use crate::sys::errno::eaddrinuse;
 pub(crate) use crate::sys::ksocket::BindAddr;
 use crate::sys::ksocket::KernelSocket;
 use crate::sys::net::{Home, Net};
+use crate::sys::once::Once;
 use crate::sys::proc::Uid;
 use crate::sys::table::{Endpoint, FlowTable};
 use crate::sys::time::{self, Jiffies, Span};
@@ -85,7 +86,7 @@ impl Ports {
     #[inline]
     pub(crate) fn may_hold(&self, port: u16) -> bool {
         let count = self.0.counts.get(usize::from(port) % COUNTS);
-        count.is_some_and(|count| count.load(Relaxed) != 0)
+        count.is_some_and(|count| count.read_once() != 0)
     }
 
     /// Holds `port` at `addr`, or, if `port` is 0, one that the kernel chooses. Process context, with the

@@ -354,10 +354,12 @@ impl Protocol for Tcp {
         receive::splice_stops(sk, nonblock)
     }
 
-    fn poll(sk: &Socket, need_space: &mut dyn FnMut()) -> u32 {
+    #[inline]
+    fn poll(sk: &Socket, need_space: impl FnMut()) -> u32 {
         poll::poll(sk, need_space)
     }
 
+    #[inline]
     fn has_send_room(shared: &Shared, wake: bool) -> bool {
         poll::has_send_room(shared, wake)
     }
@@ -395,8 +397,8 @@ impl Protocol for Tcp {
         Some(key.get())
     }
 
-    fn segment(sk: &mut Sk<'_>, skb: SkBuff) {
-        input::queued_segment(sk, skb);
+    fn segment(sk: &mut Sk<'_>, skb: SkBuff, rcu: &rcu::Guard) {
+        input::queued_segment(sk, skb, rcu);
     }
 
     fn backlog_is_full(sock: &Socket, skb: SkBuff) {

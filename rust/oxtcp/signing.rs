@@ -50,6 +50,9 @@ pub(crate) enum Claim {
 
 /// Where the checksum is in a TCP header.
 const CHECKSUM: core::ops::Range<usize> = 16..18;
+/// A header with timestamps, as nearly every TCP writes it, and what stands before them.
+const STAMPED_LEN: usize = MIN_HEADER_LEN + 12;
+const STAMPED: [u8; 4] = [1, 1, 8, 10];
 /// Where a signature's option begins, in the engine's headers.
 const OPTION: usize = MIN_HEADER_LEN;
 
@@ -167,6 +170,22 @@ impl Judge<'_> {
     }
 }
 
+/// Whether a packet has no options, or timestamps alone, as nearly every segment: then it brings no signature. Its data pointer is at the TCP
+/// header.
+#[inline]
+pub(crate) fn is_plain(skb: &SkBuff<Claimed<'_>>) -> bool {
+    let header = skb.linear();
+    match (oxtcp_engine::wire::Header::data_offset(header), header) {
+        (Ok(MIN_HEADER_LEN), _) => true,
+        (Ok(STAMPED_LEN), header) => {
+            let options = header.get(MIN_HEADER_LEN..STAMPED_LEN);
+            // As one number.
+            options.and_then(|options| options.first_chunk()) == Some(&STAMPED)
+        }
+        _ => false,
+    }
+}
+
 /// What a packet brings of a signature. Its data pointer is at the TCP header.
 pub(crate) fn claim(skb: &mut SkBuff<Claimed<'_>>) -> Claim {
     let Some(options) = options(skb) else {
@@ -175,8 +194,6 @@ pub(crate) fn claim(skb: &mut SkBuff<Claimed<'_>>) -> Claim {
     };
     match *options {
         [] => Claim::None,
-        // As nearly every segment has it.
-        [1, 1, 8, 10, _, _, _, _, _, _, _, _] => Claim::None,
         _ => match Signed::find(options) {
             Ok(None) => Claim::None,
             Ok(Some(Signed::Md5(digest))) => Claim::Md5(*digest),

@@ -27,6 +27,15 @@ impl UrgentNote {
         Urgent::unpacked(self.0.read_once() as u64)
     }
 
+    /// [`get`](Self::get), if there is one; nearly always there is none.
+    #[inline]
+    pub(crate) fn get_some(&self) -> Option<Urgent> {
+        match self.0.read_once() as u64 {
+            0 => None,
+            word => Some(Urgent::unpacked(word)),
+        }
+    }
+
     /// Under the socket lock.
     pub(crate) fn set(&self, urgent: Urgent) {
         self.0.write_once(urgent.packed() as i64);

@@ -9,28 +9,33 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Release};
-use kernel::sync::{new_mutex, Mutex};
+use kernel::sync::{new_mutex, rcu, Mutex};
 
 use super::bindings;
 use super::deferred::{Deferred, Run};
 use super::net::{Doorway, Net, PerNet};
-use super::netfilter::{local_in_hook, Family, Hooks, LocalIn};
+use super::netfilter::{local_in_hook, Family, Hook, Hooks, LocalIn};
 use super::once::Once;
 use super::proto::Protocol;
+use super::rcu_cell::locked_by_caller;
 use super::skb::{Claimed, SkBuff};
 use super::sock::Sock;
 use super::time::Span;
 
 /// Looks at every packet that comes in, before it is routed.
 pub(crate) trait BeforeRouting: 'static {
+    /// What it has in each namespace.
+    type PerNet: PerNet;
+
     /// Takes `skb`, or gives it back for the others: as it was, but that it may have its route.
     ///
-    /// Runs in softirq, or in process context, always under `rcu_read_lock`. BH may be on there: a packet that waited in a queue of
-    /// netfilter's (NFQUEUE) goes on in the system call that lets it. Must not sleep.
+    /// Runs in softirq, or in process context, always under `rcu_read_lock`, which `rcu` stands for. BH may be on there: a packet that waited
+    /// in a queue of netfilter's (NFQUEUE) goes on in the system call that lets it. Must not sleep.
     fn before_routing<'r>(
-        net: &'r Net,
+        at: (&'r Net, &'r Self::PerNet),
         family: Family,
         skb: SkBuff<Unrouted<'r>>,
+        rcu: &'r rcu::Guard,
     ) -> Result<(), SkBuff<Unrouted<'r>>>;
 }
 
@@ -41,45 +46,26 @@ pub(crate) trait BeforeRouting: 'static {
 pub(crate) struct Unrouted<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 impl<'r> SkBuff<Unrouted<'r>> {
-    /// What of the packet is linear, from the network header on.
-    pub(crate) fn linear(&self) -> &[u8] {
-        // SAFETY: Valid by the invariant. So many bytes at `data` are linear, and nobody writes to them while we have the packet.
-        unsafe {
-            let skb = self.as_ptr();
-            let len = (*skb).len.saturating_sub((*skb).data_len);
-            core::slice::from_raw_parts((*skb).data, len as usize)
-        }
-    }
-
     /// Whether it has its route: it is sent on this host, or came out of a tunnel.
+    #[inline]
     pub(crate) fn has_route(&self) -> bool {
-        // SAFETY: Valid by the invariant.
-        unsafe { bindings::oxtcp_helper_early_has_route(self.as_ptr()) }
+        !self.route().is_null()
     }
 
-    /// Gives the packet, which is one for that socket, the route that the one before it came in by, if it may have it: whether it has.
-    pub(crate) fn set_route<P: Protocol>(
+    /// Gives the packet, which is one for that socket, the route that the one before it came in by, if it may have it. Whether it has, and would
+    /// come to the LOCAL_IN hooks of `P` next, as it is.
+    #[inline]
+    pub(crate) fn set_route<P: Protocol + LocalIn>(
         &mut self,
         net: &Net,
         sock: &Sock<P>,
         family: Family,
     ) -> bool {
         let v6 = family == Family::V6;
+        let ours = Some(local_in_hook::<P>(family));
+        let (net, skb, sk) = (net.as_ptr(), self.as_ptr(), sock.as_ptr());
         // SAFETY: All are valid; RCU is read-locked for `'r`, and the packet has a device.
-        unsafe {
-            bindings::oxtcp_helper_early_set_route(net.as_ptr(), self.as_ptr(), sock.as_ptr(), v6)
-        }
-    }
-
-    /// Whether the packet, which was just [given](Self::set_route) its route, would come to the LOCAL_IN hooks of `H` next, as it is.
-    pub(crate) fn is_first_in<H: LocalIn>(&self, net: &Net, family: Family) -> bool {
-        let v6 = family == Family::V6;
-        let ours = Some(local_in_hook::<H>(family));
-        // SAFETY: Both are valid; RCU is read-locked for `'r`. A packet without a route is looked after.
-        unsafe {
-            bindings::oxtcp_helper_early_has_route(self.as_ptr())
-                && bindings::oxtcp_helper_early_is_first_in(net.as_ptr(), self.as_ptr(), v6, ours)
-        }
+        unsafe { bindings::oxtcp_helper_early_set_route(net, skb, sk, v6, ours) }
     }
 
     /// The interface that it came in by.
@@ -121,6 +107,7 @@ impl<'r> SkBuff<Unrouted<'r>> {
     }
 
     /// As [`SkBuff::claim`]: the packet is ours.
+    #[inline]
     pub(crate) fn take(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: As the type says, and `'r` is its own.
         unsafe { self.claim_at(offset) }
@@ -144,20 +131,22 @@ struct Switch<H: BeforeRouting> {
     /// A copy for those who do not take the lock.
     stands: Atomic<bool>,
     #[pin]
-    place: Mutex<Option<Place>>,
+    place: Mutex<Option<Place<H::PerNet>>>,
     _handler: PhantomData<fn() -> H>,
 }
 
 /// # Invariants
 ///
-/// The namespace is as [`Net`]'s invariants say. `hooks` are registered with it, if there are any.
-struct Place {
+/// The namespace is as [`Net`]'s invariants say. `hooks` are registered with it, if there are any, to be called with `per_net`, which is there until
+/// a grace period after they are unregistered.
+struct Place<T> {
     net: NonNull<Net>,
+    per_net: NonNull<T>,
     hooks: Hooks,
 }
 
-// SAFETY: A namespace is there for all threads, and the hooks may be sent.
-unsafe impl Send for Place {}
+// SAFETY: A namespace is there for all threads, as what we have in it, which may be shared; and the hooks may be sent.
+unsafe impl<T: Sync> Send for Place<T> {}
 
 impl<H: BeforeRouting> EarlyHooks<H> {
     /// None yet. Process context.
@@ -172,10 +161,12 @@ impl<H: BeforeRouting> EarlyHooks<H> {
     }
 
     /// From here on there may be hooks. Process context.
-    pub(crate) fn open<'n>(&'n self, doorway: &Doorway<'n, impl PerNet>) -> EarlyDoor<'n, H> {
-        // INVARIANT: `'n` is as long as the namespace is there, and the door takes the place back before.
+    pub(crate) fn open<'n>(&'n self, doorway: &Doorway<'n, H::PerNet>) -> EarlyDoor<'n, H> {
+        // INVARIANT: `'n` is as long as the namespace is there, and the door takes the place back before; the value stays for a grace period
+        // after that.
         *self.switch.place.lock() = Some(Place {
             net: NonNull::from(doorway.net()),
+            per_net: NonNull::from(doorway.value()),
             hooks: Hooks::new(),
         });
         EarlyDoor(self)
@@ -189,7 +180,7 @@ impl<H: BeforeRouting> EarlyHooks<H> {
     /// As [`EarlyHooks::want`], but none are made where a packet could come to others than us in this namespace. Any context.
     pub(crate) fn want_alone(&self, net: &Net, family: Family) {
         self.want_if(|| {
-            let _rcu = kernel::sync::rcu::read_lock();
+            let _rcu = rcu::read_lock();
             // SAFETY: The namespace is valid; RCU is read-locked.
             unsafe {
                 bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), family == Family::V6, 0)
@@ -243,17 +234,19 @@ impl<H: BeforeRouting> Run for Switch<H> {
     }
 }
 
-impl Place {
+impl<T> Place<T> {
     /// After all others of PRE_ROUTING: what comes to us nobody changes any more before it is routed.
     const PRIORITY: c_int = c_int::MAX;
 
-    fn register<H: BeforeRouting>(&mut self) -> Result {
+    fn register<H: BeforeRouting<PerNet = T>>(&mut self) -> Result {
         // SAFETY: By the invariants the namespace is there.
         let net = unsafe { self.net.as_ref() };
         let place = (bindings::nf_inet_hooks_NF_INET_PRE_ROUTING, Self::PRIORITY);
-        // SAFETY: Both are what netfilter expects, for the address family that they are for.
-        // INVARIANT: Just registered.
-        self.hooks = unsafe { Hooks::register(net, place, hook_v4::<H>, hook_v6::<H>)? };
+        let hooks: (Hook, Hook) = (hook_v4::<H>, hook_v6::<H>);
+        // SAFETY: Both are what netfilter expects, for the address family that they are for, and take the value of `H`, which is there for as
+        // long as they may be called.
+        // INVARIANT: Just registered, to be called with `per_net`.
+        self.hooks = unsafe { Hooks::register(net, place, self.per_net.as_ptr().cast(), hooks)? };
         Ok(())
     }
 
@@ -264,7 +257,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl<T> Drop for Place<T> {
     /// Sleeps.
     fn drop(&mut self) {
         kernel::task::might_sleep();
@@ -274,45 +267,50 @@ impl Drop for Place {
 
 /// # Safety
 ///
-/// To be called by netfilter, for a packet of IPv4.
+/// To be called by netfilter, for a packet of IPv4, as one of a [`Place`]'s hooks.
 unsafe extern "C" fn hook_v4<H: BeforeRouting>(
-    _private: *mut c_void,
+    private: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
-    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
-    unsafe { before_routing::<H>(Family::V4, skb, state) }
+    // SAFETY: netfilter calls us with what the hook was registered with, the others valid, and `skb` is ours to keep if we say so.
+    unsafe { before_routing::<H>(Family::V4, private, skb, state) }
 }
 
 /// # Safety
 ///
-/// To be called by netfilter, for a packet of IPv6.
+/// To be called by netfilter, for a packet of IPv6, as one of a [`Place`]'s hooks.
 unsafe extern "C" fn hook_v6<H: BeforeRouting>(
-    _private: *mut c_void,
+    private: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
-    // SAFETY: netfilter calls us with both valid, and `skb` is ours to keep if we say so.
-    unsafe { before_routing::<H>(Family::V6, skb, state) }
+    // SAFETY: netfilter calls us with what the hook was registered with, the others valid, and `skb` is ours to keep if we say so.
+    unsafe { before_routing::<H>(Family::V6, private, skb, state) }
 }
 
 /// # Safety
 ///
-/// `skb` and `state` must be valid, under RCU; the caller must not touch `skb` any more when the answer
+/// `private` must be a [`Place`]'s `per_net`, `skb` and `state` must be valid, under RCU; the caller must not touch `skb` any more when the answer
 /// is NF_STOLEN.
 #[inline(always)]
 unsafe fn before_routing<H: BeforeRouting>(
     family: Family,
+    private: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
     // SAFETY: `state` is valid; a hook runs only in a namespace that lives, or that is cleaning up and
     // waits for RCU readers like us before it goes on.
     let net = unsafe { Net::from_raw((*state).net) };
+    // SAFETY: By the invariants of `Place` it is there until a grace period after the hook was unregistered, and we are under RCU.
+    let per_net: &H::PerNet = unsafe { &*private.cast() };
+    // SAFETY: netfilter has read-locked RCU for as long as we run.
+    let rcu = unsafe { locked_by_caller() };
     // SAFETY: The caller vouches for it; the skb is ours until we give it back below. By PRE_ROUTING's rules it has a device, and the data
     // begins at the network header, which is linear and was looked at.
     let ours = unsafe { SkBuff::<Unrouted<'_>>::from_raw(NonNull::new_unchecked(skb)) };
-    match H::before_routing(net, family, ours) {
+    match H::before_routing((net, per_net), family, ours, rcu) {
         // The caller goes on with the pointer that it has.
         Err(back) if back.as_ptr() == skb => {
             let _ = back.into_raw();

@@ -36,29 +36,25 @@ void oxtcp_helper_sock_lock_init(struct sock *sk)
 	sk_owner_clear(sk);
 }
 
-void oxtcp_helper_bh_lock_sock_nested(struct sock *sk)
+/* As the next two: whether a process owns the socket, which does not change until it is unlocked. */
+bool oxtcp_helper_bh_lock_sock(struct sock *sk)
 {
+	local_bh_disable();
 	bh_lock_sock_nested(sk);
+	return sock_owned_by_user(sk);
 }
 
 /* A child that no one else knows yet, or that only its listener holds. */
-void oxtcp_helper_bh_lock_sock_child(struct sock *sk)
+bool oxtcp_helper_bh_lock_sock_child(struct sock *sk)
 {
+	local_bh_disable();
 	spin_lock_nested(&sk->sk_lock.slock, 2);
+	return sock_owned_by_user(sk);
 }
 
 void oxtcp_helper_bh_unlock_sock(struct sock *sk)
 {
 	bh_unlock_sock(sk);
-}
-
-void oxtcp_helper_local_bh_disable(void)
-{
-	local_bh_disable();
-}
-
-void oxtcp_helper_local_bh_enable(void)
-{
 	local_bh_enable();
 }
 
@@ -217,11 +213,6 @@ void oxtcp_helper_sk_mem_reclaim(struct sock *sk)
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk)
 {
 	return sk_stream_memory_free(sk);
-}
-
-bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk)
-{
-	return __sk_stream_is_writeable(sk, 1);
 }
 
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk)
@@ -438,38 +429,69 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
  * tell all: what has such a remote end has such a local one. A listener's remote
  * end is none. A key in the table does not change.
  */
-static u32 oxtcp_flow_hash(const void *key, u32 len, u32 seed)
+static __always_inline u32 oxtcp_flow_hash_inline(const void *key, u32 len, u32 seed)
 {
 	const u32 *word = key, *remote = word + OXTCP_FLOW_REMOTE;
+	u32 a, b, c;
 
 	if (!(remote[0] | remote[1] | (remote[2] ^ (__force u32)htonl(0xffff))))
 		return jhash_3words(word[OXTCP_FLOW_LOCAL_LOW], remote[3],
 				    word[OXTCP_FLOW_PORTS], seed);
 
-	return jhash2(word, OXTCP_FLOW_KEY_LEN / sizeof(u32), seed);
+	/* jhash2(word, 9, seed), whose length the compiler does not make use of. */
+	BUILD_BUG_ON(OXTCP_FLOW_KEY_LEN != 9 * sizeof(u32));
+	a = b = c = JHASH_INITVAL + OXTCP_FLOW_KEY_LEN + seed;
+	a += word[0];
+	b += word[1];
+	c += word[2];
+	__jhash_mix(a, b, c);
+	a += word[3];
+	b += word[4];
+	c += word[5];
+	__jhash_mix(a, b, c);
+	a += word[6];
+	b += word[7];
+	c += word[8];
+	__jhash_final(a, b, c);
+	return c;
 }
 
-/* By long words: memcmp() is a call. */
+static u32 oxtcp_flow_hash(const void *key, u32 len, u32 seed)
+{
+	return oxtcp_flow_hash_inline(key, len, seed);
+}
+
+/* By long words: memcmp() is a call, and one after the other: a loop takes as much again. */
+static __always_inline u64 oxtcp_flow_differs_at(const void *one, const void *other, size_t at)
+{
+	return READ_ONCE(*(const u64 *)(other + at)) ^ get_unaligned((const u64 *)(one + at));
+}
+
 static int oxtcp_flow_differs(struct rhashtable_compare_arg *arg, const void *obj)
 {
 	const void *one = arg->key, *other = obj + sizeof(struct rhash_head);
-	u64 differ = READ_ONCE(*(const u32 *)(other + 32)) ^ *(const u32 *)(one + 32);
-	unsigned int i;
 
-	for (i = 0; i < 32; i += sizeof(u64))
-		differ |= READ_ONCE(*(const u64 *)(other + i)) ^ get_unaligned((const u64 *)(one + i));
-	return differ != 0;
+	/* First what nearly always does. */
+	if (READ_ONCE(*(const u32 *)(other + 32)) != *(const u32 *)(one + 32))
+		return 1;
+	return (oxtcp_flow_differs_at(one, other, 0) | oxtcp_flow_differs_at(one, other, 8) |
+		oxtcp_flow_differs_at(one, other, 16) | oxtcp_flow_differs_at(one, other, 24)) != 0;
 }
 
-static const struct rhashtable_params oxtcp_flow_params = {
-	.head_offset = 0,
-	.key_offset = sizeof(struct rhash_head),
-	.key_len = OXTCP_FLOW_KEY_LEN,
-	.hashfn = oxtcp_flow_hash,
-	.obj_cmpfn = oxtcp_flow_differs,
-	.min_size = 256,
-	.automatic_shrinking = true,
-};
+#define OXTCP_FLOW_PARAMS(hash) {			\
+	.head_offset = 0,				\
+	.key_offset = sizeof(struct rhash_head),	\
+	.key_len = OXTCP_FLOW_KEY_LEN,			\
+	.hashfn = hash,					\
+	.obj_cmpfn = oxtcp_flow_differs,		\
+	.min_size = 256,				\
+	.automatic_shrinking = true,			\
+}
+
+static const struct rhashtable_params oxtcp_flow_params = OXTCP_FLOW_PARAMS(oxtcp_flow_hash);
+/* The same with the hash in its place, for what each packet asks. */
+static const struct rhashtable_params oxtcp_flow_lookup_params =
+	OXTCP_FLOW_PARAMS(oxtcp_flow_hash_inline);
 
 int oxtcp_helper_flow_init(struct rhashtable *ht)
 {
@@ -478,7 +500,7 @@ int oxtcp_helper_flow_init(struct rhashtable *ht)
 
 struct rhash_head *oxtcp_helper_flow_lookup(struct rhashtable *ht, const void *key)
 {
-	return rhashtable_lookup(ht, key, oxtcp_flow_params);
+	return rhashtable_lookup(ht, key, oxtcp_flow_lookup_params);
 }
 
 int oxtcp_helper_flow_insert(struct rhashtable *ht, struct rhash_head *obj)

@@ -19,11 +19,9 @@ struct poll_table_struct;
 
 /* struct sock */
 void oxtcp_helper_sock_lock_init(struct sock *sk);
-void oxtcp_helper_bh_lock_sock_nested(struct sock *sk);
-void oxtcp_helper_bh_lock_sock_child(struct sock *sk);
+bool oxtcp_helper_bh_lock_sock(struct sock *sk);
+bool oxtcp_helper_bh_lock_sock_child(struct sock *sk);
 void oxtcp_helper_bh_unlock_sock(struct sock *sk);
-void oxtcp_helper_local_bh_disable(void);
-void oxtcp_helper_local_bh_enable(void);
 bool oxtcp_helper_sock_owned_by_user(struct sock *sk);
 int oxtcp_helper_sk_add_backlog(struct sock *sk, struct sk_buff *skb, unsigned int limit);
 void oxtcp_helper_sock_hold(struct sock *sk);
@@ -55,7 +53,6 @@ void oxtcp_helper_sk_mem_charge(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_uncharge(struct sock *sk, int size);
 void oxtcp_helper_sk_mem_reclaim(struct sock *sk);
 bool oxtcp_helper_sk_stream_memory_free(const struct sock *sk);
-bool oxtcp_helper_sk_stream_is_writeable(const struct sock *sk);
 struct page_frag *oxtcp_helper_sk_page_frag(struct sock *sk);
 void oxtcp_helper_sk_dst_reset(struct sock *sk);
 int oxtcp_helper_sk_refcnt(const struct sock *sk);

@@ -83,18 +83,37 @@ bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *sk
 	       !netif_is_l3_master(dev) && net_eq(dev_net(dev), net);
 }
 
-/* Packets have that are sent on this host, and those that come out of tunnels. */
-bool oxtcp_helper_early_has_route(const struct sk_buff *skb)
+/*
+ * Whether a packet with that route would be seen by nobody, and changed by nobody, before our hook at LOCAL_IN: no other hook stands
+ * before that, IPsec has no say, and there is no more to the route than that it ends here. ours is our hook. Under RCU.
+ */
+static __always_inline bool oxtcp_is_first_in(const struct net *net, const struct dst_entry *dst,
+					      bool v6, nf_hookfn *ours)
 {
-	return skb_dst(skb);
+	const struct nf_hook_entries *entries;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (v6)
+		entries = rcu_dereference(net->nf.hooks_ipv6[NF_INET_LOCAL_IN]);
+	else
+#endif
+		entries = rcu_dereference(net->nf.hooks_ipv4[NF_INET_LOCAL_IN]);
+	if (!entries || entries->hooks[0].hook != ours || oxtcp_has_policies(net) ||
+	    dst->lwtstate || dst->error)
+		return false;
+#ifdef CONFIG_IP_ROUTE_CLASSID
+	if (dst->tclassid)
+		return false;
+#endif
+	return true;
 }
 
 /*
  * Gives a packet for sk the route that the one before it came in by, as tcp_v4_early_demux() does. Whatever mangles packets before routing
- * has been called. False: routing is to be asked. Under RCU.
+ * has been called. True: it has it, and would be as it is when it came to our hook at LOCAL_IN, ours. Under RCU.
  */
 bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const struct sock *sk,
-				  bool v6)
+				  bool v6, nf_hookfn *ours)
 {
 	const struct net_device *dev = skb->dev;
 	struct dst_entry *dst;
@@ -114,33 +133,7 @@ bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const st
 	if (!dst)
 		return false;
 	skb_dst_set_noref(skb, dst);
-	return true;
-}
-
-/*
- * Whether a packet that has its route would be seen by nobody, and changed by nobody, before our hook at LOCAL_IN: no other hook stands
- * before that, IPsec has no say, and there is no more to the route than that it ends here. ours is our hook. Under RCU.
- */
-bool oxtcp_helper_early_is_first_in(const struct net *net, const struct sk_buff *skb, bool v6,
-				    nf_hookfn *ours)
-{
-	const struct dst_entry *dst = skb_dst(skb);
-	const struct nf_hook_entries *entries;
-
-#if IS_ENABLED(CONFIG_IPV6)
-	if (v6)
-		entries = rcu_dereference(net->nf.hooks_ipv6[NF_INET_LOCAL_IN]);
-	else
-#endif
-		entries = rcu_dereference(net->nf.hooks_ipv4[NF_INET_LOCAL_IN]);
-	if (!entries || entries->hooks[0].hook != ours || oxtcp_has_policies(net) ||
-	    dst->lwtstate || dst->error)
-		return false;
-#ifdef CONFIG_IP_ROUTE_CLASSID
-	if (dst->tclassid)
-		return false;
-#endif
-	return true;
+	return oxtcp_is_first_in(net, dst, v6, ours);
 }
 
 /*

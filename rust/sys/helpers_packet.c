@@ -109,8 +109,7 @@ bool oxtcp_helper_tcp_checksum_bad(struct sk_buff *skb, bool v6)
  */
 u32 oxtcp_helper_rx_refusal(struct sock *sk, struct sk_buff *skb, bool v6)
 {
-	if (v6 ? !xfrm6_policy_check(sk, XFRM_POLICY_IN, skb) :
-		 !xfrm4_policy_check(sk, XFRM_POLICY_IN, skb))
+	if (!xfrm_policy_check(sk, XFRM_POLICY_IN, skb, v6 ? AF_INET6 : AF_INET))
 		return SKB_DROP_REASON_XFRM_POLICY;
 	if (!sk)
 		return SKB_NOT_DROPPED_YET;
@@ -118,7 +117,7 @@ u32 oxtcp_helper_rx_refusal(struct sock *sk, struct sk_buff *skb, bool v6)
 	return sk_filter_trim_cap(sk, skb, __tcp_hdrlen((struct tcphdr *)skb->data));
 }
 
-/* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. */
+/* What tcp_cleanup_skb() and tcp_v4_rcv() shed before an skb is kept. The control block is the caller's to write. */
 void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
 {
 	skb_orphan(skb);
@@ -128,7 +127,6 @@ void oxtcp_helper_skb_prepare_rx(struct sk_buff *skb)
 	/* On loopback it may be the time for it to be sent; IP would do this a step later. */
 	skb_clear_delivery_time(skb);
 	skb->dev = NULL;
-	memset(skb->cb, 0, sizeof(skb->cb));
 }
 
 /* Of the network header in front of the data, which the packet has since it came in. */

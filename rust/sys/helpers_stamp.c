@@ -64,11 +64,6 @@ void oxtcp_helper_sk_set_tskey(struct sock *sk, u32 key)
 	atomic_set(&sk->sk_tskey, key);
 }
 
-bool oxtcp_helper_sk_has_errqueue(const struct sock *sk)
-{
-	return !skb_queue_empty_lockless(&sk->sk_error_queue);
-}
-
 /*
  * recvmsg(MSG_ERRQUEUE), with the socket's lock. The key of a timestamp is the
  * sequence number, as GSO needs it; __skb_complete_tx_timestamp() makes a

@@ -15,7 +15,6 @@ void oxtcp_helper_skb_stamp(struct sk_buff *skb, u8 tx_flags, u32 key);
 void oxtcp_helper_skb_acked(struct sk_buff *skb, struct sock *sk, u32 key);
 void oxtcp_helper_sk_set_tskey(struct sock *sk, u32 key);
 
-bool oxtcp_helper_sk_has_errqueue(const struct sock *sk);
 int oxtcp_helper_recv_error(struct sock *sk, struct msghdr *msg, int len);
 
 void oxtcp_helper_skb_rx_stamps(struct sk_buff *skb, struct scm_timestamping_internal *stamps);

@@ -258,13 +258,18 @@ pub(crate) use per_net_slot;
 /// For all of `'n` the namespace stays as [`Net`]'s invariants say, and so does its `T`.
 pub(crate) struct Doorway<'n, T: PerNet> {
     net: &'n Net,
-    _value: core::marker::PhantomData<&'n T>,
+    value: &'n T,
 }
 
 impl<'n, T: PerNet> Doorway<'n, T> {
     /// The namespace.
     pub(crate) fn net(&self) -> &'n Net {
         self.net
+    }
+
+    /// The namespace's value.
+    pub(super) fn value(&self) -> &'n T {
+        self.value
     }
 }
 
@@ -499,10 +504,10 @@ fn fill<T: PerNet>(cell: &Cell<T>, net: &Net, home: &Home) -> Result {
         // SAFETY: It is there until `exit`, as is the value, or for longer than doors that are dropped after an error;
         // the lifetime remains in the doors alone, as `open` does for any, and those go before.
         net: unsafe { Net::from_raw(net.as_ptr()) },
-        _value: core::marker::PhantomData,
+        // SAFETY: Just initialised, and dropped a grace period after it is `SHUT`; for the lifetime see above.
+        value: unsafe { &*value },
     };
-    // SAFETY: Just initialised, and dropped a grace period after it is `SHUT`; for the lifetime see above.
-    match unsafe { &*value }.open(&doorway) {
+    match doorway.value.open(&doorway) {
         Ok(doors) => {
             // SAFETY: Nobody else looks at `doors` before `pre_exit`.
             unsafe {

@@ -74,8 +74,8 @@ impl<'n> LocalInHooks<'n> {
             local_in_hook::<H>(Family::V4),
             local_in_hook::<H>(Family::V6),
         );
-        // SAFETY: Both are what netfilter expects, for the address family that they are for.
-        let hooks = unsafe { Hooks::register(net, place, hooks.0, hooks.1)? };
+        // SAFETY: Both are what netfilter expects, for the address family that they are for, and look at no pointer.
+        let hooks = unsafe { Hooks::register(net, place, core::ptr::null_mut(), hooks)? };
         // INVARIANT: Just registered.
         Ok(Self { net, hooks })
     }
@@ -123,23 +123,25 @@ impl Hooks {
         self.0.is_empty()
     }
 
-    /// Registers them at that place of a namespace: `NF_INET_*`, and the priority there. Sleeps. Errors: ENOMEM; E2BIG when there are 1024
-    /// hooks already.
+    /// Registers them at that place of a namespace: `NF_INET_*`, and the priority there. They are called with `private`. Sleeps. Errors:
+    /// ENOMEM; E2BIG when there are 1024 hooks already.
     ///
     /// # Safety
     ///
-    /// `v4` and `v6` are what netfilter expects, each for packets of its address family. The hooks are unregistered before the namespace goes.
+    /// `v4` and `v6` are what netfilter expects, each for packets of its address family, and may be called with `private` until a grace period
+    /// after the hooks are unregistered. They are unregistered before the namespace goes.
     pub(super) unsafe fn register(
         net: &Net,
         place: (c_uint, c_int),
-        v4: Hook,
-        v6: Hook,
+        private: *mut c_void,
+        (v4, v6): (Hook, Hook),
     ) -> Result<Self> {
+        let ops_of = |family, hook| hook_ops(family, place, private, hook);
         let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
-        ops.push(hook_ops(bindings::NFPROTO_IPV4, place, v4), GFP_KERNEL)?;
+        ops.push(ops_of(bindings::NFPROTO_IPV4, v4), GFP_KERNEL)?;
         // SAFETY: The helper reads a variable.
         if unsafe { bindings::oxtcp_helper_ipv6_present() } {
-            ops.push(hook_ops(bindings::NFPROTO_IPV6, place, v6), GFP_KERNEL)?;
+            ops.push(ops_of(bindings::NFPROTO_IPV6, v6), GFP_KERNEL)?;
         }
         // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us, until the hooks are unregistered and
         // nobody looks at it under RCU any more. The caller vouches for the functions.
@@ -206,11 +208,13 @@ pub(crate) fn confirm_conntrack(skb: &SkBuff<Claimed<'_>>) -> Confirm {
 fn hook_ops(
     family: c_uint,
     (hooknum, priority): (c_uint, c_int),
+    private: *mut c_void,
     hook: Hook,
 ) -> bindings::nf_hook_ops {
     // SAFETY: Zeroes are a valid value of this C struct: null pointers, numbers, `None`.
     let mut ops: bindings::nf_hook_ops = unsafe { core::mem::zeroed() };
     ops.hook = Some(hook);
+    ops.priv_ = private;
     ops.pf = family as u8;
     ops.hooknum = hooknum;
     ops.priority = priority;

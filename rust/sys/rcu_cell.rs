@@ -2,6 +2,8 @@
 
 //! A value that is read under RCU, and replaced as a whole.
 
+use core::ptr::NonNull;
+
 use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full};
@@ -92,6 +94,19 @@ impl<T: Send + Sync + 'static> RcuCell<T> {
         // SAFETY: The head is a node's first field; a grace period has passed since the node left its cell.
         drop(unsafe { KBox::from_raw(node) });
     }
+}
+
+/// What stands for a read-side critical section of the caller's, where one of our own would be two calls of C functions for nothing.
+///
+/// # Safety
+///
+/// RCU is read-locked for all of `'a`, by the context that the reference is used in.
+#[inline(always)]
+pub(super) unsafe fn locked_by_caller<'a>() -> &'a rcu::Guard {
+    const { assert!(size_of::<rcu::Guard>() == 0) };
+    // SAFETY: A guard is no bytes, which are at every address that is aligned. What it stands for (that RCU is read-locked while it exists) the
+    // caller promises for as long as the reference can be used; and behind a reference nobody drops it, which would unlock.
+    unsafe { NonNull::<rcu::Guard>::dangling().as_ref() }
 }
 
 impl<T: Send + Sync + 'static> Drop for RcuCell<T> {

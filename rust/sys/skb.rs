@@ -62,7 +62,7 @@ pub(crate) struct AtHook<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 
 /// A packet that came in and has nothing any more of how it came but its network header, in front of the data; its control
-/// block is an [`Unread`], which does not reach beyond the packet's end, and behind it [`judged_of`]'s. The data pointer is at the
+/// block begins with an [`Unread`], which does not reach beyond the packet's end, and behind it [`judged_of`]'s. The data pointer is at the
 /// transport header, to begin with.
 pub(crate) struct Detached;
 
@@ -127,10 +127,37 @@ impl<S> SkBuff<S> {
         self.0.as_ptr()
     }
 
+    /// The packet's route, null for none (`skb_dst()`).
+    #[inline]
+    pub(super) fn route(&self) -> *mut bindings::dst_entry {
+        /// `SKB_DST_NOREF`: no reference is held on it.
+        const NOREF: usize = 1;
+        // SAFETY: Valid by the invariant. A packet that somebody may have a route for is on no list of TCP's to send, which has another use
+        // for the word.
+        let route = unsafe {
+            (*self.as_ptr())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                ._skb_refdst
+        };
+        (route & !NOREF) as *mut bindings::dst_entry
+    }
+
     /// Bytes from the data pointer to the end, fragments included.
     pub(crate) fn len(&self) -> u32 {
         // SAFETY: Valid by the invariant.
         unsafe { (*self.as_ptr()).len }
+    }
+
+    /// What of the packet is linear, from the data pointer on.
+    #[inline]
+    pub(crate) fn linear(&self) -> &[u8] {
+        // SAFETY: Valid by the invariant. So many bytes at `data` are linear, and nobody writes to them while we have the packet.
+        unsafe {
+            let skb = self.as_ptr();
+            let len = (*skb).len.saturating_sub((*skb).data_len);
+            core::slice::from_raw_parts((*skb).data, len as usize)
+        }
     }
 
     /// The first `len` bytes as a slice; `None` when the packet is shorter or memory is short.
@@ -250,14 +277,29 @@ impl SkBuff<Claimed<'_>> {
     }
 
     /// Sheds what a packet must not keep when it is queued: sender's socket, route, conntrack,
-    /// device. Clears the control block.
+    /// device. Clears what of the control block is ours.
     pub(crate) fn detach(self) -> SkBuff {
-        // SAFETY: Valid by the invariant.
+        /// So many bytes are ours: the words that have the `Unread` and what is behind it.
+        const OURS: usize = (JUDGED + 1).next_multiple_of(size_of::<u64>());
+        // SAFETY: Valid by the invariant; the control block is 48 bytes, 8-aligned.
         // INVARIANT: The call sheds all that, and zeroes are an empty `Unread`.
         unsafe {
-            bindings::oxtcp_helper_skb_prepare_rx(self.as_ptr());
+            let skb = self.as_ptr();
+            bindings::oxtcp_helper_skb_prepare_rx(skb);
+            (*skb)
+                .cb
+                .as_mut_ptr()
+                .cast::<[u64; OURS / 8]>()
+                .write([0; OURS / 8]);
             SkBuff::from_raw(self.into_raw())
         }
+    }
+
+    /// The interface that it came in by, as the device's number was when it did.
+    #[inline]
+    pub(super) fn skb_iif(&self) -> i32 {
+        // SAFETY: Valid by the invariant.
+        unsafe { (*self.as_ptr()).__bindgen_anon_4.headers.as_ref().skb_iif }
     }
 }
 

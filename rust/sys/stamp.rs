@@ -66,9 +66,14 @@ impl<P: Protocol> Sock<P> {
     }
 
     /// Whether recvmsg(MSG_ERRQUEUE) finds something.
+    #[inline]
     pub(crate) fn has_error_queue(&self) -> bool {
-        // SAFETY: Valid; the queue's head is looked at as a single word.
-        unsafe { bindings::oxtcp_helper_sk_has_errqueue(self.as_ptr()) }
+        // SAFETY: Valid; the queue's head is looked at as a single word, volatile as in `skb_queue_empty_lockless()`, and not followed.
+        unsafe {
+            let queue = &raw mut (*self.as_ptr()).sk_error_queue;
+            let next = &raw const (*queue).__bindgen_anon_1.__bindgen_anon_1.next;
+            next.read_volatile() != queue.cast()
+        }
     }
 
     /// Sets SO_TIMESTAMPING by `set`, which is C's function, with what `sock_set_timestamping()` does beside for the kernel's own

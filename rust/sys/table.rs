@@ -469,7 +469,7 @@ impl<P: Protocol> FlowTable<P> {
         let found = unsafe { Self::found(node) }?;
         match &found {
             // A socket may have left the table and come back for another flow before it was held.
-            Found::Sock(sock) if sock.flow() != *key => None,
+            Found::Sock(sock) if !sock.entry.key.is(key) => None,
             _ => Some(found),
         }
     }

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use kernel::ffi::{c_char, c_int, c_long};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::rcu;
 
 use super::{PeerAddress, Protocol, Registration, Statics};
 use crate::sys::bindings;
@@ -279,9 +280,10 @@ impl<P: Protocol> Statics<P> {
         if let Some(skb) = NonNull::new(skb) {
             // SAFETY: The packet was taken off the backlog and is ours; `Sock::receive` put it there, detached.
             let skb = unsafe { SkBuff::<Detached>::from_raw(skb) };
+            let rcu = rcu::read_lock();
             // SAFETY: See above; the process that owned the socket lets go of it (or waits: its `Owned` is
             // borrowed by that), so nobody else uses a `Locked` of it.
-            unsafe { Locked::<P>::assume(Sock::from_raw(sk), |sk| P::segment(sk, skb)) };
+            unsafe { Locked::<P>::assume(Sock::from_raw(sk), |sk| P::segment(sk, skb, &rcu)) };
         }
         0
     }

@@ -17,6 +17,7 @@
 //! | `callbacks` | those of `struct proto` |
 
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use super::bindings;
 use super::net::{Net, PerNet};
@@ -183,7 +184,7 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     /// Whether splice() gets nothing now; else it reads as `receive` does.
     fn splice_stops(sk: &mut Owned<'_, Self>, nonblock: bool) -> Result<bool>;
     /// Any context that may not sleep; no lock is held.
-    fn poll(sk: &Sock<Self>, need_space: &mut dyn FnMut()) -> u32;
+    fn poll(sk: &Sock<Self>, need_space: impl FnMut()) -> u32;
     /// Whether what waits to be sent leaves room for more, whatever the send buffer's size; `wake`: room that is worth waking
     /// a writer, or telling poll() of. Any context; no lock is held, and perhaps no reference: the last packets of a socket
     /// that nobody has ask too.
@@ -200,8 +201,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn set_option(sk: &mut Owned<'_, Self>, name: u32, value: OptionValue<'_>) -> Result;
     /// Options of the protocol's own level.
     fn get_option(sk: &mut Owned<'_, Self>, name: u32, answer: OptionAnswer<'_>) -> Result;
-    /// A packet for the socket. Softirq, or the process that owned the socket.
-    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff);
+    /// A packet for the socket. Softirq, or the process that owned the socket; under RCU.
+    fn segment(sk: &mut Locked<'_, Self>, skb: SkBuff, rcu: &rcu::Guard);
     /// The sequence number that the keys of timestamps count from: of the oldest byte that is not acknowledged, or of the next
     /// one that is written; `None` without a connection.
     fn stamp_key(sk: &mut Owned<'_, Self>, from_the_end: bool) -> Option<u32>;

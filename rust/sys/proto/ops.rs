@@ -135,7 +135,7 @@ impl<P: Protocol> Statics<P> {
             Sock::<P>::from_raw((*socket).sk)
         };
         // SAFETY: The `struct socket` lives as long as the poll.
-        P::poll(sock, &mut || unsafe {
+        P::poll(sock, || unsafe {
             bindings::oxtcp_helper_sk_nospace(sock.as_ptr())
         })
     }

@@ -5,6 +5,7 @@
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
+use kernel::sync::rcu;
 use kernel::types::NotThreadSafe;
 
 use super::Sock;
@@ -88,29 +89,45 @@ impl<P: Protocol> Sock<P> {
     /// that come after it ([`early`](crate::sys::early)).
     ///
     /// Softirq context.
-    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family) {
+    #[inline]
+    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family, rcu: &rcu::Guard) {
         let bh = Bh::lock(self);
-        if !bh.is_owned() {
+        if !bh.is_owned() && !self.has_route_of(&skb, &bh) {
             let v6 = family == Family::V6;
             // SAFETY: Both are valid, the spin lock is held, nobody owns the socket, and the packet is within its RCU section.
             unsafe {
                 bindings::oxtcp_helper_early_keep_route(self.as_ptr(), skb.as_ptr(), v6);
             }
         }
-        self.receive_locked(&bh, skb.detach());
+        self.receive_locked(&bh, skb.detach(), rcu);
     }
 
     /// As [`Sock::receive`], for a packet whose route has gone.
-    pub(crate) fn receive_detached(&self, skb: SkBuff) {
-        self.receive_locked(&Bh::lock(self), skb);
+    pub(crate) fn receive_detached(&self, skb: SkBuff, rcu: &rcu::Guard) {
+        self.receive_locked(&Bh::lock(self), skb, rcu);
+    }
+
+    /// Whether the packet's route, and the interface that it came in by, are those that the socket keeps. `bh` is this socket's.
+    #[inline]
+    fn has_route_of(&self, skb: &SkBuff<Claimed<'_>>, _bh: &Bh<'_, P>) -> bool {
+        // SAFETY: Valid; both words are written with the spin lock held, which `_bh` stands for, but for an `xchg` of the first one, which is read as
+        // a whole. It is not followed.
+        let (route, ifindex) = unsafe {
+            let sk = self.as_ptr();
+            (
+                (&raw const (*sk).sk_rx_dst).read_volatile(),
+                (&raw const (*sk).sk_rx_dst_ifindex).read_volatile(),
+            )
+        };
+        route == skb.route() && ifindex == skb.skb_iif()
     }
 
     /// `bh` is this socket's.
     #[inline(always)]
-    fn receive_locked(&self, bh: &Bh<'_, P>, skb: SkBuff) {
+    fn receive_locked(&self, bh: &Bh<'_, P>, skb: SkBuff, rcu: &rcu::Guard) {
         if !bh.is_owned() {
             // SAFETY: The spin lock is held until `bh` goes, and there is no owner.
-            unsafe { Locked::assume(self, |sk| P::segment(sk, skb)) };
+            unsafe { Locked::assume(self, |sk| P::segment(sk, skb, rcu)) };
             return;
         }
         // The owner may change the sizes.
@@ -264,35 +281,31 @@ impl<P: Protocol> DerefMut for Owned<'_, P> {
 ///
 /// # Invariants
 ///
-/// The spin lock is held, bottom halves are off; a process may own the socket all the same.
-struct Bh<'a, P: Protocol>(&'a Sock<P>);
+/// The spin lock is held, bottom halves are off; a process owns the socket all the same if `is_owned`.
+struct Bh<'a, P: Protocol> {
+    sk: &'a Sock<P>,
+    is_owned: bool,
+}
 
 impl<'a, P: Protocol> Bh<'a, P> {
     fn lock(sk: &'a Sock<P>) -> Self {
         // SAFETY: Valid; undone by the drop.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_nested(sk.as_ptr());
-        }
+        let is_owned = unsafe { bindings::oxtcp_helper_bh_lock_sock(sk.as_ptr()) };
         // INVARIANT: Locked above.
-        Self(sk)
+        Self { sk, is_owned }
     }
 
     /// With the lock class of a child, which tells lockdep of the nesting.
     fn lock_child(sk: &'a Sock<P>) -> Self {
         // SAFETY: As for `lock`.
-        unsafe {
-            bindings::oxtcp_helper_local_bh_disable();
-            bindings::oxtcp_helper_bh_lock_sock_child(sk.as_ptr());
-        }
+        let is_owned = unsafe { bindings::oxtcp_helper_bh_lock_sock_child(sk.as_ptr()) };
         // INVARIANT: Locked above.
-        Self(sk)
+        Self { sk, is_owned }
     }
 
     /// Whether a process owns the socket; cannot change while the spin lock is held.
     fn is_owned(&self) -> bool {
-        // SAFETY: Valid, and the spin lock is held.
-        unsafe { bindings::oxtcp_helper_sock_owned_by_user(self.0.as_ptr()) }
+        self.is_owned
     }
 
     /// Lends `f` the socket, or gives it back when a process owns the socket.
@@ -304,16 +317,13 @@ impl<'a, P: Protocol> Bh<'a, P> {
             return Err(f);
         }
         // SAFETY: The spin lock is held by the invariant, and there is no owner.
-        Ok(unsafe { Locked::assume(self.0, f) })
+        Ok(unsafe { Locked::assume(self.sk, f) })
     }
 }
 
 impl<P: Protocol> Drop for Bh<'_, P> {
     fn drop(&mut self) {
         // SAFETY: Held by the invariant, and taken with bottom halves off.
-        unsafe {
-            bindings::oxtcp_helper_bh_unlock_sock(self.0.as_ptr());
-            bindings::oxtcp_helper_local_bh_enable();
-        }
+        unsafe { bindings::oxtcp_helper_bh_unlock_sock(self.sk.as_ptr()) };
     }
 }

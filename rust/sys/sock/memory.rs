@@ -45,10 +45,20 @@ impl<P: Protocol> Sock<P> {
         words
     }
 
-    /// Whether a writer finds room (the rule of poll()).
+    /// Whether a writer finds room (the rule of poll(), `__sk_stream_is_writeable()`).
+    #[inline]
     pub(crate) fn is_writeable(&self) -> bool {
-        // SAFETY: Valid.
-        unsafe { bindings::oxtcp_helper_sk_stream_is_writeable(self.as_ptr()) }
+        // SAFETY: Single words, volatile as `READ_ONCE` is.
+        let (queued, limit) = unsafe {
+            let sk = self.as_ptr();
+            (
+                (&raw const (*sk).sk_wmem_queued).read_volatile(),
+                (&raw const (*sk).sk_sndbuf).read_volatile(),
+            )
+        };
+        // What is free is to be half of what is taken.
+        let has_space = limit.wrapping_sub(queued) >= queued >> 1;
+        has_space && queued < limit && P::has_send_room(self.shared(), true)
     }
 
     /// `SO_RCVLOWAT`, for `waitall` all of `len`.

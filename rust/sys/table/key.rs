@@ -134,6 +134,17 @@ impl KeyCell {
         unsafe { core::mem::transmute::<[u32; Self::WORDS], FlowKey>(words) }
     }
 
+    /// Whether it is that key.
+    #[inline]
+    pub(crate) fn is(&self, key: &FlowKey) -> bool {
+        // SAFETY: As in `load`.
+        let words = unsafe { &*core::ptr::from_ref(key).cast::<[u32; Self::WORDS]>() };
+        self.0
+            .iter()
+            .zip(words)
+            .all(|(ours, word)| ours.read_once() == *word)
+    }
+
     pub(crate) fn store(&self, key: FlowKey) {
         for (to, from) in self.0.iter().zip(Self::words(key)) {
             to.write_once(from);

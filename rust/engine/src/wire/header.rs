@@ -63,6 +63,17 @@ impl Header {
     /// [`ParseError::BadDataOffset`] when that is below 20.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Header, ParseError> {
+        let mut header = Header::default();
+        header.read(bytes)?;
+        Ok(header)
+    }
+
+    /// [`Header::parse`] in place, as a header is much to copy; returns its length in bytes. After an error nothing has changed.
+    ///
+    /// # Errors
+    /// Those of [`Header::parse`].
+    #[inline]
+    pub fn read(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         let fixed: &[u8; MIN_HEADER_LEN] = bytes.first_chunk().ok_or(ParseError::Truncated)?;
         let len = Header::data_offset(fixed)?;
         let options = bytes
@@ -70,26 +81,25 @@ impl Header {
             .ok_or(ParseError::Truncated)?;
         let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] =
             *fixed;
-        let flags = Flags::from_bits(flags);
-        let mut options = if options.is_empty() {
-            Options::default()
-        } else {
-            Options::parse(options)
-        };
-        if !flags.syn() {
-            options.drop_syn_only();
+        self.src_port = u16::from_be_bytes([sp0, sp1]);
+        self.dst_port = u16::from_be_bytes([dp0, dp1]);
+        self.seq = SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3]));
+        self.ack = SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3]));
+        self.flags = Flags::from_bits(flags);
+        self.reserved = offset & 0xf != 0;
+        self.window = u16::from_be_bytes([w0, w1]);
+        self.urgent = u16::from_be_bytes([u0, u1]);
+        self.options = Options::default();
+        let stamps = Timestamps::alone(options);
+        if stamps.is_some() {
+            self.options.timestamps = stamps;
+        } else if !options.is_empty() {
+            self.options = Options::parse(options);
+            if !self.flags.syn() {
+                self.options.drop_syn_only();
+            }
         }
-        Ok(Header {
-            src_port: u16::from_be_bytes([sp0, sp1]),
-            dst_port: u16::from_be_bytes([dp0, dp1]),
-            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
-            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags,
-            reserved: offset & 0xf != 0,
-            window: u16::from_be_bytes([w0, w1]),
-            urgent: u16::from_be_bytes([u0, u1]),
-            options,
-        })
+        Ok(len)
     }
 
     /// Bytes that [`Header::emit`] writes: a multiple of four, at most 60.

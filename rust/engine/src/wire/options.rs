@@ -123,6 +123,19 @@ impl Timestamps {
 
     /// What stands before the numbers: the padding, kind and length.
     pub(super) const HEAD: u32 = u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]);
+
+    /// Those of a segment whose options are these alone, as nearly every TCP writes them.
+    #[inline]
+    pub(super) fn alone(options: &[u8]) -> Option<Self> {
+        let &[h0, h1, h2, h3, v0, v1, v2, v3, e0, e1, e2, e3] = options else {
+            return None;
+        };
+        // As one number: a match on the bytes is compiled to a test of each.
+        (u32::from_be_bytes([h0, h1, h2, h3]) == Self::HEAD).then_some(Timestamps {
+            val: u32::from_be_bytes([v0, v1, v2, v3]),
+            ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+        })
+    }
 }
 
 /// Up to four blocks of a SACK option (RFC 2018 section 3), as they came: a peer's block can be empty,
@@ -219,12 +232,9 @@ impl Options {
     /// end connections, nor whoever likes to fill a log.
     pub fn parse(bytes: &[u8]) -> Options {
         let mut options = Options::default();
-        // The usual segment of an established connection, as nearly every TCP writes it.
-        if let [NOP, NOP, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3] = *bytes {
-            options.timestamps = Some(Timestamps {
-                val: u32::from_be_bytes([v0, v1, v2, v3]),
-                ecr: u32::from_be_bytes([e0, e1, e2, e3]),
-            });
+        // The usual segment of an established connection.
+        if let Some(stamps) = Timestamps::alone(bytes) {
+            options.timestamps = Some(stamps);
             return options;
         }
         // A SYN, as most write it.
