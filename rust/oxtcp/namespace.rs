@@ -22,7 +22,7 @@ use crate::sys::log;
 use crate::sys::net::{per_net_slot, Doorway, Home, Net, PerNet};
 use crate::sys::netfilter::{Family, LocalInHooks};
 use crate::sys::proc::ProcFile;
-use crate::sys::random::{PlaceKey, SipKey};
+use crate::sys::random::{self, PlaceKey, SipKey};
 use crate::sys::sysctl::SysctlTable;
 use crate::sys::table::{FlowKey, FlowTable};
 use crate::sys::time;
@@ -130,9 +130,14 @@ impl Namespace {
     }
 
     /// The hash that a flow's packets leave with, whether there is a socket yet, or still, or not: so the flow label of IPv6, which is 20 bits of it, is
-    /// one for the whole of a connection (RFC 6437 section 3). On the wire all can see them, so nothing else is made with that key.
+    /// one for the whole of a connection (RFC 6437 section 3). On the wire all can see them, so nothing else is made with that key. Of IPv4 nothing is
+    /// seen: any will do (Linux's `sk_set_txhash()`).
     pub(crate) fn transmit_hash(&self, key: &FlowKey) -> NonZeroU32 {
-        NonZeroU32::new(hash_of(key, &self.labels) as u32).unwrap_or(NonZeroU32::MIN)
+        let hash = match key.remote().v4() {
+            Some(_) => random::bits32(),
+            None => hash_of(key, &self.labels) as u32,
+        };
+        NonZeroU32::new(hash).unwrap_or(NonZeroU32::MIN)
     }
 
     /// The keyed hash that the search for a local port begins at: of `key` without that port. It is another one every
