@@ -142,6 +142,7 @@ pub(crate) fn note_cookie(
     now: Instant,
 ) {
     namespace.counters.count(Counter::TCPReqQFullDoCookies);
+    namespace.note_cookie_due();
     let Some(queue) = shortage else {
         return;
     };

@@ -189,6 +189,8 @@ fn of_nobody<'r>(
         family,
     };
     match head.glance.is_syn() {
+        // Else it is for a queue that has room.
+        true if !at.1.sends_cookies() => Err(skb),
         true => fast_cookies::syn(at, head, skb, arrival, rcu),
         false => strays::segment(at, head, skb, arrival, rcu),
     }

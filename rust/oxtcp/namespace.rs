@@ -25,7 +25,7 @@ use crate::sys::proc::ProcFile;
 use crate::sys::random::{self, PlaceKey, SipKey};
 use crate::sys::sysctl::SysctlTable;
 use crate::sys::table::{FlowKey, FlowTable};
-use crate::sys::time;
+use crate::sys::time::{self, Jiffies};
 use crate::sysctls::Sysctls;
 
 /// A namespace's part of oxtcp.
@@ -67,6 +67,8 @@ pub(crate) struct Namespace {
     reset_rates: Rates,
     /// Whether a socket has been given a key to sign with (TCP-MD5, TCP-AO), ever.
     keyed: Atomic<bool>,
+    /// The second (of [`Jiffies::seconds`]) in which a SYN was last one to be answered with a cookie.
+    cookie_due: Atomic<u32>,
 }
 
 /// What lets the outside in.
@@ -103,6 +105,7 @@ impl PerNet for Namespace {
             challenges: Budget::new(),
             reset_rates: Rates::new()?,
             keyed: Atomic::new(false),
+            cookie_due: Atomic::new(Jiffies::now().seconds().wrapping_sub(Self::COOKIES_STAY)),
         }? Error)
     }
 
@@ -199,6 +202,26 @@ impl Namespace {
     /// Whether a socket may have keys. Any context.
     pub(crate) fn has_keys(&self) -> bool {
         self.keyed.load(Relaxed)
+    }
+
+    /// So many seconds after the last cookie a SYN is not looked at before routing any more.
+    const COOKIES_STAY: u32 = 600;
+
+    /// A SYN is one to be answered with a cookie. Any context.
+    pub(crate) fn note_cookie_due(&self) {
+        let now = Jiffies::now().seconds();
+        // Each writes once a second.
+        if self.cookie_due.load(Relaxed) != now {
+            self.cookie_due.store(now, Relaxed);
+        }
+    }
+
+    /// Whether the next SYN may be one, as one was of late. Any context.
+    pub(crate) fn sends_cookies(&self) -> bool {
+        let ago = Jiffies::now()
+            .seconds()
+            .wrapping_sub(self.cookie_due.load(Relaxed));
+        ago < Self::COOKIES_STAY
     }
 
     /// A cookie was sent that could be sent before routing, perhaps. Softirq context.

@@ -33,6 +33,12 @@ impl Jiffies {
         Self::new(unsafe { bindings::oxtcp_helper_jiffies() })
     }
 
+    /// In seconds, of a clock that begins and wraps anywhere.
+    pub(crate) fn seconds(self) -> u32 {
+        const HZ: usize = bindings::HZ as usize;
+        (self.get() / HZ) as u32
+    }
+
     /// The first jiffy that is not before `micros` microseconds from now.
     ///
     /// Longer waits than a timer can take are cut (the timer then comes early, and asks again).
