@@ -9,7 +9,7 @@ use kernel::sync::rcu;
 
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{
-    Acknowledgment, BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind,
+    Acknowledgment, BurstLimit, Connection, Context, Refusal, SeqRange, Transmit, TransmitKind,
 };
 
 use crate::counters::Counter;
@@ -36,6 +36,13 @@ pub(crate) enum Extent {
 /// Sends what the connection has to send now. Any context.
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     keys::follow(sk, cx);
+    if sk.sock().shared().keys.is_empty() {
+        let owed = |c: &mut Connection| c.poll_acknowledgment(cx);
+        if let Some(ack) = sk.state().connection().and_then(owed) {
+            acknowledge(sk, cx, &ack);
+            return;
+        }
+    }
     let mut path_is_known = false;
     loop {
         let may_send_data = match sk.state().connection() {

@@ -7,14 +7,15 @@
 //! [`poll_transmit`](Connection::poll_transmit) ask have the usual answer, and what is done then is done by the same functions. The tests
 //! take each such segment in both ways (`tests/common/twin.rs`).
 
-use super::link::Owed;
+use super::link::{Link, Owed};
 use super::memory::RecvMemory;
 use super::phase::{Duplex, DuplexState, Phase};
-use super::receive::Rx;
+use super::receive::{Receiver, Rx};
+use super::send::Sender;
 use super::tally::Limit;
 use super::timers::{Tick, TimerKind};
 use super::{Connection, Status};
-use crate::context::Context;
+use crate::context::{Context, SocketOptions};
 use crate::segment::Segment;
 use crate::transmit::Acknowledgment;
 use crate::wire::{Flags, Signature};
@@ -44,17 +45,12 @@ impl Connection {
             && header.seq == link.rcv_nxt
             && header.ack == link.snd_una
             && header.options.sack.is_empty()
-            // Nothing has been sent that is not acknowledged, nor is anything to be.
             && self.status.0 == Status::IDLE.0
             && self.events.is_empty()
             && link.owed.is_empty()
-            && link.snd_una == link.snd_nxt
-            && link.snd_nxt == snd.write_seq
-            && !snd.may_repeat()
+            && rests(link, snd, rcv, &self.options)
             && snd.persisted == 0
             && self.timers.get(TimerKind::Persist).is_none()
-            && !snd.is_urgent(link)
-            && self.options.signature == Signature::NONE
             && stamps.is_some() == link.stamps.is_some()
             && !link.is_stale(cx, stamps)
             && rcv.expects(link, segment, rx)
@@ -86,9 +82,7 @@ impl Connection {
         rcv.take_expected(cx, link, timers, rto, segment, rx);
         link.tally.on_received(segment.payload_len, false);
         rcv.set_memory(memory);
-        // What `poll_transmit` notes when nothing more is to be sent.
-        link.tally.take_sent();
-        link.tally.set_limit(cx.now, Limit::Idle);
+        note_rest(cx, link);
         let owes = link.owed.contains(Owed::ACK);
         let ack = owes.then(|| link.acknowledge(cx, timers, rcv));
         let waits = timers.get(TimerKind::DelayedAck).is_some();
@@ -97,4 +91,41 @@ impl Connection {
             changed: window_changed || delayed != waits,
         }
     }
+
+    /// The acknowledgment that is owed, if nothing else is to be sent, nor told with it: what [`poll_transmit`](Connection::poll_transmit) would
+    /// return, and `None` behind it. `None`: that is to be asked.
+    #[inline]
+    pub fn poll_acknowledgment(&mut self, cx: &Context<'_>) -> Option<Acknowledgment> {
+        let Phase::Duplex(DuplexState::Established, Duplex { link, snd, rcv }) = &mut self.phase
+        else {
+            return None;
+        };
+        let due = !self.status.has(Status::IDLE)
+            && !self.status.has(Status::RESET)
+            && link.owed.is_acknowledgment()
+            && rests(link, snd, rcv, &self.options);
+        if !due {
+            return None;
+        }
+        self.status.set(Status::IDLE);
+        self.status.clear(Status::HELD);
+        note_rest(cx, link);
+        Some(link.acknowledge(cx, &mut self.timers, rcv))
+    }
+}
+
+/// Whether nothing has been sent that is not acknowledged, nor is anything to be; and an acknowledgment tells of nothing else.
+fn rests(link: &Link, snd: &Sender, rcv: &Receiver, options: &SocketOptions) -> bool {
+    link.snd_una == link.snd_nxt
+        && link.snd_nxt == snd.write_seq
+        && !snd.may_repeat()
+        && !snd.is_urgent(link)
+        && !rcv.reports()
+        && options.signature == Signature::NONE
+}
+
+/// What `poll_transmit` notes when nothing more is to be sent.
+fn note_rest(cx: &Context<'_>, link: &mut Link) {
+    link.tally.take_sent();
+    link.tally.set_limit(cx.now, Limit::Idle);
 }

@@ -89,6 +89,11 @@ impl Owed {
         self.0 & other.0 != 0
     }
 
+    /// An acknowledgment, and nothing that is another segment.
+    pub(super) const fn is_acknowledgment(self) -> bool {
+        self.0 & !(Owed::WINDOW.0 | Owed::ACK_LATER.0) == Owed::ACK.0
+    }
+
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
     }

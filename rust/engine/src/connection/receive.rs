@@ -247,15 +247,18 @@ impl Receiver {
         }
     }
 
+    /// Whether the next acknowledgment has SACK blocks.
+    pub(super) fn reports(&self) -> bool {
+        let [first, ..] = &self.sack;
+        !first.is_empty() || self.facts.has(Facts::DSACK)
+    }
+
     /// Whether the segment, which has data alone and begins at RCV.NXT, can be taken by [`take_expected`](Receiver::take_expected): it lies
     /// in the window, nothing waits behind it, and the peer is not to be told of anything besides.
     pub(super) fn expects(&self, link: &Link, segment: &Segment, rx: &Rx<'_>) -> bool {
-        let [first, ..] = &self.sack;
         rx.room
             && rx.urgent.is_none()
             && rx.reassembly.as_ref().is_none_or(|r| r.is_empty())
-            && first.is_empty()
-            && !self.facts.has(Facts::DSACK)
             && self.fin.before(link.rcv_nxt)
             && segment.payload_len <= link.rcv_wnd()
     }
@@ -457,8 +460,7 @@ impl Receiver {
     /// The SACK blocks for a segment that is sent now.
     pub(super) fn take_sack(&mut self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        let [first, ..] = &self.sack;
-        if first.is_empty() && !self.facts.has(Facts::DSACK) {
+        if !self.reports() {
             return blocks;
         }
         for block in self.sack.iter().filter(|block| !block.is_empty()) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Header prediction beside what it stands for: a segment that a connection [expects](Connection::expects) is given to one copy of it by
-//! way of that, to another by way of all rules.
+//! way of that, to another by way of all rules. And so the acknowledgment that is all that is to be sent.
 
 use std::cell::RefCell;
 
 use oxtcp_engine::reassembly::Reassembly;
 use oxtcp_engine::{
-    BurstLimit, Connection, Context, Counts, Event, Happening, NoFlight, Payload, RecvMemory, Rx,
-    Segment, Transmit,
+    BurstLimit, Connection, Context, Counts, Event, FlightMemory, Happening, NoFlight, Payload,
+    RecvMemory, Rx, Segment, Transmit,
 };
 
 /// What was counted, in its order.
@@ -63,6 +63,32 @@ pub fn compare(
     let after = format!("{:?}", slow.standing(cx.config));
     assert!(taken.changed || after == before, "{before} {after}");
     assert_eq!(format!("{fast:?}"), format!("{slow:?}"), "{segment:?}");
+    assert_eq!(fast_counts, slow_counts);
+    true
+}
+
+/// Compares the ways to an acknowledgment, if that is all that is to be sent; says whether it is. Nothing is sent.
+pub fn compare_acknowledgment<M>(conn: &Connection, cx: &Context<'_>, flight: &M) -> bool
+where
+    M: FlightMemory + Clone + std::fmt::Debug,
+{
+    let (fast_counts, slow_counts) = (Counted::default(), Counted::default());
+    let fast_cx = Context::new(cx.now, cx.config).counted(&fast_counts);
+    let slow_cx = Context::new(cx.now, cx.config).counted(&slow_counts);
+    let (mut fast, mut slow) = (conn.clone(), conn.clone());
+    let Some(ack) = fast.poll_acknowledgment(&fast_cx) else {
+        return false;
+    };
+    let mut memory = flight.clone();
+    let mut poll = || slow.poll_transmit(&slow_cx, BurstLimit(65_000), &mut memory);
+    let sent = poll();
+    assert_eq!(
+        format!("{sent:?}"),
+        format!("{:?}", Some(Transmit::from(ack)))
+    );
+    assert!(poll().is_none());
+    assert_eq!(format!("{fast:?}"), format!("{slow:?}"));
+    assert_eq!(format!("{flight:?}"), format!("{memory:?}"));
     assert_eq!(fast_counts, slow_counts);
     true
 }

@@ -51,6 +51,7 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
     wait::until("the accept queue is full", || {
         readings::waiting(server, address) > BACKLOG as u64
     });
+    wait_for_grain();
     let (sent, begun) = (flood.sent(), Instant::now());
     let clients: Vec<Worker<Option<Instant>>> = link.b.run(|| {
         let one = |number| thread::spawn(move || connects(&address, number).then(Instant::now));
@@ -80,4 +81,19 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
         clients: Clients::of(count - before, times, rate),
         counted,
     }
+}
+
+/// Waits for a time that is a whole number of grains of the clients' timers, which send their SYNs again: so a client of one run waits for them as
+/// long as one of another.
+fn wait_for_grain() {
+    // 64 ticks of 4 ms: a timer of a second is rounded up to 8 (kernel/time/timer.c, LVL_GRAN).
+    const GRAIN: u128 = 256_000_000;
+    // SAFETY: There is room for what is written.
+    let now = unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now), 0);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    };
+    let left = GRAIN - now.as_nanos() % GRAIN;
+    std::thread::sleep(Duration::from_nanos(left as u64));
 }

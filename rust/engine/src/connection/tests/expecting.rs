@@ -196,3 +196,40 @@ fn take_expected__acknowledges_at_once_or_sets_the_timer() {
     let taken = conn.take_expected(&cx, &segment, &kept(), &peer.memory);
     assert_eq!((taken.ack, taken.changed), (None, false));
 }
+
+/// What a program's reading sets free goes by itself, and what is not all goes the other way.
+#[test]
+fn poll_acknowledgment__is_all_that_is_to_be_sent() {
+    let owing = || {
+        let offer = Offer {
+            sack: true,
+            ..Offer::default()
+        };
+        let mut peer = established_with(Config::default(), SocketOptions::default(), offer);
+        peer.quiet();
+        let _ = peer.data(0, 1, 0, Flags::PSH);
+        let _ = peer.events();
+        peer
+    };
+    let poll = |peer: &Peer| peer.conn.clone().poll_acknowledgment(&peer.cx());
+    let peer = owing();
+    let ack = poll(&peer).expect("an acknowledgment");
+    assert_eq!(ack.ack, peer.conn.rcv_nxt());
+    assert_eq!(poll(&at_rest()), None, "nothing is owed");
+    let changes: [Change<Peer>; 5] = [
+        ("written", |p| p.write(1)),
+        ("shut down", |p| p.shutdown()),
+        ("signed", |p| p.conn.options.signature = Signature::MD5),
+        ("a byte that came twice", |p| {
+            let _ = p.data(0, 1, 0, Flags::NONE);
+        }),
+        ("acknowledged already", |p| {
+            let _ = p.sent();
+        }),
+    ];
+    for (name, change) in changes {
+        let mut peer = owing();
+        change(&mut peer);
+        assert_eq!(poll(&peer), None, "{name}");
+    }
+}
