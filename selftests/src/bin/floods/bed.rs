@@ -278,11 +278,12 @@ pub fn in_turn(
     flood: &Running,
     mut between: impl FnMut(),
 ) -> Clients {
-    let (start, before) = (Instant::now(), flood.sent());
+    // Without what happens between them.
+    let (mut sent, mut took) = (0, Duration::ZERO);
     let mut times = Vec::new();
     let mut tried = 0;
     while tried < count && tried - times.len() < REFUSED {
-        let seen = flood.sent();
+        let (start, seen) = (Instant::now(), flood.sent());
         wait::until("the flood goes on", || flood.sent() >= seen + BURST as u64);
         // At any moment of a burst, or between two.
         std::thread::sleep(Duration::from_micros((tried * 370 % 5000) as u64));
@@ -291,12 +292,13 @@ pub fn in_turn(
             times.push(begun.elapsed());
         }
         tried += 1;
-        if tried % 10 == 0 {
+        sent += flood.sent() - seen;
+        took += start.elapsed();
+        if tried % count.div_ceil(10) == 0 {
             between();
         }
     }
-    let rate = (flood.sent() - before) as f64 / start.elapsed().as_secs_f64();
-    Clients::of(tried, times, rate)
+    Clients::of(tried, times, sent as f64 / took.as_secs_f64())
 }
 
 /// A client of the built-in TCP, as there are others, with a number that tells where it is. It speaks first: an ACK of a cookie that is lost is made good by what follows. It is in when it
