@@ -128,6 +128,8 @@ def close_wait(host):
     peer, sock, _ = established(host)
     send_fin(peer)
     host.expect_state(peer, "CLOSE-WAIT")
+    # It waits a moment for a FIN to go with: by a timer, so it may be no answer to what comes then.
+    peer.wait_for("the FIN's acknowledgment", lambda s: s.is_pure_ack and s.ack == peer.seq)
     return peer, sock, "CLOSE-WAIT"
 
 
