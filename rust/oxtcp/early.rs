@@ -162,8 +162,11 @@ fn of_connection<'r>(
     family: Family,
     rcu: &rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
-    let bound = sock.bound_dev();
-    if (bound != 0 && bound != skb.device()) || !skb.set_route(net, sock, family) {
+    let arrival = Arrival {
+        ifindex: skb.device(),
+        family,
+    };
+    if !input::may_hear(sock, arrival) || !skb.set_route(net, sock, family) {
         return Err(skb);
     }
     namespace.counters.count(Counter::EarlyDemux);

@@ -5,7 +5,7 @@
 
 use kernel::prelude::*;
 
-use oxtcp_engine::wire::{Signature, Signed, MIN_HEADER_LEN};
+use oxtcp_engine::wire::{Header, Signature, Signed, Timestamps, MIN_HEADER_LEN};
 
 use crate::ao::segments::{self, Failure, Stage};
 use crate::ao::{Ao, Ids};
@@ -50,9 +50,6 @@ pub(crate) enum Claim {
 
 /// Where the checksum is in a TCP header.
 const CHECKSUM: core::ops::Range<usize> = 16..18;
-/// A header with timestamps, as nearly every TCP writes it, and what stands before them.
-const STAMPED_LEN: usize = MIN_HEADER_LEN + 12;
-const STAMPED: [u8; 4] = [1, 1, 8, 10];
 /// Where a signature's option begins, in the engine's headers.
 const OPTION: usize = MIN_HEADER_LEN;
 
@@ -175,15 +172,11 @@ impl Judge<'_> {
 #[inline]
 pub(crate) fn is_plain(skb: &SkBuff<Claimed<'_>>) -> bool {
     let header = skb.linear();
-    match (oxtcp_engine::wire::Header::data_offset(header), header) {
-        (Ok(MIN_HEADER_LEN), _) => true,
-        (Ok(STAMPED_LEN), header) => {
-            let options = header.get(MIN_HEADER_LEN..STAMPED_LEN);
-            // As one number.
-            options.and_then(|options| options.first_chunk()) == Some(&STAMPED)
-        }
-        _ => false,
-    }
+    let options = match Header::data_offset(header) {
+        Ok(len) => header.get(MIN_HEADER_LEN..len),
+        Err(_) => None,
+    };
+    options.is_some_and(|options| options.is_empty() || Timestamps::alone(options).is_some())
 }
 
 /// What a packet brings of a signature. Its data pointer is at the TCP header.
@@ -231,7 +224,7 @@ fn options<'s>(skb: &'s mut SkBuff<Claimed<'_>>) -> Option<&'s [u8]> {
 /// How long a packet's header is.
 pub(crate) fn header_len(skb: &mut SkBuff<Claimed<'_>>) -> Option<u32> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
-    let len = oxtcp_engine::wire::Header::data_offset(fixed).ok()?;
+    let len = Header::data_offset(fixed).ok()?;
     u32::try_from(len).ok()
 }
 

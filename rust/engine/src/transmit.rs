@@ -74,9 +74,7 @@ impl Acknowledgment {
             ..Header::default()
         }
     }
-}
 
-impl Acknowledgment {
     /// The header as it goes on the wire, with a checksum of zero, if it has timestamps. `ports` are the source's and the destination's.
     #[inline]
     pub fn stamped(&self, ports: (u16, u16)) -> Option<[u8; STAMPED_LEN]> {

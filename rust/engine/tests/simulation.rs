@@ -320,6 +320,9 @@ fn bulk__wastes_nothing() {
             acks <= segments / 2 + segments / 20 + 40,
             "{acks} acknowledgments of {segments}"
         );
+        // And header prediction is for nearly all that comes.
+        let expected = outcome.server.expected;
+        assert!(expected >= data * 9 / 10, "{expected} of {data}");
     }
 }
 

@@ -126,7 +126,7 @@ impl Timestamps {
 
     /// Those of a segment whose options are these alone, as nearly every TCP writes them.
     #[inline]
-    pub(super) fn alone(options: &[u8]) -> Option<Self> {
+    pub fn alone(options: &[u8]) -> Option<Self> {
         let &[h0, h1, h2, h3, v0, v1, v2, v3, e0, e1, e2, e3] = options else {
             return None;
         };

@@ -119,8 +119,6 @@ pub struct Host {
     /// Every state that the connection was in.
     pub history: Vec<State>,
     pub sent: Counts,
-    /// Segments that header prediction would have taken.
-    pub expected: u64,
     /// The scale that the peer applies to our window fields.
     scale: u8,
     pub error: Option<Error>,
@@ -140,6 +138,8 @@ pub struct Counts {
     pub loss_probes: u64,
     /// Segments that said that the window was reduced (CWR).
     pub reductions: u64,
+    /// Segments that came, and that header prediction would have taken.
+    pub expected: u64,
 }
 
 impl Host {
@@ -153,7 +153,6 @@ impl Host {
             offered: None,
             history: Vec::new(),
             sent: Counts::default(),
-            expected: 0,
             scale: 0,
             error: None,
             whole_bursts: false,
@@ -376,37 +375,33 @@ impl Host {
             }
         }
         let truesize = memory_for(&self.setup, segment.payload_len as usize);
-        let rx = Rx {
-            reassembly: None,
+        // Longer ones are what a device has put together.
+        let segment_size = match segment.payload_len > u32::from(self.setup.mss) {
+            true => self.setup.mss,
+            false => 0,
+        };
+        let packet = Packet {
+            truesize,
+            head: 0,
+            segment_size,
+        };
+        let rx = || Rx {
             room,
-            packet: Packet {
-                truesize,
-                head: 0,
-                // Longer ones are what a device has put together.
-                segment_size: match segment.payload_len > u32::from(self.setup.mss) {
-                    true => self.setup.mss,
-                    false => 0,
-                },
-            },
+            packet,
             most: memory.most,
             unread,
             lowat: 1,
-            urgent: None,
+            ..Rx::default()
         };
         if socket.reassembly.is_empty() {
             let used = memory.used.saturating_add(truesize);
             let memory = RecvMemory { used, ..memory };
-            let rx = Rx {
-                reassembly: None,
-                urgent: None,
-                ..rx
-            };
-            let expected = twin::compare(&socket.conn, cx, segment, rx, &memory);
-            self.expected += u64::from(expected);
+            let expected = twin::compare(&socket.conn, cx, segment, rx(), &memory);
+            self.sent.expected += u64::from(expected);
         }
         let rx = Rx {
             reassembly: with_reassembly.then_some(&mut socket.reassembly),
-            ..rx
+            ..rx()
         };
         let verdict = socket.conn.on_segment(cx, segment, rx, &mut socket.flight);
         if trace {
