@@ -19,7 +19,7 @@ use oxtcp_engine::reassembly::{had, Reassembly};
 use oxtcp_engine::time_wait::TimeWait;
 use oxtcp_engine::{
     Connection, Context, Duration, Error as EngineError, Happening, Instant, Segment, SeqNum,
-    SeqRange, State,
+    SeqRange, State, TimerKind,
 };
 
 use crate::counters::{Counter, Index};
@@ -94,7 +94,7 @@ pub(crate) fn segment(
         &mut refusal,
     );
     let rcv_nxt = connection.rcv_nxt();
-    let is_undisturbed = refusal.is_some() && connection.is_undisturbed();
+    let is_undisturbed = connection.is_undisturbed();
     // A SYN-ACK may bring a FIN.
     if opens && !matches!(connection.state(), State::SynSent | State::Closed) {
         // Before anything is sent.
@@ -175,7 +175,9 @@ fn expected(
     skb: SkBuff,
     header_len: u32,
 ) -> Result<(), SkBuff> {
-    if segment.payload_len == 0 {
+    // Most of those that are not.
+    let next = |c: &mut Connection| c.rcv_nxt() == segment.seq();
+    if segment.payload_len == 0 || !sk.state().connection().is_some_and(next) {
         return Err(skb);
     }
     let sock = sk.sock();
@@ -759,8 +761,18 @@ fn mirror_state(sk: &mut Sk<'_>, state: State) {
 ///
 /// A timer that goes off earlier is left as it is: it finds nothing to do and is armed anew. So the
 /// usual case, a deadline that each acknowledgment moves on, costs nothing.
-fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>, deadline: Instant) {
-    let at = Jiffies::after_micros(deadline.since(cx.now).as_micros());
+///
+/// Acknowledgments are held back for less than a tick. What else there is to wait for is armed behind that.
+fn arm_timer(sk: &mut Sk<'_>, cx: &Context<'_>, (kind, deadline): (TimerKind, Instant)) {
+    let left = deadline.since(cx.now).as_micros();
+    if kind == TimerKind::CompressedAck {
+        let slack = output::namespace(sk.sock()).sysctls.comp_sack_slack_ns();
+        let slack = u64::try_from(slack).unwrap_or(0);
+        if sk.call_soon(left.saturating_mul(1000), slack) {
+            return;
+        }
+    }
+    let at = Jiffies::after_micros(left);
     if sk.timer_at().is_some_and(|armed| !at.before(armed)) {
         return;
     }
@@ -775,8 +787,8 @@ fn publish(sk: &mut Sk<'_>, cx: &Context<'_>) {
     sk.sock().shared().tx.set_bytes(standing.unacked);
     sk.sock().notes().figures.store(&standing);
     set_unsent(sk, standing.not_sent);
-    if let Some((_, deadline)) = standing.timer {
-        arm_timer(sk, cx, deadline);
+    if let Some(timer) = standing.timer {
+        arm_timer(sk, cx, timer);
     }
 }
 

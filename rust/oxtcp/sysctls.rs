@@ -135,6 +135,14 @@ settings! {
         /// Challenge ACKs of the namespace in a second (RFC 5961 section 7), on average: half as many to one and a half times. Linux's default since 6.2: no
         /// limit, as a shared one can be observed from outside (CVE-2016-5696).
         challenge_ack_limit = 0x7fff_ffff, 0, i32::MAX;
+        /// Nanoseconds for which acknowledgments of what comes out of order are held back at most, behind the first three, to be sent as one. 0: they are not.
+        comp_sack_delay_ns = 1_000_000, 0, i32::MAX;
+        /// The most acknowledgments that are held back so. 0: none.
+        comp_sack_nr = 44, 0, 255;
+        /// Percent of the round trip for which they are held back.
+        comp_sack_rtt_percent = 33, 1, 1000;
+        /// Nanoseconds that they may be later by, so that several timers can be served at once.
+        comp_sack_slack_ns = 10_000, 0, i32::MAX;
         /// Report duplicates by D-SACK (0 or 1).
         dsack = 1, 0, 1;
         /// Explicit congestion notification (RFC 3168): 0 never, 1 offered and accepted, 2 accepted. Linux's 3 to 5, accurate ECN,
@@ -356,6 +364,9 @@ impl Sysctls {
             min_snd_mss: short(self.min_snd_mss()),
             slow_start_after_idle: self.slow_start_after_idle() != 0,
             invalid_ratelimit: Duration::from_millis(positive(self.invalid_ratelimit())),
+            comp_sack_delay: Duration::from_micros(positive(self.comp_sack_delay_ns()) / 1000),
+            comp_sack_nr: byte(self.comp_sack_nr()),
+            comp_sack_rtt_percent: short(self.comp_sack_rtt_percent()),
             congestion_control: self.algorithm(),
             ..Config::default()
         }

@@ -435,6 +435,7 @@ pub(crate) fn number(kind: TimerKind) -> u8 {
         TimerKind::LossProbe => 6,
         TimerKind::Reorder => 7,
         TimerKind::Pace => 8,
+        TimerKind::CompressedAck => 10,
     }
 }
 

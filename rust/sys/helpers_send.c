@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers_send.h. */
 #include <linux/bits.h>
+#include <linux/hrtimer.h>
 #include <linux/math64.h>
 #include <linux/percpu.h>
+#include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <net/sock.h>
 #include <net/tcp.h>
@@ -13,11 +15,12 @@
 /*
  * Bits of sk_tsq_flags, which is ours to use as sk_prot is: the socket waits
  * for packets to leave; it is in a CPU's list, which holds a reference; nobody
- * will accept it.
+ * will accept it; it will be called soon.
  */
 #define OXTCP_THROTTLED	0
 #define OXTCP_QUEUED	1
 #define OXTCP_DROPPED	2
+#define OXTCP_SOON	3
 
 unsigned int oxtcp_helper_max_tcp_header(void)
 {
@@ -184,4 +187,52 @@ void oxtcp_helper_small_queue_add(struct llist_node *node)
 
 	if (llist_add(node, &queue->waiting))
 		queue_work(system_bh_wq, &queue->work);
+}
+
+/*
+ * A call that is to come. It has a reference of the socket, and frees itself:
+ * few sockets ever have one, and then for less than a millisecond.
+ */
+struct oxtcp_soon {
+	struct hrtimer timer;
+	struct sock *sk;
+	void (*call)(struct sock *sk);
+};
+
+static enum hrtimer_restart oxtcp_soon_over(struct hrtimer *timer)
+{
+	struct oxtcp_soon *soon = container_of(timer, struct oxtcp_soon, timer);
+
+	/* From here on there may be another. */
+	clear_bit(OXTCP_SOON, &soon->sk->sk_tsq_flags);
+	/* Takes the reference. */
+	soon->call(soon->sk);
+	/* It runs no more, and __run_hrtimer() does not look at one that is not started again. */
+	kfree(soon);
+	return HRTIMER_NORESTART;
+}
+
+/*
+ * Has call() called with a reference of sk after that many nanoseconds, or if
+ * such a call is to come already, then. False: there is no memory.
+ */
+bool oxtcp_helper_sk_call_soon(struct sock *sk, u64 after, u64 slack,
+			       void (*call)(struct sock *sk))
+{
+	struct oxtcp_soon *soon;
+
+	if (test_and_set_bit(OXTCP_SOON, &sk->sk_tsq_flags))
+		return true;
+	soon = kmalloc(sizeof(*soon), GFP_ATOMIC | __GFP_NOWARN);
+	if (!soon) {
+		clear_bit(OXTCP_SOON, &sk->sk_tsq_flags);
+		return false;
+	}
+	hrtimer_setup(&soon->timer, oxtcp_soon_over, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_SOFT);
+	soon->call = call;
+	soon->sk = sk;
+	sock_hold(sk);
+	hrtimer_start_range_ns(&soon->timer, ns_to_ktime(after), slack,
+			       HRTIMER_MODE_REL_PINNED_SOFT);
+	return true;
 }

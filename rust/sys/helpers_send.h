@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* C helpers for small_queue.rs and skb.rs: what is on its way out. */
+/* C helpers for small_queue.rs, soon.rs and skb.rs: what is on its way out. */
 #ifndef OXTCP_HELPERS_SEND_H
 #define OXTCP_HELPERS_SEND_H
 
@@ -24,5 +24,8 @@ bool oxtcp_helper_sk_was_dropped(struct sock *sk);
 void oxtcp_helper_small_queues_init(void (*drained)(struct llist_node *node));
 void oxtcp_helper_small_queues_exit(void);
 void oxtcp_helper_small_queue_add(struct llist_node *node);
+
+bool oxtcp_helper_sk_call_soon(struct sock *sk, u64 after, u64 slack,
+			       void (*call)(struct sock *sk));
 
 #endif

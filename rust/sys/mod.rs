@@ -29,6 +29,7 @@ pub(crate) mod skb;
 mod small_queue;
 pub(crate) mod snapshot;
 pub(crate) mod sock;
+mod soon;
 pub(crate) mod stamp;
 pub(crate) mod sysctl;
 pub(crate) mod table;

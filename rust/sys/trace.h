@@ -47,7 +47,7 @@
 	{ 0, "retransmit" }, { 1, "persist" }, { 2, "delayed-ack" },	\
 	{ 3, "keepalive" }, { 4, "fin-wait-2" }, { 5, "time-wait" },	\
 	{ 6, "loss-probe" }, { 7, "reorder" }, { 8, "pace" },		\
-	{ 9, "syn-ack" }
+	{ 9, "syn-ack" }, { 10, "compressed-ack" }
 #define OXTCP_TRACE_MODES						\
 	{ 0, "open" }, { 1, "disorder" }, { 2, "cwr" },			\
 	{ 3, "recovery" }, { 4, "loss" }

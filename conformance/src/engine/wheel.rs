@@ -57,7 +57,7 @@ const GROUPS: [&[TimerKind]; 3] = [
         TimerKind::Reorder,
         TimerKind::Persist,
     ],
-    &[TimerKind::DelayedAck],
+    &[TimerKind::DelayedAck, TimerKind::CompressedAck],
     &[
         TimerKind::KeepAlive,
         TimerKind::FinWait2,
@@ -77,12 +77,18 @@ impl Wheel {
     /// Arms what has changed, at `now`, which is `instant` to the engine.
     pub(super) fn arm(&mut self, connection: &Connection, now: Micros, instant: Instant) {
         for (armed, kinds) in self.armed.iter_mut().zip(GROUPS) {
-            let at = kinds.iter().find_map(|kind| connection.timer_of(*kind));
+            let running = |kind: &TimerKind| Some((*kind, connection.timer_of(*kind)?));
+            let (kind, at) = kinds.iter().find_map(running).unzip();
             *armed = match (*armed, at) {
                 (Some((was, fires)), Some(at)) if was == at => Some((was, fires)),
                 (_, Some(at)) => {
                     let wait = at.since(instant).as_micros() as Micros;
-                    Some((at, expiry(now, wait)))
+                    let fires = match kind {
+                        // A timer of high resolution.
+                        Some(TimerKind::CompressedAck) => now + wait,
+                        _ => expiry(now, wait),
+                    };
+                    Some((at, fires))
                 }
                 (_, None) => None,
             };

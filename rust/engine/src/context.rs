@@ -126,6 +126,12 @@ pub struct Config {
     /// The least time between two challenge or duplicate ACKs that one connection sends in answer to
     /// invalid segments (RFC 5961 section 7).
     pub invalid_ratelimit: Duration,
+    /// How long acknowledgments of what is out of order are held back at most; zero: not at all.
+    pub comp_sack_delay: Duration,
+    /// How many of them at most; 0: none.
+    pub comp_sack_nr: u8,
+    /// And how much of the round trip, in percent.
+    pub comp_sack_rtt_percent: u16,
 }
 
 impl Default for Config {
@@ -178,6 +184,9 @@ impl Default for Config {
             probe_interval: Duration::from_secs(600),
             min_snd_mss: 48,
             invalid_ratelimit: Duration::from_millis(500),
+            comp_sack_delay: Duration::from_millis(1),
+            comp_sack_nr: 44,
+            comp_sack_rtt_percent: 33,
         }
     }
 }

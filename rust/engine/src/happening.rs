@@ -101,6 +101,8 @@ happenings! {
     TCPOFOQueue,
     /// It was there already.
     TCPOFOMerge,
+    /// Acknowledgments of what was out of order, for which one was sent together.
+    TCPAckCompressed,
     /// A SYN in the midst of a connection.
     TCPSYNChallenge,
     /// The window was closed, and opened again;

@@ -17,6 +17,10 @@ use crate::wire::SackBlocks;
 pub struct Reassembly {
     ranges: [SeqRange; Reassembly::MAX_RANGES],
     len: usize,
+    /// How often the peer was told of what is here since RCV.NXT moved, three times at most (Linux's dup_ack_counter).
+    told: u8,
+    /// How many acknowledgments are held back (its compressed_ack).
+    held: u8,
 }
 
 /// How many of the first octets of `range` are in `before`, which begins with the same octet or an earlier one: the caller has them in
@@ -50,6 +54,8 @@ impl Reassembly {
         Reassembly {
             ranges: [SeqRange::new(SeqNum::new(0), 0); Reassembly::MAX_RANGES],
             len: 0,
+            told: 0,
+            held: 0,
         }
     }
 
@@ -80,6 +86,7 @@ impl Reassembly {
     #[must_use]
     pub fn advance(&mut self, rcv_nxt: SeqNum) -> SeqNum {
         let mut next = rcv_nxt;
+        self.told = 0;
         // No two ranges touch, so at most one of them holds rcv_nxt or begins there.
         self.retain(|have| {
             if have.start.after(rcv_nxt) {
@@ -117,6 +124,31 @@ impl Reassembly {
     pub fn iter(&self) -> impl Iterator<Item = SeqRange> + '_ {
         let used = self.ranges.get(..self.len).unwrap_or(&[]);
         used.iter().copied()
+    }
+
+    /// The range that grew last.
+    pub fn latest(&self) -> Option<SeqRange> {
+        self.iter().next()
+    }
+
+    /// Whether the acknowledgment of a segment that is out of order may be held back with others, if it can be: not the first three since RCV.NXT
+    /// moved, which tell the peer of a loss, and not more than `most` of them. `held`: some are.
+    #[must_use]
+    pub fn may_hold(&mut self, held: bool, most: u8) -> bool {
+        /// Linux's TCP_FASTRETRANS_THRESH.
+        const TOLD: u8 = 3;
+        if !held {
+            self.held = 0;
+        }
+        if self.held >= most {
+            return false;
+        }
+        if self.told < TOLD {
+            self.told = self.told.saturating_add(1);
+            return false;
+        }
+        self.held = self.held.saturating_add(1);
+        true
     }
 
     /// Whether every octet of `range` has come.

@@ -124,6 +124,13 @@ impl Duration {
         Duration(self.0.saturating_mul(1 << doublings))
     }
 
+    /// So many hundredths of it, rounded down.
+    #[inline]
+    #[must_use]
+    pub const fn percent(self, percent: u16) -> Self {
+        Duration(self.0.saturating_mul(percent as u64) / 100)
+    }
+
     /// Halved, rounded down.
     #[inline]
     #[must_use]

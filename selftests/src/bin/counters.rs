@@ -14,6 +14,7 @@ use oxtcp_selftests::flood::Raw;
 use oxtcp_selftests::forge::{packet, Forged};
 use oxtcp_selftests::ns::{self, Veth};
 use oxtcp_selftests::payload::Stream;
+use oxtcp_selftests::raw_peer::RawPeer;
 use oxtcp_selftests::tcp_info::TcpInfo;
 use oxtcp_selftests::{cases, thread, wait, Ip, Pair, Sock, Stack, Suite};
 
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         keepalive__and_silence, window__closed_and_opened, acknowledgments__held_back, buffer__full_of_crumbs,
         tail__probed_and_timed_out, duplicates__of_old_data, loss__is_what_tcp_info_says, groups__of_names,
         time_wait__that_is_short, output__that_a_firewall_keeps, accept__that_waits_for_data,
-        order__that_the_buffer_has_no_room_for, icmp__of_what_is_not_in_flight,
+        order__that_the_buffer_has_no_room_for, order__acknowledged_together, icmp__of_what_is_not_in_flight,
     );
     suite.run()
 }
@@ -627,6 +628,42 @@ fn order__that_the_buffer_has_no_room_for(stack: Stack) {
         expect(stack, &expected);
         std::mem::forget(ends);
     });
+}
+
+/// Of many segments out of order each is acknowledged, or counted as one that others have acknowledged with theirs; as it is set.
+fn order__acknowledged_together(stack: Stack) {
+    const CRUMBS: u64 = 500;
+    for stack in [stack, Stack::builtin(stack.ip)] {
+        let link = Veth::make();
+        let address = Veth::address_a(stack.ip, 5001);
+        let (listener, _) = listening_at(stack, &address, 1);
+        let nobody = Veth::address_of_nobody(stack.ip, 40_000);
+        let mut peer = link.b.run(|| RawPeer::connect(nobody, address, "vb"));
+        let (server, _) = listener.accept().expect("accept");
+        let mut crumbs = |at: u32| {
+            let one = |n| peer.segment(at + n, 0, &[], b"x");
+            let crumbs: Vec<Vec<u8>> = (0..CRUMBS as u32).map(one).collect();
+            let before = counted(stack)["TCPAckCompressed"];
+            assert_eq!(peer.send(&crumbs), crumbs.len());
+            let mut heard = 0;
+            let mut together = 0;
+            wait::until("an acknowledgment of each", || {
+                heard += peer.heard().len() as u64;
+                together = counted(stack)["TCPAckCompressed"] - before;
+                heard + together == CRUMBS
+            });
+            together
+        };
+        let together = crumbs(1);
+        // The built-in TCP's timer may be too fast for it.
+        assert!(together > 0 || !stack.ours, "none was held back");
+        set(stack, "tcp_comp_sack_nr", "0");
+        assert_eq!(crumbs(1 + CRUMBS as u32), 0);
+        let first = peer.segment(0, 0, &[], b"x");
+        assert_eq!(peer.send(&[first]), 1);
+        let all = server.recv_exact(1 + 2 * CRUMBS as usize);
+        assert!(all.iter().all(|byte| *byte == b'x'));
+    }
 }
 
 /// "Unreachable", about a number that was never sent.

@@ -405,7 +405,6 @@ impl Connection {
         let Some(Parts { link, snd, rcv, .. }) = self.phase.parts() else {
             return Payload::None;
         };
-        let rto = || snd.map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
         let Some(rcv) = rcv else {
             // "Ignore the segment text"; but what takes numbers is acknowledged: it is the FIN come again.
             if segment.seq_len() != 0 {
@@ -432,7 +431,7 @@ impl Connection {
         }
         let segments = rx.packet.segments(segment.payload_len);
         let before = link.rcv_nxt;
-        let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, rto, segment, rx);
+        let (payload, fin) = rcv.on_text(cx, link, &mut self.timers, snd.as_deref(), segment, rx);
         let octets = before.distance_to(link.rcv_nxt);
         link.tally
             .on_received(octets, matches!(fin, FinStatus::InOrder(_)));
@@ -447,7 +446,7 @@ impl Connection {
             match (self.phase.advance(Input::FinArrives), delay) {
                 // The user will most likely close too.
                 (Some(State::CloseWait), Some(delay)) => {
-                    if self.timers.get(TimerKind::DelayedAck).is_none() {
+                    if !self.timers.holds_acknowledgment() {
                         self.timers.set(TimerKind::DelayedAck, cx.now + delay);
                     }
                     return payload;

@@ -92,8 +92,7 @@ impl Connection {
         self.timers
             .set(TimerKind::FinWait2, cx.now + limit.max(least));
         // An acknowledgment that is held back goes now: nobody keeps this timer from here on.
-        if self.timers.get(TimerKind::DelayedAck).is_some() {
-            self.timers.clear(TimerKind::DelayedAck);
+        if self.timers.holds_acknowledgment() {
             if let Some(Parts { link, .. }) = self.phase.parts() {
                 link.owed.insert(Owed::ACK);
             }

@@ -72,7 +72,7 @@ impl Connection {
             };
         };
         let timers = &mut self.timers;
-        let delayed = timers.get(TimerKind::DelayedAck).is_some();
+        let delayed = timers.holds_acknowledgment();
         let segments = rx.packet.segments(segment.payload_len);
         link.tally.on_arrival(segments, segment.payload_len);
         let window_changed = snd.hear(link, segment);
@@ -85,7 +85,7 @@ impl Connection {
         note_rest(cx, link);
         let owes = link.owed.contains(Owed::ACK);
         let ack = owes.then(|| link.acknowledge(cx, timers, rcv));
-        let waits = timers.get(TimerKind::DelayedAck).is_some();
+        let waits = timers.holds_acknowledgment();
         Expected {
             ack,
             changed: window_changed || delayed != waits,

@@ -10,7 +10,7 @@ use super::mtu::Search;
 use super::receive::Receiver;
 use super::state::State;
 use super::tally::Tally;
-use super::timers::{Tick, TimerKind, Timers};
+use super::timers::{Tick, Timers};
 use crate::context::Context;
 use crate::happening::Happening;
 use crate::segment::Segment;
@@ -339,7 +339,7 @@ impl Link {
                 SackBlocks::default(),
             ),
         };
-        self.fulfil(timers);
+        self.fulfil(cx, timers);
         Transmit {
             header: Header {
                 seq: body.seq,
@@ -362,9 +362,12 @@ impl Link {
     }
 
     /// A segment tells what has come.
-    fn fulfil(&mut self, timers: &mut Timers) {
+    fn fulfil(&mut self, cx: &Context<'_>, timers: &mut Timers) {
         self.owed.remove(Owed::ANY_ACK);
-        timers.clear(TimerKind::DelayedAck);
+        if timers.stop_holding() {
+            // Also the one that the timer would have sent.
+            cx.count(Happening::TCPAckCompressed);
+        }
         self.last_ack = self.rcv_nxt;
     }
 
@@ -377,7 +380,7 @@ impl Link {
         rcv: &mut Receiver,
     ) -> Acknowledgment {
         let window = rcv.offer(cx, self);
-        self.fulfil(timers);
+        self.fulfil(cx, timers);
         self.tally.on_bare_sent();
         Acknowledgment {
             seq: self.snd_nxt,

@@ -210,6 +210,7 @@ impl Connection {
         refusal: &mut Option<Unacceptable>,
     ) -> Payload {
         let was_idle = self.status.take(Status::IDLE);
+        let room = rx.room;
         let payload = match self.phase {
             Phase::Closed(_) => {
                 *refusal = Some(Unacceptable::Closed);
@@ -218,11 +219,12 @@ impl Connection {
             Phase::SynSent(_) => self.on_syn_sent(cx, segment, rx),
             _ => self.on_synchronized(cx, segment, rx, flight, refusal),
         };
-        self.keep_idle(was_idle && refusal.is_some());
+        let lost = payload == Payload::None && segment.payload_len != 0 && !room;
+        self.keep_idle(was_idle && (lost || refusal.is_some()));
         payload
     }
 
-    /// Whether a segment that was refused, or a read, has left everything as it was: there is nothing to send, nobody to wake, and no
+    /// Whether a segment that was refused, or that there was no room for, or a read, has left everything as it was: there is nothing to send, nobody to wake, and no
     /// timer to change. For the caller, who then need not look.
     #[inline]
     pub fn is_undisturbed(&self) -> bool {

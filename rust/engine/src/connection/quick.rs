@@ -33,7 +33,7 @@ impl Connection {
         self.options
             .traits
             .set(Traits::INTERACTIVE, mode == QuickAck::Off);
-        let waits = self.timers.get(TimerKind::DelayedAck).is_some();
+        let waits = self.timers.holds_acknowledgment();
         let state = self.phase.state();
         let Some(Parts { link, rcv, .. }) = self.phase.parts() else {
             return;

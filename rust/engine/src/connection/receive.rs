@@ -6,12 +6,14 @@ use super::autotune::Autotune;
 use super::info::ReceiverEnd;
 use super::link::{Link, Owed};
 use super::memory::{self, Packet, Useless};
+use super::send::Sender;
 use super::timers::{Tick, TimerKind, Timers};
 use super::urgent::UrgentPlace;
 use super::window::Buffer;
 use crate::context::Context;
 use crate::happening::Happening;
 use crate::reassembly::Reassembly;
+use crate::rtt::INITIAL_RTO;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
@@ -143,6 +145,21 @@ const ECN_QUICK_ACKS: u8 = 2;
 /// Smaller segments say nothing about how much memory the peer's take (Linux's `tcp_event_data_recv`).
 const LEAST_TELLING: u32 = 128;
 
+/// How what brings nothing in order is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Duplicate, or beyond the window: at once (RFC 5681 section 4.2), and the peer waits for those that follow, too.
+    Hurry,
+    AtOnce,
+    /// With others of its kind, if `grows` says that it is of the block that was told last: a new one is told at once, before others push it
+    /// out of the report.
+    Together {
+        grows: bool,
+    },
+    /// It could not be kept, and is as one that was lost (as in Linux).
+    Never,
+}
+
 /// Whether the segment brought the FIN in order.
 #[must_use]
 pub(super) enum FinStatus {
@@ -177,7 +194,7 @@ impl Receiver {
         cx: &Context<'_>,
         link: &mut Link,
         timers: &mut Timers,
-        rto: impl FnOnce() -> Duration,
+        snd: Option<&Sender>,
         segment: &Segment,
         mut rx: Rx<'_>,
     ) -> (Payload, FinStatus) {
@@ -191,8 +208,8 @@ impl Receiver {
             self.note_fin(link, segment, rx.unread);
         }
         let before = link.rcv_nxt;
-        let taken = if payload.is_empty() {
-            Payload::None
+        let (taken, answer) = if payload.is_empty() {
+            (Payload::None, Answer::Hurry)
         } else {
             let full_sized = payload.len >= u32::from(self.rcv_mss);
             self.tune
@@ -220,24 +237,64 @@ impl Receiver {
             link.rcv_nxt = link.rcv_nxt.add(1);
             return (taken, FinStatus::InOrder((!now).then_some(delay)));
         }
-        match taken {
-            // The peer is not to go on.
-            Payload::None if self.facts.has(Facts::NO_MEMORY) => link.owed.insert(Owed::ACK),
-            // Duplicate, beyond the window, out of order, or refused: RFC 5681 section 4.2, an immediate ACK. And the peer waits for those
-            // that follow, too; out of order, in Linux it does not, which costs a peer that repairs losses up to a quarter of its
-            // speed (`tests/goodput.rs`, at 10 %).
-            Payload::None | Payload::OutOfOrder { .. } => {
-                self.hurry(QUICK_ACKS);
-                link.owed.insert(Owed::ACK);
-            }
-            Payload::InOrder { len, .. } => {
+        match (taken, answer) {
+            (Payload::InOrder { len, .. }, _) => {
                 let came = before.distance_to(link.rcv_nxt);
                 let hole = rx.reassembly.as_ref().is_some_and(|r| !r.is_empty());
                 let waits = rx.unread.saturating_add(came) < rx.lowat;
+                let rto = || snd.map_or(INITIAL_RTO, |snd| snd.rto(cx.config));
+                if came != len {
+                    // A loss was repaired, and the peer waits for what follows; in Linux it does not, which costs one that repairs losses up
+                    // to a quarter of its speed (`tests/goodput.rs`, at 10 %).
+                    self.hurry(QUICK_ACKS);
+                }
                 self.acknowledge(cx, link, timers, rto, waits, came != len || hole);
             }
+            (_, Answer::Hurry) => {
+                self.hurry(QUICK_ACKS);
+                link.owed.insert(Owed::ACK);
+            }
+            (_, Answer::AtOnce) => link.owed.insert(Owed::ACK),
+            (_, Answer::Together { grows }) => {
+                let held = timers.get(TimerKind::CompressedAck).is_some();
+                let most = cx.config.comp_sack_nr;
+                let told = |r: &mut Reassembly| r.may_hold(held, most) && grows;
+                match self.compression(cx, link, snd) {
+                    Some(delay) if rx.reassembly.is_some_and(told) => match held {
+                        true => cx.count(Happening::TCPAckCompressed),
+                        false => timers.set(TimerKind::CompressedAck, cx.now + delay),
+                    },
+                    _ => link.owed.insert(Owed::ACK),
+                }
+            }
+            (_, Answer::Never) => {}
         }
         (taken, FinStatus::NotYet)
+    }
+
+    /// How long the acknowledgment of what is out of order, and has been told three times, is held back for others (Linux's SACK compression, in
+    /// `__tcp_ack_snd_check`); `None`: it goes at once.
+    ///
+    /// Deviation: RFC 5681 section 4.2 would have each acknowledged at once. Who sends thousands of small segments out of order would
+    /// have as many answers.
+    fn compression(
+        &mut self,
+        cx: &Context<'_>,
+        link: &Link,
+        snd: Option<&Sender>,
+    ) -> Option<Duration> {
+        if self.quick > 0 && !self.facts.has(Facts::INTERACTIVE) {
+            self.quick = self.quick.saturating_sub(1);
+            return None;
+        }
+        if !link.sack() {
+            return None;
+        }
+        let received = Some(self.rtt()).filter(|rtt| !rtt.is_zero());
+        let sent = snd.and_then(|snd| snd.rtt().srtt());
+        let rtt = received.into_iter().chain(sent).min()?;
+        let share = rtt.percent(cx.config.comp_sack_rtt_percent);
+        Some(share.min(cx.config.comp_sack_delay)).filter(|delay| !delay.is_zero())
     }
 
     /// A FIN that lies behind is not to come again when numbers have gone half round.
@@ -322,14 +379,14 @@ impl Receiver {
         (!from.before(link.rcv_edge)).then_some(Useless::Closed)
     }
 
-    /// Takes what is new.
+    /// Takes what is new. Of what is not in order, also how it is acknowledged.
     fn take(
         &mut self,
         cx: &Context<'_>,
         link: &mut Link,
         segment: &Segment,
         rx: &mut Rx<'_>,
-    ) -> Payload {
+    ) -> (Payload, Answer) {
         let payload = segment.payload();
         let from = SeqNum::max(payload.start, link.rcv_nxt);
         let skip = payload.start.distance_to(from);
@@ -342,34 +399,42 @@ impl Receiver {
             self.note_duplicate(cx, link, old, rx);
         }
         if refused {
-            return Payload::None;
+            return (Payload::None, Answer::Hurry);
         }
         let mut end = payload.end();
         if self.fin.after_eq(link.rcv_nxt) {
             end = SeqNum::min(end, self.fin);
         }
         if from.after_eq(end) {
-            return Payload::None;
+            return (Payload::None, Answer::Hurry);
         }
         let len = from.distance_to(end);
         if !rx.room {
-            self.facts.set(Facts::NO_MEMORY, from == link.rcv_nxt);
-            return Payload::None;
+            let next = from == link.rcv_nxt;
+            self.facts.set(Facts::NO_MEMORY, next);
+            let answer = match next {
+                // The peer is not to go on.
+                true => Answer::AtOnce,
+                false => Answer::Never,
+            };
+            return (Payload::None, answer);
         }
         if from != link.rcv_nxt {
             let range = SeqRange::new(from, len);
             let Some(reassembly) = rx.reassembly.as_deref_mut() else {
-                return Payload::None;
+                return (Payload::None, Answer::Never);
             };
             cx.count(Happening::TCPOFOQueue);
             if reassembly.contains_range(range) {
                 cx.count(Happening::TCPOFOMerge);
                 self.note_duplicate(cx, link, range, rx);
-                return Payload::None;
+                return (Payload::None, Answer::Together { grows: true });
             }
+            let latest = reassembly.latest();
             if !reassembly.insert(range) {
-                return Payload::None;
+                return (Payload::None, Answer::AtOnce);
             }
+            let grows = latest.is_some_and(|latest| latest.touches(range));
             self.update_sack(link, rx, None);
             self.measure(link, segment, &rx.packet);
             if link.sack() {
@@ -377,7 +442,10 @@ impl Receiver {
                 self.open(link, rx, segment.payload_len, false);
             }
             self.buffer.take(rx.packet.truesize);
-            return Payload::OutOfOrder { skip, len };
+            return (
+                Payload::OutOfOrder { skip, len },
+                Answer::Together { grows },
+            );
         }
         let mut next = from.add(len);
         let mut report = (!old.is_empty()).then_some(old);
@@ -398,7 +466,7 @@ impl Receiver {
         }
         self.keep_in_order(link, segment, rx);
         link.rcv_nxt = next;
-        Payload::InOrder { skip, len }
+        (Payload::InOrder { skip, len }, Answer::AtOnce)
     }
 
     /// What is next in the stream goes into the buffer.
@@ -441,6 +509,13 @@ impl Receiver {
         if !link.sack() {
             return;
         }
+        // One that is not sent yet stays, as in Linux, and grows if it can.
+        let [first, ..] = self.sack;
+        let kept = Some(first).filter(|_| self.facts.has(Facts::DSACK));
+        let duplicate = match (kept, duplicate) {
+            (Some(kept), Some(new)) if kept.touches(new) => Some(kept.hull(new)),
+            (kept, new) => kept.or(new),
+        };
         self.facts.set(Facts::DSACK, duplicate.is_some());
         let mut blocks = SackBlocks::default();
         match &rx.reassembly {
@@ -518,7 +593,7 @@ impl Receiver {
         if second || quick || hole {
             self.quick = self.quick.saturating_sub(1);
             link.owed.insert(Owed::ACK);
-        } else if timers.get(TimerKind::DelayedAck).is_none() {
+        } else if !timers.holds_acknowledgment() {
             let delay = Duration::from_millis(u64::from(self.ato.max(ATO_MIN)));
             timers.set(TimerKind::DelayedAck, cx.now + delay);
         }

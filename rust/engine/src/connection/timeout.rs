@@ -30,6 +30,7 @@ impl Connection {
             TimerKind::Reorder => self.on_reorder(cx, flight),
             TimerKind::Persist => self.on_persist(cx),
             TimerKind::DelayedAck => self.on_delayed_ack(cx),
+            TimerKind::CompressedAck => self.owe_acknowledgment(),
             TimerKind::KeepAlive => self.on_keepalive(cx),
             TimerKind::Pace => self.on_pace(cx),
             TimerKind::FinWait2 | TimerKind::TimeWait => {
@@ -177,6 +178,12 @@ impl Connection {
                 link.owed.insert(Owed::ACK);
             }
             None => {}
+        }
+    }
+
+    fn owe_acknowledgment(&mut self) {
+        if let Some(Parts { link, .. }) = self.phase.parts() {
+            link.owed.insert(Owed::ACK);
         }
     }
 

@@ -17,6 +17,8 @@ pub enum TimerKind {
     Persist,
     /// An acknowledgment is held back (RFC 9293 section 3.8.6.3).
     DelayedAck,
+    /// Acknowledgments of what is out of order are held back, to be sent as one (Linux's SACK compression). Runs in place of `DelayedAck`.
+    CompressedAck,
     /// The peer's life is to be checked (RFC 9293 section 3.8.4).
     KeepAlive,
     /// A connection without a user waits for the peer's FIN.
@@ -42,10 +44,11 @@ enum Slot {
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [TimerKind; 9] = [
+    pub const ALL: [TimerKind; 10] = [
         TimerKind::Retransmit,
         TimerKind::Persist,
         TimerKind::DelayedAck,
+        TimerKind::CompressedAck,
         TimerKind::KeepAlive,
         TimerKind::FinWait2,
         TimerKind::TimeWait,
@@ -60,7 +63,7 @@ impl TimerKind {
             | TimerKind::Persist
             | TimerKind::LossProbe
             | TimerKind::Reorder => Slot::Output,
-            TimerKind::DelayedAck => Slot::Ack,
+            TimerKind::DelayedAck | TimerKind::CompressedAck => Slot::Ack,
             TimerKind::KeepAlive | TimerKind::FinWait2 | TimerKind::TimeWait | TimerKind::Pace => {
                 Slot::Life
             }
@@ -141,6 +144,18 @@ impl Timers {
 
     pub(super) fn clear_all(&mut self) {
         *self = Timers::new();
+    }
+
+    /// Whether an acknowledgment of ours is held back.
+    pub(super) fn holds_acknowledgment(&self) -> bool {
+        self.ack != OFF
+    }
+
+    /// None is any more. Whether several were, to be sent as one.
+    pub(super) fn stop_holding(&mut self) -> bool {
+        let compressed = self.get(TimerKind::CompressedAck).is_some();
+        self.ack = OFF;
+        compressed
     }
 
     /// The timer that waits for the peer to acknowledge, if one runs.

@@ -462,6 +462,11 @@ const EXPLAINED: &[Explained] = &[
         "A few come of hosts that have started anew. Many: somebody guesses numbers of connections.",
     ),
     of(
+        "TCPAckCompressed",
+        "Acknowledgments of what came out of order that were not sent, as one with all that they would have told followed within a millisecond.",
+        "Normal where the path loses or reorders. It spares the peer work; comp_sack_nr=0 has them all sent.",
+    ),
+    of(
         "TCPSYNChallenge",
         "SYNs in the midst of a connection.",
         "The peer has started anew and uses the port again. Many: somebody guesses numbers of connections.",

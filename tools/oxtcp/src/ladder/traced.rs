@@ -451,7 +451,7 @@ fn timer_note(timer: Timer) -> Option<String> {
         Timer::LossProbe => "probe timer: the tail may be lost",
         Timer::Reorder => "RACK's timer: no reordering, but loss",
         Timer::SynAck => "SYN-ACK timer",
-        Timer::DelayedAck | Timer::Pace | Timer::Other(_) => return None,
+        Timer::DelayedAck | Timer::CompressedAck | Timer::Pace | Timer::Other(_) => return None,
     };
     Some(text.to_string())
 }

@@ -283,6 +283,7 @@ pub(crate) fn timer(number: u8) -> Timer {
         7 => Timer::Reorder,
         8 => Timer::Pace,
         9 => Timer::SynAck,
+        10 => Timer::CompressedAck,
         other => Timer::Other(other),
     }
 }

@@ -131,6 +131,8 @@ pub enum Timer {
     Persist,
     /// An acknowledgment was held back.
     DelayedAck,
+    /// Some of what is out of order were, to be sent as one.
+    CompressedAck,
     Keepalive,
     /// Nobody has the connection, and the peer's FIN did not come.
     FinWait2,

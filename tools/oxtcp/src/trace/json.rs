@@ -203,6 +203,7 @@ fn timer_name(timer: Timer) -> &'static str {
         Timer::Retransmit => "retransmit",
         Timer::Persist => "persist",
         Timer::DelayedAck => "delayed-ack",
+        Timer::CompressedAck => "compressed-ack",
         Timer::Keepalive => "keepalive",
         Timer::FinWait2 => "fin-wait-2",
         Timer::TimeWait => "time-wait",

@@ -207,6 +207,7 @@ pub fn timer_words(timer: Timer) -> &'static str {
         Timer::Retransmit => "retransmission, nothing was acknowledged in time",
         Timer::Persist => "persist, the peer's window is still closed",
         Timer::DelayedAck => "delayed ACK",
+        Timer::CompressedAck => "one ACK for what came out of order",
         Timer::Keepalive => "keepalive",
         Timer::FinWait2 => "FIN-WAIT-2, the peer's FIN did not come",
         Timer::TimeWait => "TIME-WAIT is over",

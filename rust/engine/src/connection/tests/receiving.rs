@@ -5,17 +5,23 @@
 use super::script::*;
 use crate::connection::{Payload, QuickAck, State, TimerKind};
 use crate::context::{Config, Context, SocketOptions, Traits};
+use crate::happening::Happening::{TCPAckCompressed, TCPOFOQueue};
 use crate::seq::{SeqNum, SeqRange};
+use crate::time::Duration;
 use crate::transmit::TransmitKind;
 use crate::wire::Flags;
 use std::vec::Vec;
 
 fn with_sack() -> Peer {
+    with_sack_and(Config::default())
+}
+
+fn with_sack_and(config: Config) -> Peer {
     let offer = Offer {
         sack: true,
         ..Offer::default()
     };
-    established_with(Config::default(), SocketOptions::default(), offer)
+    established_with(config, SocketOptions::default(), offer)
 }
 
 /// The SACK blocks as offsets (start, end).
@@ -65,9 +71,7 @@ fn payload__without_reassembly_only_in_order() {
     let mut peer = with_sack();
     peer.reassembly = None;
     assert_eq!(peer.data(100, 100, 0, Flags::NONE), Payload::None);
-    let ack = peer.next();
-    assert_eq!(ack.header.ack, IRS.add(1));
-    assert!(ack.header.options.sack.is_empty());
+    peer.quiet();
     assert_eq!(peer.data(0, 100, 0, Flags::NONE), in_order(0, 100));
 }
 
@@ -152,6 +156,104 @@ fn ack__at_once_when_something_is_amiss() {
         assert_eq!(peer.sent().len(), 1, "{offset}");
     }
     assert_eq!(peer.rcv(), at + 400);
+}
+
+/// A peer whose block behind a hole has been told three times. Returns where the block begins and ends.
+fn told_of_a_hole(config: Config) -> (Peer, u32, u32) {
+    let mut peer = with_sack_and(config);
+    drain_quick_acks(&mut peer);
+    let (at, mut end) = (peer.rcv() + 1000, peer.rcv() + 1000);
+    for _ in 0..3 {
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        end += 10;
+        assert_eq!(peer.sent().len(), 1);
+    }
+    let _ = peer.counted();
+    (peer, at, end)
+}
+
+/// Linux's SACK compression: three acknowledgments tell of the hole, those that follow are one, a third of a round trip later.
+#[test]
+fn compressed__when_the_hole_has_been_told() {
+    let (mut peer, at, mut end) = told_of_a_hole(Config::default());
+    for compressed in 0..4 {
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        end += 10;
+        peer.quiet();
+        let counted = [(TCPOFOQueue, 1), (TCPAckCompressed, 1)];
+        assert_eq!(peer.counted(), counted[..1 + compressed.min(1)]);
+    }
+    // A duplicate waits with them, and another that continues it.
+    for duplicate in [at, at + 5] {
+        let _ = peer.data(duplicate, 5, 0, Flags::NONE);
+        peer.quiet();
+    }
+    let _ = peer.counted();
+    assert!(peer.expire() <= 1, "a millisecond at most");
+    let ack = peer.next();
+    let sack = blocks(ack.header.options.sack.as_slice());
+    assert_eq!(sack, [(at, at + 10), (at, end)]);
+    assert_eq!(peer.counted(), []);
+    // And so on; what goes out anyway tells of them.
+    let _ = peer.data(end, 10, 0, Flags::NONE);
+    peer.quiet();
+    peer.write(100);
+    let sack = blocks(peer.next().header.options.sack.as_slice());
+    assert_eq!(sack, [(at, end + 10)]);
+    assert_eq!(peer.conn.timer_of(TimerKind::CompressedAck), None);
+    assert_eq!(peer.counted(), [(TCPOFOQueue, 1), (TCPAckCompressed, 1)]);
+}
+
+/// What the peer is to know soon is not held back, and takes with it what is.
+#[test]
+fn compressed__not_what_is_new() {
+    let (mut peer, _, end) = told_of_a_hole(Config::default());
+    let _ = peer.data(end, 10, 0, Flags::NONE);
+    peer.quiet();
+    // Another hole.
+    let _ = peer.data(end + 100, 10, 0, Flags::NONE);
+    assert_eq!(peer.sent().len(), 1);
+    assert_eq!(peer.conn.timer_of(TimerKind::CompressedAck), None);
+    // A block that was told before.
+    let _ = peer.data(end + 10, 10, 0, Flags::NONE);
+    assert_eq!(peer.sent().len(), 1);
+    let _ = peer.data(end + 20, 10, 0, Flags::NONE);
+    peer.quiet();
+    // In order, while a hole is left. What comes then is told three times.
+    let rcv = peer.rcv();
+    let _ = peer.data(rcv, 10, 0, Flags::NONE);
+    assert_eq!(peer.sent().len(), 1);
+    for held in [false, false, false, true] {
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        assert_eq!(peer.sent().is_empty(), held);
+    }
+}
+
+/// The settings bound it, and each turns it off.
+#[test]
+fn compressed__as_far_as_is_set() {
+    let few = Config {
+        comp_sack_nr: 2,
+        ..Config::default()
+    };
+    let (mut peer, _, end) = told_of_a_hole(few);
+    for sent in [0, 0, 1, 0, 0, 1] {
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        assert_eq!(peer.sent().len(), sent);
+    }
+    let none = Config {
+        comp_sack_nr: 0,
+        ..Config::default()
+    };
+    let soon = Config {
+        comp_sack_delay: Duration::ZERO,
+        ..Config::default()
+    };
+    for config in [none, soon] {
+        let (mut peer, _, end) = told_of_a_hole(config);
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        assert_eq!(peer.sent().len(), 1);
+    }
 }
 
 /// Receives until acknowledgments are delayed.

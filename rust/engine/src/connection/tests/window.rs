@@ -174,10 +174,17 @@ fn no_memory__closes_the_window() {
     );
     let ack = peer.sent();
     assert_ne!(ack.last().map(|ack| ack.header.window), Some(0));
-    // Out of order it is the sender's affair.
+    // Out of order it is as if it had not come.
     peer.room = false;
     let _ = peer.data(3000, 1000, 100, Flags::NONE);
-    assert_ne!(peer.next().header.window, 0);
+    assert!(peer.conn.is_undisturbed());
+    peer.quiet();
+    // But for what it acknowledges.
+    peer.write(100);
+    let _ = peer.sent();
+    let _ = peer.data(3000, 1000, 200, Flags::NONE);
+    assert!(!peer.conn.is_undisturbed());
+    assert_eq!(peer.conn.unacked(), 0);
 }
 
 #[test]

@@ -679,7 +679,7 @@ impl Talk {
     fn timer(&mut self, timer: Timer, now: u64) {
         match timer {
             Timer::Retransmit | Timer::Persist => self.timeouts += 1,
-            Timer::DelayedAck | Timer::Pace => return,
+            Timer::DelayedAck | Timer::CompressedAck | Timer::Pace => return,
             _ => {}
         }
         self.timer = Some((timer, now));
