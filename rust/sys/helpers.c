@@ -521,6 +521,15 @@ int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
 }
 
 /*
+ * Of 128 bytes, which lockdep alone makes more, it is known here which of the allocator's caches has them. Any context; to be freed with
+ * kfree().
+ */
+void *oxtcp_helper_mini_alloc(size_t size)
+{
+	return size <= 128 ? kmalloc(128, GFP_ATOMIC) : kmalloc(size, GFP_ATOMIC);
+}
+
+/*
  * Half-open and TIME-WAIT objects have no room for a lock of their own in
  * their 128 bytes; they share these by address.
  */
