@@ -139,9 +139,12 @@ impl BeforeRouting for Tcp {
                 return of_connection((net, namespace), sock, (key, offset), skb, family, rcu);
             }
         }
+        if found.is_some() {
+            return Err(skb);
+        }
         match headers.head(&bare) {
-            Some(head) if found.is_none() => of_nobody((net, namespace), &head, skb, family, rcu),
-            _ => Err(skb),
+            Some(head) => of_nobody((net, namespace), &head, skb, family, rcu),
+            None => Err(skb),
         }
     }
 }

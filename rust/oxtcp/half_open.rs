@@ -418,29 +418,25 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<
     }
 }
 
-/// A segment for the flow of a small object, which was signed with `ids` if it was with TCP-AO. Comes back when that is gone, with a connection in its place perhaps.
-#[allow(clippy::too_many_arguments)] // A packet, read.
+/// A segment for the flow `key` of a small object, which was signed with `ids` if it was with TCP-AO. Comes back when that is gone, with a connection in its place perhaps.
 pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
-    mini: &table::Mini<Tcp>,
-    segment: &Segment,
-    mut skb: SkBuff,
-    header_len: u32,
+    (mini, key): (&table::Mini<Tcp>, &FlowKey),
+    (segment, mut skb, header_len): (&Segment, SkBuff, u32),
     arrival: Arrival,
     signed: Option<Ids>,
 ) -> Option<SkBuff> {
-    let key = mini.key();
     let Some(mut guard) = mini.lock() else {
         return Some(skb);
     };
     let rcu = rcu::read_lock();
     let cx = namespace.context(namespace.sysctls.config_under(&rcu));
-    trace::arrived_for(net, &key, &mut skb, segment, header_len);
+    trace::arrived_for(net, key, &mut skb, segment, header_len);
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
     let ids = ids_of(&guard);
-    let scope = (scope_of(&key, arrival), Manner::default());
+    let scope = (scope_of(key, arrival), Manner::default());
     let mut refusal = None;
     match &mut *guard {
         Mini::HalfOpen {
@@ -455,25 +451,18 @@ pub(crate) fn segment(
                     namespace.counters.count(Counter::TCPDeferAcceptDrop);
                     if let Some(listening) = listening::of(&listener) {
                         let decision = Decision::Deferred;
-                        flood::decided(
-                            namespace,
-                            &listener,
-                            listening,
-                            &key,
-                            decision,
-                            Bound::None,
-                        );
+                        flood::decided(namespace, &listener, listening, key, decision, Bound::None);
                     }
                 }
                 RequestVerdict::Complete => {
-                    listener::complete(namespace, guard, &listener, &cx, segment, skb, header_len);
+                    listener::complete(namespace, guard, listener, &cx, segment, skb, header_len);
                     return None;
                 }
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
-                    let (oif, manner) = listener::reply_path(&listener, &key);
-                    let signer = keys::signer_to(&listener, &key, oif, handshake, &rcu);
-                    send(net, namespace, &key, (oif, manner), answer, signer);
+                    let (oif, manner) = listener::reply_path(&listener, key);
+                    let signer = keys::signer_to(&listener, key, oif, handshake, &rcu);
+                    send(net, namespace, key, (oif, manner), answer, signer);
                 }
                 RequestVerdict::Drop => {
                     remove(guard, namespace);
@@ -487,32 +476,32 @@ pub(crate) fn segment(
             let before = time_wait.awaits_fin();
             let verdict = time_wait.on_segment(&cx, segment);
             if before && !time_wait.awaits_fin() {
-                trace::mini_state(net, &key, SkState::FIN_WAIT2, Shown::TIME_WAIT);
+                trace::mini_state(net, key, SkState::FIN_WAIT2, Shown::TIME_WAIT);
             }
             match verdict {
                 TimeWaitVerdict::Ignore => {}
                 TimeWaitVerdict::Ack(answer) => {
                     drop(guard);
-                    send(net, namespace, &key, scope, answer, signer);
+                    send(net, namespace, key, scope, answer, signer);
                     refusal = Some(DropReason::InvalidSequence);
                 }
                 TimeWaitVerdict::Restart(answer) => {
                     guard.set_timer(time_wait_end());
                     drop(guard);
-                    send(net, namespace, &key, scope, answer, signer);
+                    send(net, namespace, key, scope, answer, signer);
                 }
                 TimeWaitVerdict::Reset(answer) => {
                     remove(guard, namespace);
-                    send(net, namespace, &key, scope, answer, signer);
+                    send(net, namespace, key, scope, answer, signer);
                     refusal = Some(DropReason::AbortOnData);
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
-                    let Some(listener) = find_listener(namespace, &key, arrival, &rcu) else {
+                    let Some(listener) = find_listener(namespace, key, arrival, &rcu) else {
                         drop(guard);
                         if let Some(reset) = reply::closed(segment) {
-                            send(net, namespace, &key, scope, reset, signer);
+                            send(net, namespace, key, scope, reset, signer);
                         }
-                        trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket);
+                        trace::drop_for(net, key, skb, header_len, DropReason::NoSocket);
                         return None;
                     };
                     remove(guard, namespace);
@@ -533,7 +522,7 @@ pub(crate) fn segment(
         }
     }
     match refusal {
-        Some(why) => trace::drop_for(net, &key, skb, header_len, why),
+        Some(why) => trace::drop_for(net, key, skb, header_len, why),
         None => skb.consume(),
     }
     None

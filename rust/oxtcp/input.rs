@@ -129,8 +129,15 @@ impl LocalIn for Tcp {
             ifindex: skb.ifindex(family),
             family,
         };
-        let key = scoped_flow(key, family, arrival.ifindex);
-        let Some(owner) = find_owner(net, namespace, &skb, &key, glance, arrival, &rcu) else {
+        let scoped;
+        let key = match family {
+            Family::V4 => &key,
+            Family::V6 => {
+                scoped = scoped_flow(key, family, arrival.ifindex);
+                &scoped
+            }
+        };
+        let Some(owner) = find_owner(net, namespace, &skb, key, glance, arrival, &rcu) else {
             want_strays(net, namespace, glance, arrival);
             return Err(skb);
         };
@@ -142,24 +149,18 @@ impl LocalIn for Tcp {
             if arrival.ifindex != LOOPBACK {
                 namespace.early.want();
             }
-            receive((net, namespace), &sock, skb, &key, family, &rcu);
+            receive((net, namespace), &sock, skb, key, family, &rcu);
             return Ok(());
         }
-        let signed = match check(namespace, &owner, &mut skb, &key, glance, arrival, &rcu) {
+        let signed = match check(namespace, &owner, &mut skb, key, glance, arrival, &rcu) {
             Ok(signed) => signed,
             Err(why) => {
-                trace::drop_claimed(net, &key, skb, why);
+                trace::drop_claimed(net, key, skb, why);
                 return Ok(());
             }
         };
-        let mut skb = skb.detach();
-        let Some((segment, header_len)) = parsed(&mut skb) else {
-            namespace.counters.count(Happening::InErrs);
-            trace::drop_for(net, &key, skb, 0, DropReason::TooSmall);
-            return Ok(());
-        };
-        let segment = (segment, skb, header_len);
-        receive_without_connection(net, namespace, owner, key, segment, arrival, signed, &rcu);
+        let skb = skb.detach();
+        receive_without_connection(net, namespace, owner, key, skb, arrival, signed, &rcu);
         Ok(())
     }
 }
@@ -189,35 +190,41 @@ pub(crate) fn receive(
     }
 }
 
-/// A segment that no connection gets, or not yet.
-#[allow(clippy::too_many_arguments)] // A packet, read.
+/// A packet that no connection gets, or not yet. Its data pointer is at the TCP header.
+#[allow(clippy::too_many_arguments)] // A packet, and how it came.
 fn receive_without_connection(
     net: &Net,
     namespace: &Namespace,
     owner: Owner<'_>,
-    key: FlowKey,
-    (segment, mut skb, header_len): (Segment, SkBuff, u32),
+    key: &FlowKey,
+    mut skb: SkBuff,
     arrival: Arrival,
     signed: Option<Ids>,
     rcu: &rcu::Guard,
 ) {
+    let mut segment = unread();
+    let Some(header_len) = parse(&mut skb, &mut segment) else {
+        namespace.counters.count(Happening::InErrs);
+        trace::drop_for(net, key, skb, 0, DropReason::TooSmall);
+        return;
+    };
     if !matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..)) {
-        trace::arrived_for(net, &key, &mut skb, &segment, header_len);
+        trace::arrived_for(net, key, &mut skb, &segment, header_len);
     }
     let was_half_open = matches!(owner, Owner::HalfOpen(..));
     match owner {
         Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
-            let gone = half_open::segment(
-                net, namespace, mini, &segment, skb, header_len, arrival, signed,
-            );
+            let packet = (&segment, skb, header_len);
+            let mini = (mini, key);
+            let gone = half_open::segment(net, namespace, mini, packet, arrival, signed);
             let Some(skb) = gone else { return };
-            match namespace.table.lookup(&key, rcu) {
+            match namespace.table.lookup(key, rcu) {
                 // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as
                 // that one wants, nobody has looked: it comes again.
                 Some(Found::Sock(sock)) if was_half_open && sock.shared().keys.is_empty() => {
                     sock.receive_detached(skb, rcu);
                 }
-                _ => trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket),
+                _ => trace::drop_for(net, key, skb, header_len, DropReason::NoSocket),
             }
         }
         Owner::Listener(sock) => {
@@ -226,16 +233,16 @@ fn receive_without_connection(
             let taken = listener::segment(net, namespace, &sock, key, syn, arrival, None, signed);
             // Otherwise it has become the answer.
             if let Some(skb) = skb {
-                finish(net, &key, skb, header_len, taken);
+                finish(net, key, skb, header_len, taken);
             }
         }
         Owner::Stray(sock) => {
-            listener::reset(&sock, &key, &segment, signed);
-            trace::drop_for(net, &key, skb, header_len, DropReason::NoSocket);
+            listener::reset(&sock, key, &segment, signed);
+            trace::drop_for(net, key, skb, header_len, DropReason::NoSocket);
         }
         Owner::Cookie(sock, opened) => {
             let packet = (&segment, skb, header_len);
-            let cookie = (key, opened);
+            let cookie = (*key, opened);
             listener::complete_cookie(net, namespace, &sock, cookie, packet, arrival, signed);
         }
         Owner::Connection(sock) => sock.receive_detached(skb, rcu),
@@ -337,7 +344,11 @@ fn check(
     rcu: &rcu::Guard,
 ) -> Result<Option<Ids>, DropReason> {
     check_packet(namespace, skb, arrival.family)?;
-    let signed = check_signature(namespace, owner, skb, key, glance, arrival, rcu)?;
+    // As nearly always nobody has keys, and it is sent no signature.
+    let signed = match namespace.has_keys() || !signing::is_plain(skb) {
+        true => check_signature(namespace, owner, skb, key, glance, arrival, rcu)?,
+        false => None,
+    };
     match owner {
         Owner::Connection(sock)
         | Owner::Listener(sock)
@@ -355,7 +366,7 @@ pub(crate) fn drop_unheard(sock: &Socket, mut skb: SkBuff) {
     output::namespace(sock)
         .counters
         .count(Counter::TCPBacklogDrop);
-    let header_len = parsed(&mut skb).map_or(0, |(_, header_len)| header_len);
+    let header_len = parse(&mut skb, &mut unread()).unwrap_or(0);
     let key = sock.flow();
     trace::drop_for(sock.net(), &key, skb, header_len, DropReason::Backlog);
 }
@@ -449,14 +460,6 @@ fn read_pulled(skb: &mut SkBuff) -> Option<(Header, u32)> {
     let fixed = skb.header(MIN_HEADER_LEN as u32)?;
     let len = Header::data_offset(fixed).ok()? as u32;
     Some((Header::parse(skb.header(len)?).ok()?, len))
-}
-
-/// [`parse`] to a segment of its own.
-#[inline(never)]
-fn parsed(skb: &mut SkBuff) -> Option<(Segment, u32)> {
-    let mut segment = unread();
-    let header_len = parse(skb, &mut segment)?;
-    Some((segment, header_len))
 }
 
 /// The front of TCP's header: ports, numbers, data offset and flags.

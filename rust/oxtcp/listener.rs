@@ -229,7 +229,7 @@ pub(crate) fn segment(
     net: &Net,
     namespace: &Namespace,
     listener: &ARef<Socket>,
-    key: FlowKey,
+    key: &FlowKey,
     (segment, skb): (&Segment, &mut Option<SkBuff>),
     arrival: Arrival,
     iss: Option<SeqNum>,
@@ -248,26 +248,26 @@ pub(crate) fn segment(
         return Err(DropReason::Flags);
     }
     let tell = |decision, bound| {
-        flood::decided(namespace, listener, listening, &key, decision, bound);
+        flood::decided(namespace, listener, listening, key, decision, bound);
     };
     let drops = |bound, why| {
         namespace.counters.count(Counter::ListenDrops);
         tell(Decision::Dropped, bound);
         Err(why)
     };
-    if !admission::note_syn(namespace, listener, listening, &key, cx.now) {
+    if !admission::note_syn(namespace, listener, listening, key, cx.now) {
         return drops(Bound::Rate, DropReason::ListenOverflow);
     }
     // Who has closed a connection just now is somebody: no limit, as in Linux.
     let reopens = iss.is_some();
-    let flow = (&key, life);
+    let flow = (key, life);
     let admission = match admission::admit(namespace, listener, listening, flow, reopens, cx.now) {
         Ok(admission) => admission,
         Err(bound) => return drops(bound, DropReason::ListenOverflow),
     };
-    let oif = path_oif(listener, &key, arrival.ifindex);
-    let manner = output::manner_of(listener, &key);
-    let Ok(route) = Route::lookup(net, output::flow_of(namespace, &key, oif, manner)) else {
+    let oif = path_oif(listener, key, arrival.ifindex);
+    let manner = output::manner_of(listener, key);
+    let Ok(route) = Route::lookup(net, output::flow_of(namespace, key, oif, manner)) else {
         return drops(Bound::Route, DropReason::NoRoute);
     };
     let signer = |iss| {
@@ -278,7 +278,7 @@ pub(crate) fn segment(
                 remote: segment.header.seq,
             },
         };
-        keys::signer_to(listener, &key, oif, handshake, &rcu)
+        keys::signer_to(listener, key, oif, handshake, &rcu)
     };
     let most = match admission {
         Admission::Keep(most) => most,
@@ -287,7 +287,7 @@ pub(crate) fn segment(
             send_cookie(
                 namespace,
                 (listener, listening),
-                &key,
+                key,
                 &cx,
                 (segment, skb.take()),
                 (&route, &signer),
@@ -296,7 +296,7 @@ pub(crate) fn segment(
             return Ok(());
         }
     };
-    let hash = namespace.flow_hash(&key);
+    let hash = namespace.flow_hash(key);
     let iss = iss.unwrap_or_else(|| isn::initial(hash, cx.now));
     let signature = signer(iss).signature();
     let open = RequestOpen {
@@ -306,7 +306,7 @@ pub(crate) fn segment(
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout(&cx).as_micros());
-    if !listening.enter(namespace, &key, life, most) {
+    if !listening.enter(namespace, key, life, most) {
         // Other processors have filled it meanwhile.
         return drops(Bound::SynQueue, DropReason::ListenOverflow);
     }
@@ -317,21 +317,21 @@ pub(crate) fn segment(
         signed: signed.is_some(),
     };
     let note = signed.map_or([0; 2], Ids::note);
-    let placed = table::NewMini::new(key, body)
+    let placed = table::NewMini::new(*key, body)
         .map(|mini| mini.with_note(note))
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if placed.is_err() {
-        listening.leave(namespace, &key, life);
+        listening.leave(namespace, key, life);
         return drops(Bound::Memory, DropReason::NoMemory);
     }
     tell(Decision::HalfOpen, Bound::None);
-    trace::mini_state(net, &key, SkState::LISTEN, SkState::SYN_RECV);
+    trace::mini_state(net, key, SkState::LISTEN, SkState::SYN_RECV);
     if let Some(recent) = listening.recent.get(&rcu) {
-        recent.note(key);
+        recent.note(*key);
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let signer = signer(syn_ack.header.seq);
-    let _ = output::reply_by(&route, &key, syn_ack, Cause::SynAck, signer);
+    let _ = output::reply_in(skb.take(), &route, key, syn_ack, Cause::SynAck, signer);
     Ok(())
 }
 
@@ -383,7 +383,7 @@ fn opening(
 pub(crate) fn complete(
     namespace: &Namespace,
     mut guard: MiniGuard<'_, Tcp>,
-    listener: &ARef<Socket>,
+    mut listener: ARef<Socket>,
     cx: &Context<'_>,
     segment: &Segment,
     skb: SkBuff,
@@ -395,7 +395,6 @@ pub(crate) fn complete(
     let (request, mut life) = (*request, *life);
     let ids = half_open::ids_of(&guard);
     let key = guard.key();
-    let mut listener = listener.clone();
     let room = |listener: &Socket, life| {
         listening::of(listener).map_or(Room::Closed, |l| l.room(life, &key))
     };
@@ -678,10 +677,7 @@ impl Newcomer {
             let open = PassiveOpen {
                 path_mss,
                 recv_space,
-                options: SocketOptions {
-                    signature: keys::signature_for(sk.sock(), &peer),
-                    ..options_of(sk)
-                },
+                options: options_signed(sk, keys::signature_for(sk.sock(), &peer)),
             };
             sk.state().role = Role::Connection(Connection::accept(cx, &request, &open));
             sk.set_state(SkState::SYN_RECV);
@@ -715,10 +711,15 @@ impl Newcomer {
 
 /// The options that a new connection of this socket begins with.
 pub(crate) fn options_of(sk: &mut Sk<'_>) -> SocketOptions {
+    options_signed(sk, keys::signature(sk.sock()))
+}
+
+/// The same, where it is known what signs the connection's segments.
+fn options_signed(sk: &mut Sk<'_>, signature: Signature) -> SocketOptions {
     let keepalive = sk.sock().flag(Flag::KeepOpen);
     SocketOptions {
         keepalive,
-        signature: keys::signature(sk.sock()),
+        signature,
         ..sk.state().options()
     }
 }

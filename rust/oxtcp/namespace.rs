@@ -24,7 +24,7 @@ use crate::sys::netfilter::{Family, LocalInHooks};
 use crate::sys::proc::ProcFile;
 use crate::sys::random::{self, PlaceKey, SipKey};
 use crate::sys::sysctl::SysctlTable;
-use crate::sys::table::{FlowKey, FlowTable};
+use crate::sys::table::{Endpoint, FlowKey, FlowTable};
 use crate::sys::time::{self, Jiffies};
 use crate::sysctls::Sysctls;
 
@@ -161,6 +161,13 @@ impl Namespace {
 
     /// The keyed hash that the counters of a prefix are found by ([`Crowds`](crate::crowd::Crowds)).
     pub(crate) fn prefix_hash(&self, prefix: &[u8; 16]) -> u32 {
+        let end = Endpoint {
+            ip: *prefix,
+            port: 0,
+        };
+        if let Some(v4) = end.v4() {
+            return self.places.hash_u32(u32::from_ne_bytes(v4));
+        }
         let number = u128::from_ne_bytes(*prefix);
         let words = [0, 32, 64, 96].map(|shift| (number >> shift) as u32);
         self.places.hash_4u32(words)

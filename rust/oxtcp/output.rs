@@ -437,21 +437,10 @@ pub(crate) fn reply(
     signer: Signer<'_>,
 ) -> Result {
     let route = Route::lookup(net, flow_of(namespace, key, oif, manner))?;
-    reply_by(&route, key, segment, cause, signer)
+    reply_in(None::<SkBuff>, &route, key, segment, cause, signer)
 }
 
-/// As [`reply`], by a route that was looked up already.
-pub(crate) fn reply_by(
-    route: &Route<'_>,
-    key: &FlowKey,
-    segment: Transmit,
-    cause: Cause,
-    signer: Signer<'_>,
-) -> Result {
-    reply_in(None::<SkBuff>, route, key, segment, cause, signer)
-}
-
-/// The same in the memory of the packet that is answered, if there is one and it can be.
+/// The same by a route that was looked up already, and in the memory of the packet that is answered, if there is one and it can be.
 pub(crate) fn reply_in<S: CameIn>(
     skb: Option<SkBuff<S>>,
     route: &Route<'_>,
@@ -472,13 +461,17 @@ pub(crate) fn reply_in<S: CameIn>(
 /// A link-local address is told apart in the table by its interface, which it carries in two words
 /// that are zero on the wire.
 pub(crate) fn scoped(end: Endpoint, ifindex: i32) -> Endpoint {
-    let mut ip = end.ip;
-    if is_link_local(&ip) {
-        if let Some(zero) = ip.get_mut(4..8) {
-            zero.copy_from_slice(&ifindex.to_ne_bytes());
-        }
+    /// Where the two words are in the address, as one number: byte by byte each is loaded and stored.
+    const SHIFT: u32 = 64;
+    if !is_link_local(&end.ip) {
+        return end;
     }
-    Endpoint { ip, ..end }
+    let scope = u128::from(u32::from_be_bytes(ifindex.to_ne_bytes()));
+    let others = u128::from_be_bytes(end.ip) & !(u128::from(u32::MAX) << SHIFT);
+    Endpoint {
+        ip: (others | (scope << SHIFT)).to_be_bytes(),
+        ..end
+    }
 }
 
 /// The flow of a packet that has come in by that interface, as the table knows it.
@@ -509,7 +502,7 @@ pub(crate) fn scope(end: Endpoint) -> i32 {
 
 /// fe80::/10.
 pub(crate) fn is_link_local(ip: &[u8; 16]) -> bool {
-    ip[0] == 0xfe && ip[1] & 0xc0 == 0x80
+    u16::from_be_bytes([ip[0], ip[1]]) & 0xffc0 == 0xfe80
 }
 
 /// The MSS for packets of `mtu` bytes without IP or TCP options (RFC 9293 section 3.7.1).

@@ -5,7 +5,7 @@
 
 use kernel::prelude::*;
 
-use oxtcp_engine::wire::{Header, Signature, Signed, Timestamps, MIN_HEADER_LEN};
+use oxtcp_engine::wire::{Header, Options, Signature, Signed, MIN_HEADER_LEN};
 
 use crate::ao::segments::{self, Failure, Stage};
 use crate::ao::{Ao, Ids};
@@ -167,8 +167,7 @@ impl Judge<'_> {
     }
 }
 
-/// Whether a packet has no options, or timestamps alone, as nearly every segment: then it brings no signature. Its data pointer is at the TCP
-/// header.
+/// Whether a packet has the options of nearly every segment or SYN: then it brings no signature. Its data pointer is at the TCP header.
 #[inline]
 pub(crate) fn is_plain(skb: &SkBuff<Claimed<'_>>) -> bool {
     let header = skb.linear();
@@ -176,7 +175,7 @@ pub(crate) fn is_plain(skb: &SkBuff<Claimed<'_>>) -> bool {
         Ok(len) => header.get(MIN_HEADER_LEN..len),
         Err(_) => None,
     };
-    options.is_some_and(|options| options.is_empty() || Timestamps::alone(options).is_some())
+    options.is_some_and(Options::are_usual)
 }
 
 /// What a packet brings of a signature. Its data pointer is at the TCP header.

@@ -478,13 +478,14 @@ static int oxtcp_flow_differs(struct rhashtable_compare_arg *arg, const void *ob
 		oxtcp_flow_differs_at(one, other, 16) | oxtcp_flow_differs_at(one, other, 24)) != 0;
 }
 
+/* 8 KB at least: up to 768 flows nothing is hashed anew, which a kernel thread does for each. */
 #define OXTCP_FLOW_PARAMS(hash) {			\
 	.head_offset = 0,				\
 	.key_offset = sizeof(struct rhash_head),	\
 	.key_len = OXTCP_FLOW_KEY_LEN,			\
 	.hashfn = hash,					\
 	.obj_cmpfn = oxtcp_flow_differs,		\
-	.min_size = 256,				\
+	.min_size = 1024,				\
 	.automatic_shrinking = true,			\
 }
 
@@ -517,6 +518,15 @@ int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
 			      struct rhash_head *obj)
 {
 	return rhashtable_replace_fast(ht, old, obj, oxtcp_flow_params);
+}
+
+/*
+ * Of 128 bytes, which lockdep alone makes more, it is known here which of the allocator's caches has them. Any context; to be freed with
+ * kfree().
+ */
+void *oxtcp_helper_mini_alloc(size_t size)
+{
+	return size <= 128 ? kmalloc(128, GFP_ATOMIC) : kmalloc(size, GFP_ATOMIC);
 }
 
 /*

@@ -164,6 +164,7 @@ int oxtcp_helper_flow_insert(struct rhashtable *ht, struct rhash_head *obj);
 int oxtcp_helper_flow_remove(struct rhashtable *ht, struct rhash_head *obj);
 int oxtcp_helper_flow_replace(struct rhashtable *ht, struct rhash_head *old,
 			      struct rhash_head *obj);
+void *oxtcp_helper_mini_alloc(size_t size);
 void oxtcp_helper_mini_lock(const void *obj);
 void oxtcp_helper_mini_unlock(const void *obj);
 void oxtcp_helper_timer_setup(struct timer_list *t, void (*fn)(struct timer_list *));

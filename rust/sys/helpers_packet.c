@@ -44,6 +44,10 @@ void oxtcp_helper_skb_drop(struct sk_buff *skb, u32 reason)
  */
 void oxtcp_helper_consume_skb(struct sk_buff *skb)
 {
+	if (in_softirq()) {
+		napi_consume_skb(skb, 1);
+		return;
+	}
 	local_bh_disable();
 	napi_consume_skb(skb, 1);
 	local_bh_enable();

@@ -71,6 +71,12 @@ impl PlaceKey {
         Self(key)
     }
 
+    /// The keyed hash of 4 bytes, as a word. Any context.
+    pub(crate) fn hash_u32(&self, word: u32) -> u32 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::hsiphash_1u32(word, &self.0) }
+    }
+
     /// The keyed hash of 16 bytes, as four words. Any context.
     pub(crate) fn hash_4u32(&self, [a, b, c, d]: [u32; 4]) -> u32 {
         // SAFETY: The key is valid for reads.

@@ -41,14 +41,15 @@ pub const fn is_too_many(of_prefix: u32, count: u32, most: u32, share: u8) -> bo
 }
 
 /// The prefixes of an address that are one host's and one network's: /32 and /24 of IPv4, which is IPv4-mapped, /64 and /48 of IPv6.
+#[inline]
 pub fn prefixes(ip: [u8; 16]) -> [[u8; 16]; 2] {
     // As one number: a loop over the bytes is compiled to one.
     let ip = u128::from_be_bytes(ip);
-    let (host, network) = match is_v4(ip) {
-        true => (0, 8),
-        false => (64, 80),
+    let masks = match is_v4(ip) {
+        true => [u128::MAX, u128::MAX << 8],
+        false => [u128::MAX << 64, u128::MAX << 80],
     };
-    [host, network].map(|bits| (ip & (u128::MAX << bits)).to_be_bytes())
+    masks.map(|mask| (ip & mask).to_be_bytes())
 }
 
 /// Whether the address is an IPv4-mapped one.

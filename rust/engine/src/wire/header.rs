@@ -94,7 +94,7 @@ impl Header {
         if stamps.is_some() {
             self.options.timestamps = stamps;
         } else if !options.is_empty() {
-            self.options = Options::parse(options);
+            self.options.read_all(options);
             if !self.flags.syn() {
                 self.options.drop_syn_only();
             }

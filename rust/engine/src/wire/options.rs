@@ -232,40 +232,46 @@ impl Options {
     /// end connections, nor whoever likes to fill a log.
     pub fn parse(bytes: &[u8]) -> Options {
         let mut options = Options::default();
+        options.read_all(bytes);
+        options
+    }
+
+    /// [`Options::parse`] in place, as they are much to copy; there is none before.
+    pub(super) fn read_all(&mut self, bytes: &[u8]) {
         // The usual segment of an established connection.
         if let Some(stamps) = Timestamps::alone(bytes) {
-            options.timestamps = Some(stamps);
-            return options;
+            self.timestamps = Some(stamps);
+            return;
         }
-        // A SYN, as most write it.
-        if let [MSS, 4, high, low, SACK_PERMITTED, 2, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3, NOP, WINDOW_SCALE, 3, shift] =
-            *bytes
-        {
-            let mss = u16::from_be_bytes([high, low]);
-            options.mss = (mss != 0).then_some(mss);
-            options.sack_permitted = true;
-            options.timestamps = Some(Timestamps {
-                val: u32::from_be_bytes([v0, v1, v2, v3]),
-                ecr: u32::from_be_bytes([e0, e1, e2, e3]),
-            });
-            options.window_scale = Some(WindowScale::new(shift));
-            return options;
+        if let Some((mss, stamps, shift)) = usual_syn(bytes) {
+            self.mss = (mss != 0).then_some(mss);
+            self.sack_permitted = true;
+            self.timestamps = Some(stamps);
+            self.window_scale = Some(WindowScale::new(shift));
+            return;
         }
         let mut rest = bytes;
         loop {
             rest = match *rest {
-                [] | [END, ..] => return options,
+                [] | [END, ..] => return,
                 [NOP, ref after @ ..] => after,
                 [_, len, ..] if len >= 2 => match rest.split_at_checked(usize::from(len)) {
                     Some((option, after)) => {
-                        options.read(option);
+                        self.read(option);
                         after
                     }
-                    None => return options,
+                    None => return,
                 },
-                _ => return options,
+                _ => return,
             };
         }
+    }
+
+    /// Whether the part of a header after its first 20 bytes is that of the usual segment, which is empty or timestamps alone, or the usual
+    /// SYN's. None of these has a signature; of others [`Signed::find`](super::Signed::find) tells.
+    #[inline]
+    pub fn are_usual(bytes: &[u8]) -> bool {
+        bytes.is_empty() || Timestamps::alone(bytes).is_some() || usual_syn(bytes).is_some()
     }
 
     /// Takes in one option: kind, length and value.
@@ -349,10 +355,34 @@ impl Options {
         len
     }
 
+    /// What [`Options::emit`] writes for most SYNs, in few words.
+    fn as_usual_syn(&self) -> Option<[u8; USUAL_SYN_LEN]> {
+        let plain = self.sack_permitted && self.sack.is_empty() && !self.signature.is_some();
+        let (mss, stamps) = (self.mss?, self.timestamps.filter(|_| plain)?);
+        let words = [
+            (u32::from(BEFORE_MSS) << 16) | u32::from(mss),
+            BEFORE_STAMPS,
+            stamps.val,
+            stamps.ecr,
+            BEFORE_SHIFT | u32::from(self.window_scale?.get()),
+        ];
+        let mut bytes = [0; USUAL_SYN_LEN];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            if let Some(to) = to.first_chunk_mut() {
+                *to = word.to_be_bytes();
+            }
+        }
+        Some(bytes)
+    }
+
     /// Writes the options in the order and with the padding of Linux (`tcp_options_write`), so that
     /// what looks at TCP along the path sees nothing unusual. Returns the bytes written, a multiple of four, at
     /// most 40; an option for which `out` has no room is left out.
     pub fn emit(&self, out: &mut [u8]) -> usize {
+        if let (Some(bytes), Some(out)) = (self.as_usual_syn(), out.first_chunk_mut()) {
+            *out = bytes;
+            return USUAL_SYN_LEN;
+        }
         let mut writer = Writer { out, written: 0 };
         self.signature.write(&mut writer);
         if let Some(mss) = self.mss {
@@ -389,6 +419,32 @@ impl Options {
     }
 }
 
+/// What the options of a SYN take, as most write them.
+const USUAL_SYN_LEN: usize = 20;
+/// What stands in them before the MSS, the timestamps and the shift, which is the last byte.
+const BEFORE_MSS: u16 = u16::from_be_bytes([MSS, 4]);
+const BEFORE_STAMPS: u32 = u32::from_be_bytes([SACK_PERMITTED, 2, TIMESTAMPS, 10]);
+const BEFORE_SHIFT: u32 = u32::from_be_bytes([NOP, WINDOW_SCALE, 3, 0]);
+
+/// The MSS, the timestamps and the shift that the options of a SYN bring, if they are as most write them.
+#[inline]
+fn usual_syn(bytes: &[u8]) -> Option<(u16, Timestamps, u8)> {
+    let &[m0, m1, high, low, s0, s1, s2, s3, v0, v1, v2, v3, e0, e1, e2, e3, w0, w1, w2, shift] =
+        bytes
+    else {
+        return None;
+    };
+    // As numbers: a match on the bytes is compiled to a test of each.
+    let is_usual = u16::from_be_bytes([m0, m1]) == BEFORE_MSS
+        && u32::from_be_bytes([s0, s1, s2, s3]) == BEFORE_STAMPS
+        && u32::from_be_bytes([w0, w1, w2, 0]) == BEFORE_SHIFT;
+    let stamps = Timestamps {
+        val: u32::from_be_bytes([v0, v1, v2, v3]),
+        ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+    };
+    is_usual.then_some((u16::from_be_bytes([high, low]), stamps, shift))
+}
+
 /// How many SACK blocks fit beside `others` bytes of other options (RFC 2018 section 3).
 pub(crate) fn sack_room(others: usize) -> usize {
     MAX_OPTIONS_LEN.saturating_sub(others).saturating_sub(4) / 8
@@ -421,6 +477,7 @@ impl Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Signed;
     use std::vec::Vec;
 
     fn emitted(options: &Options) -> Vec<u8> {
@@ -444,6 +501,31 @@ mod tests {
         val: 0x01020304,
         ecr: 0x0a0b0c0d,
     });
+
+    /// The short ways read and write what the long ones do.
+    #[test]
+    fn are_usual__those_that_have_no_signature() {
+        let syn = [
+            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
+        ];
+        let stamps = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+        for usual in [&[][..], &stamps, &syn] {
+            assert!(Options::are_usual(usual));
+            assert_eq!(Signed::find(usual), Ok(None));
+        }
+        // What stands between the numbers is to be as it is.
+        for at in 0..syn.len() {
+            let mut other = syn;
+            other[at] ^= 0x40;
+            let is_number = matches!(at, 2 | 3 | 8..=15 | 19);
+            assert_eq!(Options::are_usual(&other), is_number, "{at}");
+        }
+        let options = Options::parse(&syn);
+        let longer: Vec<u8> = [1].into_iter().chain(syn).collect();
+        assert!(!Options::are_usual(&longer));
+        assert_eq!(options, Options::parse(&longer));
+        assert_eq!(emitted(&options), syn);
+    }
 
     #[test]
     fn emit__a_linux_syn() {
