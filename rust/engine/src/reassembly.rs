@@ -16,7 +16,7 @@ use crate::wire::SackBlocks;
 #[derive(Clone, Debug)]
 pub struct Reassembly {
     ranges: [SeqRange; Reassembly::MAX_RANGES],
-    len: usize,
+    len: u8,
     /// How often the peer was told of what is here since RCV.NXT moved, three times at most (Linux's dup_ack_counter).
     told: u8,
     /// How many acknowledgments are held back (its compressed_ack).
@@ -100,7 +100,7 @@ impl Reassembly {
 
     /// The packets that begin at `end` or behind are given up, and none that is kept goes beyond it: forgets what was noted of them.
     pub fn cut(&mut self, end: SeqNum) {
-        for range in self.ranges.iter_mut().take(self.len) {
+        for range in self.ranges.iter_mut().take(usize::from(self.len)) {
             if range.start.before(end) && range.end().after(end) {
                 *range = SeqRange::between(range.start, end);
             }
@@ -122,7 +122,7 @@ impl Reassembly {
 
     /// The ranges, the one that grew last first.
     pub fn iter(&self) -> impl Iterator<Item = SeqRange> + '_ {
-        let used = self.ranges.get(..self.len).unwrap_or(&[]);
+        let used = self.ranges.get(..self.len()).unwrap_or(&[]);
         used.iter().copied()
     }
 
@@ -158,7 +158,7 @@ impl Reassembly {
 
     /// How many ranges.
     pub fn len(&self) -> usize {
-        self.len
+        usize::from(self.len)
     }
 
     /// Whether nothing is out of order.
@@ -173,13 +173,13 @@ impl Reassembly {
 
     /// Keeps the ranges that `keep` is true for, in their order.
     fn retain(&mut self, mut keep: impl FnMut(SeqRange) -> bool) {
-        let mut kept: usize = 0;
-        for at in 0..self.len {
+        let mut kept: u8 = 0;
+        for at in 0..self.len() {
             let Some(range) = self.ranges.get(at).copied() else {
                 break;
             };
             if keep(range) {
-                if let Some(slot) = self.ranges.get_mut(kept) {
+                if let Some(slot) = self.ranges.get_mut(usize::from(kept)) {
                     *slot = range;
                     kept = kept.saturating_add(1);
                 }
@@ -189,7 +189,8 @@ impl Reassembly {
     }
 
     fn push_front(&mut self, range: SeqRange) -> bool {
-        let Some(used) = self.ranges.get_mut(..=self.len) else {
+        let end = self.len();
+        let Some(used) = self.ranges.get_mut(..=end) else {
             return false;
         };
         used.rotate_right(1);

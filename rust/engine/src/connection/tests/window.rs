@@ -176,6 +176,7 @@ fn no_memory__closes_the_window() {
     assert_ne!(ack.last().map(|ack| ack.header.window), Some(0));
     // Out of order it is as if it had not come.
     peer.room = false;
+    let _ = peer.events();
     let _ = peer.data(3000, 1000, 100, Flags::NONE);
     assert!(peer.conn.is_undisturbed());
     peer.quiet();
