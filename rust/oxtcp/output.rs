@@ -7,9 +7,10 @@ use core::num::{NonZeroU16, NonZeroU32};
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
+use oxtcp_engine::connection::Rest;
 use oxtcp_engine::wire::{Ecn, Flags, Header, MAX_HEADER_LEN};
 use oxtcp_engine::{
-    Acknowledgment, BurstLimit, Connection, Context, Refusal, SeqRange, Transmit, TransmitKind,
+    Acknowledgment, BurstLimit, Context, Refusal, SeqRange, Transmit, TransmitKind,
 };
 
 use crate::counters::Counter;
@@ -37,10 +38,13 @@ pub(crate) enum Extent {
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     keys::follow(sk, cx);
     if sk.sock().shared().keys.is_empty() {
-        let owed = |c: &mut Connection| c.poll_acknowledgment(cx);
-        if let Some(ack) = sk.state().connection().and_then(owed) {
-            acknowledge(sk, cx, &ack);
-            return;
+        match sk.state().connection().map(|c| c.poll_rest(cx)) {
+            Some(Rest::Acknowledgment(ack)) => {
+                acknowledge(sk, cx, &ack);
+                return;
+            }
+            Some(Rest::Nothing) => return,
+            Some(Rest::Other) | None => {}
         }
     }
     let mut path_is_known = false;

@@ -31,6 +31,18 @@ pub struct Expected {
     pub changed: bool,
 }
 
+/// See [`Connection::poll_rest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Rest {
+    /// This, and nothing behind it.
+    Acknowledgment(Acknowledgment),
+    /// Nothing.
+    Nothing,
+    /// Something else may be to be sent: [`poll_transmit`](Connection::poll_transmit) tells.
+    Other,
+}
+
 impl Connection {
     /// Whether [`take_expected`](Connection::take_expected) is for this segment, given the same `rx`.
     #[inline]
@@ -92,25 +104,31 @@ impl Connection {
         }
     }
 
-    /// The acknowledgment that is owed, if nothing else is to be sent, nor told with it: what [`poll_transmit`](Connection::poll_transmit) would
-    /// return, and `None` behind it. `None`: that is to be asked.
+    /// What a connection without data to send has to send: the acknowledgment that is owed, if nothing else is to be sent, nor told with it, or
+    /// nothing. It is what [`poll_transmit`](Connection::poll_transmit) would return, and then `None`.
     #[inline]
-    pub fn poll_acknowledgment(&mut self, cx: &Context<'_>) -> Option<Acknowledgment> {
+    pub fn poll_rest(&mut self, cx: &Context<'_>) -> Rest {
+        if self.status.has(Status::IDLE) {
+            return Rest::Nothing;
+        }
         let Phase::Duplex(DuplexState::Established, Duplex { link, snd, rcv }) = &mut self.phase
         else {
-            return None;
+            return Rest::Other;
         };
-        let due = !self.status.has(Status::IDLE)
-            && !self.status.has(Status::RESET)
-            && link.owed.is_acknowledgment()
+        let owes = link.owed.is_acknowledgment();
+        let due = !self.status.has(Status::RESET)
+            && (owes || link.owed.is_empty())
             && rests(link, snd, rcv, &self.options);
         if !due {
-            return None;
+            return Rest::Other;
         }
         self.status.set(Status::IDLE);
-        self.status.clear(Status::HELD);
         note_rest(cx, link);
-        Some(link.acknowledge(cx, &mut self.timers, rcv))
+        if !owes {
+            return Rest::Nothing;
+        }
+        self.status.clear(Status::HELD);
+        Rest::Acknowledgment(link.acknowledge(cx, &mut self.timers, rcv))
     }
 }
 

@@ -81,7 +81,7 @@ mod tests;
 
 pub use arrive::Unacceptable;
 pub use event::{Error, Event, Events};
-pub use expected::Expected;
+pub use expected::{Expected, Rest};
 pub use info::Info;
 pub use memory::{mostly_read, Packet, Pruning, RecvMemory, Room, Share, Useless};
 pub use open::{ActiveOpen, PassiveOpen};

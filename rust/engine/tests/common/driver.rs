@@ -598,7 +598,7 @@ impl Driver {
                 true => self.conn.poll_without_data(cx),
                 false => {
                     let limit = BurstLimit(self.burst);
-                    twin::compare_acknowledgment(&self.conn, cx, &self.shelf);
+                    twin::compare_rest(&self.conn, cx, &self.shelf);
                     self.conn.poll_transmit(cx, limit, &mut self.shelf)
                 }
             };

@@ -4,7 +4,7 @@
 //! expected.
 
 use super::script::*;
-use crate::connection::{Expected, Rx, TimerKind};
+use crate::connection::{Expected, Rest, Rx, TimerKind};
 use crate::context::{Config, SocketOptions};
 use crate::reassembly::Reassembly;
 use crate::segment::Segment;
@@ -199,7 +199,7 @@ fn take_expected__acknowledges_at_once_or_sets_the_timer() {
 
 /// What a program's reading sets free goes by itself, and what is not all goes the other way.
 #[test]
-fn poll_acknowledgment__is_all_that_is_to_be_sent() {
+fn poll_rest__is_all_that_is_to_be_sent() {
     let owing = || {
         let offer = Offer {
             sack: true,
@@ -211,25 +211,31 @@ fn poll_acknowledgment__is_all_that_is_to_be_sent() {
         let _ = peer.events();
         peer
     };
-    let poll = |peer: &Peer| peer.conn.clone().poll_acknowledgment(&peer.cx());
+    let poll = |peer: &Peer| peer.conn.clone().poll_rest(&peer.cx());
     let peer = owing();
-    let ack = poll(&peer).expect("an acknowledgment");
-    assert_eq!(ack.ack, peer.conn.rcv_nxt());
-    assert_eq!(poll(&at_rest()), None, "nothing is owed");
-    let changes: [Change<Peer>; 5] = [
+    match poll(&peer) {
+        Rest::Acknowledgment(ack) => assert_eq!(ack.ack, peer.conn.rcv_nxt()),
+        other => panic!("{other:?}"),
+    }
+    // Nothing is owed, whether that is known or to be found out.
+    let mut peer = at_rest();
+    assert_eq!(poll(&peer), Rest::Nothing);
+    peer.conn.set_filling();
+    assert_eq!(poll(&peer), Rest::Nothing);
+    let mut peer = owing();
+    let _ = peer.sent();
+    assert_eq!(poll(&peer), Rest::Nothing, "acknowledged already");
+    let changes: [Change<Peer>; 4] = [
         ("written", |p| p.write(1)),
         ("shut down", |p| p.shutdown()),
         ("signed", |p| p.conn.options.signature = Signature::MD5),
         ("a byte that came twice", |p| {
             let _ = p.data(0, 1, 0, Flags::NONE);
         }),
-        ("acknowledged already", |p| {
-            let _ = p.sent();
-        }),
     ];
     for (name, change) in changes {
         let mut peer = owing();
         change(&mut peer);
-        assert_eq!(poll(&peer), None, "{name}");
+        assert_eq!(poll(&peer), Rest::Other, "{name}");
     }
 }
