@@ -454,9 +454,7 @@ impl Connection {
                 (Some(State::TimeWait), _) => self.enter_time_wait(cx),
                 _ => {}
             }
-            if let Some(Parts { link, .. }) = self.phase.parts() {
-                link.owed.insert(Owed::ACK);
-            }
+            self.owe_acknowledgment();
         }
         payload
     }

@@ -5,9 +5,8 @@
 use core::mem;
 
 use super::event::{Error, Event};
-use super::link::Owed;
 use super::pacing::Pacer;
-use super::phase::{DuplexState, Parts, Phase};
+use super::phase::{DuplexState, Phase};
 use super::state::{Input, State};
 use super::timers::TimerKind;
 use super::{Connection, Status};
@@ -93,9 +92,7 @@ impl Connection {
             .set(TimerKind::FinWait2, cx.now + limit.max(least));
         // An acknowledgment that is held back goes now: nobody keeps this timer from here on.
         if self.timers.holds_acknowledgment() {
-            if let Some(Parts { link, .. }) = self.phase.parts() {
-                link.owed.insert(Owed::ACK);
-            }
+            self.owe_acknowledgment();
         }
     }
 

@@ -156,7 +156,10 @@ enum Answer {
     Together {
         grows: bool,
     },
-    /// It could not be kept, and is as one that was lost (as in Linux).
+    /// It is out of order and could not be kept: as one that was lost.
+    ///
+    /// Deviation: RFC 5681 section 4.2 acknowledges what is out of order, kept or not. As in Linux what memory refuses is not answered: it would
+    /// tell the peer nothing that it does not know, and has a flood answered.
     Never,
 }
 

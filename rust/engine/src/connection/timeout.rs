@@ -181,7 +181,8 @@ impl Connection {
         }
     }
 
-    fn owe_acknowledgment(&mut self) {
+    /// An acknowledgment is to be sent now.
+    pub(super) fn owe_acknowledgment(&mut self) {
         if let Some(Parts { link, .. }) = self.phase.parts() {
             link.owed.insert(Owed::ACK);
         }

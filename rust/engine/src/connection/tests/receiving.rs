@@ -229,7 +229,28 @@ fn compressed__not_what_is_new() {
     }
 }
 
-/// The settings bound it, and each turns it off.
+/// They wait for a share of the round trip.
+#[test]
+fn compressed__for_a_share_of_the_round_trip() {
+    let wait = |percent| {
+        let config = Config {
+            comp_sack_delay: Duration::from_secs(10),
+            comp_sack_rtt_percent: percent,
+            ..Config::default()
+        };
+        let (mut peer, _, end) = told_of_a_hole(config);
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        peer.quiet();
+        let at = peer.conn.timer_of(TimerKind::CompressedAck);
+        at.expect("it is held back").since(peer.now)
+    };
+    let whole = wait(100);
+    assert!(!whole.is_zero() && whole < Duration::from_secs(10));
+    assert_eq!(wait(25), whole.percent(25));
+    assert_eq!(wait(300), whole.times(3));
+}
+
+/// The settings bound it, and two of them turn it off.
 #[test]
 fn compressed__as_far_as_is_set() {
     let few = Config {
