@@ -17,8 +17,8 @@ import subprocess
 import time
 
 from scapy.config import conf
-from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 import ktap
@@ -192,6 +192,20 @@ class Link:
         fields.setdefault("dst", self.host)
         return IP(**fields) if self.version == 4 else IPv6(**fields)
 
+    def packet(self, protocol, payload):
+        """A plain packet from the peer to the host."""
+        if self.version == 6:
+            return struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + self.addresses + payload
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0) + self.addresses
+        return ip[:10] + checksum(ip) + ip[12:] + payload
+
+    def ping(self, number):
+        """An echo request with that number."""
+        kind, protocol = (8, 1) if self.version == 4 else (128, 58)
+        echo = struct.pack("!BBHHH", kind, 0, 0, 7, number)
+        pseudo = b"" if self.version == 4 else self.addresses + struct.pack("!II", len(echo), protocol)
+        return self.packet(protocol, echo[:2] + checksum(pseudo + echo) + echo[4:])
+
     def write(self, packet):
         """Sends a packet, or bytes that are to be one."""
         self.sent += 1
@@ -212,8 +226,7 @@ class Link:
     def replies(self):
         """All TCP segments that the host has sent so far, in answer to what it was sent too."""
         number, self.next_ping = self.next_ping, self.next_ping + 1
-        ping = ICMP(type=8, id=7, seq=number) if self.version == 4 else ICMPv6EchoRequest(id=7, seq=number)
-        ping = bytes(self.ip() / ping)
+        ping = self.ping(number)
         os.write(self.fd, ping)
         end = time.monotonic() + WAIT
         while True:
@@ -261,21 +274,18 @@ class Peer:
         return ip / tcp / Raw(payload) if payload else ip / tcp
 
     def send(self, flags, payload=b"", **fields):
-        self.link.write(self.segment(flags, payload, **fields))
+        """By scapy, where there is more to the segment than flags, numbers and data."""
+        make = self.raw if fields.keys() <= {"seq", "ack"} else self.segment
+        self.link.write(make(flags, payload, **fields))
 
     def raw(self, flags, payload=b"", seq=0, ack=0, options=b""):
-        """As `segment`, with the options as bytes, as a packet's bytes: made by hand, for attacks of thousands."""
+        """As `segment`, with the options as bytes, as a packet's bytes: made by hand, for what is sent by thousands."""
         options += b"\0" * (-len(options) % 4)
         ack = (self.ack + ack) % MODULUS if flags & ACK else ack % MODULUS
         tcp = struct.pack("!HHIIBBHHH", self.port, self.host_port, (self.seq + seq) % MODULUS, ack,
                           (5 + len(options) // 4) << 4, flags, self.window, 0, 0) + options + payload
-        link = self.link
-        addresses = link.addresses
-        tcp = tcp[:16] + checksum(addresses + struct.pack("!II", len(tcp), 6) + tcp) + tcp[18:]
-        if link.version == 6:
-            return struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + addresses + tcp
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0) + addresses
-        return ip[:10] + checksum(ip) + ip[12:] + tcp
+        pseudo = self.link.addresses + struct.pack("!II", len(tcp), 6)
+        return self.link.packet(6, tcp[:16] + checksum(pseudo + tcp) + tcp[18:])
 
     def send_raw(self, flags, payload=b"", **fields):
         self.link.write(self.raw(flags, payload, **fields))
