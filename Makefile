@@ -136,8 +136,8 @@ sockets: job ## what listing 100,000 sockets costs, beside the built-in TCP (vir
 ##@ Tests
 
 PHONY += check
-check: ## fmt-check, clippy, no-panics, test, kselftest, debug-check; ends with `N passed, N failed`
-	@scripts/check fmt-check clippy no-panics test kselftest debug-check
+check: ## fmt-check, clippy, no-panics, then side by side kselftest, and test and debug-check; ends with `N passed, N failed`
+	@scripts/check fmt-check clippy no-panics job job-debug -- kselftest -- test debug-check
 
 PHONY += no-panics
 no-panics: module ## that nothing in the engine can panic: its object calls no function that does
