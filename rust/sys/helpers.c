@@ -478,14 +478,14 @@ static int oxtcp_flow_differs(struct rhashtable_compare_arg *arg, const void *ob
 		oxtcp_flow_differs_at(one, other, 16) | oxtcp_flow_differs_at(one, other, 24)) != 0;
 }
 
-/* 8 KB at least: up to 768 flows nothing is hashed anew, which a kernel thread does for each. */
+/* 32 KB at least: up to 3072 flows nothing is hashed anew, which a kernel thread does for each. */
 #define OXTCP_FLOW_PARAMS(hash) {			\
 	.head_offset = 0,				\
 	.key_offset = sizeof(struct rhash_head),	\
 	.key_len = OXTCP_FLOW_KEY_LEN,			\
 	.hashfn = hash,					\
 	.obj_cmpfn = oxtcp_flow_differs,		\
-	.min_size = 1024,				\
+	.min_size = 4096,				\
 	.automatic_shrinking = true,			\
 }
 
