@@ -24,6 +24,9 @@ const LENGTHS: [usize; 4] = [10, 100, 1000, 10_000];
 /// How many packets the cost is the mean of.
 const MEASURED: usize = 1000;
 
+/// After so long what the measurement before has left is gone: half-open connections whose listener was closed go with their next timer.
+const PAUSE: Duration = Duration::from_secs(3);
+
 /// Room for all of them.
 const BUFFER: i32 = 256 << 20;
 
@@ -57,7 +60,10 @@ pub fn table(link: &Veth) {
     for (what, measure) in ROWS {
         for ours in [true, false] {
             let server = Stack { ours, ip: Ip::V4 };
-            let costs = LENGTHS.map(|length| format!("{:.0}", measure(link, server, length)));
+            let costs = LENGTHS.map(|length| {
+                std::thread::sleep(PAUSE);
+                format!("{:.0}", measure(link, server, length))
+            });
             let tcp = if ours { "oxtcp" } else { "built-in" };
             println!("| {what} | {tcp} | {} |", costs.join(" | "));
         }
