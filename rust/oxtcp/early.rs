@@ -9,6 +9,7 @@
 //! |---|---|
 //! | a SYN | [`fast_cookies`](crate::fast_cookies) |
 //! | to a listener's port, of no connection | [`strays`](crate::strays) |
+//! | of a half-open connection or a TIME-WAIT, that nobody else looks at, and that came the way back | is taken here |
 //! | of a connection, by the interface that the one before it came by | gets that one's route, if it is still good. If nobody stands before us at LOCAL_IN, it is taken here |
 //!
 //! Softirq context, or process context with BH on or off, under RCU.
@@ -22,14 +23,16 @@ use crate::counters::Counter;
 use crate::fast_cookies;
 use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
-use crate::output::{is_link_local, scoped_flow};
+use crate::output::{self, is_link_local, scoped_flow};
 use crate::protocol::{Socket, Tcp};
 use crate::strays;
 use crate::sys::early::{BeforeRouting, Unrouted};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Family;
+use crate::sys::route::{Manner, Route};
 use crate::sys::skb::SkBuff;
-use crate::sys::table::{FlowKey, Found};
+use crate::sys::table::{self, FlowKey, Found};
+use crate::trace;
 
 /// What the headers of a packet say, if nothing stands between IP's and TCP's, and it is no fragment.
 pub(crate) struct Head {
@@ -40,6 +43,9 @@ pub(crate) struct Head {
     pub(crate) offset: u32,
     pub(crate) glance: Glance,
 }
+
+/// The bits of the DS field that are ECN's (RFC 3168 section 5).
+pub(crate) const ECN_MASK: u8 = 3;
 
 /// A packet of TCP: its network header and the front of TCP's.
 struct Headers<'p> {
@@ -139,12 +145,13 @@ impl BeforeRouting for Tcp {
                 return of_connection((net, namespace), sock, (key, offset), skb, family, rcu);
             }
         }
-        if found.is_some() {
+        let Some(head) = headers.head(&bare) else {
             return Err(skb);
-        }
-        match headers.head(&bare) {
-            Some(head) => of_nobody((net, namespace), &head, skb, family, rcu),
-            None => Err(skb),
+        };
+        match found {
+            Some(Found::Mini(mini)) => of_mini((net, namespace), mini, &head, skb, family, rcu),
+            Some(_) => Err(skb),
+            None => of_nobody((net, namespace), &head, skb, family, rcu),
         }
     }
 }
@@ -179,6 +186,39 @@ fn of_connection<'r>(
         input::receive((net, namespace), sock, skb, key, family, rcu);
     }
     Ok(())
+}
+
+/// A segment of a half-open connection or a TIME-WAIT, which nobody has kept a route for: is there anything that routing would say against it?
+#[inline(never)]
+fn of_mini<'r>(
+    (net, namespace): (&'r Net, &'r Namespace),
+    mini: &'r table::Mini<Tcp>,
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    family: Family,
+    rcu: &'r rcu::Guard,
+) -> Result<(), SkBuff<Unrouted<'r>>> {
+    if !SkBuff::is_demuxed(net) || trace::watches_listeners() {
+        return Err(skb);
+    }
+    let is_odd =
+        fast_cookies::is_odd(&head.key.local()) || fast_cookies::is_odd(&head.key.remote());
+    // With a class it could be routed otherwise than its answer.
+    if is_odd
+        || head.ds_field & !ECN_MASK != 0
+        || !skb.is_for_us_alone(net, family, &head.key.local().ip)
+    {
+        return Err(skb);
+    }
+    let flow = output::flow_of(namespace, &head.key, 0, Manner::default());
+    let Some(route) = Route::back(net, &skb, flow) else {
+        return Err(skb);
+    };
+    let arrival = Arrival {
+        ifindex: skb.device(),
+        family,
+    };
+    input::receive_for_mini((net, namespace), mini, head, skb, arrival, &route, rcu)
 }
 
 /// A SYN, or a segment whose flow is in no table of ours.

@@ -18,7 +18,7 @@ use crate::ao::{Handshake, Ids, Isns};
 use crate::counters::Counter;
 use crate::flood;
 use crate::group::Group;
-use crate::input::{find_listener, Arrival};
+use crate::input::{find_listener, finish, Arrival};
 use crate::keys::{self, Secret};
 use crate::listener;
 use crate::listening::{self, Life};
@@ -29,7 +29,7 @@ use crate::protocol::{Socket, Tcp};
 use crate::signing::Signer;
 use crate::sys::drop_reason::DropReason;
 use crate::sys::net::Net;
-use crate::sys::route::Manner;
+use crate::sys::route::{Manner, Route};
 use crate::sys::skb::SkBuff;
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, FlowKey, Found, MiniBody, MiniGuard};
@@ -419,12 +419,12 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<
 }
 
 /// A segment for the flow `key` of a small object, which was signed with `ids` if it was with TCP-AO. Comes back when that is gone, with a connection in its place perhaps.
+/// A TIME-WAIT answers by `route`, if there is one, in the segment's own packet.
 pub(crate) fn segment(
-    net: &Net,
-    namespace: &Namespace,
+    (net, namespace): (&Net, &Namespace),
     (mini, key): (&table::Mini<Tcp>, &FlowKey),
     (segment, mut skb, header_len): (&Segment, SkBuff, u32),
-    arrival: Arrival,
+    (arrival, route): (Arrival, Option<&Route<'_>>),
     signed: Option<Ids>,
 ) -> Option<SkBuff> {
     let Some(mut guard) = mini.lock() else {
@@ -436,8 +436,12 @@ pub(crate) fn segment(
     let secret = guard.secret().cloned();
     let signer = secret.as_ref().map_or(Signer::None, Secret::signer);
     let ids = ids_of(&guard);
-    let scope = (scope_of(key, arrival), Manner::default());
-    let mut refusal = None;
+    let way = |skb: &mut Option<SkBuff>| match route {
+        Some(route) => Way::Known(route, skb.take()),
+        None => Way::Unknown(scope_of(key, arrival), Manner::default()),
+    };
+    let mut packet = Some(skb);
+    let mut taken = Ok(());
     match &mut *guard {
         Mini::HalfOpen {
             request, listener, ..
@@ -455,21 +459,25 @@ pub(crate) fn segment(
                     }
                 }
                 RequestVerdict::Complete => {
-                    listener::complete(namespace, guard, listener, &cx, segment, skb, header_len);
+                    if let Some(skb) = packet {
+                        let packet = (segment, skb, header_len);
+                        listener::complete(namespace, guard, listener, &cx, packet);
+                    }
                     return None;
                 }
                 RequestVerdict::Resend(answer) | RequestVerdict::Reply(answer) => {
                     drop(guard);
                     let (oif, manner) = listener::reply_path(&listener, key);
                     let signer = keys::signer_to(&listener, key, oif, handshake, &rcu);
-                    send(net, namespace, key, (oif, manner), answer, signer);
+                    let way = Way::Unknown(oif, manner);
+                    send((net, namespace), key, way, answer, signer);
                 }
                 RequestVerdict::Drop => {
                     remove(guard, namespace);
                     namespace.counters.count(Counter::AttemptFails);
                     namespace.counters.count(Counter::EmbryonicRsts);
                 }
-                RequestVerdict::Ignore => refusal = Some(DropReason::InvalidSequence),
+                RequestVerdict::Ignore => taken = Err(DropReason::InvalidSequence),
             }
         }
         Mini::TimeWait { time_wait, .. } | Mini::SignedTimeWait { time_wait, .. } => {
@@ -482,48 +490,50 @@ pub(crate) fn segment(
                 TimeWaitVerdict::Ignore => {}
                 TimeWaitVerdict::Ack(answer) => {
                     drop(guard);
-                    send(net, namespace, key, scope, answer, signer);
-                    refusal = Some(DropReason::InvalidSequence);
+                    send((net, namespace), key, way(&mut packet), answer, signer);
+                    taken = Err(DropReason::InvalidSequence);
                 }
                 TimeWaitVerdict::Restart(answer) => {
                     guard.set_timer(time_wait_end());
                     drop(guard);
-                    send(net, namespace, key, scope, answer, signer);
+                    send((net, namespace), key, way(&mut packet), answer, signer);
                 }
                 TimeWaitVerdict::Reset(answer) => {
                     remove(guard, namespace);
-                    send(net, namespace, key, scope, answer, signer);
-                    refusal = Some(DropReason::AbortOnData);
+                    send((net, namespace), key, way(&mut packet), answer, signer);
+                    taken = Err(DropReason::AbortOnData);
                 }
                 TimeWaitVerdict::Reopen { iss_after } => {
-                    let Some(listener) = find_listener(namespace, key, arrival, &rcu) else {
-                        drop(guard);
-                        if let Some(reset) = reply::closed(segment) {
-                            send(net, namespace, key, scope, reset, signer);
+                    match find_listener(namespace, key, arrival, &rcu) {
+                        Some(listener) => {
+                            remove(guard, namespace);
+                            taken = listener::segment(
+                                net,
+                                namespace,
+                                &listener,
+                                key,
+                                (segment, &mut None),
+                                arrival,
+                                Some(iss_after),
+                                signed,
+                            );
                         }
-                        trace::drop_for(net, key, skb, header_len, DropReason::NoSocket);
-                        return None;
-                    };
-                    remove(guard, namespace);
-                    let taken = listener::segment(
-                        net,
-                        namespace,
-                        &listener,
-                        key,
-                        (segment, &mut None),
-                        arrival,
-                        Some(iss_after),
-                        signed,
-                    );
-                    refusal = taken.err();
+                        None => {
+                            drop(guard);
+                            if let Some(reset) = reply::closed(segment) {
+                                send((net, namespace), key, way(&mut packet), reset, signer);
+                            }
+                            taken = Err(DropReason::NoSocket);
+                        }
+                    }
                 }
                 TimeWaitVerdict::Kill => remove(guard, namespace),
             }
         }
     }
-    match refusal {
-        Some(why) => trace::drop_for(net, key, skb, header_len, why),
-        None => skb.consume(),
+    // Otherwise it has become the answer.
+    if let Some(skb) = packet {
+        finish(net, key, skb, header_len, taken);
     }
     None
 }
@@ -537,11 +547,18 @@ pub(crate) fn scope_of(key: &FlowKey, arrival: Arrival) -> i32 {
     }
 }
 
+/// By which way an answer goes.
+enum Way<'a> {
+    /// This one, in the memory of the packet.
+    Known(&'a Route<'a>, Option<SkBuff>),
+    /// One that is to be looked up, by that interface unless it is 0.
+    Unknown(i32, Manner),
+}
+
 fn send(
-    net: &Net,
-    namespace: &Namespace,
+    (net, namespace): (&Net, &Namespace),
     key: &FlowKey,
-    (oif, manner): (i32, Manner),
+    way: Way<'_>,
     answer: Transmit,
     signer: Signer<'_>,
 ) {
@@ -559,7 +576,12 @@ fn send(
         _ => Cause::of(&answer),
     };
     // An answer that cannot be sent is one that was lost.
-    let sent = output::reply((net, namespace), key, oif, manner, answer, cause, signer);
+    let sent = match way {
+        Way::Known(route, skb) => output::reply_in(skb, route, key, answer, cause, signer),
+        Way::Unknown(oif, manner) => {
+            output::reply((net, namespace), key, oif, manner, answer, cause, signer)
+        }
+    };
     if answer.kind == TransmitKind::SynAck {
         count_again(namespace, sent);
     }

@@ -19,6 +19,7 @@ use crate::ao::{Handshake, Ids};
 use crate::connection;
 use crate::cookies;
 use crate::counters::Counter;
+use crate::early::Head;
 use crate::half_open::{self, Whose};
 use crate::icmp;
 use crate::keys::{Peer, Secret};
@@ -29,8 +30,10 @@ use crate::output::{self, bare, scoped_flow};
 use crate::protocol::{Sk, Socket, Tcp};
 use crate::signing::{self, Judge};
 use crate::sys::drop_reason::DropReason;
+use crate::sys::early::Unrouted;
 use crate::sys::net::Net;
 use crate::sys::netfilter::{confirm_conntrack, Confirm, Family, LocalIn};
+use crate::sys::route::Route;
 use crate::sys::skb::{AtHook, Claimed, SkBuff};
 use crate::sys::sock::SkState;
 use crate::sys::table::{self, Endpoint, FlowKey, Found};
@@ -142,7 +145,7 @@ impl LocalIn for Tcp {
             return Err(skb);
         };
         // From here on the packet is ours.
-        let Some(mut skb) = skb.claim(offset) else {
+        let Some(skb) = skb.claim(offset) else {
             return Ok(());
         };
         if let Owner::Connection(sock) = owner {
@@ -152,17 +155,38 @@ impl LocalIn for Tcp {
             receive((net, namespace), &sock, skb, key, family, &rcu);
             return Ok(());
         }
-        let signed = match check(namespace, &owner, &mut skb, key, glance, arrival, &rcu) {
-            Ok(signed) => signed,
-            Err(why) => {
-                trace::drop_claimed(net, key, skb, why);
-                return Ok(());
-            }
-        };
-        let skb = skb.detach();
-        receive_without_connection(net, namespace, owner, key, skb, arrival, signed, &rcu);
+        if matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..)) && arrival.ifindex != LOOPBACK {
+            namespace.early.want_alone(net, family);
+        }
+        let packet = (skb, key, glance);
+        receive_without_connection((net, namespace), owner, packet, arrival, None, &rcu);
         Ok(())
     }
+}
+
+/// A packet of a small object's flow that is for us alone and came the way that `route` leads, before it is routed. Softirq context.
+pub(crate) fn receive_for_mini<'r>(
+    (net, namespace): (&'r Net, &'r Namespace),
+    mini: &'r table::Mini<Tcp>,
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    arrival: Arrival,
+    route: &Route<'_>,
+    rcu: &'r rcu::Guard,
+) -> Result<(), SkBuff<Unrouted<'r>>> {
+    let owner = match half_open::whose(mini, namespace, head.glance.acks()) {
+        Whose::Listeners(listener, handshake) => Owner::HalfOpen(mini, listener, handshake),
+        Whose::Nobodys => Owner::Mini(mini),
+        Whose::Misses(..) | Whose::Gone | Whose::Stale => return Err(skb),
+    };
+    // From here on the packet is ours.
+    namespace.counters.count(Counter::EarlyDemux);
+    namespace.early.want_alone(net, arrival.family);
+    if let Some(skb) = skb.take(head.offset) {
+        let packet = (skb, &head.key, head.glance);
+        receive_without_connection((net, namespace), owner, packet, arrival, Some(route), rcu);
+    }
+    Ok(())
 }
 
 /// What was left to the built-in TCP could be dealt with before routing the next time, perhaps ([`strays`](crate::strays)).
@@ -190,18 +214,20 @@ pub(crate) fn receive(
     }
 }
 
-/// A packet that no connection gets, or not yet. Its data pointer is at the TCP header.
-#[allow(clippy::too_many_arguments)] // A packet, and how it came.
+/// A packet that no connection gets, or not yet. `route` leads back to its sender, if that is known.
 fn receive_without_connection(
-    net: &Net,
-    namespace: &Namespace,
+    (net, namespace): (&Net, &Namespace),
     owner: Owner<'_>,
-    key: &FlowKey,
-    mut skb: SkBuff,
+    (mut skb, key, glance): (SkBuff<Claimed<'_>>, &FlowKey, Glance),
     arrival: Arrival,
-    signed: Option<Ids>,
+    route: Option<&Route<'_>>,
     rcu: &rcu::Guard,
 ) {
+    let signed = match check(namespace, &owner, &mut skb, key, glance, arrival, rcu) {
+        Ok(signed) => signed,
+        Err(why) => return trace::drop_claimed(net, key, skb, why),
+    };
+    let mut skb = skb.detach();
     let mut segment = unread();
     let Some(header_len) = parse(&mut skb, &mut segment) else {
         namespace.counters.count(Happening::InErrs);
@@ -215,8 +241,8 @@ fn receive_without_connection(
     match owner {
         Owner::HalfOpen(mini, ..) | Owner::Mini(mini) => {
             let packet = (&segment, skb, header_len);
-            let mini = (mini, key);
-            let gone = half_open::segment(net, namespace, mini, packet, arrival, signed);
+            let (at, mini, way) = ((net, namespace), (mini, key), (arrival, route));
+            let gone = half_open::segment(at, mini, packet, way, signed);
             let Some(skb) = gone else { return };
             match namespace.table.lookup(key, rcu) {
                 // The connection that has taken its place in this moment, whose listener may have the packet. Whether it is signed as

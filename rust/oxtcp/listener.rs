@@ -385,9 +385,7 @@ pub(crate) fn complete(
     mut guard: MiniGuard<'_, Tcp>,
     mut listener: ARef<Socket>,
     cx: &Context<'_>,
-    segment: &Segment,
-    skb: SkBuff,
-    header_len: u32,
+    (segment, skb, header_len): (&Segment, SkBuff, u32),
 ) {
     let Mini::HalfOpen { request, life, .. } = &*guard else {
         return skb.consume();

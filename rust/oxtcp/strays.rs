@@ -21,7 +21,7 @@ use oxtcp_engine::wire::{Ecn, Flags, Header, Signed, MIN_HEADER_LEN};
 use oxtcp_engine::{Segment, Transmit};
 
 use crate::counters::Counter;
-use crate::early::Head;
+use crate::early::{Head, ECN_MASK};
 use crate::fast_cookies::is_odd;
 use crate::input::{self, find_listener, Arrival};
 use crate::namespace::Namespace;
@@ -34,9 +34,6 @@ use crate::sys::net::Net;
 use crate::sys::route::{Manner, Route};
 use crate::sys::skb::SkBuff;
 use crate::trace::{self, Cause};
-
-/// The bits of the DS field that are ECN's (RFC 3168 section 5).
-const ECN_MASK: u8 = 3;
 
 /// A segment came whose flow is in no table of ours, and that is on its way to be routed. Softirq context.
 pub(crate) fn segment<'r>(

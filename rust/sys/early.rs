@@ -68,6 +68,12 @@ impl<'r> SkBuff<Unrouted<'r>> {
         unsafe { bindings::oxtcp_helper_early_set_route(net, skb, sk, v6, ours) }
     }
 
+    /// Whether the namespace has packets of TCP looked up before they are routed (`net.ipv4.ip_early_demux` and `tcp_early_demux`).
+    pub(crate) fn is_demuxed(net: &Net) -> bool {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_early_is_demuxed(net.as_ptr()) }
+    }
+
     /// The interface that it came in by.
     pub(crate) fn device(&self) -> i32 {
         // SAFETY: Valid by the invariant, with a device.

@@ -108,6 +108,13 @@ static __always_inline bool oxtcp_is_first_in(const struct net *net, const struc
 	return true;
 }
 
+/* Linux's own settings of whether packets of TCP are looked up before they are routed. */
+bool oxtcp_helper_early_is_demuxed(const struct net *net)
+{
+	return READ_ONCE(net->ipv4.sysctl_ip_early_demux) &&
+	       READ_ONCE(net->ipv4.sysctl_tcp_early_demux);
+}
+
 /*
  * Gives a packet for sk the route that the one before it came in by, as tcp_v4_early_demux() does. Whatever mangles packets before routing
  * has been called. True: it has it, and would be as it is when it came to our hook at LOCAL_IN, ours. Under RCU.
@@ -122,8 +129,7 @@ bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const st
 	    skb_has_extensions(skb) ||
 	    /* Their packets come by here again, as the master's. */
 	    netif_is_l3_slave(dev) || netif_is_l3_master(dev) || !net_eq(dev_net(dev), net) ||
-	    !READ_ONCE(net->ipv4.sysctl_ip_early_demux) ||
-	    !READ_ONCE(net->ipv4.sysctl_tcp_early_demux))
+	    !oxtcp_helper_early_is_demuxed(net))
 		return false;
 	dst = rcu_dereference(sk->sk_rx_dst);
 	if (!dst || READ_ONCE(sk->sk_rx_dst_ifindex) != skb->skb_iif ||

@@ -5,12 +5,13 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oxtcp_selftests::capture::{Capture, ACK, RST, SYN};
+use oxtcp_selftests::capture::{Capture, ACK, FIN, RST, SYN};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::flood::Raw;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
-use oxtcp_selftests::{cases, ktap, procnet, wait, Ip, Sock, Stack, Suite};
+use oxtcp_selftests::stranger::{count as count_of, filtered, Stranger};
+use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
 
 const PORT: u16 = 5001;
 
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         taken__before_routing, bulk__arrives, firewall__of_input_comes_first, firewall__before_routing_comes_first, conntrack__knows_the_connection,
         setting__switches_it_off, address__that_goes, interface__another_one, reset__of_a_connection, loopback__has_its_route,
-        socket__that_connects_again, listener__has_no_route,
+        socket__that_connects_again, listener__has_no_route, half_open__last_ack, half_open__martian, time_wait__answer,
     );
     suite.run()
 }
@@ -75,8 +76,7 @@ fn meet(stack: Stack, clients: &Namespace) -> Connected {
 }
 
 fn count() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/oxtcp_stat").expect("oxtcp_stat");
-    procnet::stat(&text, "EarlyDemux")
+    count_of("EarlyDemux")
 }
 
 fn taken__before_routing(stack: Stack) {
@@ -213,7 +213,6 @@ fn interface__another_one(stack: Stack) {
     let from = scene.both.client.local().expect("getsockname");
     let to = Veth::address_a(scene.ip, PORT);
     let segment = packet(from, to, (7, 7), ACK, &[], &[]);
-    let filtered = || netstat("IPReversePathFilter");
     let was = filtered();
     assert_eq!(there.run(|| Raw::new(to.ip())).send(&[segment]), 1);
     wait::until("rp_filter drops it", || filtered() > was);
@@ -221,11 +220,6 @@ fn interface__another_one(stack: Stack) {
     // Where it may, it is heard: a segment like that is answered.
     ns::set_sysctl("net/ipv4/conf/vc/rp_filter", "0");
     scene.both.check_alive();
-}
-
-fn netstat(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("netstat");
-    procnet::stat(&text, name)
 }
 
 /// A forged reset that is not in the window does nothing, and one that is right ends the connection: as anywhere.
@@ -340,4 +334,110 @@ fn listener__has_no_route(stack: Stack) {
     let mut came = seen.segments();
     came.retain(|segment| segment.source == nobody);
     assert_eq!(came.len(), 4 * forged.len(), "what was forged came");
+}
+
+/// A listener, and a peer who makes his segments by hand.
+struct Handshakes(Stranger);
+
+impl Handshakes {
+    fn new(stack: Stack) -> Handshakes {
+        if !stack.ours {
+            ktap::skip("only our hooks are asked for");
+        }
+        Handshakes(Stranger::at(stack, Veth::address_a(stack.ip, PORT)))
+    }
+
+    /// A SYN: who has sent it, and the numbers of his next segment.
+    fn begin(&mut self) -> (SocketAddr, (u32, u32)) {
+        let from = self.0.source();
+        self.0.send(from, (7, 0), SYN, &[], &[]);
+        let (_, syn_ack) = self.0.answer_to(from);
+        (from, (8, syn_ack.seq.wrapping_add(1)))
+    }
+
+    fn make(&mut self) -> (Sock, SocketAddr, (u32, u32)) {
+        let (from, numbers) = self.begin();
+        self.0.send(from, numbers, ACK, &[], &[]);
+        let (server, peer) = self.0.listener.accept().expect("accept");
+        assert_eq!(peer, from);
+        (server, from, numbers)
+    }
+
+    /// Whether the last packet of a handshake is taken before routing; a connection is made in any case.
+    fn is_early(&mut self) -> bool {
+        let before = count();
+        self.make();
+        count() > before
+    }
+
+    fn warm_up(&mut self) {
+        wait::until("last ACKs are taken before routing", || self.is_early());
+    }
+}
+
+/// It is taken before routing where nobody else has a say.
+fn half_open__last_ack(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    ns::set_sysctl("net/ipv4/tcp_early_demux", "0");
+    assert!(!scene.is_early());
+    ns::set_sysctl("net/ipv4/tcp_early_demux", "1");
+    assert!(scene.is_early());
+    ns::nft("table inet t {\n counter seen { }\n chain in {\n type filter hook input priority 0;\n tcp dport 5001 counter name seen\n }\n}");
+    assert!(!scene.is_early());
+    // The SYN and the ACK.
+    assert_eq!(ns::nft_packets("seen"), 2);
+    ns::nft_clear();
+    scene.warm_up();
+    ns::sh_or_skip("ip rule add to 203.0.113.0/24 table 7");
+    ns::sh_or_skip("ip -6 rule add to 2001:db8:7::/48 table 7");
+    assert!(!scene.is_early());
+}
+
+/// Whose way back is another one is for rp_filter, now as with the SYN.
+fn half_open__martian(stack: Stack) {
+    if stack.ip == Ip::V6 {
+        ktap::skip("IPv6 has no rp_filter");
+    }
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
+    assert!(scene.is_early());
+    let (from, numbers) = scene.begin();
+    scene.0.lead_away();
+    let (before, dropped) = (count(), filtered());
+    scene.0.send(from, numbers, ACK, &[], &[]);
+    wait::until("rp_filter drops it", || filtered() > dropped);
+    assert_eq!(count(), before);
+}
+
+/// Before routing and behind it a TIME-WAIT sends the same packet.
+fn time_wait__answer(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    // The device does not know that its packets go no further: they are to have their sums.
+    ns::need("ethtool");
+    ns::sh_or_skip("ethtool -K va tx off");
+    scene.warm_up();
+    let (server, from, (seq, ack)) = scene.make();
+    drop(server);
+    let (_, fin) = scene.0.answer_to(from);
+    assert_eq!((fin.flags & FIN, fin.seq), (FIN, ack));
+    scene
+        .0
+        .send(from, (seq, ack.wrapping_add(1)), FIN | ACK, &[], &[]);
+    let (_, last) = scene.0.answer_to(from);
+    assert_eq!((last.flags, last.ack), (ACK, seq + 1));
+    let [early, late] = [true, false].map(|early| {
+        ns::set_sysctl("net/ipv4/tcp_early_demux", if early { "1" } else { "0" });
+        let before = count();
+        // A byte that came long ago.
+        let numbers = (seq - 1, ack.wrapping_add(1));
+        scene.0.send(from, numbers, ACK, &[], b"x");
+        let (packet, answer) = scene.0.answer_to(from);
+        assert_eq!((answer.flags, answer.ack), (ACK, seq + 1));
+        assert!(answer.checksum_valid);
+        assert_eq!(count(), before + u64::from(early), "early: {early}");
+        packet
+    });
+    assert_eq!(early, late);
 }

@@ -33,7 +33,7 @@ const fn of(name: &'static str, meaning: &'static str, advice: &'static str) -> 
 const EXPLAINED: &[Explained] = &[
     of(
         "EarlyDemux",
-        "Packets of connections that were taken before they were routed, by the route of the packet before them, which costs less.",
+        "Packets of connections that were taken before they were routed, by the route of the packet before them, which costs less; and such of half-open connections and TIME-WAITs, where nobody else had a say.",
         "Nothing. None of a busy server's packets from other hosts: a firewall's chain for input comes first, packets come in by turns on several interfaces, or net.ipv4.ip_early_demux or tcp_early_demux is 0.",
     ),
     of(
