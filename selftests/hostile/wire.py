@@ -171,8 +171,9 @@ class Link:
         except OSError as error:
             raise ktap.Skip(f"/dev/net/tun: {error}") from error
         fcntl.ioctl(self.fd, self.TUNSETIFF, struct.pack("16sH22x", b"tun0", self.IFF_TUN | self.IFF_NO_PI))
-        shell("ip link set lo up; ip addr add 198.51.100.1/24 dev tun0;"
-              "ip -6 addr add 2001:db8:51::1/64 dev tun0 nodad; ip link set tun0 up")
+        lines = "link set lo up\naddr add 198.51.100.1/24 dev tun0\naddr add 2001:db8:51::1/64 dev tun0 nodad\nlink set tun0 up\n"
+        # Without a shell, and at once: a process takes a while to begin on a debug kernel.
+        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True, stdout=subprocess.DEVNULL)
         self.next_ping = 1
         self.next_port = 20000
         self.sent = 0

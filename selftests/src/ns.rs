@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use crate::stack::{Ip, Stack};
@@ -22,7 +22,7 @@ impl Namespace {
                 std::io::Error::last_os_error()
             ));
         }
-        sh("ip link set lo up");
+        set_up("lo");
         Namespace::current()
     }
 
@@ -78,44 +78,27 @@ impl Veth {
     pub fn make() -> Veth {
         let b = Namespace::enter_new();
         let a = Namespace::enter_new();
-        let made = Command::new("ip")
-            .args([
-                "link",
-                "add",
-                "va",
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "vb",
-                "netns",
-                &b.path(),
-            ])
-            .output()
-            .expect("ip");
-        if !made.status.success() {
-            ktap::skip(&format!(
-                "no veth: {}",
-                String::from_utf8_lossy(&made.stderr).trim()
-            ));
-        }
+        let path = b.path();
         // Neighbours are fixed: what the tests lose on purpose is TCP, not ARP.
-        sh("ip link set va address 02:00:00:00:00:01");
-        b.run(|| sh("ip link set vb address 02:00:00:00:00:02"));
-        for (namespace, device, own, other) in [(&a, "va", 1, 2), (&b, "vb", 2, 1)] {
-            namespace.run(|| {
-                sh(&format!("ip addr add 192.0.2.{own}/24 dev {device}"));
-                sh(&format!("ip addr add 2001:db8::{own}/64 dev {device} nodad"));
-                sh(&format!("ip link set {device} up"));
-                for address in [format!("192.0.2.{other}"), format!("2001:db8::{other}")] {
-                    sh(&format!("ip neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {device} nud permanent"));
-                }
-            });
+        if let Err(text) = ip_batch(&[format!(
+            "link add va address 02:00:00:00:00:01 type veth peer name vb address 02:00:00:00:00:02 netns {path}"
+        )]) {
+            ktap::skip(&format!("no veth: {text}"));
         }
-        wait::until("the link is up", || {
-            fs::read_to_string("/sys/class/net/va/carrier")
-                .map_or_else(|_| link_is_up("va"), |c| c.trim() == "1")
-        });
+        for (namespace, device, own, other) in [(&a, "va", 1, 2), (&b, "vb", 2, 1)] {
+            let neighbour = |address: &str| {
+                format!("neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {device} nud permanent")
+            };
+            let lines = [
+                format!("addr add 192.0.2.{own}/24 dev {device}"),
+                format!("addr add 2001:db8::{own}/64 dev {device} nodad"),
+                format!("link set {device} up"),
+                neighbour(&format!("192.0.2.{other}")),
+                neighbour(&format!("2001:db8::{other}")),
+            ];
+            namespace.run(|| ip_batch(&lines).expect("ip"));
+        }
+        wait::until("the link is up", || flags_of("va") & libc::IFF_RUNNING != 0);
         Veth { a, b }
     }
 
@@ -150,12 +133,49 @@ fn sh_in_family(ip: Ip, verb: &str, rest: &str) {
     sh(&format!("ip {verb} {} {rest}", Veth::address(ip, 9)));
 }
 
-fn link_is_up(device: &str) -> bool {
-    let output = Command::new("ip")
-        .args(["-o", "link", "show", device])
-        .output()
-        .expect("ip");
-    String::from_utf8_lossy(&output.stdout).contains("LOWER_UP")
+/// Several commands of `ip` by one process, which takes a while to begin on a debug kernel.
+///
+/// # Errors
+///
+/// What it says.
+pub fn ip_batch(lines: &[String]) -> Result<(), String> {
+    try_sh(&format!(
+        "ip -batch - <<'LINES'\n{}\nLINES",
+        lines.join("\n")
+    ))
+    .map(|_| ())
+}
+
+/// An ioctl for a device of this thread's namespace, with its flags.
+fn with_flags(device: &str, request: libc::Ioctl, flags: i32) -> i32 {
+    // SAFETY: plain numbers; zeroes are a request.
+    let (socket, mut ifreq) = unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        (socket, std::mem::zeroed::<libc::ifreq>())
+    };
+    assert!(socket >= 0, "socket: {}", std::io::Error::last_os_error());
+    // SAFETY: just made, and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    for (to, from) in ifreq.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from as libc::c_char;
+    }
+    ifreq.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: the descriptor is open, and the request whole.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &mut ifreq) };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(result, 0, "flags of {device}: {error}");
+    // SAFETY: the kernel has written them, or they are ours.
+    i32::from(unsafe { ifreq.ifr_ifru.ifru_flags })
+}
+
+/// IFF_UP and its like.
+fn flags_of(device: &str) -> i32 {
+    with_flags(device, libc::SIOCGIFFLAGS, 0)
+}
+
+fn set_up(device: &str) {
+    let flags = flags_of(device) | libc::IFF_UP;
+    with_flags(device, libc::SIOCSIFFLAGS, flags);
 }
 
 /// Runs a command line in this thread's namespace; fails the test when it fails. Returns what it printed.
@@ -197,11 +217,14 @@ pub fn sh_or_skip(line: &str) -> String {
 /// Loads an nftables ruleset into this namespace; skips when there are no nftables.
 #[track_caller]
 pub fn nft(rules: &str) {
+    let Err(failed) = try_sh(&format!("nft -f - <<'RULES'\n{rules}\nRULES")) else {
+        return;
+    };
     need("nft");
     if let Err(text) = try_sh("nft add table inet probe && nft delete table inet probe") {
         ktap::skip(&format!("the kernel has no nf_tables: {text}"));
     }
-    sh(&format!("nft -f - <<'RULES'\n{rules}\nRULES"));
+    panic!("`nft` refuses {rules}: {failed}");
 }
 
 /// Loads one filter chain at `input` with these rules, one a line, and a counter named `dropped`.

@@ -482,7 +482,6 @@ fn zerocopy__pages_are_the_senders_again(pair: Pair) {
     }
     const LEN: usize = 64 * 1024;
     let _namespace = ns::isolate();
-    ns::sh("ip link set lo up");
     let Connected { client, server } = over_loopback(pair);
     let set = client.set(libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
     set.expect("SO_ZEROCOPY");

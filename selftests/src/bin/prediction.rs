@@ -155,7 +155,6 @@ fn ports__of_other_ends(stack: Stack) {
     const ENDS: usize = 256;
     const PARTS: usize = 16;
     let _own = ns::isolate();
-    ns::sh("ip link set lo up");
     let range = ns::sysctl("net/ipv4/ip_local_port_range").expect("the range");
     let bounds: Vec<u16> = range
         .split_whitespace()

@@ -61,7 +61,6 @@ fn fresh(name: &str) -> String {
 
 pub fn explain__tells_the_story() {
     ns::isolate();
-    ns::sh("ip link set lo up");
     let text = told(&["--explain", "--color", "never"]);
     // What is no terminal gets each sentence on a line of its own.
     assert!(
@@ -90,7 +89,6 @@ pub fn explain__tells_the_story() {
 
 pub fn ladder__has_both_ends() {
     ns::isolate();
-    ns::sh("ip link set lo up");
     let text = told(&["--ladder", "--color", "never"]);
     let wanted = [
         "-> 127.0.0.1:7010,",
@@ -112,7 +110,6 @@ pub fn ladder__has_both_ends() {
 
 pub fn pictures__are_svg() {
     ns::isolate();
-    ns::sh("ip link set lo up");
     let (ladder, plot) = (fresh("ladder.svg"), fresh("plot.svg"));
     told(&["--ladder-svg", &ladder, "--plot", &plot]);
     for (file, wanted) in [(&ladder, "ESTABLISHED"), (&plot, "cwnd")] {
@@ -129,7 +126,6 @@ pub fn pictures__are_svg() {
 pub fn capture__is_read_by_others() {
     ns::isolate();
     ns::need("tcpdump");
-    ns::sh("ip link set lo up");
     ns::set_sysctl("net/oxtcp/syncookies", "2");
     let file = fresh("capture.pcapng");
     told(&["--pcapng", &file]);
@@ -155,7 +151,6 @@ pub fn capture__is_read_by_others() {
 pub fn reader__that_goes_away() {
     ns::isolate();
     ns::need("python3");
-    ns::sh("ip link set lo up");
     let mut trace = Trace::begin(&["--color", "never"]);
     let folder: PathBuf = trace.instance();
     drop(trace.0.stdout.take());
