@@ -24,8 +24,9 @@ const LENGTHS: [usize; 4] = [10, 100, 1000, 10_000];
 /// How many packets the cost is the mean of.
 const MEASURED: usize = 1000;
 
-/// After so long what the measurement before has left is gone: half-open connections whose listener was closed go with their next timer.
-const PAUSE: Duration = Duration::from_secs(3);
+/// After so long what the measurement before has left is gone: half-open connections whose listener was closed go with their next timer, and
+/// TIME-WAITs after a minute.
+const PAUSE: Duration = Duration::from_secs(65);
 
 /// Room for all of them.
 const BUFFER: i32 = 256 << 20;
