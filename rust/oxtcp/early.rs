@@ -44,6 +44,13 @@ pub(crate) struct Head {
     pub(crate) glance: Glance,
 }
 
+impl Head {
+    /// Whether an end is none of an ordinary host's: routing knows more of those.
+    pub(crate) fn is_odd(&self) -> bool {
+        fast_cookies::is_odd(&self.key.local()) || fast_cookies::is_odd(&self.key.remote())
+    }
+}
+
 /// The bits of the DS field that are ECN's (RFC 3168 section 5).
 pub(crate) const ECN_MASK: u8 = 3;
 
@@ -198,13 +205,11 @@ fn of_mini<'r>(
     family: Family,
     rcu: &'r rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
-    if !SkBuff::is_demuxed(net) || trace::watches_listeners() {
+    if !net.demuxes_early() || trace::watches_listeners() {
         return Err(skb);
     }
-    let is_odd =
-        fast_cookies::is_odd(&head.key.local()) || fast_cookies::is_odd(&head.key.remote());
     // With a class it could be routed otherwise than its answer.
-    if is_odd
+    if head.is_odd()
         || head.ds_field & !ECN_MASK != 0
         || !skb.is_for_us_alone(net, family, &head.key.local().ip)
     {

@@ -154,8 +154,7 @@ fn is_plain(head: &Head, packet: &[u8]) -> bool {
     // With data, what is behind the header would be lost.
     !head.glance.flags.intersects(others)
         && Header::data_offset(tcp).is_ok_and(|len| len == tcp.len())
-        && !is_odd(&head.key.local())
-        && !is_odd(&head.key.remote())
+        && !head.is_odd()
 }
 
 /// The segment, if nothing but the header's checksum needs a look at.

@@ -155,7 +155,10 @@ impl LocalIn for Tcp {
             receive((net, namespace), &sock, skb, key, family, &rcu);
             return Ok(());
         }
-        if matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..)) && arrival.ifindex != LOOPBACK {
+        if matches!(owner, Owner::HalfOpen(..) | Owner::Mini(..))
+            && arrival.ifindex != LOOPBACK
+            && net.demuxes_early()
+        {
             namespace.early.want_alone(net, family);
         }
         let packet = (skb, key, glance);

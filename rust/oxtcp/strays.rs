@@ -22,7 +22,6 @@ use oxtcp_engine::{Segment, Transmit};
 
 use crate::counters::Counter;
 use crate::early::{Head, ECN_MASK};
-use crate::fast_cookies::is_odd;
 use crate::input::{self, find_listener, Arrival};
 use crate::namespace::Namespace;
 use crate::output;
@@ -108,12 +107,10 @@ fn is_nobodys(
     skb: &SkBuff<Unrouted<'_>>,
     arrival: Arrival,
 ) -> bool {
-    let (local, remote) = (head.key.local(), head.key.remote());
     listener.shared().keys.is_empty()
         // By its device alone there is always a way back, of which rp_filter knows nothing.
         && listener.bound_dev() == 0
-        && !is_odd(&local)
-        && !is_odd(&remote)
+        && !head.is_odd()
         && !skb.is_builtin(net, arrival.family, &head.key)
 }
 

@@ -68,12 +68,6 @@ impl<'r> SkBuff<Unrouted<'r>> {
         unsafe { bindings::oxtcp_helper_early_set_route(net, skb, sk, v6, ours) }
     }
 
-    /// Whether the namespace has packets of TCP looked up before they are routed (`net.ipv4.ip_early_demux` and `tcp_early_demux`).
-    pub(crate) fn is_demuxed(net: &Net) -> bool {
-        // SAFETY: The namespace is valid.
-        unsafe { bindings::oxtcp_helper_early_is_demuxed(net.as_ptr()) }
-    }
-
     /// The interface that it came in by.
     pub(crate) fn device(&self) -> i32 {
         // SAFETY: Valid by the invariant, with a device.
@@ -117,6 +111,14 @@ impl<'r> SkBuff<Unrouted<'r>> {
     pub(crate) fn take(self, offset: u32) -> Option<SkBuff<Claimed<'r>>> {
         // SAFETY: As the type says, and `'r` is its own.
         unsafe { self.claim_at(offset) }
+    }
+}
+
+impl Net {
+    /// Whether packets of TCP are to be looked up before they are routed (`net.ipv4.ip_early_demux` and `tcp_early_demux`).
+    pub(crate) fn demuxes_early(&self) -> bool {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::oxtcp_helper_early_is_demuxed(self.as_ptr()) }
     }
 }
 
