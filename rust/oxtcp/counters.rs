@@ -28,7 +28,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Packets of connections, half-open ones and TIME-WAITs that were taken before routing (no such counter in Linux).
+    /// Packets of connections, half-open ones and TIME-WAITs, and SYNs for listeners, that were taken before routing (no such counter in Linux).
     EarlyDemux,
     /// SYN-ACKs with a cookie.
     SyncookiesSent,

@@ -2,12 +2,12 @@
 
 //! Packets before they are routed, behind all others that look at them there: whose are they?
 //!
-//! The hook stands while there are connections with other hosts, or a listener sends cookies. What it knows is dealt with at once, without
+//! The hook stands while there are connections with other hosts, half-open ones too, or a listener sends cookies. What it knows is dealt with at once, without
 //! routing and the way to LOCAL_IN; everything else goes on untouched, and comes to [`input`](crate::input) if it is ours.
 //!
 //! | packet | |
 //! |---|---|
-//! | a SYN | [`fast_cookies`](crate::fast_cookies) |
+//! | a SYN, of no connection | [`fast_syns`](crate::fast_syns) |
 //! | to a listener's port, of no connection | [`strays`](crate::strays) |
 //! | of a half-open connection or a TIME-WAIT, that nobody else looks at, and that came the way back | is taken here |
 //! | of a connection, by the interface that the one before it came by | gets that one's route, if it is still good. If nobody stands before us at LOCAL_IN, it is taken here |
@@ -20,7 +20,7 @@ use kernel::sync::rcu;
 use oxtcp_engine::wire::MIN_HEADER_LEN;
 
 use crate::counters::Counter;
-use crate::fast_cookies;
+use crate::fast_syns;
 use crate::input::{self, Arrival, Front, Glance};
 use crate::namespace::Namespace;
 use crate::output::{self, is_link_local, scoped_flow};
@@ -47,7 +47,7 @@ pub(crate) struct Head {
 impl Head {
     /// Whether an end is none of an ordinary host's: routing knows more of those.
     pub(crate) fn is_odd(&self) -> bool {
-        fast_cookies::is_odd(&self.key.local()) || fast_cookies::is_odd(&self.key.remote())
+        fast_syns::is_odd(&self.key.local()) || fast_syns::is_odd(&self.key.remote())
     }
 }
 
@@ -136,21 +136,18 @@ impl BeforeRouting for Tcp {
             return Err(skb);
         };
         let scoped;
-        let mut found = None;
-        if !Glance::of(headers.front).is_syn() {
-            // Nearly always it is the table's as it is.
-            let key = match family == Family::V6 && is_scoped(&bare) {
-                true => {
-                    scoped = scoped_flow(bare, family, skb.device());
-                    &scoped
-                }
-                false => &bare,
-            };
-            found = namespace.table.lookup(key, rcu);
-            if let Some(Found::Sock(sock)) = &found {
-                let offset = headers.offset;
-                return of_connection((net, namespace), sock, (key, offset), skb, family, rcu);
+        // Nearly always it is the table's as it is.
+        let key = match family == Family::V6 && is_scoped(&bare) {
+            true => {
+                scoped = scoped_flow(bare, family, skb.device());
+                &scoped
             }
+            false => &bare,
+        };
+        let found = namespace.table.lookup(key, rcu);
+        if let Some(Found::Sock(sock)) = &found {
+            let offset = headers.offset;
+            return of_connection((net, namespace), sock, (key, offset), skb, family, rcu);
         }
         let Some(head) = headers.head(&bare) else {
             return Err(skb);
@@ -229,20 +226,18 @@ fn of_mini<'r>(
 /// A SYN, or a segment whose flow is in no table of ours.
 #[inline(never)]
 fn of_nobody<'r>(
-    at: (&'r Net, &Namespace),
+    at: (&'r Net, &'r Namespace),
     head: &Head,
     skb: SkBuff<Unrouted<'r>>,
     family: Family,
-    rcu: &rcu::Guard,
+    rcu: &'r rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
     let arrival = Arrival {
         ifindex: skb.device(),
         family,
     };
     match head.glance.is_syn() {
-        // Else it is for a queue that has room.
-        true if !at.1.sends_cookies() => Err(skb),
-        true => fast_cookies::syn(at, head, skb, arrival, rcu),
+        true => fast_syns::syn(at, head, skb, arrival, rcu),
         false => strays::segment(at, head, skb, arrival, rcu),
     }
 }

@@ -461,7 +461,7 @@ pub(crate) fn segment(
                 RequestVerdict::Complete => {
                     if let Some(skb) = packet {
                         let packet = (segment, skb, header_len);
-                        listener::complete(namespace, guard, listener, &cx, packet);
+                        listener::complete(namespace, guard, listener, &cx, packet, route);
                     }
                     return None;
                 }
@@ -512,8 +512,8 @@ pub(crate) fn segment(
                                 namespace,
                                 &listener,
                                 key,
-                                (segment, &mut None),
-                                arrival,
+                                (segment, &mut packet),
+                                (arrival, route),
                                 Some(iss_after),
                                 signed,
                             );

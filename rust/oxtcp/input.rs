@@ -182,14 +182,39 @@ pub(crate) fn receive_for_mini<'r>(
         Whose::Nobodys => Owner::Mini(mini),
         Whose::Misses(..) | Whose::Gone | Whose::Stale => return Err(skb),
     };
-    // From here on the packet is ours.
+    take_early((net, namespace), owner, head, skb, (arrival, route), rcu);
+    Ok(())
+}
+
+/// A SYN for that listener that is for us alone and came the way that `route` leads, before it is routed. Softirq context.
+pub(crate) fn receive_syn<'r>(
+    at: (&'r Net, &'r Namespace),
+    listener: ARef<Socket>,
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    arrival: Arrival,
+    route: &Route<'_>,
+    rcu: &'r rcu::Guard,
+) {
+    let owner = Owner::Listener(listener);
+    take_early(at, owner, head, skb, (arrival, route), rcu);
+}
+
+/// From here on the packet is ours.
+fn take_early<'r>(
+    (net, namespace): (&'r Net, &'r Namespace),
+    owner: Owner<'_>,
+    head: &Head,
+    skb: SkBuff<Unrouted<'r>>,
+    (arrival, route): (Arrival, &Route<'_>),
+    rcu: &'r rcu::Guard,
+) {
     namespace.counters.count(Counter::EarlyDemux);
     namespace.early.want_alone(net, arrival.family);
     if let Some(skb) = skb.take(head.offset) {
         let packet = (skb, &head.key, head.glance);
         receive_without_connection((net, namespace), owner, packet, arrival, Some(route), rcu);
     }
-    Ok(())
 }
 
 /// What was left to the built-in TCP could be dealt with before routing the next time, perhaps ([`strays`](crate::strays)).
@@ -259,7 +284,8 @@ fn receive_without_connection(
         Owner::Listener(sock) => {
             let mut skb = Some(skb);
             let syn = (&segment, &mut skb);
-            let taken = listener::segment(net, namespace, &sock, key, syn, arrival, None, signed);
+            let way = (arrival, route);
+            let taken = listener::segment(net, namespace, &sock, key, syn, way, None, signed);
             // Otherwise it has become the answer.
             if let Some(skb) = skb {
                 finish(net, key, skb, header_len, taken);

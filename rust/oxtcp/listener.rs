@@ -219,7 +219,7 @@ pub(crate) fn accept(sk: &mut Owner<'_>, nonblock: bool) -> Result<Child<Tcp>> {
 }
 
 /// A SYN for a listener, with the numbers of TCP-AO's keys if it is signed. `iss` is given when it reopens a connection in TIME-WAIT, `skb` is what it
-/// came in, if that may become the answer: then it is taken. Softirq context; takes no lock of the listener.
+/// came in, if that may become the answer: then it is taken. `route` leads back to its sender, if that is known. Softirq context; takes no lock of the listener.
 ///
 /// # Errors
 ///
@@ -231,7 +231,7 @@ pub(crate) fn segment(
     listener: &ARef<Socket>,
     key: &FlowKey,
     (segment, skb): (&Segment, &mut Option<SkBuff>),
-    arrival: Arrival,
+    (arrival, route): (Arrival, Option<&Route<'_>>),
     iss: Option<SeqNum>,
     signed: Option<Ids>,
 ) -> core::result::Result<(), DropReason> {
@@ -267,8 +267,17 @@ pub(crate) fn segment(
     };
     let oif = path_oif(listener, key, arrival.ifindex);
     let manner = output::manner_of(listener, key);
-    let Ok(route) = Route::lookup(net, output::flow_of(namespace, key, oif, manner)) else {
-        return drops(Bound::Route, DropReason::NoRoute);
+    let is_early = route.is_some();
+    let looked_up;
+    let route = match route.filter(|route| route.is_of(oif, manner)) {
+        Some(route) => route,
+        None => match Route::lookup(net, output::flow_of(namespace, key, oif, manner)) {
+            Ok(route) => {
+                looked_up = route;
+                &looked_up
+            }
+            Err(_) => return drops(Bound::Route, DropReason::NoRoute),
+        },
     };
     let signer = |iss| {
         let handshake = Handshake {
@@ -290,9 +299,12 @@ pub(crate) fn segment(
                 key,
                 &cx,
                 (segment, skb.take()),
-                (&route, &signer),
+                (route, &signer),
             );
-            namespace.want_early(net, arrival.family);
+            match is_early {
+                true => namespace.counters.count(Counter::SyncookiesFast),
+                false => namespace.want_early(net, arrival.family),
+            }
             return Ok(());
         }
     };
@@ -301,7 +313,7 @@ pub(crate) fn segment(
     let signature = signer(iss).signature();
     let open = RequestOpen {
         iss,
-        ..opening((listener, listening), &route, hash, signature)
+        ..opening((listener, listening), route, hash, signature)
     };
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
@@ -331,7 +343,7 @@ pub(crate) fn segment(
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let signer = signer(syn_ack.header.seq);
-    let _ = output::reply_in(skb.take(), &route, key, syn_ack, Cause::SynAck, signer);
+    let _ = output::reply_in(skb.take(), route, key, syn_ack, Cause::SynAck, signer);
     Ok(())
 }
 
@@ -378,7 +390,7 @@ fn opening(
     }
 }
 
-/// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it.
+/// The handshake is complete: makes the socket, feeds it the segment and lets accept() have it. `route` leads to the peer, if that is known.
 /// Softirq context.
 pub(crate) fn complete(
     namespace: &Namespace,
@@ -386,6 +398,7 @@ pub(crate) fn complete(
     mut listener: ARef<Socket>,
     cx: &Context<'_>,
     (segment, skb, header_len): (&Segment, SkBuff, u32),
+    route: Option<&Route<'_>>,
 ) {
     let Mini::HalfOpen { request, life, .. } = &*guard else {
         return skb.consume();
@@ -459,6 +472,7 @@ pub(crate) fn complete(
         port,
         options,
         calls,
+        route,
     };
     let packet = (segment, skb, header_len);
     let joined = newcomer.join(listener, listening, cx, packet, |sk| {
@@ -559,7 +573,6 @@ pub(crate) fn complete_cookie(
         // What was offered the cookie tells.
         ..opening((listener, listening), &route, hash, Signature::NONE)
     };
-    drop(route);
     let Some(request) = Request::from_cookie(&cx, segment, opened.mss, &open) else {
         tell(Decision::CookieRefused, Bound::None);
         return drops(skb, DropReason::InvalidSequence);
@@ -574,6 +587,7 @@ pub(crate) fn complete_cookie(
         port,
         options,
         calls,
+        route: Some(&route),
     };
     let rcu = rcu::read_lock();
     // A half-open connection of the same peer, who was sent this cookie too and knows that only: it gives way.
@@ -608,7 +622,7 @@ pub(crate) fn complete_cookie(
 type Packet<'a> = (&'a Segment, SkBuff, u32);
 
 /// What a new connection of a listener's begins with.
-struct Newcomer {
+struct Newcomer<'a> {
     request: Request,
     /// What the handshake was signed with, if it was with TCP-AO.
     ids: Option<Ids>,
@@ -618,9 +632,11 @@ struct Newcomer {
     port: PortRef,
     options: SocketOptions,
     calls: CallOptions,
+    /// The one to the peer, if it was looked up already.
+    route: Option<&'a Route<'a>>,
 }
 
-impl Newcomer {
+impl Newcomer<'_> {
     /// Makes the socket, enters it into the flow table by `enter`, feeds it the segment that came, and lets accept() have it.
     ///
     /// # Errors
@@ -642,6 +658,7 @@ impl Newcomer {
             port,
             options,
             calls,
+            route,
         } = self;
         let child = Child::new(listener)?;
         let reference = child.reference();
@@ -666,9 +683,12 @@ impl Newcomer {
                 return Err(error);
             }
             let family = sk.wire_family();
-            let route = route::route_socket(sk);
-            let path_mss = match route {
-                Ok((info, _)) => output::mss_of(info.mtu, family),
+            let info = match route.and_then(|route| route.give_to(sk)) {
+                Some(info) => Ok(info),
+                None => route::route_socket(sk).map(|(info, _)| info),
+            };
+            let path_mss = match info {
+                Ok(info) => output::mss_of(info.mtu, family),
                 Err(_) => request.advertised_mss(),
             };
             let recv_space = connection::receive_memory(sk.sock()).first_window();

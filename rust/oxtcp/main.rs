@@ -13,7 +13,7 @@
 //! | `protocol` | the socket's state, and the callbacks of the socket layer |
 //! | `connection` | one step of a connection: engine in, consequences out |
 //! | `connect`, `listener`, `half_open`, `closing` | how connections begin and end |
-//! | `admission`, `listening`, `cookies`, `fast_cookies`, `crowd`, `flood` | a listener's queues, and what is done when they are full |
+//! | `admission`, `listening`, `cookies`, `fast_syns`, `crowd`, `flood` | a listener's queues, and what is done when they are full |
 //! | `send`, `receive`, `poll`, `options` | the calls of programs |
 //! | `input`, `output`, `icmp` | packets |
 //! | `keys`, `signing`, `ao` | signatures of segments |
@@ -42,7 +42,7 @@ mod counters;
 mod crowd;
 mod diag;
 mod early;
-mod fast_cookies;
+mod fast_syns;
 mod figures;
 mod flood;
 mod group;

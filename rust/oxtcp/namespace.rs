@@ -50,7 +50,7 @@ pub(crate) struct Namespace {
     /// SYN cookies' keys.
     #[pin]
     pub(crate) cookies: Cookies,
-    /// The hooks for cookies that are sent before routing.
+    /// The hooks for what is taken before routing.
     #[pin]
     pub(crate) early: EarlyHooks<Tcp>,
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
@@ -211,7 +211,7 @@ impl Namespace {
         self.keyed.load(Relaxed)
     }
 
-    /// So many seconds after the last cookie a SYN is not looked at before routing any more.
+    /// So many seconds after the last cookie a SYN that falls back is not looked at for whether one was due to it.
     const COOKIES_STAY: u32 = 600;
 
     /// A SYN is one to be answered with a cookie. Any context.

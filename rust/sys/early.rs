@@ -88,9 +88,11 @@ impl<'r> SkBuff<Unrouted<'r>> {
                         let address = u32::from_ne_bytes([a, b, c, d]);
                         bindings::oxtcp_helper_early_is_local_v4(net.as_ptr(), address)
                     }
-                    Family::V6 => {
-                        bindings::oxtcp_helper_early_is_local_v6(net.as_ptr(), address.as_ptr())
-                    }
+                    Family::V6 => bindings::oxtcp_helper_early_is_local_v6(
+                        net.as_ptr(),
+                        self.as_ptr(),
+                        address.as_ptr(),
+                    ),
                 }
         }
     }

@@ -135,6 +135,8 @@ size_t oxtcp_helper_copy_page_from_iter(struct page *page, size_t off, size_t le
 /* routing */
 struct rtable *oxtcp_helper_route_sock_v4(struct sock *sk);
 struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk);
+bool oxtcp_helper_sk_take_route(struct sock *sk, struct dst_entry *dst, bool v6, int oif, u32 mark,
+				u8 tos);
 struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,
 					  struct flowi *fl);
 void oxtcp_helper_flowi4_init(struct flowi4 *fl4, int oif, u32 mark, u8 tos, __be32 daddr,

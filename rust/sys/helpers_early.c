@@ -192,14 +192,19 @@ bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr)
 	return !ipv4_is_loopback(addr) && dev && (READ_ONCE(dev->flags) & IFF_UP);
 }
 
-/* The octets of an address, wherever they stand. */
-bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr)
+/* The octets of an address, wherever they stand. skb is for it, and has a device. */
+bool oxtcp_helper_early_is_local_v6(struct net *net, const struct sk_buff *skb,
+				    const u8 *addr)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	const struct net_device *dev;
 	struct in6_addr aligned;
 
 	memcpy(&aligned, addr, sizeof(aligned));
+	/* As nearly always, the address of the device that the packet came by. */
+	if ((READ_ONCE(skb->dev->flags) & IFF_UP) &&
+	    ipv6_chk_addr(net, &aligned, skb->dev, 1))
+		return true;
 	dev = ipv6_dev_find(net, &aligned, NULL);
 	return dev && (READ_ONCE(dev->flags) & IFF_UP) && ipv6_chk_addr(net, &aligned, NULL, 0);
 #else
@@ -235,6 +240,12 @@ static bool oxtcp_has_policies_out(const struct net *net)
 #else
 	return false;
 #endif
+}
+
+/* Whether routes of this namespace do not depend on whose packet it is: no rules, and no policy of IPsec for what goes out. */
+bool oxtcp_helper_early_is_anyones(const struct net *net, bool v6)
+{
+	return !oxtcp_has_rules(net, v6) && !oxtcp_has_policies_out(net);
 }
 
 /*

@@ -20,7 +20,8 @@ void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, b
 void oxtcp_helper_early_forget_route(struct sock *sk);
 int oxtcp_helper_early_device(const struct sk_buff *skb);
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr);
-bool oxtcp_helper_early_is_local_v6(struct net *net, const u8 *addr);
+bool oxtcp_helper_early_is_local_v6(struct net *net, const struct sk_buff *skb, const u8 *addr);
+bool oxtcp_helper_early_is_anyones(const struct net *net, bool v6);
 bool oxtcp_helper_early_checksum_bad(struct sk_buff *skb, unsigned int offset, bool v6);
 bool oxtcp_helper_early_leads_back(const struct dst_entry *dst, const struct sk_buff *skb,
 				   bool v6);

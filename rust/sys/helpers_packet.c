@@ -17,6 +17,7 @@
 #include <net/xfrm.h>
 
 #include "helpers.h"
+#include "helpers_early.h"
 
 struct sk_buff *oxtcp_helper_alloc_skb(unsigned int headroom, unsigned int size, gfp_t gfp)
 {
@@ -350,12 +351,9 @@ struct rtable *oxtcp_helper_route_sock_v4(struct sock *sk)
 	return ip_route_output_flow(sock_net(sk), fl4, sk);
 }
 
-struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
+static void oxtcp_init_flow6(struct sock *sk, struct flowi6 *fl6)
 {
-	struct flowi6 *fl6 = &inet_sk(sk)->cork.fl.u.ip6;
-	struct ipv6_pinfo *np = inet6_sk(sk);
-	struct in6_addr *final_p;
-	struct dst_entry *dst;
+	const struct ipv6_pinfo *np = inet6_sk(sk);
 
 	memset(fl6, 0, sizeof(*fl6));
 	fl6->flowi6_proto = IPPROTO_TCP;
@@ -368,6 +366,16 @@ struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
 	fl6->fl6_sport = inet_sk(sk)->inet_sport;
 	fl6->flowi6_uid = sk_uid(sk);
 	security_sk_classify_flow(sk, flowi6_to_flowi_common(fl6));
+}
+
+struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
+{
+	struct flowi6 *fl6 = &inet_sk(sk)->cork.fl.u.ip6;
+	struct ipv6_pinfo *np = inet6_sk(sk);
+	struct in6_addr *final_p;
+	struct dst_entry *dst;
+
+	oxtcp_init_flow6(sk, fl6);
 	rcu_read_lock();
 	final_p = fl6_update_dst(fl6, rcu_dereference(np->opt), &np->final);
 	rcu_read_unlock();
@@ -376,6 +384,40 @@ struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
 	if (!IS_ERR(dst))
 		fl6->daddr = sk->sk_v6_daddr;
 	return dst;
+}
+
+/*
+ * Gives sk the route dst, which was looked up between its ends, but for no socket, by oif, mark and tos: if a look-up for the socket would
+ * come to the same. On success a reference is taken, and the flow is what the look-up would have left. Under RCU, with the socket locked.
+ */
+bool oxtcp_helper_sk_take_route(struct sock *sk, struct dst_entry *dst, bool v6, int oif, u32 mark,
+				u8 tos)
+{
+	struct inet_sock *inet = inet_sk(sk);
+
+	if (READ_ONCE(sk->sk_bound_dev_if) != oif || READ_ONCE(sk->sk_mark) != mark ||
+	    !oxtcp_helper_early_is_anyones(sock_net(sk), v6) || dst_xfrm(dst))
+		return false;
+#ifdef CONFIG_XFRM
+	if (rcu_access_pointer(sk->sk_policy[XFRM_POLICY_OUT]))
+		return false;
+#endif
+	if (v6) {
+		const struct ipv6_pinfo *np = inet6_sk(sk);
+
+		/* A routing header leads elsewhere first; a label may have one of several ways. */
+		if (np->tclass != tos || np->flow_label || rcu_access_pointer(np->opt) ||
+		    !dst_hold_safe(dst))
+			return false;
+		oxtcp_init_flow6(sk, &inet->cork.fl.u.ip6);
+	} else {
+		if (READ_ONCE(inet->tos) != tos || rcu_access_pointer(inet->inet_opt) ||
+		    oxtcp_helper_route_is_cast(dst) || !dst_hold_safe(dst))
+			return false;
+		inet_sk_init_flowi4(inet, &inet->cork.fl.u.ip4);
+	}
+	oxtcp_helper_sk_store_dst(sk, dst, v6);
+	return true;
 }
 
 struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,

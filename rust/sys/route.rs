@@ -42,7 +42,7 @@ pub(crate) struct Flow {
 }
 
 /// What a listener sets for the packets of its connections, before there are any.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
     /// `SO_MARK`.
     pub(crate) mark: u32,
@@ -160,6 +160,35 @@ impl<'n> Route<'n> {
     pub(crate) fn advmss(&self) -> u32 {
         // SAFETY: Valid by the invariant.
         unsafe { bindings::oxtcp_helper_dst_advmss(self.dst.as_ptr()) }
+    }
+
+    /// Whether it was looked up by that interface, and in that manner.
+    pub(crate) fn is_of(&self, oif: i32, manner: Manner) -> bool {
+        self.flow.oif == oif && self.flow.manner == manner
+    }
+
+    /// Gives the route to a socket whose ends are the route's, as [`route_socket`] does, if it would find no other; what the route says.
+    pub(crate) fn give_to<P: Protocol>(&self, sk: &mut Locked<'_, P>) -> Option<RouteInfo> {
+        let family = self.flow.family;
+        if sk.wire_family() != family {
+            return None;
+        }
+        let Manner { mark, tos } = self.flow.manner;
+        let _rcu = rcu::read_lock();
+        // SAFETY: The socket is valid and locked, the route valid and of the socket's family; RCU is read-locked.
+        unsafe {
+            let raw = sk.as_ptr();
+            (*raw).sk_gso_type = gso_type(family);
+            bindings::oxtcp_helper_sk_take_route(
+                raw,
+                self.dst.as_ptr(),
+                family == Family::V6,
+                self.flow.oif,
+                mark,
+                tos,
+            )
+            .then(|| info_of(self.dst.as_ptr()))
+        }
     }
 
     /// The namespace that it was looked up in.
@@ -302,11 +331,10 @@ pub(crate) fn route_socket<P: Protocol>(sk: &mut Locked<'_, P>) -> Result<(Route
     // SAFETY: Valid and locked; the route's reference goes to the socket or is given up.
     unsafe {
         let raw = sk.as_ptr();
+        (*raw).sk_gso_type = gso_type(family);
         let dst = if family == Family::V6 {
-            (*raw).sk_gso_type = bindings::SKB_GSO_TCPV6 as u16;
             from_err_ptr(bindings::oxtcp_helper_route_sock_v6(raw))?
         } else {
-            (*raw).sk_gso_type = bindings::SKB_GSO_TCPV4 as u16;
             let rt = from_err_ptr(bindings::oxtcp_helper_route_sock_v4(raw))?;
             let dst: *mut bindings::dst_entry = rt.cast();
             if bindings::oxtcp_helper_route_is_cast(dst) {
@@ -515,6 +543,15 @@ pub(crate) fn transmit<P: Protocol>(
         }
         _ => Err(XmitError::Failed),
     }
+}
+
+/// What bursts of that family are (`sk_gso_type`).
+fn gso_type(family: Family) -> u16 {
+    let kind = match family {
+        Family::V4 => bindings::SKB_GSO_TCPV4,
+        Family::V6 => bindings::SKB_GSO_TCPV6,
+    };
+    kind as u16
 }
 
 /// # Safety

@@ -5,11 +5,12 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oxtcp_selftests::capture::{Capture, ACK, FIN, RST, SYN};
+use oxtcp_selftests::capture::{Capture, Segment, ACK, FIN, RST, SYN};
 use oxtcp_selftests::connection::{listening_at, Connected};
 use oxtcp_selftests::flood::Raw;
 use oxtcp_selftests::forge::packet;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
+use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::stranger::{count as count_of, filtered, Stranger};
 use oxtcp_selftests::{cases, ktap, wait, Ip, Sock, Stack, Suite};
 
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         taken__before_routing, bulk__arrives, firewall__of_input_comes_first, firewall__before_routing_comes_first, conntrack__knows_the_connection,
         setting__switches_it_off, address__that_goes, interface__another_one, reset__of_a_connection, loopback__has_its_route,
-        socket__that_connects_again, listener__has_no_route, half_open__last_ack, half_open__martian, time_wait__answer,
+        socket__that_connects_again, listener__has_no_route, syn__answer, syn__falls_back, syn__martian, syn__of_a_time_wait, half_open__last_ack,
+        half_open__martian, time_wait__answer,
     );
     suite.run()
 }
@@ -362,16 +364,161 @@ impl Handshakes {
         (server, from, numbers)
     }
 
-    /// Whether the last packet of a handshake is taken before routing; a connection is made in any case.
-    fn is_early(&mut self) -> bool {
+    /// How many of a handshake's two packets are taken before routing; a connection is made in any case.
+    fn early(&mut self) -> u64 {
         let before = count();
         self.make();
-        count() > before
+        count() - before
+    }
+
+    /// Whether both of a handshake's packets are.
+    fn is_early(&mut self) -> bool {
+        self.early() == 2
     }
 
     fn warm_up(&mut self) {
-        wait::until("last ACKs are taken before routing", || self.is_early());
+        wait::until("handshakes are taken before routing", || self.is_early());
     }
+
+    /// The answer to a SYN of which nothing is left after that, and whether it was taken before routing.
+    fn ask(&mut self, from: SocketAddr, options: &[u8]) -> (Vec<u8>, Segment, bool) {
+        let before = count();
+        self.0.send(from, (7, 0), SYN, options, &[]);
+        let (packet, answer) = self.0.answer_to(from);
+        let early = count() > before;
+        self.0.send(from, (8, 0), RST, &[], &[]);
+        wait::until("the half-open connection is gone", || {
+            half_open(self.0.ip) == 0
+        });
+        (packet, answer, early)
+    }
+}
+
+/// How many half-open connections there are in the namespace.
+fn half_open(ip: Ip) -> usize {
+    let entries = procnet::entries(Stack::ours(ip));
+    let states = entries.iter().filter(|entry| entry.state == State::SynRecv);
+    states.count()
+}
+
+/// Before routing and behind it a SYN has the same answer, but for what the time makes of it.
+fn syn__answer(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    // The device does not know that its packets go no further: they are to have their sums.
+    ns::need("ethtool");
+    ns::sh_or_skip("ethtool -K va tx off");
+    scene.warm_up();
+    for options in [
+        &[][..],
+        &[2, 4, 1, 0, 1, 3, 3, 0],
+        &[2, 4, 5, 0xb4, 4, 2, 1, 1],
+    ] {
+        let from = scene.0.source();
+        let [early, late] = [true, false].map(|early| {
+            ns::set_sysctl("net/ipv4/tcp_early_demux", if early { "1" } else { "0" });
+            let (mut packet, answer, was_early) = scene.ask(from, options);
+            assert_eq!(was_early, early);
+            assert_eq!((answer.flags, answer.ack), (SYN | ACK, 8));
+            assert!(answer.checksum_valid);
+            // The sequence number, and with it the sum.
+            let tcp = if scene.0.ip == Ip::V6 { 40 } else { 20 };
+            packet[tcp + 4..tcp + 8].fill(0);
+            packet[tcp + 16..tcp + 18].fill(0);
+            packet
+        });
+        assert_eq!(early, late);
+    }
+}
+
+/// What others may have a say in goes the long way, and is answered.
+fn syn__falls_back(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    // A class, which routing may look at.
+    let from = scene.0.source();
+    let mut syn = packet(from, scene.0.target(), (7, 0), SYN, &[], &[]);
+    match scene.0.ip {
+        Ip::V4 => syn[1] = 0x20,
+        Ip::V6 => syn[0] = 0x62,
+    }
+    let before = count();
+    scene.0.send_packet(syn);
+    scene.0.answer_to(from);
+    assert_eq!(count(), before);
+    // Data, which is not for the answer.
+    let from = scene.0.source();
+    scene.0.send(from, (7, 0), SYN, &[], b"x");
+    scene.0.answer_to(from);
+    assert_eq!(count(), before);
+    // A SYN that comes again is taken as it is.
+    let from = scene.0.source();
+    for taken in [1, 2] {
+        scene.0.send(from, (7, 0), SYN, &[], &[]);
+        scene.0.answer_to(from);
+        assert_eq!(count(), before + taken);
+    }
+    // Who listens at the device shares the packet.
+    let tap = scene.0.link.a.run(|| Capture::incoming("va", scene.0.ip));
+    let early = scene.early();
+    assert!(early < 2, "{early}");
+    assert!(!tap.segments().is_empty());
+    drop(tap);
+    scene.warm_up();
+    // A client of this host keeps its SYN.
+    scene.0.client_gets_in();
+    // A listener of one device.
+    let device = b"va\0";
+    let bind = |name: &[u8]| {
+        scene
+            .0
+            .listener
+            .set_bytes(libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name)
+            .expect("SO_BINDTODEVICE");
+    };
+    bind(device);
+    assert_eq!(scene.early(), 1, "the ACK alone");
+}
+
+/// Whose way back is another one is for rp_filter.
+fn syn__martian(stack: Stack) {
+    if stack.ip == Ip::V6 {
+        ktap::skip("IPv6 has no rp_filter");
+    }
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
+    assert!(scene.is_early());
+    scene.0.lead_away();
+    let (before, dropped, half) = (count(), filtered(), half_open(stack.ip));
+    let from = scene.0.source();
+    scene.0.send(from, (7, 0), SYN, &[], &[]);
+    wait::until("rp_filter drops it", || filtered() > dropped);
+    assert_eq!((count(), half_open(stack.ip)), (before, half));
+    assert!(!scene.0.has_answer(from));
+}
+
+/// A SYN for a TIME-WAIT that it may reopen is answered in its own packet, by the listener.
+fn syn__of_a_time_wait(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    let (server, from, (seq, ack)) = scene.make();
+    drop(server);
+    scene.0.answer_to(from);
+    let numbers = (seq, ack.wrapping_add(1));
+    scene.0.send(from, numbers, FIN | ACK, &[], &[]);
+    scene.0.answer_to(from);
+    let before = count();
+    scene.0.send(from, (seq + 1000, 0), SYN, &[], &[]);
+    let (_, answer) = scene.0.answer_to(from);
+    assert_eq!((answer.flags, answer.ack), (SYN | ACK, seq + 1001));
+    let numbers = (seq + 1001, answer.seq.wrapping_add(1));
+    scene.0.send(from, numbers, ACK, &[], b"again");
+    let (server, peer) = scene.0.listener.accept().expect("accept");
+    assert_eq!(
+        (peer, server.recv_exact(5).as_slice()),
+        (from, &b"again"[..])
+    );
+    assert_eq!(count(), before + 2);
 }
 
 /// It is taken before routing where nobody else has a say.
@@ -379,18 +526,18 @@ fn half_open__last_ack(stack: Stack) {
     let mut scene = Handshakes::new(stack);
     scene.warm_up();
     ns::set_sysctl("net/ipv4/tcp_early_demux", "0");
-    assert!(!scene.is_early());
+    assert_eq!(scene.early(), 0);
     ns::set_sysctl("net/ipv4/tcp_early_demux", "1");
     assert!(scene.is_early());
     ns::nft("table inet t {\n counter seen { }\n chain in {\n type filter hook input priority 0;\n tcp dport 5001 counter name seen\n }\n}");
-    assert!(!scene.is_early());
+    assert_eq!(scene.early(), 0);
     // The SYN and the ACK.
     assert_eq!(ns::nft_packets("seen"), 2);
     ns::nft_clear();
     scene.warm_up();
     ns::sh_or_skip("ip rule add to 203.0.113.0/24 table 7");
     ns::sh_or_skip("ip -6 rule add to 2001:db8:7::/48 table 7");
-    assert!(!scene.is_early());
+    assert_eq!(scene.early(), 0);
 }
 
 /// Whose way back is another one is for rp_filter, now as with the SYN.

@@ -33,7 +33,7 @@ const fn of(name: &'static str, meaning: &'static str, advice: &'static str) -> 
 const EXPLAINED: &[Explained] = &[
     of(
         "EarlyDemux",
-        "Packets of connections that were taken before they were routed, by the route of the packet before them, which costs less; and such of half-open connections and TIME-WAITs, where nobody else had a say.",
+        "Packets of connections that were taken before they were routed, by the route of the packet before them, which costs less; and SYNs for listeners and what comes to half-open connections and TIME-WAITs, where nobody else had a say.",
         "Nothing. None of a busy server's packets from other hosts: a firewall's chain for input comes first, packets come in by turns on several interfaces, or net.ipv4.ip_early_demux or tcp_early_demux is 0.",
     ),
     of(
@@ -43,7 +43,7 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "SyncookiesFast",
-        "SYNs that were dealt with before they were routed, which costs less: answered with a cookie, but for those that a socket's filter, their network's rate or the firewall's output does not let through.",
+        "SYNs that were answered with a cookie before they were routed, which costs less, but for answers that the firewall's output does not let through. EarlyDemux counts them, too.",
         "Nothing.",
     ),
     of(
