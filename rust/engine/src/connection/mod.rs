@@ -211,6 +211,7 @@ impl Connection {
     ) -> Payload {
         let was_idle = self.status.take(Status::IDLE);
         let room = rx.room;
+        let timers = self.timers;
         let payload = match self.phase {
             Phase::Closed(_) => {
                 *refusal = Some(Unacceptable::Closed);
@@ -220,17 +221,29 @@ impl Connection {
             _ => self.on_synchronized(cx, segment, rx, flight, refusal),
         };
         let lost = payload == Payload::None && segment.payload_len != 0 && !room;
-        self.keep_idle(was_idle && (lost || refusal.is_some()));
+        let told_nothing = match payload {
+            Payload::None => lost || refusal.is_some(),
+            // As most of a run whose acknowledgment is held back already.
+            Payload::OutOfOrder { .. } => self.timers == timers && self.has_nothing_in_flight(),
+            Payload::InOrder { .. } => false,
+        };
+        self.keep_idle(was_idle && told_nothing);
         payload
     }
 
-    /// Whether a segment that was refused, or that there was no room for, or a read, has left everything as it was: there is nothing to send, nobody to wake, and no
-    /// timer to change. For the caller, who then need not look.
+    /// Whether a segment that was refused, that there was no room for, or whose acknowledgment waits with those before it, or a read, has left
+    /// everything but what it brought as it was: there is nothing to send, nobody to wake, and no timer to change. For the caller, who then need not look.
     #[inline]
     pub fn is_undisturbed(&self) -> bool {
         self.status.has(Status::IDLE)
             && self.events.is_empty()
             && !matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// Whether all that was sent is acknowledged.
+    fn has_nothing_in_flight(&mut self) -> bool {
+        let parts = self.phase.parts();
+        parts.is_some_and(|Parts { link, .. }| link.snd_una == link.snd_nxt)
     }
 
     /// What has happened may have made nothing due, where `was_idle`: there was nothing to send before.

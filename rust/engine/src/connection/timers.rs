@@ -72,7 +72,7 @@ impl TimerKind {
 }
 
 /// The timers that run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timers {
     output: Running,
     ack: Running,

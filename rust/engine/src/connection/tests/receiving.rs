@@ -176,9 +176,12 @@ fn told_of_a_hole(config: Config) -> (Peer, u32, u32) {
 #[test]
 fn compressed__when_the_hole_has_been_told() {
     let (mut peer, at, mut end) = told_of_a_hole(Config::default());
+    let _ = peer.events();
     for compressed in 0..4 {
         let _ = peer.data(end, 10, 0, Flags::NONE);
         end += 10;
+        // But for the first, whose timer is to be set.
+        assert_eq!(peer.conn.is_undisturbed(), compressed > 0);
         peer.quiet();
         let counted = [(TCPOFOQueue, 1), (TCPAckCompressed, 1)];
         assert_eq!(peer.counted(), counted[..1 + compressed.min(1)]);
@@ -202,6 +205,16 @@ fn compressed__when_the_hole_has_been_told() {
     assert_eq!(sack, [(at, end + 10)]);
     assert_eq!(peer.conn.timer_of(TimerKind::CompressedAck), None);
     assert_eq!(peer.counted(), [(TCPOFOQueue, 1), (TCPAckCompressed, 1)]);
+    // While something is in flight, what comes tells of that.
+    end += 10;
+    let _ = (peer.events(), peer.counted());
+    for _ in 0..4 {
+        let _ = peer.data(end, 10, 0, Flags::NONE);
+        end += 10;
+        assert!(!peer.conn.is_undisturbed());
+        peer.quiet();
+    }
+    assert!(peer.counted().contains(&(TCPAckCompressed, 3)));
 }
 
 /// What the peer is to know soon is not held back, and takes with it what is.
