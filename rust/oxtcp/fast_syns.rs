@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SYNs that are answered before they are routed, in the packet that they came in.
+//! SYNs that are answered before they are routed, in the packet that they came in if nobody else has its bytes.
 //!
 //! The hook before routing takes a SYN for a listener, if all that the way through routing, firewall and LOCAL_IN could say of it is known to be yes; the
 //! answer, with a cookie or of a half-open connection, is the same to the byte, and goes the way that every answer goes, from its route on. What does
@@ -14,7 +14,7 @@
 //! | the way back is not by the device that it came by, is a tunnel, or leads to nobody else | it may be a martian, or `rp_filter` drop it |
 //! | a class (DSCP) | the same: it may be routed otherwise than its answer |
 //! | the local address is none of an interface's; loopback, zero, multicast or link-local addresses | routing knows more of those |
-//! | IP options, extension headers, fragments, data beside the SYN, a packet that others share (of a client on this host, or seen by tcpdump) or with fragments | more to look at |
+//! | IP options, extension headers, fragments, data beside the SYN, a packet that is not in one piece | more to look at |
 //! | a listener bound to a device, or without room in its accept queue | there is more to it than an answer |
 //! | somebody traces segments or listeners (`oxtcp trace`) | it is to be seen |
 //! | `fast_syncookies` 0 where a cookie is due, `ip_early_demux` or `tcp_early_demux` 0 where none is | so it is set |

@@ -69,15 +69,15 @@ bool oxtcp_helper_early_stands_alone(const struct net *net, bool v6, unsigned in
 }
 
 /*
- * Whether the packet is one as they come from a network: to this host's link address, whole and linear, nobody else's too, without
- * anything that was attached to it on its way.
+ * Whether the packet is one as they come from a network: to this host's link address, whole and linear, without anything that was attached
+ * to it on its way. Others may have its bytes, too: a tap, or the sender on this host.
  */
 bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *skb)
 {
 	const struct net_device *dev = skb->dev;
 
-	return skb->pkt_type == PACKET_HOST && !skb_cloned(skb) && !skb_shared(skb) &&
-	       !skb_is_nonlinear(skb) && !skb_is_gso(skb) && !skb->sk && !skb_dst(skb) &&
+	return skb->pkt_type == PACKET_HOST && !skb_shared(skb) && !skb_is_nonlinear(skb) &&
+	       !skb_is_gso(skb) && !skb->sk && !skb_dst(skb) &&
 	       !skb_has_extensions((struct sk_buff *)skb) && !skb_get_nfct(skb) &&
 	       !skb->mark && !(dev->flags & IFF_LOOPBACK) && !netif_is_l3_slave(dev) &&
 	       !netif_is_l3_master(dev) && net_eq(dev_net(dev), net);

@@ -9,12 +9,16 @@ use oxtcp_selftests::ns::Veth;
 use oxtcp_selftests::thread::{self, Worker};
 use oxtcp_selftests::{wait, Stack};
 
-use crate::bed::{connects, new_address, Clients, Running, Sender, BACKLOG};
+use crate::bed::{connects, new_address, sleep_until, Clients, Pace, Running, Sender, BACKLOG};
 use crate::program::Program;
 use crate::readings::{self, Counted, Memory};
 
-/// How long the flood waits after each burst: who waits here waits for seconds.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How often a burst of the flood comes: who waits here waits for seconds.
+const PERIOD: Duration = Duration::from_millis(16);
+
+/// By which the clients' timers are rounded, so that one of a run waits for them as long as one of another: 64 ticks of 4 ms; a timer of a second is
+/// rounded up to 8 (kernel/time/timer.c, LVL_GRAN). Whole periods.
+const GRAIN: Duration = Duration::from_millis(256);
 
 /// For how long the program does not accept, from when the clients begin to connect. They send their SYNs again after 1, 2 and 3 s.
 const AWAY: Duration = Duration::from_millis(2500);
@@ -46,12 +50,12 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
         link,
         Sender::Handshakes(Sources::Everywhere),
         address,
-        PAUSE,
+        Pace::Each(PERIOD),
     );
     wait::until("the accept queue is full", || {
         readings::waiting(server, address) > BACKLOG as u64
     });
-    wait_for_grain();
+    sleep_until(GRAIN, Duration::ZERO);
     let (sent, begun) = (flood.sent(), Instant::now());
     let clients: Vec<Worker<Option<Instant>>> = link.b.run(|| {
         let one = |number| thread::spawn(move || connects(&address, number).then(Instant::now));
@@ -81,19 +85,4 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
         clients: Clients::of(count - before, times, rate),
         counted,
     }
-}
-
-/// Waits for a time that is a whole number of grains of the clients' timers, which send their SYNs again: so a client of one run waits for them as
-/// long as one of another.
-fn wait_for_grain() {
-    // 64 ticks of 4 ms: a timer of a second is rounded up to 8 (kernel/time/timer.c, LVL_GRAN).
-    const GRAIN: u128 = 256_000_000;
-    // SAFETY: There is room for what is written.
-    let now = unsafe {
-        let mut now: libc::timespec = std::mem::zeroed();
-        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now), 0);
-        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-    };
-    let left = GRAIN - now.as_nanos() % GRAIN;
-    std::thread::sleep(Duration::from_nanos(left as u64));
 }

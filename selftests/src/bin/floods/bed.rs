@@ -99,8 +99,41 @@ pub enum Sender {
     Handshakes(Sources),
 }
 
-/// What goes on in the other namespace till it is stopped. It sends a burst, and then waits for `pause`; with a pause it comes before all others, as
-/// what a network brings does.
+/// When the next burst is sent.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// So long after the one before. For [`Duration::ZERO`], as soon as nobody else would run.
+    After(Duration),
+    /// In the midst of each such part of the clock's time: in one run when it is in another.
+    Each(Duration),
+}
+
+impl Pace {
+    /// Leaves some of the processor to the others.
+    fn wait(self) {
+        match self {
+            Pace::After(Duration::ZERO) => std::thread::yield_now(),
+            Pace::After(pause) => std::thread::sleep(pause),
+            Pace::Each(period) => sleep_until(period, period / 2),
+        }
+    }
+}
+
+/// Waits for the clock to be `past` a whole number of `period`s.
+pub fn sleep_until(period: Duration, past: Duration) {
+    // SAFETY: There is room for what is written.
+    let now = unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now), 0);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    };
+    let (now, period) = (now.as_nanos(), period.as_nanos());
+    let left = period - (now + period - past.as_nanos()) % period;
+    std::thread::sleep(Duration::from_nanos(left as u64));
+}
+
+/// What goes on in the other namespace till it is stopped: a burst, and then it waits. If it does wait, it comes before all others, as what a
+/// network brings does.
 pub struct Running {
     end: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -109,19 +142,21 @@ pub struct Running {
 
 impl Running {
     /// Begins; the queue is full when this returns, if that flood fills it.
-    pub fn start(link: &Veth, sender: Sender, to: SocketAddr, pause: Duration) -> Running {
+    pub fn start(link: &Veth, sender: Sender, to: SocketAddr, pace: Pace) -> Running {
         let flood = link.b.run(|| match sender {
             Sender::Forged(kind, sources) => {
                 let mut flood = Flood::new(kind, to, sources);
-                Running::of(pause, move || flood.send(BURST))
+                Running::of(pace, move || flood.send(BURST))
             }
             Sender::Hping => {
                 let mut hping = Hping::start(to);
-                Running::of(pause.max(Duration::from_millis(1)), move || hping.sent())
+                // It floods by itself.
+                let look = Pace::After(Duration::from_millis(1));
+                Running::of(look, move || hping.sent())
             }
             Sender::Handshakes(sources) => {
                 let mut shakes = Handshakes::new(to, sources, "vb");
-                Running::of(pause, move || shakes.knock(BURST))
+                Running::of(pace, move || shakes.knock(BURST))
             }
         });
         wait::until("the flood is under way", || {
@@ -131,22 +166,18 @@ impl Running {
     }
 
     /// Runs `burst`, which tells how many segments it has sent, again and again, in this thread's namespace.
-    pub fn of(pause: Duration, mut burst: impl FnMut() -> usize + Send + 'static) -> Running {
+    pub fn of(pace: Pace, mut burst: impl FnMut() -> usize + Send + 'static) -> Running {
         let end = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
         let worker = {
             let (end, sent) = (Arc::clone(&end), Arc::clone(&sent));
             thread::spawn(move || {
-                if !pause.is_zero() {
+                if !matches!(pace, Pace::After(Duration::ZERO)) {
                     go_first();
                 }
                 while !end.load(Ordering::Relaxed) {
                     sent.fetch_add(burst() as u64, Ordering::Relaxed);
-                    // Some of the processors for the others.
-                    match pause {
-                        Duration::ZERO => std::thread::yield_now(),
-                        _ => std::thread::sleep(pause),
-                    }
+                    pace.wait();
                 }
             })
         };

@@ -9,7 +9,7 @@ use oxtcp_selftests::handshakes::Handshakes;
 use oxtcp_selftests::ns::Veth;
 use oxtcp_selftests::{wait, Stack};
 
-use crate::bed::{in_turn, new_address, Clients, Running, BACKLOG, BURST};
+use crate::bed::{in_turn, new_address, Clients, Pace, Running, BACKLOG, BURST};
 use crate::program::Program;
 use crate::readings::{Counted, Memory};
 
@@ -53,7 +53,7 @@ pub fn with_connections(
     let held = program.held();
     let each = Memory::settled(server).since(memory) as f64 / held as f64;
     let mut voices = shakes.voices();
-    let talk = Running::of(pause, move || voices.say(BURST, b'x'));
+    let talk = Running::of(Pace::After(pause), move || voices.say(BURST, b'x'));
     let clients = in_turn(link, address, count, &talk, || {});
     // They are all there yet.
     assert!(program.held() >= held, "{} of {held}", program.held());

@@ -7,7 +7,7 @@ use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::ns::Veth;
 use oxtcp_selftests::{ktap, Stack};
 
-use crate::bed::{in_turn, new_address, Clients, Running, Sender, BACKLOG};
+use crate::bed::{in_turn, new_address, Clients, Pace, Running, Sender, BACKLOG};
 use crate::program::Program;
 use crate::readings::{self, Counted, Memory};
 
@@ -48,7 +48,7 @@ pub fn under_flood(
     let counted = Counted::now(server);
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let program = Program::start(listener, true, most);
-    let flood = Running::start(link, sender, address, pause);
+    let flood = Running::start(link, sender, address, Pace::After(pause));
     let mut half_open = readings::half_open(server, address);
     let clients = in_turn(link, address, count, &flood, || {
         half_open = half_open.max(readings::half_open(server, address));
