@@ -113,28 +113,21 @@ fn shortage(
     }
 }
 
-/// Whether a SYN of that flow is one to be answered with a cookie, and for want of what, as [`admit`] would have it. Changes nothing. Softirq
-/// context.
-pub(crate) fn cookie_is_due(
-    namespace: &Namespace,
-    listening: &Listening,
-    key: &FlowKey,
-) -> Option<Option<Queue>> {
+/// Whether a SYN of that flow is one to be answered with a cookie, as [`admit`] would have it. Changes nothing. Softirq context.
+pub(crate) fn cookie_is_due(namespace: &Namespace, listening: &Listening, key: &FlowKey) -> bool {
     if listening.half_open.life().is_none() || listening.is_full() {
-        return None;
+        return false;
     }
     let most = listening.most_half_open(namespace);
     match namespace.sysctls.syncookies() {
-        0 => None,
-        cookies => match shortage(namespace, listening, key, most) {
-            None if cookies == 1 => None,
-            shortage => Some(shortage),
-        },
+        0 => false,
+        1 => shortage(namespace, listening, key, most).is_some(),
+        _ => true,
     }
 }
 
 /// A SYN is to be answered with a cookie, for want of `shortage`: counts it, and tells of it. Softirq context.
-pub(crate) fn note_cookie(
+fn note_cookie(
     namespace: &Namespace,
     listener: &Socket,
     listening: &Listening,

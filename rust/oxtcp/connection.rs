@@ -155,7 +155,12 @@ pub(crate) fn segment(
         Payload::None if is_undisturbed => {}
         Payload::None => give_memory_back(sk, cx),
         Payload::InOrder { .. } => update_receive_memory(sk, false),
-        Payload::OutOfOrder { .. } => update_receive_memory(sk, true),
+        Payload::OutOfOrder { .. } => {
+            update_receive_memory(sk, true);
+            if is_undisturbed {
+                trace::standing(sk, cx);
+            }
+        }
     }
     // What a flood sends is to cost no more than its packets.
     if !is_undisturbed {

@@ -8,11 +8,11 @@
 //!
 //! | what makes a SYN fall back | why |
 //! |---|---|
-//! | any other hook of netfilter on the way in, of conntrack, IPVS or an LSM as well | it may drop, count or change the packet |
+//! | any other hook of netfilter on the way in, of conntrack or IPVS as well; routes with realms | it may drop, count or change the packet |
 //! | a policy of IPsec | it may want the packet in a tunnel |
 //! | a rule of policy routing; a device of a VRF | it may be for somebody else |
 //! | the way back is not by the device that it came by, is a tunnel, or leads to nobody else | it may be a martian, or `rp_filter` drop it |
-//! | a class (DSCP) | the same: it may be routed otherwise than its answer |
+//! | a class (DSCP), of it or of what the listener sends | the same: it may be routed otherwise than its answer |
 //! | the local address is none of an interface's; loopback, zero, multicast or link-local addresses | routing knows more of those |
 //! | IP options, extension headers, fragments, data beside the SYN, a packet that is not in one piece | more to look at |
 //! | a listener bound to a device, or without room in its accept queue | there is more to it than an answer |
@@ -77,6 +77,9 @@ fn takers<'r>(
         return None;
     }
     let manner = sock.manner(arrival.family);
+    if manner.tos & !ECN_MASK != 0 {
+        return None;
+    }
     let flow = output::flow_of(namespace, &head.key, sock.bound_dev(), manner);
     let route = Route::back(net, skb, flow)?;
     Some((sock, route))
@@ -91,7 +94,7 @@ fn is_allowed(net: &Net, namespace: &Namespace, sock: &Socket, head: &Head) -> b
     let may = match net.demuxes_early() {
         // As they are delivered: whatever comes of it.
         demuxes if demuxes == cookies => demuxes,
-        _ => admission::cookie_is_due(namespace, listening, &head.key).is_some() == cookies,
+        _ => admission::cookie_is_due(namespace, listening, &head.key) == cookies,
     };
     may && listening.half_open.life().is_some() && !listening.is_full()
 }
@@ -113,7 +116,7 @@ fn note_fallback(
     let is_due = sock
         .as_deref()
         .and_then(listening::of)
-        .is_some_and(|of| admission::cookie_is_due(namespace, of, &head.key).is_some());
+        .is_some_and(|of| admission::cookie_is_due(namespace, of, &head.key));
     if is_due {
         namespace.counters.count(Counter::SyncookiesFellBack);
     }

@@ -419,7 +419,7 @@ pub(crate) fn whose(mini: &table::Mini<Tcp>, namespace: &Namespace, ack: Option<
 }
 
 /// A segment for the flow `key` of a small object, which was signed with `ids` if it was with TCP-AO. Comes back when that is gone, with a connection in its place perhaps.
-/// A TIME-WAIT answers by `route`, if there is one, in the segment's own packet.
+/// The answer goes by `route`, if there is one, in the segment's own packet.
 pub(crate) fn segment(
     (net, namespace): (&Net, &Namespace),
     (mini, key): (&table::Mini<Tcp>, &FlowKey),
@@ -469,7 +469,10 @@ pub(crate) fn segment(
                     drop(guard);
                     let (oif, manner) = listener::reply_path(&listener, key);
                     let signer = keys::signer_to(&listener, key, oif, handshake, &rcu);
-                    let way = Way::Unknown(oif, manner);
+                    let way = match route.filter(|route| route.is_of(oif, manner)) {
+                        Some(route) => Way::Known(route, packet.take()),
+                        None => Way::Unknown(oif, manner),
+                    };
                     send((net, namespace), key, way, answer, signer);
                 }
                 RequestVerdict::Drop => {

@@ -35,7 +35,7 @@ use crate::sys::drop_reason::DropReason;
 use crate::sys::errno::{eaddrinuse, econnaborted};
 use crate::sys::net::Net;
 use crate::sys::route::{self, Manner, Route};
-use crate::sys::skb::{CameIn, SkBuff};
+use crate::sys::skb::SkBuff;
 use crate::sys::sock::{Child, Flag, SkState};
 use crate::sys::table::{self, Endpoint, FlowKey, Found, MiniGuard};
 use crate::sys::time::Jiffies;
@@ -349,12 +349,12 @@ pub(crate) fn segment(
 
 /// Answers a SYN with a cookie, by the route to its sender; in the packet that it came in, if that can be. `signer` is told the cookie. Softirq
 /// context.
-pub(crate) fn send_cookie<'s, S: CameIn>(
+fn send_cookie<'s>(
     namespace: &Namespace,
     (listener, listening): (&Socket, &Listening),
     key: &FlowKey,
     cx: &Context<'_>,
-    (segment, skb): (&Segment, Option<SkBuff<S>>),
+    (segment, skb): (&Segment, Option<SkBuff>),
     (route, signer): (&Route<'_>, &dyn Fn(SeqNum) -> Signer<'s>),
 ) {
     let hash = namespace.flow_hash(key);

@@ -71,9 +71,9 @@ pub(crate) fn allows_socket_option(name: u32) -> bool {
             | bindings::SO_SNDTIMEO_NEW
             | bindings::SO_RCVLOWAT
             | bindings::SO_OOBINLINE
+            | bindings::SO_DONTROUTE
             // Without effect on the kernel's TCP too: a stream has no broadcasts.
             | bindings::SO_BROADCAST
-            | bindings::SO_DONTROUTE
             | bindings::SO_MARK
             | bindings::SO_BINDTODEVICE
             | bindings::SO_BINDTOIFINDEX

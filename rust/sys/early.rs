@@ -78,7 +78,7 @@ impl<'r> SkBuff<Unrouted<'r>> {
     /// by rules, and the packet is a plain one from a network, to an address of ours (in its IPv4-mapped form for IPv4).
     pub(crate) fn is_for_us_alone(&self, net: &Net, family: Family, address: &[u8; 16]) -> bool {
         let v6 = family == Family::V6;
-        // SAFETY: Both are valid; RCU is read-locked for `'r`.
+        // SAFETY: Both are valid, and the packet has a device; `address` is 16 octets. RCU is read-locked for `'r`.
         unsafe {
             bindings::oxtcp_helper_early_stands_alone(net.as_ptr(), v6, 1)
                 && bindings::oxtcp_helper_early_is_plain(net.as_ptr(), self.as_ptr())

@@ -56,16 +56,26 @@ static bool oxtcp_has_rules(const struct net *net, bool v6)
 	return false;
 }
 
+/* Whether routes count what they are used for (realms, in /proc/net/rt_acct). */
+static bool oxtcp_has_realms(const struct net *net, bool v6)
+{
+#ifdef CONFIG_IP_ROUTE_CLASSID
+	return !v6 && fib_num_tclassid_users((struct net *)net);
+#else
+	return false;
+#endif
+}
+
 /*
  * Whether in this namespace nobody has a say in which packets come in, and where to, but the main routing table and we: no hook of a
- * firewall, of conntrack, IPVS or an LSM, no policy of IPsec, no rule of routing. early is how many hooks before routing are ours.
+ * firewall, of conntrack or IPVS, no policy of IPsec, no rule of routing, no realm. early is how many hooks before routing are ours.
  * Under RCU.
  */
 bool oxtcp_helper_early_stands_alone(const struct net *net, bool v6, unsigned int early)
 {
 	return oxtcp_hooks(net, v6, NF_INET_PRE_ROUTING) == early &&
 	       oxtcp_hooks(net, v6, NF_INET_LOCAL_IN) == 1 && !oxtcp_has_policies(net) &&
-	       !oxtcp_has_rules(net, v6);
+	       !oxtcp_has_rules(net, v6) && !oxtcp_has_realms(net, v6);
 }
 
 /*

@@ -388,7 +388,7 @@ struct dst_entry *oxtcp_helper_route_sock_v6(struct sock *sk)
 
 /*
  * Gives sk the route dst, which was looked up between its ends, but for no socket, by oif, mark and tos: if a look-up for the socket would
- * come to the same. On success a reference is taken, and the flow is what the look-up would have left. Under RCU, with the socket locked.
+ * come to the same. On success a reference is taken, and the flow has what transmission reads of it. Under RCU, with the socket locked.
  */
 bool oxtcp_helper_sk_take_route(struct sock *sk, struct dst_entry *dst, bool v6, int oif, u32 mark,
 				u8 tos)
@@ -396,6 +396,8 @@ bool oxtcp_helper_sk_take_route(struct sock *sk, struct dst_entry *dst, bool v6,
 	struct inet_sock *inet = inet_sk(sk);
 
 	if (READ_ONCE(sk->sk_bound_dev_if) != oif || READ_ONCE(sk->sk_mark) != mark ||
+	    /* To hosts on the link alone. */
+	    sock_flag(sk, SOCK_LOCALROUTE) ||
 	    !oxtcp_helper_early_is_anyones(sock_net(sk), v6) || dst_xfrm(dst))
 		return false;
 #ifdef CONFIG_XFRM
@@ -423,8 +425,20 @@ bool oxtcp_helper_sk_take_route(struct sock *sk, struct dst_entry *dst, bool v6,
 struct dst_entry *oxtcp_helper_route_flow(struct net *net, const struct sock *sk, bool v6,
 					  struct flowi *fl)
 {
+	struct dst_entry *dst;
 	struct rtable *rt;
 
+	if (v6 && fl->u.ip6.flowi6_oif) {
+		/* As for a socket that is bound to the device: by no other one, though a better route is there. */
+		dst = ip6_route_output_flags(net, sk, &fl->u.ip6, RT6_LOOKUP_F_IFACE);
+		if (dst->error) {
+			int err = dst->error;
+
+			dst_release(dst);
+			return ERR_PTR(err);
+		}
+		return xfrm_lookup_route(net, dst, fl, sk, 0);
+	}
 	if (v6)
 		return ip6_dst_lookup_flow(net, sk, &fl->u.ip6, NULL);
 	rt = ip_route_output_flow(net, &fl->u.ip4, sk);

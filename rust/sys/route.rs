@@ -54,7 +54,7 @@ pub(crate) struct Manner {
 ///
 /// # Invariants
 ///
-/// `dst` is valid, of the family of `flow`, and this owns a reference on it; or, if it is `borrowed`, RCU keeps it for `'n`.
+/// `dst` is valid, of `net` and of the family of `flow`, and this owns a reference on it; or, if it is `borrowed`, RCU keeps it for `'n`.
 pub(crate) struct Route<'n> {
     dst: NonNull<bindings::dst_entry>,
     borrowed: bool,
@@ -113,7 +113,7 @@ impl<'n> Route<'n> {
             bindings::oxtcp_helper_route_flow(net.as_ptr().cast(), core::ptr::null(), v6, &mut fl)
         };
         let dst = NonNull::new(from_err_ptr(dst)?).ok_or(ehostunreach())?;
-        // INVARIANT: The look-up gave a reference, for the family asked.
+        // INVARIANT: The look-up gave a reference, for the namespace and the family asked.
         Ok(Self {
             dst,
             borrowed: false,
@@ -143,7 +143,7 @@ impl<'n> Route<'n> {
                 )
             };
             if let Some(dst) = NonNull::new(dst) {
-                // INVARIANT: RCU keeps what was found, which is of IPv4, as the flow is.
+                // INVARIANT: RCU keeps what was found, which is of that namespace and IPv4, as the flow is.
                 return Some(Self {
                     dst,
                     borrowed: true,
@@ -170,12 +170,14 @@ impl<'n> Route<'n> {
     /// Gives the route to a socket whose ends are the route's, as [`route_socket`] does, if it would find no other; what the route says.
     pub(crate) fn give_to<P: Protocol>(&self, sk: &mut Locked<'_, P>) -> Option<RouteInfo> {
         let family = self.flow.family;
-        if sk.wire_family() != family {
+        // A route is freed by its namespace, which a socket keeps: its own.
+        if sk.wire_family() != family || !core::ptr::eq(self.net, sk.sock().net()) {
             return None;
         }
         let Manner { mark, tos } = self.flow.manner;
         let _rcu = rcu::read_lock();
-        // SAFETY: The socket is valid and locked, the route valid and of the socket's family; RCU is read-locked.
+        // SAFETY: The socket is valid and locked, the route valid and of the socket's namespace and family, which is IPv6 for IPv6 sockets alone;
+        // RCU is read-locked.
         unsafe {
             let raw = sk.as_ptr();
             (*raw).sk_gso_type = gso_type(family);

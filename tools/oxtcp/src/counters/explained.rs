@@ -53,7 +53,7 @@ const EXPLAINED: &[Explained] = &[
     ),
     of(
         "SyncookiesFellBack",
-        "SYNs that were to be answered with a cookie, while there was a hook before routing, and were not answered there: a firewall's hook, conntrack, a rule of policy routing, another way back, a signature, or a packet that others share. SYNs with data, options of IP or in fragments, and those of a flow that is known, do not count.",
+        "SYNs that were to be answered with a cookie, while there was a hook before routing, and were not answered there: a firewall's hook, conntrack, a rule of policy routing, another way back, a class (DSCP), a listener that is bound to a device, somebody who traces, or fast_syncookies 0. SYNs with data, options of IP or in fragments do not count.",
         "Nothing, if the firewall is meant to see them. Chains and rules that are not needed cost each SYN of a flood its way through them.",
     ),
     of(

@@ -6,8 +6,8 @@
 //! data.
 
 use crate::connection::{
-    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State, Unacceptable,
-    Urgent, UrgentPlace,
+    ActiveOpen, Connection, Event, Events, Packet, Payload, RecvMemory, Rx, State, Status,
+    Unacceptable, Urgent, UrgentPlace,
 };
 use crate::context::{Config, Context, SocketOptions};
 use crate::flight::{Flight, FlightMemory, NoFlight};
@@ -387,6 +387,8 @@ impl Peer {
                 known,
                 "a segment that left nothing to look after has done something"
             );
+            let hidden = self.hidden();
+            assert!(hidden.is_none(), "there is something to send: {hidden:?}");
         }
         match taken {
             Payload::None => {}
@@ -513,6 +515,18 @@ impl Peer {
             Some(bound) => self.conn.poll_paced(&cx, self.limit, bound, &mut memory),
             None => self.conn.poll_transmit(&cx, self.limit, &mut memory),
         }
+    }
+
+    /// What would be sent if the connection did not say that there is nothing.
+    fn hidden(&self) -> Option<Transmit> {
+        let cx = Context::new(self.now, &self.config);
+        let (mut conn, mut flight) = (self.conn.clone(), self.flight.clone());
+        conn.status.clear(Status::IDLE);
+        let mut memory = Memory {
+            flight: &mut flight,
+            boundaries: &self.boundaries,
+        };
+        conn.poll_transmit(&cx, self.limit, &mut memory)
     }
 
     /// The next segment, which must be there.
