@@ -348,6 +348,27 @@ impl Handshakes {
         Handshakes(Stranger::at(stack, Veth::address_a(stack.ip, PORT)))
     }
 
+    /// The listener's packets have their sums: the device does not know that they go no further. Handshakes are taken before routing.
+    fn with_sums(stack: Stack) -> Handshakes {
+        let mut scene = Handshakes::new(stack);
+        ns::need("ethtool");
+        ns::sh_or_skip("ethtool -K va tx off");
+        scene.warm_up();
+        scene
+    }
+
+    /// Martians are dropped. Handshakes are taken before routing.
+    fn with_rp_filter(stack: Stack) -> Handshakes {
+        if stack.ip == Ip::V6 {
+            ktap::skip("IPv6 has no rp_filter");
+        }
+        let mut scene = Handshakes::new(stack);
+        scene.warm_up();
+        ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
+        assert!(scene.is_early());
+        scene
+    }
+
     /// A SYN: who has sent it, and the numbers of his next segment.
     fn begin(&mut self) -> (SocketAddr, (u32, u32)) {
         let from = self.0.source();
@@ -403,11 +424,7 @@ fn half_open(ip: Ip) -> usize {
 
 /// Before routing and behind it a SYN has the same answer, but for what the time makes of it.
 fn syn__answer(stack: Stack) {
-    let mut scene = Handshakes::new(stack);
-    // The device does not know that its packets go no further: they are to have their sums.
-    ns::need("ethtool");
-    ns::sh_or_skip("ethtool -K va tx off");
-    scene.warm_up();
+    let mut scene = Handshakes::with_sums(stack);
     for options in [
         &[][..],
         &[2, 4, 1, 0, 1, 3, 3, 0],
@@ -481,13 +498,7 @@ fn syn__falls_back(stack: Stack) {
 
 /// Whose way back is another one is for rp_filter.
 fn syn__martian(stack: Stack) {
-    if stack.ip == Ip::V6 {
-        ktap::skip("IPv6 has no rp_filter");
-    }
-    let mut scene = Handshakes::new(stack);
-    scene.warm_up();
-    ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
-    assert!(scene.is_early());
+    let mut scene = Handshakes::with_rp_filter(stack);
     scene.0.lead_away();
     let (before, dropped, half) = (count(), filtered(), half_open(stack.ip));
     let from = scene.0.source();
@@ -597,13 +608,7 @@ fn half_open__last_ack(stack: Stack) {
 
 /// Whose way back is another one is for rp_filter, now as with the SYN.
 fn half_open__martian(stack: Stack) {
-    if stack.ip == Ip::V6 {
-        ktap::skip("IPv6 has no rp_filter");
-    }
-    let mut scene = Handshakes::new(stack);
-    scene.warm_up();
-    ns::set_sysctl("net/ipv4/conf/va/rp_filter", "1");
-    assert!(scene.is_early());
+    let mut scene = Handshakes::with_rp_filter(stack);
     let (from, numbers) = scene.begin();
     scene.0.lead_away();
     let (before, dropped) = (count(), filtered());
@@ -614,11 +619,7 @@ fn half_open__martian(stack: Stack) {
 
 /// Before routing and behind it a TIME-WAIT sends the same packet.
 fn time_wait__answer(stack: Stack) {
-    let mut scene = Handshakes::new(stack);
-    // The device does not know that its packets go no further: they are to have their sums.
-    ns::need("ethtool");
-    ns::sh_or_skip("ethtool -K va tx off");
-    scene.warm_up();
+    let mut scene = Handshakes::with_sums(stack);
     let (server, from, (seq, ack)) = scene.make();
     drop(server);
     let (_, fin) = scene.0.answer_to(from);
