@@ -595,6 +595,9 @@ fn half_open__last_ack(stack: Stack) {
     assert_eq!(scene.early(), 0);
     ns::set_sysctl("net/ipv4/tcp_early_demux", "1");
     assert!(scene.is_early());
+    // That one is for SYNs that a cookie is due to.
+    ns::set_sysctl("net/oxtcp/fast_syncookies", "0");
+    assert!(scene.is_early());
     ns::nft("table inet t {\n counter seen { }\n chain in {\n type filter hook input priority 0;\n tcp dport 5001 counter name seen\n }\n}");
     assert_eq!(scene.early(), 0);
     // The SYN and the ACK.
