@@ -46,6 +46,8 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
     let counted = Counted::now(server);
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let program = Program::start(listener, false, most);
+    // What it leaves half open is sent SYN-ACKs again by timers, too: not when the clients' run out.
+    sleep_until(GRAIN, GRAIN / 2);
     let flood = Running::start(
         link,
         Sender::Handshakes(Sources::Everywhere),

@@ -333,7 +333,7 @@ pub fn in_turn(
 }
 
 /// A client of the built-in TCP, as there are others, with a number that tells where it is. It speaks first: an ACK of a cookie that is lost is made good by what follows. It is in when it
-/// has heard from the server.
+/// has heard from the server, and then resets the connection: a TIME-WAIT of it is not the flood's.
 pub fn connects(address: &SocketAddr, number: usize) -> bool {
     let ip = match address {
         SocketAddr::V4(_) => Ip::V4,
@@ -344,7 +344,9 @@ pub fn connects(address: &SocketAddr, number: usize) -> bool {
     for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
         client.set_timeout(option, TIME).expect("a timeout");
     }
-    client.connect(address).is_ok()
+    let is_in = client.connect(address).is_ok()
         && matches!(client.send(b"hi", libc::MSG_NOSIGNAL), Ok(2))
-        && matches!(client.recv(&mut [0; 2], 0), Ok(2))
+        && matches!(client.recv(&mut [0; 2], 0), Ok(2));
+    client.set_linger(true, 0).expect("SO_LINGER");
+    is_in
 }
