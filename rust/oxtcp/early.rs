@@ -212,7 +212,7 @@ fn of_mini<'r>(
     {
         return Err(skb);
     }
-    let flow = output::flow_of(namespace, &head.key, 0, Manner::default());
+    let flow = output::flow_of(&head.key, 0, Manner::default());
     let Some(route) = Route::back(net, &skb, flow) else {
         return Err(skb);
     };

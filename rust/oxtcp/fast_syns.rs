@@ -80,7 +80,7 @@ fn takers<'r>(
     if manner.tos & !ECN_MASK != 0 {
         return None;
     }
-    let flow = output::flow_of(namespace, &head.key, sock.bound_dev(), manner);
+    let flow = output::flow_of(&head.key, sock.bound_dev(), manner);
     let route = Route::back(net, skb, flow)?;
     Some((sock, route))
 }

@@ -271,7 +271,7 @@ pub(crate) fn segment(
     let looked_up;
     let route = match route.filter(|route| route.is_of(oif, manner)) {
         Some(route) => route,
-        None => match Route::lookup(net, output::flow_of(namespace, key, oif, manner)) {
+        None => match Route::lookup(net, output::flow_of(key, oif, manner)) {
             Ok(route) => {
                 looked_up = route;
                 &looked_up
@@ -343,7 +343,7 @@ pub(crate) fn segment(
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let signer = signer(syn_ack.header.seq);
-    let _ = output::reply_in(skb.take(), route, key, syn_ack, Cause::SynAck, signer);
+    let _ = output::reply_in(namespace, skb.take(), route, key, syn_ack, Cause::SynAck, signer);
     Ok(())
 }
 
@@ -367,7 +367,7 @@ fn send_cookie<'s>(
     cookies::note_sent(namespace, listener, listening, cx.now);
     let syn_ack = Request::cookie_syn_ack(cx, segment, &open);
     // One that cannot be sent is one that was lost: the peer's SYN comes again.
-    if output::reply_in(skb, route, key, syn_ack, Cause::SynCookie, signer).is_ok() {
+    if output::reply_in(namespace, skb, route, key, syn_ack, Cause::SynCookie, signer).is_ok() {
         namespace.counters.count(Counter::SyncookiesSent);
     }
 }
@@ -563,7 +563,7 @@ pub(crate) fn complete_cookie(
     };
     let oif = path_oif(listener, &key, arrival.ifindex);
     let manner = output::manner_of(listener, &key);
-    let Ok(route) = Route::lookup(net, output::flow_of(namespace, &key, oif, manner)) else {
+    let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
         tell(Decision::Dropped, Bound::Route);
         return drops(skb, DropReason::NoRoute);
     };

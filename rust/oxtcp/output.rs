@@ -404,16 +404,14 @@ fn push_header(
 }
 
 /// The flow of a packet that no connection sends.
-pub(crate) fn flow_of(namespace: &Namespace, key: &FlowKey, oif: i32, manner: Manner) -> Flow {
+pub(crate) fn flow_of(key: &FlowKey, oif: i32, manner: Manner) -> Flow {
     let (local, remote) = (unscoped(key.local()), unscoped(key.remote()));
-    let family = family_of(key);
     Flow {
-        family,
+        family: family_of(key),
         local,
         remote,
         oif,
         manner,
-        hash: (family == Family::V6).then(|| namespace.transmit_hash(key)),
     }
 }
 
@@ -440,12 +438,13 @@ pub(crate) fn reply(
     cause: Cause,
     signer: Signer<'_>,
 ) -> Result {
-    let route = Route::lookup(net, flow_of(namespace, key, oif, manner))?;
-    reply_in(None::<SkBuff>, &route, key, segment, cause, signer)
+    let route = Route::lookup(net, flow_of(key, oif, manner))?;
+    reply_in(namespace, None::<SkBuff>, &route, key, segment, cause, signer)
 }
 
 /// The same by a route that was looked up already, and in the memory of the packet that is answered, if there is one and it can be.
 pub(crate) fn reply_in<S: CameIn>(
+    namespace: &Namespace,
     skb: Option<SkBuff<S>>,
     route: &Route<'_>,
     key: &FlowKey,
@@ -459,7 +458,8 @@ pub(crate) fn reply_in<S: CameIn>(
         return Err(EINVAL);
     }
     trace::answers(route.net(), key, &mut skb, cause, &segment);
-    route.send(skb)
+    let hash = (family_of(key) == Family::V6).then(|| namespace.transmit_hash(key));
+    route.send(skb, hash)
 }
 
 /// A link-local address is told apart in the table by its interface, which it carries in two words

@@ -66,7 +66,7 @@ pub(crate) fn segment<'r>(
                 mark: listener.mark(),
                 tos: head.ds_field & !ECN_MASK,
             };
-            let flow = output::flow_of(namespace, &head.key, listener.bound_dev(), manner);
+            let flow = output::flow_of(&head.key, listener.bound_dev(), manner);
             // What is wrong with it the others count.
             let route = match Route::back(net, &skb, flow) {
                 Some(route) if !skb.tcp_checksum_is_bad(head.offset, arrival.family) => route,
@@ -93,7 +93,7 @@ pub(crate) fn segment<'r>(
         // One that cannot be sent is one that was lost.
         Some((reset, route)) => {
             let (packet, signer) = (Some(skb), Signer::None);
-            let _ = output::reply_in(packet, &route, &head.key, reset, Cause::Reset, signer);
+            let _ = output::reply_in(namespace, packet, &route, &head.key, reset, Cause::Reset, signer);
         }
         None => skb.drop_for(checked.err().unwrap_or(DropReason::NoSocket)),
     }

@@ -37,8 +37,6 @@ pub(crate) struct Flow {
     /// The interface that it must leave by, 0 for any.
     pub(crate) oif: i32,
     pub(crate) manner: Manner,
-    /// What a packet of IPv6 has for a hash, and its flow label is made of: that of the flow's socket, when there is one. None for IPv4.
-    pub(crate) hash: Option<NonZeroU32>,
 }
 
 /// What a listener sets for the packets of its connections, before there are any.
@@ -216,12 +214,13 @@ impl<'n> Route<'n> {
         }
     }
 
-    /// Sends a packet that begins with its TCP header (with options, no payload). Any context.
+    /// Sends a packet that begins with its TCP header (with options, no payload). `hash` is what a packet of IPv6 has for one, and its flow label is
+    /// made of: that of the flow's socket, when there is one. Any context.
     ///
     /// # Errors
     ///
     /// EINVAL for one that does not, ENOBUFS, and what the layers below say.
-    pub(crate) fn send(&self, mut skb: SkBuff<Outgoing>) -> Result {
+    pub(crate) fn send(&self, mut skb: SkBuff<Outgoing>, hash: Option<NonZeroU32>) -> Result {
         let v6 = self.flow.family == Family::V6;
         if !skb.mark_tcp_header() {
             return Err(EINVAL);
@@ -246,8 +245,7 @@ impl<'n> Route<'n> {
         let pushed = if v6 {
             let len = (skb.len() as u16).to_be_bytes();
             let mut ip = [0u8; 40];
-            // Flows of IPv6 have one.
-            let hash = self.flow.hash.map_or(1, NonZeroU32::get);
+            let hash = hash.map_or(1, NonZeroU32::get);
             // SAFETY: Both are valid.
             let first = unsafe {
                 bindings::oxtcp_helper_ip6_first_word(
