@@ -49,6 +49,20 @@ impl Head {
     pub(crate) fn is_odd(&self) -> bool {
         fast_syns::is_odd(&self.key.local()) || fast_syns::is_odd(&self.key.remote())
     }
+
+    /// Whether on its way through routing nobody is to see the packet, and nothing could be said of it but that it is for us.
+    pub(crate) fn is_only_for_us(
+        &self,
+        net: &Net,
+        skb: &SkBuff<Unrouted<'_>>,
+        family: Family,
+    ) -> bool {
+        !trace::watches_listeners()
+            && !self.is_odd()
+            // With a class it could be routed otherwise than its answer.
+            && self.ds_field & !ECN_MASK == 0
+            && skb.is_for_us_alone(net, family, &self.key.local().ip)
+    }
 }
 
 /// The bits of the DS field that are ECN's (RFC 3168 section 5).
@@ -202,14 +216,7 @@ fn of_mini<'r>(
     family: Family,
     rcu: &'r rcu::Guard,
 ) -> Result<(), SkBuff<Unrouted<'r>>> {
-    if !net.demuxes_early() || trace::watches_listeners() {
-        return Err(skb);
-    }
-    // With a class it could be routed otherwise than its answer.
-    if head.is_odd()
-        || head.ds_field & !ECN_MASK != 0
-        || !skb.is_for_us_alone(net, family, &head.key.local().ip)
-    {
+    if !net.demuxes_early() || !head.is_only_for_us(net, &skb, family) {
         return Err(skb);
     }
     let flow = output::flow_of(&head.key, 0, Manner::default());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SYNs that are answered before they are routed, in the packet that they came in if nobody else has its bytes.
+//! SYNs that are answered, or dropped, before they are routed: answered in the packet that they came in if nobody else has its bytes.
 //!
 //! The hook before routing takes a SYN for a listener, if all that the way through routing, firewall and LOCAL_IN could say of it is known to be yes; the
 //! answer, with a cookie or of a half-open connection, is the same to the byte, and goes the way that every answer goes, from its route on. What does
@@ -15,7 +15,7 @@
 //! | a class (DSCP), of it or of what the listener sends | the same: it may be routed otherwise than its answer |
 //! | the local address is none of an interface's; loopback, zero, multicast or link-local addresses | routing knows more of those |
 //! | IP options, extension headers, fragments, data beside the SYN, a packet that is not in one piece | more to look at |
-//! | a listener bound to a device, or without room in its accept queue | there is more to it than an answer |
+//! | a listener bound to a device | `rp_filter` may drop the SYN, and by its device alone there is always a way back |
 //! | somebody traces segments or listeners (`oxtcp trace`) | it is to be seen |
 //! | `fast_syncookies` 0 where a cookie is due, `ip_early_demux` or `tcp_early_demux` 0 where none is | so it is set |
 
@@ -38,7 +38,6 @@ use crate::sys::net::Net;
 use crate::sys::route::Route;
 use crate::sys::skb::SkBuff;
 use crate::sys::table::Endpoint;
-use crate::trace;
 
 /// A SYN came, of a flow that is in no table of ours, that is on its way to be routed. Softirq context.
 pub(crate) fn syn<'r>(
@@ -64,11 +63,7 @@ fn takers<'r>(
     arrival: Arrival,
     rcu: &rcu::Guard,
 ) -> Option<(ARef<Socket>, Route<'r>)> {
-    if trace::watches_listeners()
-        || !is_plain(head, skb.linear())
-        || head.ds_field & !ECN_MASK != 0
-        || !skb.is_for_us_alone(net, arrival.family, &head.key.local().ip)
-    {
+    if !is_plain(head, skb.linear()) || !head.is_only_for_us(net, skb, arrival.family) {
         return None;
     }
     let sock = find_listener(namespace, &head.key, arrival, rcu)?;
@@ -80,23 +75,22 @@ fn takers<'r>(
     if manner.tos & !ECN_MASK != 0 {
         return None;
     }
-    let flow = output::flow_of(&head.key, sock.bound_dev(), manner);
+    let flow = output::flow_of(&head.key, 0, manner);
     let route = Route::back(net, skb, flow)?;
     Some((sock, route))
 }
 
-/// Whether a SYN is to be answered before it is routed as the settings are, and can be as the queues are.
+/// Whether a SYN is to be taken before it is routed as the settings are.
 fn is_allowed(net: &Net, namespace: &Namespace, sock: &Socket, head: &Head) -> bool {
     let Some(listening) = listening::of(sock) else {
         return false;
     };
     let cookies = namespace.sysctls.fast_syncookies() != 0;
-    let may = match net.demuxes_early() {
+    match net.demuxes_early() {
         // As they are delivered: whatever comes of it.
         demuxes if demuxes == cookies => demuxes,
         _ => admission::cookie_is_due(namespace, listening, &head.key) == cookies,
-    };
-    may && listening.half_open.life().is_some() && !listening.is_full()
+    }
 }
 
 /// A SYN falls back: counts it, if a cookie is due to it.
@@ -109,7 +103,7 @@ fn note_fallback(
     rcu: &rcu::Guard,
 ) {
     // Else none was of late.
-    if !namespace.sends_cookies() || !is_plain(head, skb.linear()) {
+    if !namespace.sends_cookies() || head.is_odd() || !is_plain(head, skb.linear()) {
         return;
     }
     let sock = find_listener(namespace, &head.key, arrival, rcu);
@@ -122,7 +116,7 @@ fn note_fallback(
     }
 }
 
-/// Whether the packet is a SYN and nothing else, between addresses of hosts: no data, nothing behind it.
+/// Whether the packet is a SYN and nothing else: no data, nothing behind it.
 fn is_plain(head: &Head, packet: &[u8]) -> bool {
     let others = Flags::ACK.union(Flags::RST).union(Flags::FIN);
     let Some(tcp) = packet.get(head.offset as usize..) else {
@@ -131,7 +125,6 @@ fn is_plain(head: &Head, packet: &[u8]) -> bool {
     // With data, what is behind the header would be lost.
     !head.glance.flags.intersects(others)
         && Header::data_offset(tcp).is_ok_and(|len| len == tcp.len())
-        && !head.is_odd()
 }
 
 /// IPv4's 0.0.0.0/8, 127.0.0.0/8, and from 224.0.0.0 on; of IPv6 ::/8, in which are what is unspecified and loopback, fe80::/10, multicast.

@@ -580,7 +580,9 @@ fn send(
     };
     // An answer that cannot be sent is one that was lost.
     let sent = match way {
-        Way::Known(route, skb) => output::reply_in(namespace, skb, route, key, answer, cause, signer),
+        Way::Known(route, skb) => {
+            output::reply_in(namespace, skb, route, key, answer, cause, signer)
+        }
         Way::Unknown(oif, manner) => {
             output::reply((net, namespace), key, oif, manner, answer, cause, signer)
         }

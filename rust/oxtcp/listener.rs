@@ -343,7 +343,15 @@ pub(crate) fn segment(
     }
     // A SYN-ACK that cannot be sent now is sent by the timer.
     let signer = signer(syn_ack.header.seq);
-    let _ = output::reply_in(namespace, skb.take(), route, key, syn_ack, Cause::SynAck, signer);
+    let _ = output::reply_in(
+        namespace,
+        skb.take(),
+        route,
+        key,
+        syn_ack,
+        Cause::SynAck,
+        signer,
+    );
     Ok(())
 }
 
@@ -367,7 +375,17 @@ fn send_cookie<'s>(
     cookies::note_sent(namespace, listener, listening, cx.now);
     let syn_ack = Request::cookie_syn_ack(cx, segment, &open);
     // One that cannot be sent is one that was lost: the peer's SYN comes again.
-    if output::reply_in(namespace, skb, route, key, syn_ack, Cause::SynCookie, signer).is_ok() {
+    if output::reply_in(
+        namespace,
+        skb,
+        route,
+        key,
+        syn_ack,
+        Cause::SynCookie,
+        signer,
+    )
+    .is_ok()
+    {
         namespace.counters.count(Counter::SyncookiesSent);
     }
 }

@@ -439,7 +439,15 @@ pub(crate) fn reply(
     signer: Signer<'_>,
 ) -> Result {
     let route = Route::lookup(net, flow_of(key, oif, manner))?;
-    reply_in(namespace, None::<SkBuff>, &route, key, segment, cause, signer)
+    reply_in(
+        namespace,
+        None::<SkBuff>,
+        &route,
+        key,
+        segment,
+        cause,
+        signer,
+    )
 }
 
 /// The same by a route that was looked up already, and in the memory of the packet that is answered, if there is one and it can be.

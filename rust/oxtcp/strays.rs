@@ -4,7 +4,7 @@
 //!
 //! They are the built-in TCP's to answer, for it may have a connection of its own there (see `find_owner` in [`input`](crate::input)). Where it has none,
 //! and nobody else has a say, it would drop a RST, and answer an ACK with a reset. That much is done here, in the packet that the segment came in. What
-//! does not fit falls back, as SYNs do ([`fast_syns`](crate::fast_syns) has the table of it; a class, a listener's queue, and the settings there do not matter here).
+//! does not fit falls back, as SYNs do ([`fast_syns`](crate::fast_syns) has the table of it; a class and the settings there do not matter here).
 //! Here there is more:
 //!
 //! | what makes a segment fall back | why |
@@ -93,7 +93,15 @@ pub(crate) fn segment<'r>(
         // One that cannot be sent is one that was lost.
         Some((reset, route)) => {
             let (packet, signer) = (Some(skb), Signer::None);
-            let _ = output::reply_in(namespace, packet, &route, &head.key, reset, Cause::Reset, signer);
+            let _ = output::reply_in(
+                namespace,
+                packet,
+                &route,
+                &head.key,
+                reset,
+                Cause::Reset,
+                signer,
+            );
         }
         None => skb.drop_for(checked.err().unwrap_or(DropReason::NoSocket)),
     }

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     cases!(suite.stacks:
         taken__before_routing, bulk__arrives, firewall__of_input_comes_first, firewall__before_routing_comes_first, conntrack__knows_the_connection,
         setting__switches_it_off, address__that_goes, interface__another_one, reset__of_a_connection, loopback__has_its_route,
-        socket__that_connects_again, listener__has_no_route, syn__answer, syn__falls_back, syn__martian, syn__of_a_time_wait, syn__of_a_bound_listener, half_open__last_ack,
+        socket__that_connects_again, listener__has_no_route, syn__answer, syn__falls_back, syn__martian, syn__of_a_time_wait, syn__of_a_bound_listener, syn__of_a_full_queue, half_open__last_ack,
         half_open__martian, half_open__class_of_the_listener, time_wait__answer,
     );
     suite.run()
@@ -559,6 +559,26 @@ fn syn__of_a_bound_listener(stack: Stack) {
         wait::until("there is no way back", || count_of("ListenDrops") > before);
     }
     assert_eq!(ns::nft_packets("gone"), 0);
+}
+
+/// One that the accept queue has no room for is dropped there and then.
+fn syn__of_a_full_queue(stack: Stack) {
+    let mut scene = Handshakes::new(stack);
+    scene.warm_up();
+    // There is room for one.
+    scene.0.listener.listen(0).expect("listen");
+    let (from, numbers) = scene.begin();
+    scene.0.send(from, numbers, ACK, &[], &[]);
+    wait::until("it waits for accept()", || half_open(stack.ip) == 0);
+    let (before, dropped) = (count(), count_of("ListenOverflows"));
+    let from = scene.0.source();
+    scene.0.send(from, (7, 0), SYN, &[], &[]);
+    wait::until("it is dropped", || count_of("ListenOverflows") > dropped);
+    assert_eq!(count(), before + 1);
+    scene.0.listener.accept().expect("accept");
+    scene.0.send(from, (7, 0), SYN, &[], &[]);
+    scene.0.answer_to(from);
+    assert_eq!(count(), before + 2);
 }
 
 /// A connection does not begin with the route that its last ACK was found by, where what it sends has another way.
