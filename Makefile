@@ -136,8 +136,8 @@ sockets: job ## what listing 100,000 sockets costs, beside the built-in TCP (vir
 ##@ Tests
 
 PHONY += check
-check: ## fmt-check, clippy, no-panics, then side by side kselftest, and test and debug-check; ends with `N passed, N failed`
-	@scripts/check fmt-check clippy no-panics job job-debug -- kselftest -- test debug-check
+check: ## fmt-check, clippy, no-panics, then side by side kselftest and test, and debug-check; ends with `N passed, N failed`
+	@scripts/check fmt-check clippy no-panics job job-debug -- kselftest test -- debug-check
 
 PHONY += no-panics
 no-panics: module ## that nothing in the engine can panic: its object calls no function that does
@@ -233,7 +233,7 @@ debug-check: job-debug ## kselftests on the debug kernel (DEBUG_TESTS), the sear
 	exit $$code
 
 PHONY += planted
-planted: ## that the log scan sees bugs: a module with planted ones, a boot of the debug kernel each
+planted: ## that the log scan sees bugs: a module plants one after the other in a boot of the debug kernel
 	@scripts/setup debug
 	@mkdir -p $(B)/planted
 	@scripts/in-tree make -s -C "$$(scripts/where debug)" LLVM=1 M=$(CURDIR)/selftests/planted MO=$(B)/planted modules
