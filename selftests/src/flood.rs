@@ -26,6 +26,17 @@ pub enum Sources {
     One(SocketAddr),
 }
 
+impl Sources {
+    /// Whether it is one of them.
+    pub fn hold(&self, address: &SocketAddr) -> bool {
+        match (self, address) {
+            (Sources::One(one), _) => one == address,
+            (_, SocketAddr::V4(v4)) => v4.ip().octets()[0] == 10,
+            (_, SocketAddr::V6(v6)) => v6.ip().octets()[0] == 0xfd,
+        }
+    }
+}
+
 /// The network that all of them are in.
 pub fn network(ip: Ip) -> &'static str {
     match ip {

@@ -22,6 +22,7 @@ struct Peer {
 /// A sender of SYNs to one address that answers the SYN-ACKs.
 pub struct Handshakes {
     to: SocketAddr,
+    sources: Sources,
     syns: Flood,
     raw: Raw,
     heard: Capture,
@@ -46,6 +47,7 @@ impl Handshakes {
         };
         Handshakes {
             to,
+            sources,
             syns: Flood::new(Kind::Syn, to, sources),
             raw: Raw::new(to.ip()),
             heard: Capture::incoming(device, ip),
@@ -60,10 +62,14 @@ impl Handshakes {
 
     /// Acknowledges the SYN-ACKs that are there, those that come again too. Returns how many segments the system took.
     pub fn acknowledge(&mut self) -> usize {
-        let to = self.to;
+        let (to, sources) = (self.to, self.sources);
         let answers = self.heard.segments();
-        let ours =
-            |answer: &Segment| answer.source == to && answer.flags & (SYN | ACK) == SYN | ACK;
+        // Not those to clients, who answer them.
+        let ours = |answer: &Segment| {
+            answer.source == to
+                && answer.flags & (SYN | ACK) == SYN | ACK
+                && sources.hold(&answer.target)
+        };
         let peers: Vec<Peer> = answers.iter().filter(|a| ours(a)).map(peer_of).collect();
         let acks: Vec<Vec<u8>> = peers.iter().map(|peer| said(peer, to, ACK, b"")).collect();
         self.peers.extend(peers);

@@ -23,6 +23,9 @@ const GRAIN: Duration = Duration::from_millis(256);
 /// For how long the program does not accept, from when the clients begin to connect. They send their SYNs again after 1, 2 and 3 s.
 const AWAY: Duration = Duration::from_millis(2500);
 
+/// So long before that what is to be read is read, which takes one TCP's longer than the other's.
+const READING: Duration = Duration::from_millis(250);
+
 /// What came of it.
 pub struct Outcome {
     /// How many connections were in the accept queue before the program accepted.
@@ -63,10 +66,14 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
         let one = |number| thread::spawn(move || connects(&address, number).then(Instant::now));
         (0..count).map(one).collect()
     });
-    std::thread::sleep(AWAY);
+    let sleep_until_after = |time: Duration| {
+        std::thread::sleep(time.saturating_sub(begun.elapsed()));
+    };
+    sleep_until_after(AWAY - READING);
     let waiting = readings::waiting(server, address);
     let half_open = readings::half_open(server, address);
     let memory = Memory::now(server).since(memory);
+    sleep_until_after(AWAY);
     let accepts = Instant::now();
     program.accept();
     let ends: Vec<Instant> = clients.into_iter().filter_map(Worker::join).collect();
