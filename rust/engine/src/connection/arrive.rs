@@ -71,6 +71,20 @@ fn why_refused(link: &Link, stale: bool, end: SeqNum) -> Unacceptable {
     }
 }
 
+/// Whether a segment that is refused is an acknowledgment which newer ones have overtaken: where they were reordered that is no sign of anything
+/// (Linux's `tcp_disordered_ack_check`).
+///
+/// Deviation: RFC 7323 section 5.3 (R1) has every segment with an old timestamp answered. As in Linux such a one is not: its sender knows more
+/// already than the answer would tell.
+fn is_overtaken(
+    link: &Link,
+    why: Unacceptable,
+    (start, end): (SeqNum, SeqNum),
+    flags: Flags,
+) -> bool {
+    why == Unacceptable::Stamp && start == end && flags.ack() && start.before(link.rcv_nxt)
+}
+
 /// Counts a segment that is refused, and is no reset and no SYN. `range` is where it begins and ends.
 fn count_refused(
     cx: &Context<'_>,
@@ -80,10 +94,7 @@ fn count_refused(
     flags: Flags,
 ) {
     match why {
-        // Where acknowledgments were reordered, an old one is no sign of anything (Linux's `tcp_disordered_ack_check`).
-        Unacceptable::Stamp if start == end && flags.ack() && start.before(link.rcv_nxt) => {
-            cx.count(Happening::PAWSOldAck);
-        }
+        _ if is_overtaken(link, why, (start, end), flags) => cx.count(Happening::PAWSOldAck),
         Unacceptable::Stamp => cx.count(Happening::PAWSEstab),
         // One with data the caller has counted.
         Unacceptable::Beyond if start == end || (flags.fin() && start.add(1) == end) => {
@@ -122,13 +133,16 @@ impl Connection {
         let mut stale = false;
         if !flags.rst() {
             let cx = cx();
-            if link.may_challenge(&cx) {
-                return None;
-            }
             stale = link.is_stale(&cx, stamps);
             let why = why_refused(link, stale, end);
+            let is_answered = !is_overtaken(link, why, (seq, end), flags);
+            if is_answered && link.may_challenge(&cx) {
+                return None;
+            }
             count_refused(&cx, link, why, (seq, end), flags);
-            cx.count(skipped(why));
+            if is_answered {
+                cx.count(skipped(why));
+            }
         }
         link.tally.on_arrival(1, 0);
         Some(why_refused(link, stale, end))
@@ -169,10 +183,11 @@ impl Connection {
         if (stale || !inside) && !after_fin {
             let why = why_refused(link, stale, segment.end());
             *refusal = Some(why);
+            let range = (segment.seq(), segment.end());
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."
             if !flags.rst() && !flags.syn() {
-                count_refused(cx, link, why, (segment.seq(), segment.end()), flags);
+                count_refused(cx, link, why, range, flags);
             }
             if !flags.rst() {
                 if segment.payload_len != 0 && !flags.syn() {
@@ -181,7 +196,7 @@ impl Connection {
                     self.owe_syn_ack();
                 } else if flags.syn() {
                     link.challenge_syn(cx, state);
-                } else {
+                } else if !is_overtaken(link, why, range, flags) {
                     link.challenge(cx, Owed::ACK, skipped(why));
                 }
             }

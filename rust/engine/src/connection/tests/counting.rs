@@ -4,7 +4,7 @@
 
 use super::recovering::{connected, report, segments, ten, AT};
 use super::script::*;
-use crate::connection::{Event, Payload, State};
+use crate::connection::{Event, Payload, State, Unacceptable};
 use crate::context::{Config, Linger2, SocketOptions};
 use crate::happening::Happening::{self, *};
 use crate::transmit::{BurstLimit, TransmitKind};
@@ -319,9 +319,27 @@ fn timestamps__that_are_old() {
     let _ = peer.sent();
     let _ = peer.give(old);
     assert_eq!(peer.counted(), [(PAWSEstab, 1), (TCPACKSkippedPAWS, 1)]);
-    old.header.seq = IRS;
+}
+
+/// Acknowledgments that newer ones have overtaken are not answered, with the first answer of the half second still to be had.
+#[test]
+fn timestamps__of_acknowledgments_that_were_overtaken() {
+    let mut peer = connected(true, true);
+    let mut old = seg(Flags::ACK, IRS, ISS.add(1).add(AT), 0);
+    let stamps = Some(Timestamps { val: 10, ecr: 0 });
+    old.header.options.timestamps = stamps;
     let _ = peer.give(old);
-    assert_eq!(peer.counted(), [(PAWSOldAck, 1), (TCPACKSkippedPAWS, 1)]);
+    assert_eq!(peer.counted(), [(PAWSOldAck, 1)]);
+    assert_eq!(peer.sent().len(), 0);
+    let cx = crate::Context::new(peer.now, &peer.config).counted(&peer.told);
+    let ignored = peer.conn.ignores(IRS, Flags::ACK, stamps, || cx);
+    assert_eq!(ignored, Some(Unacceptable::Stamp));
+    assert_eq!(peer.counted(), [(PAWSOldAck, 1)]);
+    // The next number is asked for.
+    old.header.seq = IRS.add(1);
+    let _ = peer.give(old);
+    assert_eq!(peer.counted(), [(PAWSEstab, 1)]);
+    assert_eq!(peer.sent().len(), 1);
 }
 
 /// What is dropped before it is read whole is told of as well.
