@@ -41,9 +41,16 @@ pub fn closed(segment: &Segment) -> Option<Transmit> {
     })
 }
 
-/// Whether the timestamp `val` is older than `recent` (RFC 7323 section 5.3, rule R1).
+/// Whether the timestamp `val` is older than `recent` (RFC 7323 section 5.2).
 pub(crate) const fn is_older(val: u32, recent: u32) -> bool {
     (val.wrapping_sub(recent) as i32) < 0
+}
+
+/// PAWS (RFC 7323 section 5.3, rule R1): whether a segment with the timestamp `val` is an old one, where TS.Recent is `recent`.
+///
+/// Deviation: RFC 7323 section 5.3 knows no timestamp that is none. As in Linux 0 is: there are stacks whose SYN or SYN-ACK says that.
+pub(crate) const fn is_stale(val: u32, recent: u32) -> bool {
+    recent != 0 && is_older(val, recent)
 }
 
 /// When something was last answered, in two bytes: ticks of 8.192 ms that come round every nine minutes.

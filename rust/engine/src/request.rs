@@ -442,7 +442,7 @@ impl Request {
     /// PAWS (RFC 7323 section 5.3).
     fn is_stale(&self, segment: &Segment) -> bool {
         match (self.ts_recent(), segment.header.options.timestamps) {
-            (Some(recent), Some(timestamps)) => reply::is_older(timestamps.val, recent),
+            (Some(recent), Some(timestamps)) => reply::is_stale(timestamps.val, recent),
             _ => false,
         }
     }

@@ -234,7 +234,7 @@ impl TimeWait {
 
     /// PAWS (RFC 7323 section 5.3, R1).
     fn is_stale(&self, val: Option<u32>) -> bool {
-        val.is_some_and(|val| reply::is_older(val, self.ts_recent))
+        val.is_some_and(|val| reply::is_stale(val, self.ts_recent))
     }
 
     /// RFC 9293 section 3.10.7.4's four cases, for a window that a peer may have filled to its edge.

@@ -7,12 +7,12 @@ use super::outline::Outline;
 use super::recovery::{Mode, Probe};
 use super::send::{More, Sender};
 use super::timers::{micros, Mark, Tick, Timers};
-use super::undo::is_older;
 use crate::congestion::{Ack, Cause, CongestionControl, Sign};
 use crate::context::{Context, SocketOptions, Traits};
 use crate::flight::{is_later, Flight, FlightMemory, Marks, Run};
 use crate::happening::Happening;
 use crate::rate::{Rate, Sent};
+use crate::reply;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Duration;
@@ -673,7 +673,7 @@ fn is_original(cx: &Context<'_>, link: &Link, run: &Run, echo: Option<u32>) -> b
     };
     let age = since(micros(cx), run.record.at);
     link.stamp_at(cx.now - age)
-        .is_some_and(|stamp| is_older(echo, stamp))
+        .is_some_and(|stamp| reply::is_older(echo, stamp))
 }
 
 /// Counts a report of a duplicate.

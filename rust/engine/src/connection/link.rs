@@ -13,6 +13,7 @@ use super::tally::Tally;
 use super::timers::{Tick, Timers};
 use crate::context::Context;
 use crate::happening::Happening;
+use crate::reply;
 use crate::segment::Segment;
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::{Duration, Instant};
@@ -279,7 +280,7 @@ impl Link {
     pub(super) fn is_stale(&self, cx: &Context<'_>, theirs: Option<Timestamps>) -> bool {
         match (self.stamps, theirs) {
             (Some(stamps), Some(theirs)) => {
-                is_older(theirs.val, stamps.recent) && stamps.age(cx) < STAMP_LIFE
+                reply::is_stale(theirs.val, stamps.recent) && stamps.age(cx) < STAMP_LIFE
             }
             _ => false,
         }
@@ -474,9 +475,4 @@ pub(super) struct Body {
     pub(super) flags: Flags,
     pub(super) mss: u16,
     pub(super) kind: TransmitKind,
-}
-
-/// Whether timestamp `a` comes before `b` (RFC 7323 section 5.2).
-fn is_older(a: u32, b: u32) -> bool {
-    SeqNum::new(a).before(SeqNum::new(b))
 }

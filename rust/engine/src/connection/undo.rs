@@ -12,12 +12,8 @@ use crate::congestion::{CongestionControl, Window};
 use crate::context::Context;
 use crate::flight::Flight;
 use crate::happening::Happening;
-use crate::seq::{SeqNum, SeqRange};
-
-/// Whether timestamp `a` comes before `b` (RFC 7323 section 5.2).
-pub(super) fn is_older(a: u32, b: u32) -> bool {
-    SeqNum::new(a).before(SeqNum::new(b))
-}
+use crate::reply;
+use crate::seq::SeqRange;
 
 impl Recovery {
     /// The peer reports `block` as a duplicate (RFC 2883).
@@ -34,7 +30,7 @@ impl Recovery {
     /// What has been acknowledged was not sent again, or the timestamp echo is older than the first copy (RFC 3522 section 3.2).
     fn was_delayed(&self, link: &Link, told: &Delivery) -> bool {
         match self.first_copy {
-            Some(first) => told.echo.is_some_and(|echo| is_older(echo, first)),
+            Some(first) => told.echo.is_some_and(|echo| reply::is_older(echo, first)),
             None => link.sack() || link.snd_una.before(self.high),
         }
     }

@@ -162,6 +162,16 @@ fn on_segment__paws() {
     assert_eq!(verdict(&mut request, &cx(&config), &old_rst), "drop");
 }
 
+/// TSval 0 of a SYN is no timestamp that others could be older than.
+#[test]
+fn on_segment__paws_of_a_syn_that_said_0() {
+    let config = Config::default();
+    let mut request = Request::new(&cx(&config), &stamped(syn(), 0), &OPEN);
+    assert_eq!(request.ts_recent(), Some(0));
+    let ack = stamped(segment(Flags::ACK, 1, 1, 0), 700 + (1 << 31));
+    assert_eq!(verdict(&mut request, &cx(&config), &ack), "complete");
+}
+
 #[test]
 fn on_segment__answers_are_limited_but_data_is_always_answered() {
     let config = Config::default();

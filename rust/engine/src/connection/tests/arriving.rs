@@ -422,6 +422,31 @@ fn paws__old_timestamps_are_dropped_and_rst_is_exempt() {
     assert_eq!(peer.conn.state(), State::Closed);
 }
 
+/// A SYN-ACK, or what came since, that said 0 has told no timestamp: what others say is not older.
+#[test]
+fn paws__zero_is_no_timestamp() {
+    let offer = Offer {
+        stamps: true,
+        ..Offer::default()
+    };
+    let mut peer = established_with(Default::default(), Default::default(), offer);
+    let mut at = 0;
+    for (stamp, is_taken) in [
+        ((1 << 31) + 4000, true),
+        (0, true),
+        (u32::MAX, true),
+        (u32::MAX - 1, false),
+    ] {
+        peer.stamps = Some(stamp);
+        let payload = peer.data(at, 10, 0, Flags::NONE);
+        assert_eq!(payload != Payload::None, is_taken, "{stamp}");
+        at += 10;
+        // It is acknowledged, and the next begins there.
+        peer.let_delayed_ack_go();
+        let _ = peer.sent();
+    }
+}
+
 /// After 2^31 bytes and more nothing is confused.
 #[test]
 fn sequence_numbers_wrap() {
