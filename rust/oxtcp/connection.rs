@@ -244,6 +244,7 @@ fn lowat(sk: &Sk<'_>) -> u32 {
 pub(crate) fn reason(refusal: Unacceptable) -> DropReason {
     match refusal {
         Unacceptable::Stamp => DropReason::OldStamp,
+        Unacceptable::Overtaken => DropReason::OvertakenAck,
         Unacceptable::Old => DropReason::OldSequence,
         Unacceptable::Beyond => DropReason::InvalidSequence,
         Unacceptable::Reset => DropReason::Reset,

@@ -47,6 +47,8 @@ pub(crate) enum DropReason {
     Reset = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_RESET,
     /// PAWS.
     OldStamp = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_RFC7323_PAWS,
+    /// The same of an acknowledgment that newer ones have overtaken.
+    OvertakenAck = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK,
     /// The connection is over.
     Closed = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_CLOSE,
     /// Data for a program that has closed.

@@ -26,6 +26,8 @@ use crate::wire::{Flags, Timestamps};
 pub enum Unacceptable {
     /// An old timestamp (PAWS).
     Stamp,
+    /// The same of an acknowledgment that newer ones have overtaken.
+    Overtaken,
     /// All of it lies before the window.
     Old,
     /// It lies beyond the window.
@@ -63,38 +65,35 @@ fn why_outside(link: &Link, end: SeqNum) -> Unacceptable {
     }
 }
 
-/// The same, but for one that has an old timestamp.
-fn why_refused(link: &Link, stale: bool, end: SeqNum) -> Unacceptable {
+/// The same, but for one that has an old timestamp: an acknowledgment that holds nothing, from before RCV.NXT, has been overtaken by newer ones. Where
+/// they were reordered that is no sign of anything (Linux's `tcp_disordered_ack_check`).
+///
+/// Deviation: RFC 7323 section 5.3 (R1) has every segment with an old timestamp answered. As in Linux such a one is not: its sender knows more
+/// already than the answer would tell.
+fn why_refused(
+    link: &Link,
+    stale: bool,
+    (start, end): (SeqNum, SeqNum),
+    flags: Flags,
+) -> Unacceptable {
     match stale {
+        true if start == end && flags.ack() && start.before(link.rcv_nxt) => {
+            Unacceptable::Overtaken
+        }
         true => Unacceptable::Stamp,
         false => why_outside(link, end),
     }
 }
 
-/// Whether a segment that is refused is an acknowledgment which newer ones have overtaken: where they were reordered that is no sign of anything
-/// (Linux's `tcp_disordered_ack_check`).
-///
-/// Deviation: RFC 7323 section 5.3 (R1) has every segment with an old timestamp answered. As in Linux such a one is not: its sender knows more
-/// already than the answer would tell.
-fn is_overtaken(
-    link: &Link,
-    why: Unacceptable,
-    (start, end): (SeqNum, SeqNum),
-    flags: Flags,
-) -> bool {
-    why == Unacceptable::Stamp && start == end && flags.ack() && start.before(link.rcv_nxt)
-}
-
 /// Counts a segment that is refused, and is no reset and no SYN. `range` is where it begins and ends.
 fn count_refused(
     cx: &Context<'_>,
-    link: &Link,
     why: Unacceptable,
     (start, end): (SeqNum, SeqNum),
     flags: Flags,
 ) {
     match why {
-        _ if is_overtaken(link, why, (start, end), flags) => cx.count(Happening::PAWSOldAck),
+        Unacceptable::Overtaken => cx.count(Happening::PAWSOldAck),
         Unacceptable::Stamp => cx.count(Happening::PAWSEstab),
         // One with data the caller has counted.
         Unacceptable::Beyond if start == end || (flags.fin() && start.add(1) == end) => {
@@ -130,22 +129,21 @@ impl Connection {
         if flags.syn() || is_inside(link, seq, end) {
             return None;
         }
-        let mut stale = false;
+        let mut why = why_outside(link, end);
         if !flags.rst() {
             let cx = cx();
-            stale = link.is_stale(&cx, stamps);
-            let why = why_refused(link, stale, end);
-            let is_answered = !is_overtaken(link, why, (seq, end), flags);
+            why = why_refused(link, link.is_stale(&cx, stamps), (seq, end), flags);
+            let is_answered = why != Unacceptable::Overtaken;
             if is_answered && link.may_challenge(&cx) {
                 return None;
             }
-            count_refused(&cx, link, why, (seq, end), flags);
+            count_refused(&cx, why, (seq, end), flags);
             if is_answered {
                 cx.count(skipped(why));
             }
         }
         link.tally.on_arrival(1, 0);
-        Some(why_refused(link, stale, end))
+        Some(why)
     }
 
     pub(super) fn on_synchronized(
@@ -181,13 +179,13 @@ impl Connection {
         let inside = is_inside(link, segment.seq(), segment.end());
         let stale = !flags.rst() && link.is_stale(cx, segment.header.options.timestamps);
         if (stale || !inside) && !after_fin {
-            let why = why_refused(link, stale, segment.end());
-            *refusal = Some(why);
             let range = (segment.seq(), segment.end());
+            let why = why_refused(link, stale, range, flags);
+            *refusal = Some(why);
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the
             // RST bit is set)."
             if !flags.rst() && !flags.syn() {
-                count_refused(cx, link, why, range, flags);
+                count_refused(cx, why, range, flags);
             }
             if !flags.rst() {
                 if segment.payload_len != 0 && !flags.syn() {
@@ -196,7 +194,7 @@ impl Connection {
                     self.owe_syn_ack();
                 } else if flags.syn() {
                     link.challenge_syn(cx, state);
-                } else if !is_overtaken(link, why, range, flags) {
+                } else if why != Unacceptable::Overtaken {
                     link.challenge(cx, Owed::ACK, skipped(why));
                 }
             }

@@ -333,7 +333,7 @@ fn timestamps__of_acknowledgments_that_were_overtaken() {
     assert_eq!(peer.sent().len(), 0);
     let cx = crate::Context::new(peer.now, &peer.config).counted(&peer.told);
     let ignored = peer.conn.ignores(IRS, Flags::ACK, stamps, || cx);
-    assert_eq!(ignored, Some(Unacceptable::Stamp));
+    assert_eq!(ignored, Some(Unacceptable::Overtaken));
     assert_eq!(peer.counted(), [(PAWSOldAck, 1)]);
     // The next number is asked for.
     old.header.seq = IRS.add(1);
