@@ -107,10 +107,13 @@ fn shortage(
     most: u32,
 ) -> Option<Queue> {
     let count = listening.half_open.count();
-    match count >= most {
-        true => Some(Queue::Syn),
-        false => share_that_is_used_up(namespace, listening, key, count, most),
+    let is_full = count >= most;
+    // Nobody has to give way to a cookie.
+    if is_full && namespace.sysctls.syncookies() != 0 {
+        return Some(Queue::Syn);
     }
+    // Nor to who has more than others.
+    share_that_is_used_up(namespace, listening, key, count, most).or(is_full.then_some(Queue::Syn))
 }
 
 /// Whether a SYN of that flow is one to be answered with a cookie, as [`admit`] would have it. Changes nothing. Softirq context.

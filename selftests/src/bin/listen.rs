@@ -6,11 +6,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
 
+use oxtcp_selftests::capture::SYN;
 use oxtcp_selftests::connection::Connected;
 use oxtcp_selftests::kernel::Log;
 use oxtcp_selftests::ns::{self, Namespace, Veth};
 use oxtcp_selftests::payload::Stream;
 use oxtcp_selftests::procnet::{self, State};
+use oxtcp_selftests::stranger::{count, Stranger, PORT};
 use oxtcp_selftests::{
     cases, expect_errno, ktap, listening, thread, wait, Ip, Pair, Sock, Stack, Suite,
 };
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     );
     cases!(suite.stacks:
         backlog__somaxconn_bounds_it, overflow__line_says_what_bounds_it, overflow__line_that_was_refused_comes_later,
-        half_open__cache_follows_listen, flows__of_many_networks_are_told_apart,
+        half_open__cache_follows_listen, half_open__who_has_most_is_not_given_way_to, flows__of_many_networks_are_told_apart,
         syn__retries_end_in_timeout, syn__reset_by_firewall_is_refused,
     );
     suite.run()
@@ -486,6 +488,44 @@ fn half_open__cache_follows_listen(stack: Stack) {
         drop(more);
     }
     drop(first);
+}
+
+/// The oldest of a full queue give way to those alone whose host has not its share of the queue already.
+fn half_open__who_has_most_is_not_given_way_to(stack: Stack) {
+    if !stack.ours {
+        ktap::skip("the built-in TCP has no SYN cache");
+    }
+    /// So many a host may have of any queue.
+    const SHARE: usize = 16;
+    let mut scene = Stranger::at(stack, Veth::address_a(stack.ip, PORT));
+    ns::set_sysctl("net/oxtcp/syncookies", "0");
+    // The queue has room for one more than its backlog.
+    scene.listener.listen(SHARE as i32).expect("listen");
+    let syn = |scene: &mut Stranger, from| scene.send(from, (7, 0), SYN, &[], &[]);
+    for _ in 0..SHARE {
+        let from = scene.source();
+        syn(&mut scene, from);
+        scene.answer_to(from);
+    }
+    let others = match stack.ip {
+        Ip::V4 => "10.1.1.1",
+        Ip::V6 => "fd01::1",
+    };
+    let other = |port| SocketAddr::new(others.parse().expect("an address"), port);
+    syn(&mut scene, other(1));
+    scene.answer_to(other(1));
+    // It is full.
+    for dropped in 1..=3 {
+        let from = scene.source();
+        syn(&mut scene, from);
+        wait::until("the SYN is dropped", || {
+            count("SynShareExceeded") == dropped
+        });
+    }
+    assert_eq!(count("SynCacheEvicted"), 0);
+    syn(&mut scene, other(2));
+    scene.answer_to(other(2));
+    assert_eq!(count("SynCacheEvicted"), 1);
 }
 
 /// Connects while a rule drops segments of the handshake; lifts the rule once it has dropped some.
