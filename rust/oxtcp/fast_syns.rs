@@ -15,6 +15,7 @@
 //! | a class (DSCP), of it or of what the listener sends | the same: it may be routed otherwise than its answer |
 //! | the local address is none of an interface's; loopback, zero, multicast or link-local addresses | routing knows more of those |
 //! | IP options, extension headers, fragments, data beside the SYN, a packet that is not in one piece | more to look at |
+//! | a connection of the built-in TCP between the same ends, from before we listened | a SYN is its to answer |
 //! | a listener bound to a device | `rp_filter` may drop the SYN, and by its device alone there is always a way back |
 //! | somebody traces segments or listeners (`oxtcp trace`) | it is to be seen |
 //! | `fast_syncookies` 0 where a cookie is due, `ip_early_demux` or `tcp_early_demux` 0 where none is | so it is set |
@@ -71,6 +72,9 @@ fn takers<'r>(
     if sock.bound_dev() != 0 || !is_allowed(net, namespace, &sock, head) {
         return None;
     }
+    if skb.is_builtins_connection(net, arrival.family, &head.key) {
+        return None;
+    }
     let manner = sock.manner(arrival.family);
     if manner.tos & !ECN_MASK != 0 {
         return None;
@@ -85,6 +89,9 @@ fn is_allowed(net: &Net, namespace: &Namespace, sock: &Socket, head: &Head) -> b
     let Some(listening) = listening::of(sock) else {
         return false;
     };
+    if listening.half_open.life().is_none() {
+        return false;
+    }
     let cookies = namespace.sysctls.fast_syncookies() != 0;
     match net.demuxes_early() {
         // As they are delivered: whatever comes of it.

@@ -714,7 +714,10 @@ fn find_owner<'a>(
         break;
     }
     if !glance.flags.intersects(Flags::ACK.union(Flags::RST)) {
-        return find_listener(namespace, key, arrival, rcu).map(Owner::Listener);
+        let listener = find_listener(namespace, key, arrival, rcu)?;
+        // Who knows no more than the flow's ends would reset the connection by our answers.
+        let is_builtins = skb.is_builtins_connection(net, arrival.family, &bare(key));
+        return (!is_builtins).then_some(Owner::Listener(listener));
     }
     if glance.flags.rst() {
         return None;

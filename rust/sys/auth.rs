@@ -150,6 +150,15 @@ impl InHook for Unrouted<'_> {}
 impl<S: InHook> SkBuff<S> {
     /// Whether the kernel's own TCP has a connection, of whatever state, between the packet's ends. Under RCU, any context.
     pub(crate) fn is_builtin(&self, net: &Net, family: Family, key: &FlowKey) -> bool {
+        self.builtin_has_flow(net, family, key, false)
+    }
+
+    /// The same of one that a SYN has no say in: not half open, nor in TIME-WAIT.
+    pub(crate) fn is_builtins_connection(&self, net: &Net, family: Family, key: &FlowKey) -> bool {
+        self.builtin_has_flow(net, family, key, true)
+    }
+
+    fn builtin_has_flow(&self, net: &Net, family: Family, key: &FlowKey, full: bool) -> bool {
         let (local, remote) = (key.local(), key.remote());
         // SAFETY: Valid by the invariant, with the network layer's control block; RCU is read-locked, as a hook has it, and addresses have 16
         // bytes.
@@ -162,6 +171,7 @@ impl<S: InHook> SkBuff<S> {
                 remote.port.to_be(),
                 local.ip.as_ptr(),
                 local.port,
+                full,
             )
         }
     }

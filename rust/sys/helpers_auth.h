@@ -32,6 +32,7 @@ int oxtcp_helper_skb_l3index(const struct sk_buff *skb, bool v6);
 int oxtcp_helper_l3_master(struct net *net, int ifindex);
 bool oxtcp_helper_is_l3_master(struct net *net, int ifindex);
 bool oxtcp_helper_builtin_has_flow(struct net *net, struct sk_buff *skb, bool v6,
-				   const u8 *remote, __be16 rport, const u8 *local, u16 lport);
+				   const u8 *remote, __be16 rport, const u8 *local, u16 lport,
+				   bool full);
 
 #endif

@@ -257,7 +257,7 @@ fn falls_back__connection_of_the_builtin(stack: Stack) {
     scene.warm_up();
     // A packet over the link is its sender's as well; one by a raw socket is not.
     let fast = count("StraysFast");
-    for flags in [ACK, RST, ACK | FIN] {
+    for flags in [SYN, ACK, RST, ACK | FIN] {
         scene.send(from, NUMBERS, flags, &[], &[]);
     }
     client.send_all(b"hi");
