@@ -14,7 +14,7 @@ use kernel::sync::{new_mutex, rcu, Mutex};
 use super::bindings;
 use super::deferred::{Deferred, Run};
 use super::net::{Doorway, Net, PerNet};
-use super::netfilter::{local_in_hook, Family, Hook, Hooks, LocalIn};
+use super::netfilter::{ipv6_is_present, local_in_hook, Family, Hook, Hooks, LocalIn};
 use super::once::Once;
 use super::proto::Protocol;
 use super::rcu_cell::locked_by_caller;
@@ -88,11 +88,14 @@ impl<'r> SkBuff<Unrouted<'r>> {
                         let address = u32::from_ne_bytes([a, b, c, d]);
                         bindings::oxtcp_helper_early_is_local_v4(net.as_ptr(), address)
                     }
-                    Family::V6 => bindings::oxtcp_helper_early_is_local_v6(
-                        net.as_ptr(),
-                        self.as_ptr(),
-                        address.as_ptr(),
-                    ),
+                    Family::V6 => {
+                        ipv6_is_present()
+                            && bindings::oxtcp_helper_early_is_local_v6(
+                                net.as_ptr(),
+                                self.as_ptr(),
+                                address.as_ptr(),
+                            )
+                    }
                 }
         }
     }

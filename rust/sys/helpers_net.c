@@ -69,7 +69,7 @@ u32 oxtcp_helper_somaxconn(const struct net *net)
 
 /* netfilter.rs */
 
-/* ipv6.disable=1 leaves the module there and the protocol away; hooks for it would do no harm. */
+/* ipv6.disable=1 leaves the functions there, and of a namespace nothing that they ask. */
 bool oxtcp_helper_ipv6_present(void)
 {
 	return IS_ENABLED(CONFIG_IPV6) && ipv6_mod_enabled();

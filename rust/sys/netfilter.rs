@@ -13,6 +13,12 @@ use super::bindings;
 use super::net::{Doorway, Net, PerNet};
 use super::skb::{AtHook, Claimed, SkBuff};
 
+/// Whether this kernel has IPv6: booted with `ipv6.disable=1` it has the functions, and nothing that they ask. Any context.
+pub(super) fn ipv6_is_present() -> bool {
+    // SAFETY: The helper reads a variable.
+    unsafe { bindings::oxtcp_helper_ipv6_present() }
+}
+
 /// An address family on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Family {
@@ -139,8 +145,7 @@ impl Hooks {
         let ops_of = |family, hook| hook_ops(family, place, private, hook);
         let mut ops = KVec::with_capacity(2, GFP_KERNEL)?;
         ops.push(ops_of(bindings::NFPROTO_IPV4, v4), GFP_KERNEL)?;
-        // SAFETY: The helper reads a variable.
-        if unsafe { bindings::oxtcp_helper_ipv6_present() } {
+        if ipv6_is_present() {
             ops.push(ops_of(bindings::NFPROTO_IPV6, v6), GFP_KERNEL)?;
         }
         // SAFETY: `net` is valid. The vector's buffer stays where it is, and is not written to by us, until the hooks are unregistered and

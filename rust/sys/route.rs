@@ -11,9 +11,9 @@ use kernel::sync::rcu;
 
 use super::bindings;
 use super::early::Unrouted;
-use super::errno::{ehostunreach, enetunreach, enobufs};
+use super::errno::{eafnosupport, ehostunreach, enetunreach, enobufs};
 use super::net::Net;
-use super::netfilter::Family;
+use super::netfilter::{ipv6_is_present, Family};
 use super::proto::Protocol;
 use super::skb::{CameIn, Outgoing, SkBuff};
 use super::sock::Locked;
@@ -102,11 +102,14 @@ impl<'n> Route<'n> {
     ///
     /// # Errors
     ///
-    /// The routing error: EHOSTUNREACH, ENETUNREACH ...
+    /// The routing error: EHOSTUNREACH, ENETUNREACH ...; EAFNOSUPPORT for IPv6 where the kernel was booted without it.
     pub(crate) fn lookup(net: &'n Net, flow: Flow) -> Result<Self> {
         let mut fl = flow.for_routing();
         let v6 = flow.family == Family::V6;
-        // SAFETY: The flow is a local.
+        if v6 && !ipv6_is_present() {
+            return Err(eafnosupport());
+        }
+        // SAFETY: The flow is a local, and the namespace has what its family is routed by.
         let dst = unsafe {
             bindings::oxtcp_helper_route_flow(net.as_ptr().cast(), core::ptr::null(), v6, &mut fl)
         };

@@ -34,6 +34,7 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::errno::eafnosupport;
 use super::net::Net;
+use super::netfilter::ipv6_is_present;
 use super::packet_tree::PacketTree;
 use super::proc::Uid;
 use super::proto::{Protocol, Statics};
@@ -213,6 +214,10 @@ impl<P: Protocol> Sock<P> {
 
     /// Allocates and sets up a socket, with a reference of its own for the program.
     ///
+    /// # Errors
+    ///
+    /// ENOMEM; EAFNOSUPPORT for IPv6 where the kernel was booted without it (`ipv6.disable=1`), and has nothing that its functions ask.
+    ///
     /// # Safety
     ///
     /// `net` is a live namespace, `socket` null or a new socket without a sock, `statics` registered.
@@ -224,6 +229,9 @@ impl<P: Protocol> Sock<P> {
         kern: bool,
         gfp: bindings::gfp_t,
     ) -> Result<ARef<Self>> {
+        if v6 && !ipv6_is_present() {
+            return Err(eafnosupport());
+        }
         // SAFETY: Promised by the caller.
         let per_net = Self::per_net_in(unsafe { Net::from_raw(net) })?;
         let (family, proto) = if v6 {
