@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
 # Cheap ones first; what unloads the module last.
-all=(socket_api doors info bind ports connect data messages timestamps urgent auth ao window congestion close poll listen reuseport procfs counters diag netns queues netfilter offload ecn hostile syncookies fast_cookies strays early_demux prediction reflector floods faults tool run terminal scenarios trace sizes stress module)
+all=(socket_api doors info bind ports connect data messages timestamps urgent auth ao window congestion close poll listen reuseport procfs counters diag netns queues netfilter offload ecn hostile syncookies fast_cookies strays early_demux prediction reflector floods faults tool run terminal scenarios trace sizes without_ipv6 stress module)
 
 most_unsteady=5
 
