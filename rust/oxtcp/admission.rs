@@ -66,16 +66,17 @@ pub(crate) fn admit(
     }
 }
 
-/// Counts a SYN; says whether it is to be heard: its network may send so many. Softirq context.
+/// Counts a SYN; says whether it is to be heard: its network may send so many, but for one that `reopens` a connection in TIME-WAIT. Softirq context.
 pub(crate) fn note_syn(
     namespace: &Namespace,
     listener: &Socket,
     listening: &Listening,
     key: &FlowKey,
+    reopens: bool,
     now: Instant,
 ) -> bool {
     listening.floods.note_syn(now);
-    let exceeds = namespace.syn_rate_is_exceeded(key);
+    let exceeds = !reopens && namespace.syn_rate_is_exceeded(key);
     if exceeds {
         namespace.counters.count(Counter::SynRateExceeded);
         flood::tell(

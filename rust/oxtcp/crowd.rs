@@ -34,7 +34,7 @@ impl Crowds {
     /// Process context.
     pub(crate) fn new() -> Result<Self> {
         let count = Self::WIDTH.saturating_mul(Self::ROWS);
-        let mut counters = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut counters = KVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..count {
             counters.push(Atomic::new(0), GFP_KERNEL)?;
         }
@@ -114,7 +114,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// 40 bytes each.
+    /// 36 bytes each: what the allocator makes 256 KB of.
     const MOST: u32 = 4096;
 
     /// How many it keeps of a queue of `most`.
@@ -124,7 +124,7 @@ impl Recent {
 
     /// For so many, as [`bounded`](Self::bounded) has it. Process context.
     pub(crate) fn new(most: usize) -> Result<Self> {
-        let mut keys = KVec::with_capacity(most, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut keys = KVec::with_capacity(most, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
         for _ in 0..most {
             keys.push(KeyCell::new(NOBODY), GFP_KERNEL)?;
         }

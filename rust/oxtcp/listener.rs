@@ -255,11 +255,11 @@ pub(crate) fn segment(
         tell(Decision::Dropped, bound);
         Err(why)
     };
-    if !admission::note_syn(namespace, listener, listening, key, cx.now) {
-        return drops(Bound::Rate, DropReason::ListenOverflow);
-    }
     // Who has closed a connection just now is somebody: no limit, as in Linux.
     let reopens = iss.is_some();
+    if !admission::note_syn(namespace, listener, listening, key, reopens, cx.now) {
+        return drops(Bound::Rate, DropReason::ListenOverflow);
+    }
     let flow = (key, life);
     let admission = match admission::admit(namespace, listener, listening, flow, reopens, cx.now) {
         Ok(admission) => admission,
@@ -332,9 +332,9 @@ pub(crate) fn segment(
     let placed = table::NewMini::new(*key, body)
         .map(|mini| mini.with_note(note))
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
-    if placed.is_err() {
+    if let Err(error) = placed {
         listening.leave(namespace, key, life);
-        return drops(Bound::Memory, DropReason::NoMemory);
+        return drops(bound_of(error), DropReason::NoMemory);
     }
     tell(Decision::HalfOpen, Bound::None);
     trace::mini_state(net, key, SkState::LISTEN, SkState::SYN_RECV);
@@ -500,7 +500,19 @@ pub(crate) fn complete(
     });
     match joined {
         Ok(()) => tell(Decision::Accepted, Bound::None),
-        Err(_) => tell(Decision::Dropped, Bound::Memory),
+        Err(error) => {
+            namespace.counters.count(Counter::ListenDrops);
+            tell(Decision::Dropped, bound_of(error));
+        }
+    }
+}
+
+/// What there was too little of, as the tracepoints tell it, where a half-open connection or a connection came to nothing: else the flow had become
+/// somebody else's meanwhile, or the listener has closed.
+fn bound_of(error: Error) -> Bound {
+    match error == ENOMEM {
+        true => Bound::Memory,
+        false => Bound::None,
     }
 }
 
@@ -582,6 +594,7 @@ pub(crate) fn complete_cookie(
     let oif = path_oif(listener, &key, arrival.ifindex);
     let manner = output::manner_of(listener, &key);
     let Ok(route) = Route::lookup(net, output::flow_of(&key, oif, manner)) else {
+        namespace.counters.count(Counter::ListenDrops);
         tell(Decision::Dropped, Bound::Route);
         return drops(skb, DropReason::NoRoute);
     };
@@ -628,11 +641,15 @@ pub(crate) fn complete_cookie(
         Some(_) => Err(EEXIST),
         None => namespace.table.insert(sk, key),
     });
-    if joined.is_ok() {
-        cookies::spend(namespace, &opened);
-        tell(Decision::CookieAccepted, Bound::None);
-    } else {
-        tell(Decision::Dropped, Bound::Memory);
+    match joined {
+        Ok(()) => {
+            cookies::spend(namespace, &opened);
+            tell(Decision::CookieAccepted, Bound::None);
+        }
+        Err(error) => {
+            namespace.counters.count(Counter::ListenDrops);
+            tell(Decision::Dropped, bound_of(error));
+        }
     }
 }
 
