@@ -517,6 +517,13 @@ fn syn__of_a_time_wait(stack: Stack) {
     let numbers = (seq, ack.wrapping_add(1));
     scene.0.send(from, numbers, FIN | ACK, &[], &[]);
     scene.0.answer_to(from);
+    // Of its network no more SYNs are heard, but that one.
+    ns::set_sysctl("net/oxtcp/syn_net_rate", "1");
+    wait::until("the network's rate is used up", || {
+        let other = scene.0.source();
+        scene.0.send(other, (7, 0), SYN, &[], &[]);
+        count_of("SynRateExceeded") > 0
+    });
     let before = count();
     scene.0.send(from, (seq + 1000, 0), SYN, &[], &[]);
     let (_, answer) = scene.0.answer_to(from);
