@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernel around the tests: its warnings, its log, its modules, its memory.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
@@ -170,8 +171,8 @@ pub fn shrink_slabs() {
     }
 }
 
-/// The bytes of all objects of those slab caches that are asked for.
-pub fn slab_bytes(of: impl Fn(&str) -> bool) -> u64 {
+/// The bytes of all objects of each slab cache, by their names.
+pub fn slab_bytes() -> BTreeMap<String, u64> {
     let text = fs::read_to_string("/proc/slabinfo").expect("/proc/slabinfo");
     let bytes = text.lines().skip(2).map(|line| {
         let mut words = line.split_whitespace();
@@ -181,11 +182,11 @@ pub fn slab_bytes(of: impl Fn(&str) -> bool) -> u64 {
             words.next()?,
             words.next()?.parse::<u64>().ok()?,
         );
-        Some(if of(name) { active * size } else { 0 })
+        Some((name.to_string(), active * size))
     });
     bytes
         .map(|bytes| bytes.unwrap_or_else(|| panic!("{text}")))
-        .sum()
+        .collect()
 }
 
 /// What an object takes of a slab cache, in bytes.

@@ -32,7 +32,7 @@ pub struct Outcome {
     pub waiting: u64,
     /// How many half-open connections there were beside them.
     pub half_open: usize,
-    /// Bytes of all slab caches and of sockets' queues, more than before there was a listener, then; those of the clients among them.
+    /// Bytes of all slab caches and of sockets' queues, more than before the flood came, then; those of the clients among them.
     pub memory: i64,
     /// How many clients were in before the program accepted.
     pub before: usize,
@@ -45,10 +45,10 @@ pub struct Outcome {
 /// connections.
 pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcome {
     let address = new_address(server.ip);
-    let memory = Memory::settled(server);
     let counted = Counted::now(server);
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let program = Program::start(listener, false, most);
+    let memory = Memory::settled(server);
     // What it leaves half open is sent SYN-ACKs again by timers, too: not when the clients' run out.
     sleep_until(GRAIN, GRAIN / 2);
     let flood = Running::start(
@@ -72,7 +72,7 @@ pub fn overflow(link: &Veth, server: Stack, most: usize, count: usize) -> Outcom
     sleep_until_after(AWAY - READING);
     let waiting = readings::waiting(server, address);
     let half_open = readings::half_open(server, address);
-    let memory = Memory::now(server).since(memory);
+    let memory = Memory::now(server).since(&memory);
     sleep_until_after(AWAY);
     let accepts = Instant::now();
     program.accept();

@@ -7,7 +7,7 @@ use oxtcp_selftests::connection::listening_at;
 use oxtcp_selftests::flood::Sources;
 use oxtcp_selftests::handshakes::Handshakes;
 use oxtcp_selftests::ns::Veth;
-use oxtcp_selftests::{wait, Stack};
+use oxtcp_selftests::{wait, Sock, Stack};
 
 use crate::bed::{in_turn, new_address, Clients, Pace, Running, BACKLOG, BURST};
 use crate::program::Program;
@@ -51,7 +51,7 @@ pub fn with_connections(
         });
     }
     let held = program.held();
-    let each = Memory::settled(server).since(memory) as f64 / held as f64;
+    let each = Memory::settled(server).since(&memory) as f64 / held as f64;
     let mut voices = shakes.voices();
     let talk = Running::of(Pace::After(pause), move || voices.say(BURST, b'x'));
     let clients = in_turn(link, address, count, &talk, || {});
@@ -66,4 +66,15 @@ pub fn with_connections(
         held,
         each,
     }
+}
+
+/// What the kernel has of a listener to which nobody has come, in bytes: its socket, what the program has it by, all.
+pub fn bytes_of_a_listener(server: Stack) -> i64 {
+    /// So many that the page that a cache gives at a time is little of each.
+    const LISTENERS: usize = 64;
+    let memory = Memory::settled(server);
+    let listeners: Vec<Sock> = (0..LISTENERS)
+        .map(|_| listening_at(server, &new_address(server.ip), BACKLOG).0)
+        .collect();
+    Memory::settled(server).since(&memory) / listeners.len() as i64
 }

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub counted: Counted,
     /// The most half-open connections that were seen at once.
     pub half_open: usize,
-    /// Bytes of all slab caches and of sockets' queues, more than before there was a listener, at the end.
+    /// Bytes of all slab caches and of sockets' queues, more than before it came, at the end.
     pub memory: i64,
 }
 
@@ -44,10 +44,10 @@ pub fn under_flood(
     count: usize,
 ) -> Outcome {
     let address = new_address(server.ip);
-    let memory = Memory::settled(server);
     let counted = Counted::now(server);
     let (listener, _) = listening_at(server, &address, BACKLOG);
     let program = Program::start(listener, true, most);
+    let memory = Memory::settled(server);
     let flood = Running::start(link, sender, address, Pace::After(pause));
     let mut half_open = readings::half_open(server, address);
     let clients = in_turn(link, address, count, &flood, || {
@@ -56,7 +56,7 @@ pub fn under_flood(
     // Nothing is on its way then; what is half open stays so for a second at least.
     flood.stop();
     let counted = Counted::now(server).since(&counted);
-    let memory = Memory::settled(server).since(memory);
+    let memory = Memory::settled(server).since(&memory);
     program.stop();
     Outcome {
         clients,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the kernel says of a flood: memory, and what it has counted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,44 +10,58 @@ use oxtcp_selftests::procnet::{self, State};
 use oxtcp_selftests::{kernel, Ip, Stack};
 
 /// Memory in use by the kernel's objects, in bytes.
-#[derive(Clone, Copy)]
 pub struct Memory {
-    /// Of all slab caches.
-    all: u64,
+    /// Of each slab cache.
+    caches: BTreeMap<String, u64>,
     /// What this TCP has accounted to its sockets' queues.
     queues: u64,
 }
 
 impl Memory {
-    /// Now, when what is only kept at hand is given back.
+    /// How many readings are made, at least, of which the least of each slab cache counts.
+    const READINGS: usize = 10;
+
+    /// Now, when what is only kept at hand is given back. Still the processor has some objects of a cache at hand as soon as one is taken, and they count
+    /// as taken: 59 of 96 bytes, 28 of 256.
     pub fn now(stack: Stack) -> Memory {
         kernel::shrink_slabs();
         Memory {
-            all: kernel::slab_bytes(|_| true),
+            caches: kernel::slab_bytes(),
             queues: accounted(stack),
         }
     }
 
-    /// The least of what is read till that gets no less: what waits to be freed is gone.
+    /// The least of what is read till that gets no less: what waits to be freed is gone, and each cache was read when nothing had been taken of it
+    /// only to be at hand.
     pub fn settled(stack: Stack) -> Memory {
         let mut least = Memory::now(stack);
         let mut not_less = 0;
-        while not_less < 5 {
+        while not_less < Self::READINGS {
             std::thread::sleep(Duration::from_millis(10));
-            let now = Memory::now(stack);
-            if now.since(least) < 0 {
-                (least, not_less) = (now, 0);
-            } else {
-                not_less += 1;
-            }
+            let sum = least.sum();
+            least = least.and(Memory::now(stack));
+            not_less = if least.sum() < sum { 0 } else { not_less + 1 };
         }
         least
     }
 
+    /// The less of both, of each cache.
+    fn and(mut self, other: Memory) -> Memory {
+        for (name, bytes) in other.caches {
+            let least = self.caches.entry(name).or_insert(bytes);
+            *least = bytes.min(*least);
+        }
+        self.queues = self.queues.min(other.queues);
+        self
+    }
+
+    fn sum(&self) -> u64 {
+        self.caches.values().sum::<u64>() + self.queues
+    }
+
     /// How much more that is than it was.
-    pub fn since(self, before: Memory) -> i64 {
-        let sum = |memory: Memory| (memory.all + memory.queues) as i64;
-        sum(self) - sum(before)
+    pub fn since(&self, before: &Memory) -> i64 {
+        self.sum() as i64 - before.sum() as i64
     }
 }
 

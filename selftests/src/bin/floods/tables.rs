@@ -118,6 +118,7 @@ struct Rows {
     idle: Vec<String>,
     accept_queue: Vec<String>,
     memory: Vec<String>,
+    listeners: Vec<String>,
     causes: Vec<String>,
 }
 
@@ -175,6 +176,17 @@ impl Rows {
         ));
         self.causes
             .push(format!("{head} | {} |", outcome.counted.cell()));
+    }
+
+    fn listener(&mut self, server: Stack, syncookies: &str) {
+        let with = match syncookies {
+            "0" => "without cookies",
+            _ => "with cookies",
+        };
+        let head = head(&format!("a listener, {with}"), server);
+        set(server, "syncookies", syncookies);
+        self.listeners
+            .push(format!("{head} | {} |", idle::bytes_of_a_listener(server)));
     }
 
     fn accept_queue(&mut self, link: &Veth, server: Stack, syncookies: &str) {
@@ -239,6 +251,7 @@ pub fn all() -> ExitCode {
         stacks.map(|server| rows.idle(&link, server));
         for syncookies in ["1", "0"] {
             stacks.map(|server| rows.accept_queue(&link, server, syncookies));
+            stacks.map(|server| rows.listener(server, syncookies));
         }
     }
     print(
@@ -285,6 +298,11 @@ pub fn all() -> ExitCode {
             "bytes more than before",
         ],
         &rows.memory,
+    );
+    print(
+        "What a listener has without a flood",
+        &["", "IP", "TCP", "bytes"],
+        &rows.listeners,
     );
     print(
         "What was counted",
