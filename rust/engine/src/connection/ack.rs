@@ -202,14 +202,8 @@ impl Sender {
     /// (`tcp_may_update_window`) one with the same numbers has to open it, or to shut it: of two segments that came in the wrong order
     /// the wider window is the later one, as windows do not shrink.
     pub(super) fn take_window(&mut self, link: &Link, segment: &Segment) -> bool {
-        let offered = match segment.has(Flags::SYN) {
-            true => u32::from(segment.header.window),
-            false => link.snd_scale().widen(segment.header.window),
-        };
-        let newer = segment.header.ack.after(link.snd_una)
-            || segment.seq().after(self.wl1)
-            || (segment.seq() == self.wl1 && (offered > self.wnd || offered == 0));
-        if !newer {
+        let offered = offered(link, segment);
+        if !self.has_news_of_window(link, segment, offered) {
             return false;
         }
         self.wl1 = segment.seq();
@@ -217,6 +211,31 @@ impl Sender {
         let changed = offered != self.wnd;
         self.wnd = offered;
         changed
+    }
+
+    fn has_news_of_window(&self, link: &Link, segment: &Segment, offered: u32) -> bool {
+        segment.header.ack.after(link.snd_una)
+            || segment.seq().after(self.wl1)
+            || (segment.seq() == self.wl1 && (offered > self.wnd || offered == 0))
+    }
+
+    /// Whether a segment with an old timestamp is a duplicate acknowledgment that others have overtaken, of which what it reports still counts: nothing
+    /// that it says could do harm, were it replayed, and its timestamp is from within a retransmission timeout (Linux's `tcp_disordered_ack_check`).
+    ///
+    /// Deviation: RFC 7323 section 5.3 (R1) drops it. As in Linux its SACK blocks are taken: where acknowledgments are reordered, what is lost would else
+    /// be found late.
+    pub(super) fn takes_late(&self, cx: &Context<'_>, link: &Link, segment: &Segment) -> bool {
+        let header = &segment.header;
+        // In milliseconds, as most peers' clocks tick.
+        let most = self.rto(cx.config).as_millis().saturating_mul(6) / 5;
+        segment.seq_len() == 0
+            && header.flags.ack()
+            && segment.seq() == link.rcv_nxt
+            && header.ack == link.snd_una
+            && !self.has_news_of_window(link, segment, offered(link, segment))
+            && link
+                .stamp_lag(header.options.timestamps)
+                .is_some_and(|lag| u64::from(lag) <= most)
     }
 
     /// Progress: the peer has acknowledged up to `ack`.
@@ -674,6 +693,14 @@ fn is_original(cx: &Context<'_>, link: &Link, run: &Run, echo: Option<u32>) -> b
     let age = since(micros(cx), run.record.at);
     link.stamp_at(cx.now - age)
         .is_some_and(|stamp| reply::is_older(echo, stamp))
+}
+
+/// The window that a segment offers, in octets.
+fn offered(link: &Link, segment: &Segment) -> u32 {
+    match segment.has(Flags::SYN) {
+        true => u32::from(segment.header.window),
+        false => link.snd_scale().widen(segment.header.window),
+    }
 }
 
 /// Counts a report of a duplicate.

@@ -169,7 +169,7 @@ impl Connection {
         let state = self.phase.state();
         let repeats_syn = flags.syn() && self.repeats_syn(segment);
         let after_fin = flags.rst() && self.resets_after_fin(segment);
-        let Some(Parts { link, .. }) = self.phase.parts() else {
+        let Some(Parts { link, snd, .. }) = self.phase.parts() else {
             return Payload::None;
         };
         let segments = rx.packet.segments(segment.payload_len);
@@ -178,6 +178,8 @@ impl Connection {
         // First, PAWS (RFC 7323 section 5.3, R1), from which RST is exempt, and the sequence number.
         let inside = is_inside(link, segment.seq(), segment.end());
         let stale = !flags.rst() && link.is_stale(cx, segment.header.options.timestamps);
+        let late = stale && snd.is_some_and(|snd| snd.takes_late(cx, link, segment));
+        let stale = stale && !late;
         if (stale || !inside) && !after_fin {
             let range = (segment.seq(), segment.end());
             let why = why_refused(link, stale, range, flags);
@@ -268,7 +270,9 @@ impl Connection {
         if verdict != AckVerdict::Invalid {
             // Deviation: RFC 7323 section 5.3 (R3) takes TS.Recent before it looks at the acknowledgment. Not from a segment that only
             // guesses: a timestamp of the far future would shut the true peer out.
-            link.take_stamp(cx, segment);
+            if !late {
+                link.take_stamp(cx, segment);
+            }
             link.heard = Tick::new(cx.now);
             if !old {
                 link.accept_cwr(segment);

@@ -286,6 +286,11 @@ impl Link {
         }
     }
 
+    /// By how much a timestamp is older than TS.Recent, in ticks of the peer's clock.
+    pub(super) fn stamp_lag(&self, theirs: Option<Timestamps>) -> Option<u32> {
+        Some(self.stamps?.recent.wrapping_sub(theirs?.val))
+    }
+
     /// Takes TS.Recent from an acceptable segment (RFC 7323 section 4.3, rule 2).
     pub(super) fn take_stamp(&mut self, cx: &Context<'_>, segment: &Segment) {
         let last_ack = self.last_ack;

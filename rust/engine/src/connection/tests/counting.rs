@@ -7,7 +7,7 @@ use super::script::*;
 use crate::connection::{Event, Payload, State, Unacceptable};
 use crate::context::{Config, Linger2, SocketOptions};
 use crate::happening::Happening::{self, *};
-use crate::transmit::{BurstLimit, TransmitKind};
+use crate::transmit::{BurstLimit, Transmit, TransmitKind};
 use crate::wire::{Flags, Timestamps};
 use std::num::{NonZeroU16, NonZeroU8};
 use std::vec::Vec;
@@ -340,6 +340,45 @@ fn timestamps__of_acknowledgments_that_were_overtaken() {
     let _ = peer.give(old);
     assert_eq!(peer.counted(), [(PAWSEstab, 1)]);
     assert_eq!(peer.sent().len(), 1);
+}
+
+/// A duplicate acknowledgment that others have overtaken by less than a timeout reports what came, and does nothing else.
+#[test]
+fn timestamps__of_a_duplicate_that_was_overtaken() {
+    /// What a segment has room for beside timestamps.
+    const LEN: u32 = 988;
+    let mut peer = connected(true, true);
+    peer.limit = BurstLimit(10_000);
+    peer.write(10 * LEN);
+    let _ = peer.sent();
+    peer.advance(100);
+    let reports = |peer: &mut Peer, stamp, ack, segment| {
+        peer.stamps = Some(stamp);
+        let block = (AT + segment * LEN, AT + (segment + 1) * LEN);
+        peer.report(AT + ack * LEN, &[block], None);
+        peer.conn.info(&peer.cx(), peer.flight.as_ref()).sacked
+    };
+    let recent = peer.stamps.expect("timestamps") + 1000;
+    assert_eq!(reports(&mut peer, recent, 0, 7), 1);
+    let _ = peer.counted();
+    // Later than a timeout.
+    assert_eq!(reports(&mut peer, recent - 900, 0, 2), 1);
+    assert_eq!(peer.counted(), [(PAWSEstab, 1)]);
+    assert_eq!(reports(&mut peer, recent - 50, 0, 5), 2);
+    assert_eq!(sum(&peer.counted(), PAWSEstab), 0);
+    // One that opens the window, or acknowledges something, would do harm if it were replayed.
+    peer.window += 1;
+    assert_eq!(reports(&mut peer, recent - 50, 0, 3), 2);
+    peer.window -= 1;
+    assert_eq!(reports(&mut peer, recent - 50, 1, 3), 2);
+    assert_eq!(sum(&peer.counted(), PAWSEstab), 2);
+    // What is echoed is the newest.
+    let _ = peer.sent();
+    peer.advance(1000);
+    peer.write(1);
+    let sent = peer.sent();
+    let echo = |segment: &Transmit| segment.header.options.timestamps.map(|stamps| stamps.ecr);
+    assert!(!sent.is_empty() && sent.iter().all(|segment| echo(segment) == Some(recent)));
 }
 
 /// What is dropped before it is read whole is told of as well.
