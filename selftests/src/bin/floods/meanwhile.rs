@@ -17,7 +17,7 @@ pub struct Outcome {
     pub counted: Counted,
     /// The most half-open connections that were seen at once.
     pub half_open: usize,
-    /// Bytes of all slab caches and of sockets' queues, more than before it came, at the end.
+    /// Bytes of all slab caches and of sockets' queues, more than before it came, when all clients have been there.
     pub memory: i64,
 }
 
@@ -53,10 +53,10 @@ pub fn under_flood(
     let clients = in_turn(link, address, count, &flood, || {
         half_open = half_open.max(readings::half_open(server, address));
     });
-    // Nothing is on its way then; what is half open stays so for a second at least.
-    flood.stop();
     let counted = Counted::now(server).since(&counted);
+    // What is half open would be less and less without the flood. Nothing is on its way: the sender's packets come to their end before it lets others run.
     let memory = Memory::settled(server).since(&memory);
+    flood.stop();
     program.stop();
     Outcome {
         clients,
