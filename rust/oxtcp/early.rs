@@ -194,7 +194,7 @@ fn of_connection<'r>(
         ifindex: skb.device(),
         family,
     };
-    if !input::may_hear(sock, arrival) || !skb.set_route(net, sock, family) {
+    if !input::may_hear(sock, arrival) || !skb.set_route(sock, family) {
         return Err(skb);
     }
     namespace.counters.count(Counter::EarlyDemux);

@@ -237,7 +237,7 @@ pub(crate) fn receive(
     rcu: &rcu::Guard,
 ) {
     match check_for_connection(namespace, sock, &mut skb, key, family, rcu) {
-        Ok(()) => sock.receive(skb, family, rcu),
+        Ok(()) => sock.receive(skb, rcu),
         Err(why) => trace::drop_claimed(net, key, skb, why),
     }
 }

@@ -141,11 +141,17 @@ impl SkBuff<Claimed<'_>> {
     }
 }
 
-/// A packet in a hook on its way in, whose control block is the network layer's.
-pub(crate) trait InHook {}
+/// A packet in a hook on its way in.
+///
+/// # Safety
+///
+/// The control block of a packet in this state is the network layer's.
+pub(crate) unsafe trait InHook {}
 
-impl InHook for AtHook<'_> {}
-impl InHook for Unrouted<'_> {}
+// SAFETY: Netfilter has handed it over, from the network layer.
+unsafe impl InHook for AtHook<'_> {}
+// SAFETY: The same.
+unsafe impl InHook for Unrouted<'_> {}
 
 impl<S: InHook> SkBuff<S> {
     /// Whether the kernel's own TCP has a connection, of whatever state, between the packet's ends. Under RCU, any context.

@@ -57,15 +57,14 @@ impl<'r> SkBuff<Unrouted<'r>> {
     #[inline]
     pub(crate) fn set_route<P: Protocol + LocalIn>(
         &mut self,
-        net: &Net,
         sock: &Sock<P>,
         family: Family,
     ) -> bool {
         let v6 = family == Family::V6;
         let ours = Some(local_in_hook::<P>(family));
-        let (net, skb, sk) = (net.as_ptr(), self.as_ptr(), sock.as_ptr());
-        // SAFETY: All are valid; RCU is read-locked for `'r`, and the packet has a device.
-        unsafe { bindings::oxtcp_helper_early_set_route(net, skb, sk, v6, ours) }
+        // SAFETY: Both are valid; RCU is read-locked for `'r`, and the packet has a device. The helper asks whether the packet is of that family, and its
+        // device in the socket's namespace.
+        unsafe { bindings::oxtcp_helper_early_set_route(self.as_ptr(), sock.as_ptr(), v6, ours) }
     }
 
     /// The interface that it came in by.

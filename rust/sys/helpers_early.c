@@ -129,13 +129,15 @@ bool oxtcp_helper_early_is_demuxed(const struct net *net)
  * Gives a packet for sk the route that the one before it came in by, as tcp_v4_early_demux() does. Whatever mangles packets before routing
  * has been called. True: it has it, and would be as it is when it came to our hook at LOCAL_IN, ours. Under RCU.
  */
-bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const struct sock *sk,
-				  bool v6, nf_hookfn *ours)
+bool oxtcp_helper_early_set_route(struct sk_buff *skb, const struct sock *sk, bool v6,
+				  nf_hookfn *ours)
 {
 	const struct net_device *dev = skb->dev;
+	struct net *net = sock_net(sk);
 	struct dst_entry *dst;
 
-	if (skb->pkt_type != PACKET_HOST || skb->sk || skb_dst(skb) ||
+	if (skb->protocol != (v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP)) ||
+	    skb->pkt_type != PACKET_HOST || skb->sk || skb_dst(skb) ||
 	    skb_has_extensions(skb) ||
 	    /* Their packets come by here again, as the master's. */
 	    netif_is_l3_slave(dev) || netif_is_l3_master(dev) || !net_eq(dev_net(dev), net) ||
@@ -157,7 +159,7 @@ bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const st
  * the socket locked by its spin lock, which nobody owns, under RCU. Who reads it meanwhile gets the one route or the other, or none: each
  * leads to this host, and routing has let the flow in by the interface that is noted, or soon is.
  */
-void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, bool v6)
+void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb)
 {
 	struct dst_entry *dst = skb_dst(skb);
 	struct dst_entry *old = rcu_dereference_protected(sk->sk_rx_dst,
@@ -170,11 +172,12 @@ void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, b
 	 * listener is copied.
 	 */
 	if (!dst || skb->dev->flags & IFF_LOOPBACK || sk->sk_state == TCP_CLOSE ||
-	    sk->sk_state == TCP_LISTEN || !dst_hold_safe(dst))
+	    sk->sk_state == TCP_LISTEN || !net_eq(dev_net(skb->dev), sock_net(sk)) ||
+	    !dst_hold_safe(dst))
 		return;
 	rcu_assign_pointer(sk->sk_rx_dst, NULL);
 	WRITE_ONCE(sk->sk_rx_dst_ifindex, skb->skb_iif);
-	if (v6)
+	if (dst->ops->family == AF_INET6)
 		WRITE_ONCE(sk->sk_rx_dst_cookie, rt6_get_cookie(dst_rt6_info(dst)));
 	rcu_assign_pointer(sk->sk_rx_dst, dst);
 	dst_release(old);

@@ -14,9 +14,9 @@ struct sock;
 bool oxtcp_helper_early_stands_alone(const struct net *net, bool v6, unsigned int early);
 bool oxtcp_helper_early_is_plain(const struct net *net, const struct sk_buff *skb);
 bool oxtcp_helper_early_is_demuxed(const struct net *net);
-bool oxtcp_helper_early_set_route(struct net *net, struct sk_buff *skb, const struct sock *sk,
-				  bool v6, nf_hookfn *ours);
-void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb, bool v6);
+bool oxtcp_helper_early_set_route(struct sk_buff *skb, const struct sock *sk, bool v6,
+				  nf_hookfn *ours);
+void oxtcp_helper_early_keep_route(struct sock *sk, const struct sk_buff *skb);
 void oxtcp_helper_early_forget_route(struct sock *sk);
 int oxtcp_helper_early_device(const struct sk_buff *skb);
 bool oxtcp_helper_early_is_local_v4(struct net *net, __be32 addr);

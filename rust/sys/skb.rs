@@ -48,7 +48,7 @@ pub(crate) struct SkBuff<S = Detached>(NonNull<bindings::sk_buff>, PhantomData<S
 
 // SAFETY: An sk_buff may be handed from any CPU and context to another, once it has nothing that the hook's RCU section keeps.
 unsafe impl Send for SkBuff<Detached> {}
-// SAFETY: As above, and one that is made here never had.
+// SAFETY: As above, and one that is to be sent has none.
 unsafe impl Send for SkBuff<Outgoing> {}
 
 /// A packet in a LOCAL_IN hook, which may go on to the others. It has a route, a device, and a network header; that is
@@ -66,7 +66,8 @@ pub(crate) struct Claimed<'r>(PhantomData<fn(&'r ()) -> &'r ()>);
 /// transport header, to begin with.
 pub(crate) struct Detached;
 
-/// A packet from [`SkBuff::for_sending`], whose bytes nobody shares but those in page fragments.
+/// A packet to send, from [`SkBuff::for_sending`] or one that came in and was emptied. Nobody shares its bytes but those in page fragments; it has no route, no
+/// device, no owner and no destructor, and its control block is zeroed.
 pub(crate) struct Outgoing;
 
 /// Which bytes of a received packet's payload are still of use, kept in the packet's control block.
@@ -390,10 +391,16 @@ impl SkBuff {
 }
 
 /// A packet that came in, and of which nothing is needed any more than its memory.
-pub(crate) trait CameIn {}
+///
+/// # Safety
+///
+/// A packet in this state has its network header.
+pub(crate) unsafe trait CameIn {}
 
-impl CameIn for Claimed<'_> {}
-impl CameIn for Detached {}
+// SAFETY: The network layer has handed it over.
+unsafe impl CameIn for Claimed<'_> {}
+// SAFETY: It was claimed before.
+unsafe impl CameIn for Detached {}
 
 impl<S: CameIn> SkBuff<S> {
     /// See [`Route::recycle`](super::route::Route::recycle).
@@ -412,7 +419,7 @@ impl<S: CameIn> SkBuff<S> {
             self.consume();
             return None;
         }
-        // SAFETY: It is empty, and nobody shares its bytes.
+        // SAFETY: It is empty, nobody shares its bytes, and the helper has taken route, device, owner and control block from it.
         Some(unsafe { SkBuff::from_raw(self.into_raw()) })
     }
 }
@@ -461,8 +468,11 @@ impl SkBuff<Outgoing> {
     }
 
     /// Makes the packet a burst of segments of `size` payload bytes each. `cwr` says that its header has CWR, which only
-    /// the first is to have: not every device that cuts bursts knows.
+    /// the first is to have: not every device that cuts bursts knows. No size is 0, and 65535 is none (GSO_BY_FRAGS): then it stays as it is.
     pub(crate) fn set_gso(&mut self, size: u16, segments: u16, family: Family, cwr: bool) {
+        if matches!(size, 0 | u16::MAX) {
+            return;
+        }
         let kind = match family {
             Family::V4 => bindings::SKB_GSO_TCPV4,
             Family::V6 => bindings::SKB_GSO_TCPV6,
@@ -471,7 +481,7 @@ impl SkBuff<Outgoing> {
             true => kind | bindings::SKB_GSO_TCP_ECN,
             false => kind,
         };
-        // SAFETY: Valid by the invariant, and nobody shares it.
+        // SAFETY: Valid by the invariant, and nobody shares it. The size is one by which the kernel can cut.
         unsafe { bindings::oxtcp_helper_skb_set_gso(self.as_ptr(), size, segments, kind as u32) };
     }
 

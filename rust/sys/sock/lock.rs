@@ -10,7 +10,6 @@ use kernel::types::NotThreadSafe;
 
 use super::Sock;
 use crate::sys::bindings;
-use crate::sys::netfilter::Family;
 use crate::sys::proto::Protocol;
 use crate::sys::skb::{Claimed, Detached, SkBuff};
 
@@ -90,14 +89,12 @@ impl<P: Protocol> Sock<P> {
     ///
     /// Softirq context.
     #[inline]
-    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, family: Family, rcu: &rcu::Guard) {
+    pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, rcu: &rcu::Guard) {
         let bh = Bh::lock(self);
         if !bh.is_owned() && !self.has_route_of(&skb, &bh) {
-            let v6 = family == Family::V6;
-            // SAFETY: Both are valid, the spin lock is held, nobody owns the socket, and the packet is within its RCU section.
-            unsafe {
-                bindings::oxtcp_helper_early_keep_route(self.as_ptr(), skb.as_ptr(), v6);
-            }
+            // SAFETY: Both are valid, the spin lock is held, nobody owns the socket, and the packet is within its RCU section. The helper asks whether
+            // they are of one namespace.
+            unsafe { bindings::oxtcp_helper_early_keep_route(self.as_ptr(), skb.as_ptr()) };
         }
         self.receive_locked(&bh, skb.detach(), rcu);
     }
