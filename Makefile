@@ -222,7 +222,7 @@ PHONY += kselftest
 kselftest: job ## the kselftests on the stock kernel, and that make install installs; TESTS='a b' takes some of them
 	@code=0; \
 	$(if $(TESTS),,scripts/test-install || code=1;) \
-	scripts/vm run --module --timeout 3000 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh --again $(TESTS)" || code=1; \
+	scripts/vm run --module --timeout 4500 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh --again $(TESTS)" || code=1; \
 	$(if $(TESTS),,scripts/vm run --module --append ipv6.disable=1 --log $(B)/log/without-ipv6.log $(STOCK_ENV) -- "selftests/run_all.sh without_ipv6" || code=1;) \
 	exit $$code
 
