@@ -334,7 +334,7 @@ pub(crate) fn segment(
         .and_then(|mini| namespace.table.insert_mini(mini, first_timeout));
     if let Err(error) = placed {
         listening.leave(namespace, key, life);
-        return drops(bound_of(error), DropReason::NoMemory);
+        return drops(Bound::of(error), DropReason::NoMemory);
     }
     tell(Decision::HalfOpen, Bound::None);
     trace::mini_state(net, key, SkState::LISTEN, SkState::SYN_RECV);
@@ -502,17 +502,8 @@ pub(crate) fn complete(
         Ok(()) => tell(Decision::Accepted, Bound::None),
         Err(error) => {
             namespace.counters.count(Counter::ListenDrops);
-            tell(Decision::Dropped, bound_of(error));
+            tell(Decision::Dropped, Bound::of(error));
         }
-    }
-}
-
-/// What there was too little of, as the tracepoints tell it, where a half-open connection or a connection came to nothing: else the flow had become
-/// somebody else's meanwhile, or the listener has closed.
-fn bound_of(error: Error) -> Bound {
-    match error == ENOMEM {
-        true => Bound::Memory,
-        false => Bound::None,
     }
 }
 
@@ -648,7 +639,7 @@ pub(crate) fn complete_cookie(
         }
         Err(error) => {
             namespace.counters.count(Counter::ListenDrops);
-            tell(Decision::Dropped, bound_of(error));
+            tell(Decision::Dropped, Bound::of(error));
         }
     }
 }

@@ -6,6 +6,8 @@
 //! event. Any context; those
 //! that take a socket's lock say so by their argument.
 
+use kernel::prelude::*;
+
 use oxtcp_engine::connection::{Mode, TimerKind};
 use oxtcp_engine::wire::Ecn;
 use oxtcp_engine::{Context, Segment, Transmit, TransmitKind};
@@ -108,6 +110,17 @@ pub(crate) enum Bound {
     Always = 5,
     Route = 6,
     Memory = 7,
+}
+
+impl Bound {
+    /// What there was too little of where a half-open connection or a connection came to nothing: else the flow had become somebody else's meanwhile, or
+    /// the listener has closed.
+    pub(crate) fn of(error: Error) -> Self {
+        match error == ENOMEM {
+            true => Self::Memory,
+            false => Self::None,
+        }
+    }
 }
 
 /// A state, as programs number them: a socket's, or a small object's.

@@ -241,7 +241,7 @@ bool oxtcp_helper_is_l3_master(struct net *net, int ifindex)
 /*
  * Whether the kernel's own TCP has a connection between the ends of a packet
  * in a hook on its way in; if not full, also one that is half open or in
- * TIME-WAIT. Addresses have 16 bytes, IPv4's in the last four. Softirqs are off.
+ * TIME-WAIT. Addresses have 16 bytes, IPv4's in the last four. Under RCU.
  */
 bool oxtcp_helper_builtin_has_flow(struct net *net, struct sk_buff *skb, bool v6,
 				   const u8 *remote, __be16 rport, const u8 *local, u16 lport,

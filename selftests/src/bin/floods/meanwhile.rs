@@ -54,7 +54,7 @@ pub fn under_flood(
         half_open = half_open.max(readings::half_open(server, address));
     });
     let counted = Counted::now(server).since(&counted);
-    // What is half open would be less and less without the flood. Nothing is on its way: the sender's packets come to their end before it lets others run.
+    // What is half open would be less and less without the flood. With it its packets are counted, too.
     let memory = Memory::settled(server).since(&memory);
     flood.stop();
     program.stop();

@@ -31,8 +31,7 @@ impl Memory {
         }
     }
 
-    /// The least of what is read till that gets no less: what waits to be freed is gone, and each cache was read when nothing had been taken of it
-    /// only to be at hand.
+    /// The least of what is read till that gets no less: what waits to be freed is gone, and of each cache as little as may be is only at hand.
     pub fn settled(stack: Stack) -> Memory {
         let mut least = Memory::now(stack);
         let mut not_less = 0;
