@@ -99,6 +99,16 @@ pub enum Sender {
     Handshakes(Sources),
 }
 
+impl Sender {
+    /// Who fills the same queues at a pace that is given: hping3 has its own.
+    pub fn at_a_pace(self) -> Sender {
+        match self {
+            Sender::Hping => Sender::Forged(Kind::Syn, Sources::Everywhere),
+            other => other,
+        }
+    }
+}
+
 /// When the next burst is sent.
 #[derive(Clone, Copy)]
 pub enum Pace {

@@ -11,13 +11,17 @@ use crate::bed::{in_turn, new_address, Clients, Pace, Running, Sender, BACKLOG};
 use crate::program::Program;
 use crate::readings::{self, Counted, Memory};
 
+/// How long no segment comes while memory is read: it is read several times in between, and what a flood's segments take themselves is not in all of it.
+/// So much of the flood keeps full what was full.
+const GAP: Duration = Duration::from_millis(100);
+
 /// What came of it.
 pub struct Outcome {
     pub clients: Clients,
     pub counted: Counted,
     /// The most half-open connections that were seen at once.
     pub half_open: usize,
-    /// Bytes of all slab caches and of sockets' queues, more than before it came, when all clients have been there.
+    /// Bytes of all slab caches and of sockets' queues, more than before it came, when all clients have been there: what is kept, not what is on its way.
     pub memory: i64,
 }
 
@@ -54,7 +58,9 @@ pub fn under_flood(
         half_open = half_open.max(readings::half_open(server, address));
     });
     let counted = Counted::now(server).since(&counted);
-    // What is half open would be less and less without the flood. With it its packets are counted, too.
+    flood.stop();
+    // What is half open would be less and less without it.
+    let flood = Running::start(link, sender.at_a_pace(), address, Pace::After(GAP));
     let memory = Memory::settled(server).since(&memory);
     flood.stop();
     program.stop();
