@@ -10,7 +10,7 @@ use oxtcp_selftests::connection::connected_with;
 use oxtcp_selftests::errno::{self, check_len};
 use oxtcp_selftests::tcp_info::TcpInfo;
 use oxtcp_selftests::{
-    cases, connected, expect_errno, listening, ns, wait, Pair, Sock, Stack, Suite,
+    cases, connected, expect_errno, listening, ns, wait, Ip, Pair, Sock, Stack, Suite,
 };
 
 /// linux/net_tstamp.h
@@ -37,6 +37,7 @@ const SO_TIMESTAMPNS_NEW: i32 = 64;
 const SO_TIMESTAMPING_NEW: i32 = 65;
 
 fn main() -> ExitCode {
+    let _asks = who_asks();
     let mut suite = Suite::from_args("timestamps");
     cases!(suite.stacks: options__are_linuxs, options__need_a_connection, rx__of_what_was_left);
     cases!(suite.pairs:
@@ -46,6 +47,16 @@ fn main() -> ExitCode {
         rx__each_option, rx__only_what_is_asked_for, rx__of_the_listener,
     );
     suite.run()
+}
+
+/// A socket for which all that comes has a time, as long as it is there. The kernel begins to have the time noted a moment after the first socket asks, and ends
+/// a moment after the last has gone (`netstamp_work`): where the last of a case went just before the first of the next one asked, there was a time at first,
+/// and then for a moment none.
+fn who_asks() -> Sock {
+    let sock = Sock::open(Stack::builtin(Ip::V4));
+    sock.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+        .expect("SO_TIMESTAMPNS");
+    sock
 }
 
 /// What the error queue had.
