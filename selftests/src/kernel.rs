@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -150,8 +150,7 @@ pub fn meminfo(name: &str) -> u64 {
 /// Gives back what the kernel only keeps at hand: page cache, empty slabs, and what KASAN holds in quarantine (some 60 MB, which
 /// shrinking a cache empties of its objects).
 pub fn give_memory_back() {
-    let _ = fs::write("/proc/sys/vm/drop_caches", "1");
-    shrink_slabs();
+    Slabs::open().shrink();
 }
 
 /// Active objects of a slab cache, from /proc/slabinfo; `None` when the cache is not listed.
@@ -163,30 +162,54 @@ pub fn slab_objects(cache: &str) -> Option<u64> {
     })
 }
 
-/// Gives back what slab caches keep at hand, but for page cache; and the memory of dentries and inodes that nobody uses.
-pub fn shrink_slabs() {
-    let _ = fs::write("/proc/sys/vm/drop_caches", "2");
-    for cache in slabs_named("") {
-        let _ = fs::write(format!("/sys/kernel/slab/{cache}/shrink"), "1");
-    }
+/// The slab caches, by open files: to open one takes objects of them, and each of these has its cache put more at hand.
+pub struct Slabs {
+    shrinks: Vec<File>,
+    info: File,
 }
 
-/// The bytes of all objects of each slab cache, by their names.
-pub fn slab_bytes() -> BTreeMap<String, u64> {
-    let text = fs::read_to_string("/proc/slabinfo").expect("/proc/slabinfo");
-    let bytes = text.lines().skip(2).map(|line| {
-        let mut words = line.split_whitespace();
-        let (name, active, _all, size) = (
-            words.next()?,
-            words.next()?.parse::<u64>().ok()?,
-            words.next()?,
-            words.next()?.parse::<u64>().ok()?,
-        );
-        Some((name.to_string(), active * size))
-    });
-    bytes
-        .map(|bytes| bytes.unwrap_or_else(|| panic!("{text}")))
-        .collect()
+impl Slabs {
+    pub fn open() -> Slabs {
+        let shrinks = fs::read_dir("/sys/kernel/slab").expect("/sys/kernel/slab");
+        // A link is one more name of a cache.
+        let shrinks = shrinks
+            .flatten()
+            .filter(|cache| cache.file_type().is_ok_and(|kind| kind.is_dir()));
+        Slabs {
+            shrinks: shrinks
+                .filter_map(|cache| File::create(cache.path().join("shrink")).ok())
+                .collect(),
+            info: File::open("/proc/slabinfo").expect("/proc/slabinfo"),
+        }
+    }
+
+    /// Gives back what they keep at hand, the page cache, and the memory of dentries and inodes that nobody uses.
+    pub fn shrink(&mut self) {
+        let _ = fs::write("/proc/sys/vm/drop_caches", "3");
+        for shrink in &mut self.shrinks {
+            let _ = shrink.write_all(b"1");
+        }
+    }
+
+    /// The bytes of all objects of each cache, by their names.
+    pub fn bytes(&mut self) -> BTreeMap<String, u64> {
+        let mut text = String::new();
+        self.info.rewind().expect("/proc/slabinfo");
+        self.info.read_to_string(&mut text).expect("/proc/slabinfo");
+        let bytes = text.lines().skip(2).map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, active, _all, size) = (
+                words.next()?,
+                words.next()?.parse::<u64>().ok()?,
+                words.next()?,
+                words.next()?.parse::<u64>().ok()?,
+            );
+            Some((name.to_string(), active * size))
+        });
+        bytes
+            .map(|bytes| bytes.unwrap_or_else(|| panic!("{text}")))
+            .collect()
+    }
 }
 
 /// What an object takes of a slab cache, in bytes.

@@ -6,8 +6,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use oxtcp_selftests::kernel::{self, Slabs};
 use oxtcp_selftests::procnet::{self, State};
-use oxtcp_selftests::{kernel, Ip, Stack};
+use oxtcp_selftests::{Ip, Stack};
 
 /// Memory in use by the kernel's objects, in bytes.
 pub struct Memory {
@@ -21,24 +22,27 @@ impl Memory {
     /// How many readings are made, at least, of which the least of each slab cache counts.
     const READINGS: usize = 10;
 
-    /// Now, when what is only kept at hand is given back. Still the processor has some objects of a cache at hand as soon as one is taken, and they count
-    /// as taken: 59 of 96 bytes, 28 of 256.
+    /// Now, when what is only kept at hand is given back. What a cache gives its processor while that is read counts as taken.
     pub fn now(stack: Stack) -> Memory {
-        kernel::shrink_slabs();
-        Memory {
-            caches: kernel::slab_bytes(),
-            queues: accounted(stack),
-        }
+        Memory::read(stack, &mut Slabs::open())
+    }
+
+    fn read(stack: Stack, slabs: &mut Slabs) -> Memory {
+        let queues = accounted(stack);
+        slabs.shrink();
+        let caches = slabs.bytes();
+        Memory { caches, queues }
     }
 
     /// The least of what is read till that gets no less: what waits to be freed is gone, and of each cache as little as may be is only at hand.
     pub fn settled(stack: Stack) -> Memory {
-        let mut least = Memory::now(stack);
+        let mut slabs = Slabs::open();
+        let mut least = Memory::read(stack, &mut slabs);
         let mut not_less = 0;
         while not_less < Self::READINGS {
             std::thread::sleep(Duration::from_millis(10));
             let sum = least.sum();
-            least = least.and(Memory::now(stack));
+            least = least.and(Memory::read(stack, &mut slabs));
             not_less = if least.sum() < sum { 0 } else { not_less + 1 };
         }
         least
