@@ -130,6 +130,23 @@ pub(crate) fn cookie_is_due(namespace: &Namespace, listening: &Listening, key: &
     }
 }
 
+/// Other processors have filled the SYN queue since [`admit`] let a SYN in: why it gets a cookie, if there are any. `None` also if that life of the
+/// listener is over.
+pub(crate) fn cookie_instead(
+    namespace: &Namespace,
+    listener: &Socket,
+    listening: &Listening,
+    life: Life,
+    now: Instant,
+) -> Option<Bound> {
+    if namespace.sysctls.syncookies() == 0 || !listening.half_open.lives(life) {
+        return None;
+    }
+    let shortage = Some(Queue::Syn);
+    note_cookie(namespace, listener, listening, shortage, now);
+    Some(bound_of(shortage))
+}
+
 /// A SYN is to be answered with a cookie, for want of `shortage`: counts it, and tells of it. Softirq context.
 fn note_cookie(
     namespace: &Namespace,

@@ -289,25 +289,33 @@ pub(crate) fn segment(
         };
         keys::signer_to(listener, key, oif, handshake, &rcu)
     };
-    let most = match admission {
-        Admission::Keep(most) => most,
-        Admission::Cookie(bound) => {
-            tell(Decision::Cookie, bound);
-            send_cookie(
-                namespace,
-                (listener, listening),
-                key,
-                &cx,
-                (segment, skb.take()),
-                (route, &signer),
-            );
-            match is_early {
-                true => namespace.counters.count(Counter::SyncookiesFast),
-                false => namespace.want_early(net, arrival.family),
-            }
-            return Ok(());
+    let cookie = match admission {
+        Admission::Keep(most) if listening.enter(namespace, key, life, most) => None,
+        Admission::Keep(_) => {
+            let instead = admission::cookie_instead(namespace, listener, listening, life, cx.now);
+            let Some(bound) = instead else {
+                return drops(Bound::SynQueue, DropReason::ListenOverflow);
+            };
+            Some(bound)
         }
+        Admission::Cookie(bound) => Some(bound),
     };
+    if let Some(bound) = cookie {
+        tell(Decision::Cookie, bound);
+        send_cookie(
+            namespace,
+            (listener, listening),
+            key,
+            &cx,
+            (segment, skb.take()),
+            (route, &signer),
+        );
+        match is_early {
+            true => namespace.counters.count(Counter::SyncookiesFast),
+            false => namespace.want_early(net, arrival.family),
+        }
+        return Ok(());
+    }
     let hash = namespace.flow_hash(key);
     let iss = iss.unwrap_or_else(|| isn::initial(hash, cx.now));
     let signature = signer(iss).signature();
@@ -318,10 +326,6 @@ pub(crate) fn segment(
     let request = Request::new(&cx, segment, &open);
     let syn_ack = request.syn_ack(&cx);
     let first_timeout = Jiffies::after_micros(request.next_timeout(&cx).as_micros());
-    if !listening.enter(namespace, key, life, most) {
-        // Other processors have filled it meanwhile.
-        return drops(Bound::SynQueue, DropReason::ListenOverflow);
-    }
     let body = Mini::HalfOpen {
         request,
         listener: listener.clone(),
