@@ -556,8 +556,16 @@ fn syn__of_a_bound_listener(stack: Stack) {
         .set_bytes(libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device);
     bound.expect("SO_BINDTODEVICE");
     scene.make();
+    ns::set_sysctl("net/oxtcp/syncookies", "2");
+    let (peer, numbers) = scene.begin();
     scene.0.lead_away();
     count_away();
+    // A cookie that comes back from where there is no way to: the handshake comes to nothing.
+    let before = ["SyncookiesRecv", "ListenDrops"].map(count_of);
+    scene.0.send(peer, numbers, ACK, &[], &[]);
+    wait::until("there is no way to the peer", || {
+        ["SyncookiesRecv", "ListenDrops"].map(count_of) == before.map(|count| count + 1)
+    });
     for cookies in ["1", "2"] {
         ns::set_sysctl("net/oxtcp/syncookies", cookies);
         let before = count_of("ListenDrops");
