@@ -223,7 +223,7 @@ kselftest: job ## the kselftests on the stock kernel, and that make install inst
 	@code=0; \
 	$(if $(TESTS),,scripts/test-install || code=1;) \
 	scripts/vm run --module --timeout 4500 --log $(B)/log/kselftest.log $(STOCK_ENV) -- "selftests/run_all.sh --again $(TESTS)" || code=1; \
-	$(if $(TESTS),,scripts/vm run --module --append ipv6.disable=1 --log $(B)/log/without-ipv6.log $(STOCK_ENV) -- "selftests/run_all.sh without_ipv6" || code=1;) \
+	$(if $(TESTS),,scripts/vm run --module --append ipv6.disable=1 --log $(B)/log/without-ipv6.log --env OXTCP_WITHOUT_IPV6=1 $(STOCK_ENV) -- "selftests/run_all.sh without_ipv6" || code=1;) \
 	exit $$code
 
 PHONY += debug-check
