@@ -146,7 +146,8 @@ pub(crate) trait Protocol: HasStatics + Send + Sync {
     fn close(sk: &mut Owned<'_, Self>, timeout: isize);
     /// The program is gone: what is closed already can be destroyed. Called once, after `close`.
     fn orphaned(sk: &mut Owned<'_, Self>);
-    /// A packet for a socket that a process owns, and whose backlog is full: it is to be dropped. Softirq context.
+    /// A packet for a socket that a process owns, and whose backlog is full: it is to be dropped. The context of
+    /// [`LocalIn`](crate::sys::netfilter::LocalIn::local_in).
     fn backlog_is_full(sock: &Sock<Self>, skb: SkBuff);
 
     /// The last of close(): nothing is on the backlog, no process owns the socket. Called once, after `orphaned`, with

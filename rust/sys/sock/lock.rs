@@ -87,7 +87,7 @@ impl<P: Protocol> Sock<P> {
     /// Hands a packet to the protocol: now, or by the backlog when a process owns the socket. The route that it came in by is kept for those
     /// that come after it ([`early`](crate::sys::early)).
     ///
-    /// Softirq context.
+    /// The context of [`LocalIn`](crate::sys::netfilter::LocalIn::local_in).
     #[inline]
     pub(crate) fn receive(&self, skb: SkBuff<Claimed<'_>>, rcu: &rcu::Guard) {
         let bh = Bh::lock(self);

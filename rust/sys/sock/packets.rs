@@ -19,7 +19,7 @@ use crate::sys::user::{Message, ToProgram};
 
 impl<P: Protocol> Sock<P> {
     /// Whether IPsec's policies, the socket's filter, the LSM and the cgroup let the socket have a packet
-    /// of TCP. A filter may cut the packet. Softirq context.
+    /// of TCP. A filter may cut the packet. The context of [`LocalIn`](crate::sys::netfilter::LocalIn::local_in).
     ///
     /// # Errors
     ///
