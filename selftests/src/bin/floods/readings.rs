@@ -20,7 +20,7 @@ pub struct Memory {
 
 impl Memory {
     /// How many readings are made, at least, of which the least of each slab cache counts.
-    const READINGS: usize = 30;
+    const READINGS: usize = 10;
 
     /// Now, when what is only kept at hand is given back. What a cache gives its processor while that is read counts as taken.
     pub fn now(stack: Stack) -> Memory {
