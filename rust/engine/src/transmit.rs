@@ -4,7 +4,7 @@
 
 use crate::seq::{SeqNum, SeqRange};
 use crate::time::Instant;
-use crate::wire::{self, Ecn, Flags, Header, Options, Timestamps, STAMPED_LEN};
+use crate::wire::{self, Ecn, Flags, Header, Options, SackBlocks, Timestamps, STAMPED_LEN};
 
 /// The most payload, in bytes, that the caller can send with one [`Transmit`].
 ///
@@ -43,7 +43,7 @@ impl Transmit {
     }
 }
 
-/// An acknowledgment without data, without SACK blocks and unsigned: the segment that a receiver sends most often, in few words.
+/// An acknowledgment without data and unsigned: the segment that a receiver sends most often, in few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the connection counts this segment as sent"]
 pub struct Acknowledgment {
@@ -55,8 +55,10 @@ pub struct Acknowledgment {
     pub window: u16,
     /// ACK, perhaps with ECE.
     pub flags: Flags,
-    /// The only option that there may be.
+    /// This option, and no other but the next.
     pub timestamps: Option<Timestamps>,
+    /// What has come out of order.
+    pub sack: SackBlocks,
 }
 
 impl Acknowledgment {
@@ -69,16 +71,18 @@ impl Acknowledgment {
             window: self.window,
             options: Options {
                 timestamps: self.timestamps,
+                sack: self.sack,
                 ..Options::default()
             },
             ..Header::default()
         }
     }
 
-    /// The header as it goes on the wire, with a checksum of zero, if it has timestamps. `ports` are the source's and the destination's.
+    /// The header as it goes on the wire, with a checksum of zero, if it has timestamps alone. `ports` are the source's and the
+    /// destination's.
     #[inline]
     pub fn stamped(&self, ports: (u16, u16)) -> Option<[u8; STAMPED_LEN]> {
-        let stamps = self.timestamps?;
+        let stamps = self.timestamps.filter(|_| self.sack.is_empty())?;
         Some(wire::stamped(
             ports,
             self.seq,

@@ -10,7 +10,7 @@
 use super::link::{Link, Owed};
 use super::memory::RecvMemory;
 use super::phase::{Duplex, DuplexState, Phase};
-use super::receive::{Receiver, Rx};
+use super::receive::Rx;
 use super::send::Sender;
 use super::tally::Limit;
 use super::timers::{Tick, TimerKind};
@@ -60,7 +60,8 @@ impl Connection {
             && self.status.0 == Status::IDLE.0
             && self.events.is_empty()
             && link.owed.is_empty()
-            && rests(link, snd, rcv, &self.options)
+            && rests(link, snd, &self.options)
+            && !rcv.reports()
             && snd.persisted == 0
             && self.timers.get(TimerKind::Persist).is_none()
             && stamps.is_some() == link.stamps.is_some()
@@ -104,8 +105,7 @@ impl Connection {
         }
     }
 
-    /// What a connection without data to send has to send: the acknowledgment that is owed, if nothing else is to be sent, nor told with it, or
-    /// nothing. It is what [`poll_transmit`](Connection::poll_transmit) would return, and then `None`.
+    /// What a connection without data to send has to send: the acknowledgment that is owed, if nothing else is to be sent, or nothing. It is what [`poll_transmit`](Connection::poll_transmit) would return, and then `None`.
     #[inline]
     pub fn poll_rest(&mut self, cx: &Context<'_>) -> Rest {
         if self.status.has(Status::IDLE) {
@@ -118,7 +118,7 @@ impl Connection {
         let owes = link.owed.is_acknowledgment();
         let due = !self.status.has(Status::RESET)
             && (owes || link.owed.is_empty())
-            && rests(link, snd, rcv, &self.options);
+            && rests(link, snd, &self.options);
         if !due {
             return Rest::Other;
         }
@@ -132,13 +132,12 @@ impl Connection {
     }
 }
 
-/// Whether nothing has been sent that is not acknowledged, nor is anything to be; and an acknowledgment tells of nothing else.
-fn rests(link: &Link, snd: &Sender, rcv: &Receiver, options: &SocketOptions) -> bool {
+/// Whether nothing has been sent that is not acknowledged, nor is anything to be; and an acknowledgment is not signed.
+fn rests(link: &Link, snd: &Sender, options: &SocketOptions) -> bool {
     link.snd_una == link.snd_nxt
         && link.snd_nxt == snd.write_seq
         && !snd.may_repeat()
         && !snd.is_urgent(link)
-        && !rcv.reports()
         && options.signature == Signature::NONE
 }
 

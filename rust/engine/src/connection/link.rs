@@ -377,8 +377,7 @@ impl Link {
         self.last_ack = self.rcv_nxt;
     }
 
-    /// As [`compose`](Link::compose), a segment with nothing but the acknowledgment: no SACK block is to be told. All that was sent is
-    /// acknowledged.
+    /// As [`compose`](Link::compose), a segment with nothing but the acknowledgment. All that was sent is acknowledged.
     pub(super) fn acknowledge(
         &mut self,
         cx: &Context<'_>,
@@ -386,6 +385,10 @@ impl Link {
         rcv: &mut Receiver,
     ) -> Acknowledgment {
         let window = rcv.offer(cx, self);
+        let sack = match rcv.reports() {
+            true => rcv.take_sack(),
+            false => SackBlocks::new(),
+        };
         self.fulfil(cx, timers);
         self.tally.on_bare_sent();
         Acknowledgment {
@@ -394,6 +397,7 @@ impl Link {
             window,
             flags: Flags::ACK.union(self.ecn.echo()),
             timestamps: self.echo(cx),
+            sack,
         }
     }
 

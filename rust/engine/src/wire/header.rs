@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The header.
 
+use super::options::sack_len;
 use super::{Flags, Options, Timestamps};
 use crate::seq::SeqNum;
 
@@ -111,18 +112,8 @@ impl Header {
     /// Writes the header with a checksum of zero and returns its length, a multiple of four; 0, and
     /// nothing written, when `out` is shorter than [`Header::wire_len`]. 60 bytes are always enough.
     pub fn emit(&self, out: &mut [u8]) -> usize {
-        if let (Some(stamps), Some(out)) = (self.options.only_timestamps(), out.first_chunk_mut()) {
-            let ports = (self.src_port, self.dst_port);
-            *out = stamped(
-                ports,
-                self.seq,
-                self.ack,
-                self.flags,
-                self.window,
-                self.urgent,
-                stamps,
-            );
-            return STAMPED_LEN;
+        if let Some(stamps) = self.options.usual_timestamps() {
+            return self.emit_stamped(stamps, out);
         }
         let len = self.wire_len();
         let Some((fixed, options)) = out
@@ -165,12 +156,46 @@ impl Header {
         self.options.emit(options);
         len
     }
+
+    /// The same with these timestamps, and perhaps SACK blocks, in few words.
+    #[inline]
+    fn emit_stamped(&self, stamps: Timestamps, out: &mut [u8]) -> usize {
+        let blocks = match self.options.sack.is_empty() {
+            true => 0,
+            false => sack_len(self.options.sack_that_fits()),
+        };
+        let len = STAMPED_LEN.saturating_add(blocks);
+        let Some((head, rest)) = out
+            .get_mut(..len)
+            .and_then(|out| out.split_first_chunk_mut())
+        else {
+            return 0;
+        };
+        let ports = (self.src_port, self.dst_port);
+        *head = stamped(
+            ports,
+            self.seq,
+            self.ack,
+            self.flags,
+            self.window,
+            self.urgent,
+            stamps,
+        );
+        if blocks != 0 {
+            head[OFFSET_AT] = (len as u8) << 2;
+            self.options.sack.emit(rest);
+        }
+        len
+    }
 }
+
+/// Where the data offset stands.
+const OFFSET_AT: usize = 12;
 
 /// Bytes of a header with timestamps as its only option.
 pub const STAMPED_LEN: usize = MIN_HEADER_LEN + Timestamps::PADDED_LEN as usize;
 
-/// What [`Header::emit`] writes for the usual segment, in few words. `ports` are the source's and the destination's.
+/// What [`Header::emit`] writes for the usual segment without SACK blocks, in few words. `ports` are the source's and the destination's.
 #[inline]
 pub(crate) fn stamped(
     ports: (u16, u16),
@@ -203,7 +228,8 @@ pub(crate) fn stamped(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::WindowScale;
+    use crate::seq::SeqRange;
+    use crate::wire::{SackBlocks, WindowScale};
 
     fn syn() -> Header {
         Header {
@@ -271,6 +297,38 @@ mod tests {
         assert!(out[32..].iter().all(|byte| *byte == 0xee));
         assert_eq!(Header::parse(&out), Ok(header));
         assert_eq!(header.emit(&mut out[..31]), 0);
+    }
+
+    /// So are those with SACK blocks: as many as fit, and none of them in part.
+    #[test]
+    fn emit__with_timestamps_and_sack_is_what_parse_reads() {
+        for blocks in 1..=SackBlocks::MAX {
+            let mut sack = SackBlocks::new();
+            for block in 0..blocks as u32 {
+                let start = SeqNum::new(0x0102_0304 + 0x0101 * block);
+                assert!(sack.push(SeqRange::new(start, 1 + block)));
+            }
+            let options = Options {
+                timestamps: syn().options.timestamps,
+                sack,
+                ..Options::default()
+            };
+            let header = Header {
+                flags: Flags::ACK,
+                options,
+                ..syn()
+            };
+            let mut out = [0xee; MAX_HEADER_LEN];
+            let len = header.emit(&mut out);
+            assert_eq!(len, 32 + 4 + 8 * blocks.min(3));
+            assert_eq!(out[32..36], [1, 1, 5, (len - 34) as u8]);
+            assert_eq!(out[36..44], [1, 2, 3, 4, 1, 2, 3, 5]);
+            assert!(out[len..].iter().all(|byte| *byte == 0xee));
+            let mut written = header;
+            written.options.sack.truncate(3);
+            assert_eq!(Header::parse(&out), Ok(written));
+            assert_eq!(header.emit(&mut out[..len - 1]), 0);
+        }
     }
 
     #[test]

@@ -195,6 +195,23 @@ impl SackBlocks {
         self.len == 0
     }
 
+    /// Fills `out`, which is of [`sack_len`] bytes, with the option and the padding before it.
+    #[inline]
+    pub(super) fn emit(&self, out: &mut [u8]) {
+        // At most 4 * 8 + 2.
+        let len = out.len().saturating_sub(2) as u8;
+        let Some((head, blocks)) = out.split_first_chunk_mut() else {
+            return;
+        };
+        *head = [NOP, NOP, SACK, len];
+        for (to, block) in blocks.chunks_exact_mut(8).zip(self.iter()) {
+            let (left, right) = (block.start.get(), block.end().get());
+            if let Some(to) = to.first_chunk_mut() {
+                *to = ((u64::from(left) << 32) | u64::from(right)).to_be_bytes();
+            }
+        }
+    }
+
     /// Leaves the first `len` blocks.
     pub fn truncate(&mut self, len: usize) {
         if len < self.len() {
@@ -319,11 +336,10 @@ impl Options {
         self.sack.len().min(sack_room(self.len_without_sack()))
     }
 
-    /// The timestamps, if there is nothing else: the usual segment.
+    /// The timestamps, if there is nothing else but perhaps SACK blocks: the usual segments.
     #[inline]
-    pub(super) fn only_timestamps(&self) -> Option<Timestamps> {
+    pub(super) fn usual_timestamps(&self) -> Option<Timestamps> {
         let alone = self.signature == Signature::NONE
-            && self.sack.is_empty()
             && !self.sack_permitted
             && self.mss.is_none()
             && self.window_scale.is_none();
@@ -332,10 +348,7 @@ impl Options {
 
     /// Bytes that [`Options::emit`] writes, a multiple of four.
     pub fn wire_len(&self) -> usize {
-        let sack = match self.sack_that_fits() {
-            0 => 0,
-            blocks => blocks.saturating_mul(8).saturating_add(4),
-        };
+        let sack = sack_len(self.sack_that_fits());
         self.len_without_sack().saturating_add(sack)
     }
 
@@ -404,16 +417,8 @@ impl Options {
         if let Some(scale) = self.window_scale {
             writer.put(&[NOP, WINDOW_SCALE, 3, scale.get()]);
         }
-        let blocks = self.sack_that_fits();
-        let sack_len = blocks.saturating_mul(8).saturating_add(4);
-        if blocks > 0 && writer.room() >= sack_len {
-            // At most 4 * 8 + 2.
-            writer.put(&[NOP, NOP, SACK, sack_len.saturating_sub(2) as u8]);
-            for block in self.sack.iter().take(blocks) {
-                let [l0, l1, l2, l3] = block.start.get().to_be_bytes();
-                let [r0, r1, r2, r3] = block.end().get().to_be_bytes();
-                writer.put(&[l0, l1, l2, l3, r0, r1, r2, r3]);
-            }
+        if let Some(out) = writer.take(sack_len(self.sack_that_fits())) {
+            self.sack.emit(out);
         }
         writer.written
     }
@@ -445,6 +450,15 @@ fn usual_syn(bytes: &[u8]) -> Option<(u16, Timestamps, u8)> {
     is_usual.then_some((u16::from_be_bytes([high, low]), stamps, shift))
 }
 
+/// Bytes that so many SACK blocks take with their padding.
+#[inline]
+pub(super) fn sack_len(blocks: usize) -> usize {
+    match blocks {
+        0 => 0,
+        blocks => blocks.saturating_mul(8).saturating_add(4),
+    }
+}
+
 /// How many SACK blocks fit beside `others` bytes of other options (RFC 2018 section 3).
 pub(crate) fn sack_room(others: usize) -> usize {
     MAX_OPTIONS_LEN.saturating_sub(others).saturating_sub(4) / 8
@@ -469,8 +483,12 @@ impl Writer<'_> {
         }
     }
 
-    fn room(&self) -> usize {
-        self.out.len().saturating_sub(self.written)
+    /// The next `len` bytes, if there are so many.
+    fn take(&mut self, len: usize) -> Option<&mut [u8]> {
+        let end = self.written.saturating_add(len);
+        let taken = self.out.get_mut(self.written..end)?;
+        self.written = end;
+        Some(taken)
     }
 }
 

@@ -225,13 +225,25 @@ fn poll_rest__is_all_that_is_to_be_sent() {
     let mut peer = owing();
     let _ = peer.sent();
     assert_eq!(poll(&peer), Rest::Nothing, "acknowledged already");
-    let changes: [Change<Peer>; 4] = [
+    // What came out of order, or twice, is told with it.
+    let twice: Change<Peer> = ("a byte that came twice", |p| {
+        let _ = p.data(0, 1, 0, Flags::NONE);
+    });
+    let apart: Change<Peer> = ("a byte behind a hole", |p| {
+        let _ = p.data(2, 1, 0, Flags::NONE);
+    });
+    for (name, change) in [twice, apart] {
+        let mut peer = owing();
+        change(&mut peer);
+        match poll(&peer) {
+            Rest::Acknowledgment(ack) => assert_eq!(ack.sack.len(), 1, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let changes: [Change<Peer>; 3] = [
         ("written", |p| p.write(1)),
         ("shut down", |p| p.shutdown()),
         ("signed", |p| p.conn.options.signature = Signature::MD5),
-        ("a byte that came twice", |p| {
-            let _ = p.data(0, 1, 0, Flags::NONE);
-        }),
     ];
     for (name, change) in changes {
         let mut peer = owing();
