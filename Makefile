@@ -107,7 +107,7 @@ bench: job ## instructions per byte, per request, per connection, beside the bui
 
 PHONY += profile
 WORK ?= connect/close
-profile: job ## in which functions the instructions of a line of bench go; WORK='request/response' FUNCTIONS=60
+profile: job ## in which functions the instructions of a line of bench go; WORK='request/response IPv6' FUNCTIONS=60
 	@scripts/profile "$(WORK)" $(FUNCTIONS)
 
 # GOODPUT_ROUNDS=2 takes half of the time, and -j2 again.

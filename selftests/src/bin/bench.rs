@@ -289,19 +289,24 @@ impl Row {
 
 fn usage() -> ExitCode {
     eprintln!("bench [--rounds N] [--json FILE] [--builtin]");
-    eprintln!("bench [--rounds N] --only oxtcp|built-in WORK");
+    eprintln!("bench [--rounds N] --only oxtcp|built-in 'WORK[ IPv6]'");
     ExitCode::FAILURE
 }
 
 /// One kind of work by one TCP, for who counts the instructions himself: how many units were done.
 fn only(stack: &str, work: Option<String>, rounds: usize) -> ExitCode {
     let stack = match stack {
-        "oxtcp" => Stack::ours(Ip::V4),
-        "built-in" => Stack::builtin(Ip::V4),
+        "oxtcp" => Stack::ours,
+        "built-in" => Stack::builtin,
         _ => return usage(),
     };
-    let Some(work) = work.and_then(|name| Work::ALL.into_iter().find(|work| work.name() == name))
-    else {
+    let work = work.unwrap_or_default();
+    let (work, ip) = match work.strip_suffix(" IPv6") {
+        Some(work) => (work, Ip::V6),
+        None => (work.as_str(), Ip::V4),
+    };
+    let stack = stack(ip);
+    let Some(work) = Work::ALL.into_iter().find(|known| known.name() == work) else {
         return usage();
     };
     stay_on_one_processor();
