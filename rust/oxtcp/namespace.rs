@@ -22,7 +22,7 @@ use crate::sys::log;
 use crate::sys::net::{per_net_slot, Doorway, Home, Net, PerNet};
 use crate::sys::netfilter::{Family, LocalInHooks};
 use crate::sys::proc::ProcFile;
-use crate::sys::random::{self, PlaceKey, SipKey};
+use crate::sys::random::{self, HsipKey, SipKey};
 use crate::sys::sysctl::SysctlTable;
 use crate::sys::table::{Endpoint, FlowKey, FlowTable};
 use crate::sys::time::{self, Jiffies};
@@ -56,9 +56,9 @@ pub(crate) struct Namespace {
     /// For initial sequence numbers and timestamp offsets (RFC 6528).
     secret: SipKey,
     /// For the hashes that packets leave with.
-    labels: SipKey,
+    labels: HsipKey,
     /// The key of the counters of prefixes.
-    places: PlaceKey,
+    places: HsipKey,
     /// SYNs by network.
     syn_rates: Rates,
     /// What was answered to segments that may be forged: resets and challenge ACKs of all, and both by network.
@@ -98,8 +98,8 @@ impl PerNet for Namespace {
             cookies <- Cookies::new(),
             early <- EarlyHooks::new(),
             secret: SipKey::random(),
-            labels: SipKey::random(),
-            places: PlaceKey::random(),
+            labels: HsipKey::random(),
+            places: HsipKey::random(),
             syn_rates: Rates::new()?,
             resets: Budget::new(),
             challenges: Budget::new(),
@@ -133,12 +133,12 @@ impl Namespace {
     }
 
     /// The hash that a flow's packets leave with, whether there is a socket yet, or still, or not: so the flow label of IPv6, which is 20 bits of it, is
-    /// one for the whole of a connection (RFC 6437 section 3). On the wire all can see them, so nothing else is made with that key. Of IPv4 nothing is
-    /// seen: any will do (Linux's `sk_set_txhash()`).
+    /// one for the whole of a connection (RFC 6437 section 3). On the wire all can see them, so nothing else is made with that key, and who found it could tell
+    /// labels in advance, by which nobody is let in. Of IPv4 nothing is seen: any will do (Linux's `sk_set_txhash()`).
     pub(crate) fn transmit_hash(&self, key: &FlowKey) -> NonZeroU32 {
         let hash = match key.remote().v4() {
             Some(_) => random::bits32(),
-            None => hash_of(key, &self.labels) as u32,
+            None => self.labels.hash_4u32(key.folded_words()),
         };
         NonZeroU32::new(hash).unwrap_or(NonZeroU32::MIN)
     }
@@ -168,9 +168,10 @@ impl Namespace {
         if let Some(v4) = end.v4() {
             return self.places.hash_u32(u32::from_ne_bytes(v4));
         }
-        let number = u128::from_ne_bytes(*prefix);
-        let words = [0, 32, 64, 96].map(|shift| (number >> shift) as u32);
-        self.places.hash_4u32(words)
+        // No prefix of IPv6 is longer (`pressure::prefixes`).
+        let [a, b, c, d, e, f, g, h, ..] = *prefix;
+        let words = [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes);
+        self.places.hash_2u32(words)
     }
 
     /// Whether another challenge ACK may be sent in this second (RFC 5961 section 7). Each connection has a limit of its own; one of a network would

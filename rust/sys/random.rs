@@ -51,13 +51,13 @@ impl SipKey {
     }
 }
 
-/// A secret key of HSipHash, drawn at random: for places in tables, which nobody is told. The hash takes half of what SipHash-2-4 does, and is
-/// no secret's.
+/// A secret key of HSipHash, drawn at random: for places in tables, and for what is to look random, while nothing rests on its being hard to guess. The
+/// hash takes half of what SipHash-2-4 does, and is no secret's.
 ///
 /// C header: `include/linux/siphash.h`.
-pub(crate) struct PlaceKey(bindings::hsiphash_key_t);
+pub(crate) struct HsipKey(bindings::hsiphash_key_t);
 
-impl PlaceKey {
+impl HsipKey {
     /// As [`SipKey::random`].
     pub(crate) fn random() -> Self {
         let mut key = bindings::hsiphash_key_t { key: [0; 2] };
@@ -75,6 +75,12 @@ impl PlaceKey {
     pub(crate) fn hash_u32(&self, word: u32) -> u32 {
         // SAFETY: The key is valid for reads.
         unsafe { bindings::hsiphash_1u32(word, &self.0) }
+    }
+
+    /// The keyed hash of 8 bytes, as two words. Any context.
+    pub(crate) fn hash_2u32(&self, [a, b]: [u32; 2]) -> u32 {
+        // SAFETY: The key is valid for reads.
+        unsafe { bindings::hsiphash_2u32(a, b, &self.0) }
     }
 
     /// The keyed hash of 16 bytes, as four words. Any context.

@@ -102,6 +102,18 @@ impl FlowKey {
         Some([u32::from_ne_bytes(local), u32::from_ne_bytes(remote), ports])
     }
 
+    /// The key as four words, for a hash that may be one for two flows: addresses are folded.
+    pub(crate) fn folded_words(&self) -> [u32; 4] {
+        let [local, remote] = [self.local_ip, self.remote_ip].map(|ip| {
+            let ip = u128::from_ne_bytes(ip);
+            (ip ^ (ip >> 64)) as u64
+        });
+        let [a, b] = self.ports;
+        let ports = u32::from(a) << 16 | u32::from(b);
+        let local = (local ^ (local >> 32)) as u32;
+        [remote as u32, (remote >> 32) as u32, local, ports]
+    }
+
     pub(crate) fn local(&self) -> Endpoint {
         Endpoint {
             ip: self.local_ip,
