@@ -73,11 +73,12 @@ impl Marks {
 ///
 /// # Invariants
 ///
-/// * `slots.len()` is 0 or a power of two; the pieces are in the `count` slots from `head` on, modulo that, and the
+/// * There are no slots, or a power of two of them; the pieces are in the `count` slots from `head` on, modulo that, and the
 ///   other slots are empty.
 /// * Each piece begins where the one before it ends, and none is empty.
 pub(crate) struct SendBuffer {
-    slots: KVVec<Option<Piece>>,
+    /// `None` until there is a piece: to drop a vector without slots is a call of the allocator's.
+    slots: Option<KVVec<Option<Piece>>>,
     head: u32,
     count: u32,
     /// The piece, counted from the first, that the last burst ended in: where the next one is looked for first.
@@ -94,7 +95,7 @@ impl SendBuffer {
     pub(crate) const fn new() -> Self {
         // INVARIANT: No slots, no pieces, no bytes.
         Self {
-            slots: KVVec::new(),
+            slots: None,
             head: 0,
             count: 0,
             cursor: 0,
@@ -176,7 +177,7 @@ impl SendBuffer {
         while chunk > 0 && index > 0 && self.marks.has(Marks::STAMP) {
             index = index.saturating_sub(1);
             let at = self.slot(index);
-            let Some(piece) = self.slots.get_mut(at).and_then(Option::as_mut) else {
+            let Some(piece) = self.slots_mut().get_mut(at).and_then(Option::as_mut) else {
                 break;
             };
             if u32::from(piece.behind) < chunk {
@@ -235,7 +236,7 @@ impl SendBuffer {
         for index in *from..self.count {
             *from = index;
             let at = self.slot(index);
-            let piece = self.slots.get_mut(at)?.as_mut()?;
+            let piece = self.slots_mut().get_mut(at)?.as_mut()?;
             if !piece.start.before(seq) {
                 break;
             }
@@ -308,9 +309,9 @@ impl SendBuffer {
         if self.count == 0 {
             self.marks = Marks::NONE;
         }
-        if self.count == 0 && self.slots.len() > KEPT_SLOTS {
+        if self.count == 0 && self.slots().len() > KEPT_SLOTS {
             // INVARIANT: No pieces are left.
-            self.slots = KVVec::new();
+            self.slots = None;
             self.head = 0;
         }
         released.saturating_add(gone.saturating_mul(UPKEEP))
@@ -386,15 +387,23 @@ impl SendBuffer {
 
     // The ring.
 
+    fn slots(&self) -> &[Option<Piece>] {
+        self.slots.as_deref().unwrap_or(&[])
+    }
+
+    fn slots_mut(&mut self) -> &mut [Option<Piece>] {
+        self.slots.as_deref_mut().unwrap_or(&mut [])
+    }
+
     fn slot(&self, index: u32) -> usize {
-        (self.head as usize).wrapping_add(index as usize) & self.slots.len().wrapping_sub(1)
+        (self.head as usize).wrapping_add(index as usize) & self.slots().len().wrapping_sub(1)
     }
 
     fn get(&self, index: u32) -> Option<&Piece> {
         if index >= self.count {
             return None;
         }
-        self.slots.get(self.slot(index))?.as_ref()
+        self.slots().get(self.slot(index))?.as_ref()
     }
 
     fn first_mut(&mut self) -> Option<&mut Piece> {
@@ -402,7 +411,7 @@ impl SendBuffer {
             return None;
         }
         let at = self.slot(0);
-        self.slots.get_mut(at)?.as_mut()
+        self.slots_mut().get_mut(at)?.as_mut()
     }
 
     /// Bytes in the buffer.
@@ -416,15 +425,15 @@ impl SendBuffer {
 
     fn last_mut(&mut self) -> Option<&mut Piece> {
         let at = self.slot(self.count.checked_sub(1)?);
-        self.slots.get_mut(at)?.as_mut()
+        self.slots_mut().get_mut(at)?.as_mut()
     }
 
     fn push(&mut self, piece: Piece) -> Result {
-        if self.count as usize == self.slots.len() {
+        if self.count as usize == self.slots().len() {
             self.grow()?;
         }
         let at = self.slot(self.count);
-        let slot = self.slots.get_mut(at).ok_or(ENOMEM)?;
+        let slot = self.slots_mut().get_mut(at).ok_or(ENOMEM)?;
         // INVARIANT: The slot behind the last piece, which is empty. The caller's sequence number is the last one's end.
         *slot = Some(piece);
         self.count = self.count.saturating_add(1);
@@ -433,7 +442,7 @@ impl SendBuffer {
 
     fn pop(&mut self) {
         let at = self.slot(0);
-        if let Some(slot) = self.slots.get_mut(at) {
+        if let Some(slot) = self.slots_mut().get_mut(at) {
             // INVARIANT: The first piece's slot becomes an empty one.
             *slot = None;
             self.head = self.slot(1) as u32;
@@ -444,13 +453,13 @@ impl SendBuffer {
 
     /// Twice as many slots, the pieces at their beginning.
     fn grow(&mut self) -> Result {
-        let wanted = self.slots.len().saturating_mul(2).max(FIRST_SLOTS);
+        let wanted = self.slots().len().saturating_mul(2).max(FIRST_SLOTS);
         let mut slots = KVVec::with_capacity(wanted, GFP_KERNEL)?;
         for index in 0..wanted {
             let piece = match index < self.count as usize {
                 true => {
                     let at = self.slot(index as u32);
-                    self.slots.get_mut(at).and_then(Option::take)
+                    self.slots_mut().get_mut(at).and_then(Option::take)
                 }
                 false => None,
             };
@@ -458,7 +467,7 @@ impl SendBuffer {
             slots.push(piece, GFP_KERNEL)?;
         }
         // INVARIANT: All pieces were moved, in their order.
-        self.slots = slots;
+        self.slots = Some(slots);
         self.head = 0;
         Ok(())
     }
