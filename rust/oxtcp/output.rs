@@ -38,13 +38,16 @@ pub(crate) enum Extent {
 pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
     keys::follow(sk, cx);
     if sk.sock().shared().keys.is_empty() {
-        match sk.state().connection().map(|c| c.poll_rest(cx)) {
-            Some(Rest::Acknowledgment(ack)) => {
+        let Some(connection) = sk.state().connection() else {
+            return;
+        };
+        match connection.poll_rest(cx) {
+            Rest::Acknowledgment(ack) => {
                 acknowledge(sk, cx, &ack);
                 return;
             }
-            Some(Rest::Nothing) => return,
-            Some(Rest::Other) | None => {}
+            Rest::Nothing => return,
+            Rest::Other => {}
         }
     }
     let mut path_is_known = false;
@@ -73,12 +76,12 @@ pub(crate) fn transmit(sk: &mut Sk<'_>, cx: &Context<'_>, extent: Extent) {
             flight: &mut state.flight,
             send: &state.send,
         };
-        let segment = match (burst, bound) {
+        let mut segment = match (burst, bound) {
             (Some(limit), Some(bound)) => connection.poll_paced(cx, limit, bound, &mut memory),
             (Some(limit), None) => connection.poll_transmit(cx, limit, &mut memory),
             (None, _) => connection.poll_without_data(cx),
         };
-        let Some(segment) = &segment else {
+        let Some(segment) = &mut segment else {
             return;
         };
         if matches!(
@@ -206,6 +209,15 @@ fn pacing(sk: &mut Sk<'_>) -> (Pacing, u64) {
 fn burst(sk: &mut Sk<'_>, rate: u64) -> Option<BurstLimit> {
     /// The round trips that make the largest burst half as large each (Linux's tcp_tso_rtt_log, 2^9 us).
     const RTT_LOG: u32 = 9;
+    let connection = sk.state().connection()?;
+    let (mss, all) = (
+        u32::from(connection.mss()),
+        connection.unacked().saturating_add(connection.not_sent()),
+    );
+    // A segment is always let out, and there is no more.
+    if all <= mss {
+        return Some(BurstLimit(mss));
+    }
     let largest = route::burst_limit(sk);
     let shift = route::pacing_shift(sk);
     let limit_output = output_limit(sk);
@@ -224,7 +236,6 @@ fn burst(sk: &mut Sk<'_>, rate: u64) -> Option<BurstLimit> {
             .unwrap_or(0),
         None => largest,
     };
-    let mss = u32::from(connection.mss());
     let largest = if whole { mss } else { largest };
     let burst = share
         .saturating_add(near)
@@ -268,12 +279,12 @@ fn follow_path_mtu(sk: &mut Sk<'_>, cx: &Context<'_>) {
     }
 }
 
-/// Sends one segment or burst of a connection.
+/// Sends one segment or burst of a connection. Its header gets the ports.
 ///
 /// # Errors
 ///
 /// What the layers below said, and how many bytes of the payload left before.
-fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
+fn send(sk: &mut Sk<'_>, segment: &mut Transmit) -> Result<(), (u32, Refusal)> {
     let key = sk.sock().flow();
     let rcu;
     let signer = match sk.sock().shared().keys.is_empty() {
@@ -287,7 +298,6 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
     let mss = NonZeroU32::from(NonZeroU16::new(segment.mss).unwrap_or(NonZeroU16::MIN));
     let most = mss.get().saturating_mul(segments);
     let mut rest = segment.payload;
-    let mut header = segment.header;
     let mut congested = false;
     route::set_ecn_capable(sk, segment.ecn == Ecn::Ect0);
     loop {
@@ -322,11 +332,11 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
             }
         }
         let last = part.len == rest.len;
-        let flags = header.flags;
-        if !last {
-            header.flags = without_end(flags);
-        }
-        if !push_header(&mut skb, &mut header, &key, signer) {
+        let pushed = match sent == 0 && last {
+            true => push_header(&mut skb, &mut segment.header, &key, signer),
+            false => push_header(&mut skb, &mut part_of(segment, sent, last), &key, signer),
+        };
+        if !pushed {
             return Err(failed(Refusal::Failed));
         }
         if part.len > mss.get() {
@@ -335,7 +345,7 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
                 segment.mss,
                 count.min(u32::from(u16::MAX)) as u16,
                 sk.wire_family(),
-                flags.contains(Flags::CWR),
+                sent == 0 && segment.header.flags.contains(Flags::CWR),
             );
         }
         if let Some((flags, key)) = sk.state().send.stamps_in(part) {
@@ -368,21 +378,27 @@ fn send(sk: &mut Sk<'_>, segment: &Transmit) -> Result<(), (u32, Refusal)> {
         }
         let left = rest.len.saturating_sub(part.len);
         rest = SeqRange::new(rest.start.add(part.len), left);
-        header.seq = header.seq.add(part.len);
-        header.flags = flags;
+    }
+}
+
+/// The header of a burst's part that begins `sent` bytes behind its start.
+#[cold]
+fn part_of(segment: &Transmit, sent: u32, last: bool) -> Header {
+    let mut header = segment.header;
+    header.seq = header.seq.add(sent);
+    if !last {
+        header.flags = header.flags.without(Flags::FIN).without(Flags::PSH);
+    }
+    if sent > 0 {
         // The first segment alone says that the window was reduced.
         header.flags.remove(Flags::CWR);
         // The pointer counts from the segment's number.
-        match u32::from(header.urgent).checked_sub(part.len) {
+        match u32::from(header.urgent).checked_sub(sent) {
             Some(ahead) if ahead > 0 => header.urgent = ahead as u16,
             _ => header.flags.remove(Flags::URG),
         }
     }
-}
-
-/// The flags of a burst's parts but the last.
-fn without_end(flags: Flags) -> Flags {
-    flags.without(Flags::FIN).without(Flags::PSH)
+    header
 }
 
 fn push_header(

@@ -186,6 +186,7 @@ impl Connection {
     }
 
     /// What a caller shows of the connection to those who do not wait for it, all at once.
+    #[inline]
     pub fn standing(&self, config: &Config) -> Standing {
         let timer = self.timers.next();
         let (link, snd, fin) = match &self.phase {
