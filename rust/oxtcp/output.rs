@@ -382,7 +382,6 @@ fn send(sk: &mut Sk<'_>, segment: &mut Transmit) -> Result<(), (u32, Refusal)> {
 }
 
 /// The header of a burst's part that begins `sent` bytes behind its start.
-#[cold]
 fn part_of(segment: &Transmit, sent: u32, last: bool) -> Header {
     let mut header = segment.header;
     header.seq = header.seq.add(sent);

@@ -105,7 +105,8 @@ impl Connection {
         }
     }
 
-    /// What a connection without data to send has to send: the acknowledgment that is owed, if nothing else is to be sent, or nothing. It is what [`poll_transmit`](Connection::poll_transmit) would return, and then `None`.
+    /// What a connection without data to send has to send: the acknowledgment that is owed, if nothing else is to be sent, or nothing. It
+    /// is what [`poll_transmit`](Connection::poll_transmit) would return, and then `None`.
     #[inline]
     pub fn poll_rest(&mut self, cx: &Context<'_>) -> Rest {
         if self.status.has(Status::IDLE) {
