@@ -136,12 +136,11 @@ fn release(sk: &mut Sk<'_>) {
     sk.purge_apart();
     let past = past(sk);
     let state = sk.state();
-    let mut idle = Idle::new(state.options());
+    state.role = Role::Idle(Idle::new(state.options()));
     // Where nobody can ask there is none, and nothing of its size is moved.
-    if past.is_some() {
+    if let (Role::Idle(idle), Some(_)) = (&mut state.role, &past) {
         idle.past = past;
     }
-    state.role = Role::Idle(idle);
     state.reorder = None;
     state.flight.release();
     let unsent = state.send.clear();

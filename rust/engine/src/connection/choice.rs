@@ -84,11 +84,18 @@ impl Sender {
         }
         let mut burst = None;
         // What is to tell of the path does not wait for more (Linux's `tcp_xmit_recovery`: TCP_NAGLE_OFF).
-        let nodelay = SocketOptions {
-            nodelay: options.nodelay || plan == Plan::New,
-            ..*options
+        let nodelay;
+        let options = match plan == Plan::New && !options.nodelay {
+            true => {
+                nodelay = SocketOptions {
+                    nodelay: true,
+                    ..*options
+                };
+                &nodelay
+            }
+            // As nearly always, and nothing is copied.
+            false => options,
         };
-        let options = &nodelay;
         if self.has_new(link, fin) {
             let all = self.not_sent(link);
             let pending = edge.map_or(all, |edge| link.snd_nxt.distance_to(edge).min(all));

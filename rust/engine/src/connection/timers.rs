@@ -43,7 +43,7 @@ enum Slot {
 }
 
 impl TimerKind {
-    /// All of them.
+    /// All of them, in the order of the enum: a kind's number is its place.
     pub const ALL: [TimerKind; 10] = [
         TimerKind::Retransmit,
         TimerKind::Persist,
@@ -97,15 +97,18 @@ impl Running {
     }
 
     fn get(self) -> Option<(TimerKind, Instant)> {
-        if self == OFF {
-            return None;
-        }
-        let kind = TimerKind::ALL.into_iter().find(|kind| self.is(*kind))?;
-        Some((kind, self.at()))
+        // OFF has the bits of no kind.
+        let kind = TimerKind::ALL.get(self.kind() as usize)?;
+        Some((*kind, self.at()))
     }
 
     fn is(self, kind: TimerKind) -> bool {
-        self.0 & ((1 << Running::KIND_BITS) - 1) == kind as u64
+        self.kind() == kind as u64
+    }
+
+    /// The kind's place in [`TimerKind::ALL`].
+    fn kind(self) -> u64 {
+        self.0 & ((1 << Running::KIND_BITS) - 1)
     }
 
     fn at(self) -> Instant {
