@@ -425,13 +425,9 @@ void oxtcp_helper_sk_set_ecn_capable(struct sock *sk, bool capable)
 #define OXTCP_FLOW_PORTS 8
 
 /*
- * As inet_ehashfn() and inet6_ehashfn(). Of an IPv4-mapped remote address a word
- * tells all, and of the local one then. Of IPv6 the fronts of both addresses are
- * added up, turned so that networks which are numbered one after the other do not
- * meet; that saves a third of the work. Listeners, whose remote end is none, and
- * all flows of one local address differ as they would by nine words. Who may choose
- * among local addresses can have flows collide, as he can where inet6_ehashfn()
- * looks at the last word of them alone. A key in the table does not change.
+ * As inet_ehashfn() and inet6_ehashfn(). Of IPv4-mapped addresses three words
+ * tell all: what has such a remote end has such a local one. A listener's remote
+ * end is none. A key in the table does not change.
  */
 static __always_inline u32 oxtcp_flow_hash_inline(const void *key, u32 len, u32 seed)
 {
@@ -442,15 +438,20 @@ static __always_inline u32 oxtcp_flow_hash_inline(const void *key, u32 len, u32 
 		return jhash_3words(word[OXTCP_FLOW_LOCAL_LOW], remote[3],
 				    word[OXTCP_FLOW_PORTS], seed);
 
-	/* jhash2() of six words, whose number the compiler does not make use of. */
-	a = b = c = JHASH_INITVAL + 6 * sizeof(u32) + seed;
-	a += word[0] + rol32(remote[0], 16);
-	b += word[1] + rol32(remote[1], 16);
-	c += word[2] + rol32(remote[2], 16);
+	/* jhash2(word, 9, seed), whose length the compiler does not make use of. */
+	BUILD_BUG_ON(OXTCP_FLOW_KEY_LEN != 9 * sizeof(u32));
+	a = b = c = JHASH_INITVAL + OXTCP_FLOW_KEY_LEN + seed;
+	a += word[0];
+	b += word[1];
+	c += word[2];
 	__jhash_mix(a, b, c);
-	a += remote[3];
-	b += word[OXTCP_FLOW_LOCAL_LOW];
-	c += word[OXTCP_FLOW_PORTS];
+	a += word[3];
+	b += word[4];
+	c += word[5];
+	__jhash_mix(a, b, c);
+	a += word[6];
+	b += word[7];
+	c += word[8];
 	__jhash_final(a, b, c);
 	return c;
 }
