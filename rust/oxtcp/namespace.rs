@@ -129,7 +129,10 @@ impl PerNet for Namespace {
 impl Namespace {
     /// The keyed hash that a flow's first sequence number and timestamp offset are made of.
     pub(crate) fn flow_hash(&self, key: &FlowKey) -> u64 {
-        hash_of(key, &self.secret)
+        match key.v4_words() {
+            Some(words) => self.secret.hash_3u32(words),
+            None => self.secret.hash(&key.to_bytes()),
+        }
     }
 
     /// The hash that a flow's packets leave with, whether there is a socket yet, or still, or not: so the flow label of IPv6, which is 20 bits of it, is
@@ -307,13 +310,6 @@ impl Namespace {
 /// CPUs written.
 fn is_reached(sent: &Budget, most: i32) -> bool {
     most != i32::MAX && !sent.take(most.max(0) as u32)
-}
-
-fn hash_of(key: &FlowKey, secret: &SipKey) -> u64 {
-    match key.v4_words() {
-        Some(words) => secret.hash_3u32(words),
-        None => secret.hash(&key.to_bytes()),
-    }
 }
 
 /// The engine's view of now, where nothing is counted.
